@@ -1,0 +1,106 @@
+"""Room now, or a place in the queue: how many requests of one model may be under way.
+
+A slot is held from admission to the end of the answer. Requests beyond the limit wait first come, first served; beyond
+the queue's limit they are refused, with the time after which a slot is likely, taken from how fast slots became free.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from time import perf_counter
+
+from gateway.errors import QueueTimeout, Unavailable
+
+_SMOOTHING = 0.1
+"""The weight of the newest gap between two freed slots in the running mean of such gaps."""
+
+
+class Slot:
+    """The right to have one request under way; giving it back twice is harmless."""
+
+    __slots__ = ("_admission", "_held")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._held = True
+
+    def release(self) -> None:
+        """Give the slot back, once."""
+        if self._held:
+            self._held = False
+            self._admission.released()
+
+
+class Admission:
+    """The slots and the queue of one pool. ``limit`` is the number of slots, ``None`` for as many as are asked for."""
+
+    def __init__(self, limit: int | None, max_queue: int) -> None:
+        self.limit = limit
+        self.max_queue = max_queue
+        self.running = 0
+        self._waiting: OrderedDict[Callable[[Slot], None], float] = OrderedDict()
+        self._last_release = perf_counter()
+        self._mean_gap = 0.0
+
+    def __repr__(self) -> str:
+        limit = "no limit" if self.limit is None else f"limit {self.limit}"
+        return f"<Admission [{self.running} running, {self.waiting} waiting; {limit}]>"
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are in the queue."""
+        return len(self._waiting)
+
+    @property
+    def saturation(self) -> float:
+        """Slots taken as a share of the limit; 0 without a limit."""
+        return self.running / self.limit if self.limit else 0.0
+
+    def oldest_wait(self, now: float) -> float:
+        """How long the head of the queue has waited, in seconds; 0 for an empty queue."""
+        for since in list(self._waiting.values())[:1]:
+            return now - since
+        return 0.0
+
+    def admit(self, granted: Callable[[Slot], None]) -> Slot | None:
+        """Take a slot now, or queue ``granted`` to be called with one later (``None``).
+
+        Raises ``Unavailable`` with a ``retry_after`` when the queue is full too.
+        """
+        if self.limit is None or (self.running < self.limit and not self._waiting):
+            self.running += 1
+            return Slot(self)
+        if len(self._waiting) >= self.max_queue:
+            raise Unavailable(
+                f"All {self.limit} slots of this model are taken and {len(self._waiting)} requests wait already.",
+                retry_after=self.expected_wait(),
+            )
+        self._waiting[granted] = perf_counter()
+        return None
+
+    def withdraw(self, granted: Callable[[Slot], None]) -> None:
+        """Leave the queue."""
+        self._waiting.pop(granted, None)
+
+    def timed_out(self, limit: float) -> QueueTimeout:
+        """Give the error for a request that waited as long as it may."""
+        return QueueTimeout(
+            f"No slot became free within {limit:g} s; {len(self._waiting)} requests are waiting for this model.",
+            retry_after=self.expected_wait(),
+        )
+
+    def expected_wait(self) -> float:
+        """Estimate in seconds when a request that comes now could start: queue length times the mean gap, 1 to 60 s."""
+        return min(60.0, max(1.0, (len(self._waiting) + 1) * self._mean_gap))
+
+    def released(self) -> None:
+        """Take a slot back and hand it to the head of the queue. Called by ``Slot`` alone."""
+        now = perf_counter()
+        self._mean_gap += _SMOOTHING * (now - self._last_release - self._mean_gap)
+        self._last_release = now
+        self.running -= 1
+        while self._waiting and (self.limit is None or self.running < self.limit):
+            granted, _ = self._waiting.popitem(last=False)
+            self.running += 1
+            granted(Slot(self))

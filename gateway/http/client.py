@@ -1,0 +1,335 @@
+"""The engines' side of the wire: connections to one replica, kept open and used again.
+
+An ``UpstreamConnection`` carries one exchange at a time and tells its ``Receiver`` what arrives, in callbacks. A
+``ConnectionPool`` keeps the idle ones; the engine may close those whenever it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import httptools
+
+_MAX_HEAD_BYTES = 256 * 1024
+"""An answer's head beyond this many bytes is no answer."""
+
+_MAX_IDLE = 1024
+"""Idle connections kept per replica; more than this were a burst, and are closed as they become idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a replica listens: a Unix socket, or a host and port with or without TLS, below ``prefix``."""
+
+    url: str
+    host: str
+    port: int
+    path: str | None
+    tls: bool
+    prefix: bytes
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read ``http://host:port/prefix``, ``https://…`` or ``unix:/path/to.sock``. Raises ``ValueError``."""
+        if url.startswith("unix:"):
+            path = url.removeprefix("unix:").removeprefix("//")
+            if not path:
+                raise ValueError(f"{url!r} names no socket; expected unix:/path/to.sock")
+            return cls(url, "localhost", 0, path, tls=False, prefix=b"")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not an address; expected http://HOST:PORT, https://HOST or unix:/PATH")
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        prefix = parts.path.rstrip("/").removesuffix("/v1").encode("ascii")
+        return cls(url, parts.hostname, port, None, tls=tls, prefix=prefix)
+
+    @property
+    def host_header(self) -> bytes:
+        """What belongs into the header ``host``."""
+        if self.path is not None or self.port == (443 if self.tls else 80):
+            return self.host.encode("ascii")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode("ascii")
+
+
+class UpstreamError(Exception):
+    """The exchange with a replica failed. ``answered`` says whether a first byte of an answer had come."""
+
+    def __init__(self, message: str, *, answered: bool = False, stale: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
+        self.stale = stale
+
+
+class Receiver(Protocol):
+    """Who wants an answer. The calls come in this order; ``answer_data`` as often as there is data."""
+
+    def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take the answer's status and headers (lower-case names)."""
+
+    def answer_data(self, data: bytes) -> None:
+        """Take all of the body that one read from the socket brought."""
+
+    def answer_end(self) -> None:
+        """The answer is complete; the connection is no longer this receiver's."""
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        """No more will come; the connection is no longer this receiver's."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One socket to a replica, used for one exchange after the other."""
+
+    __slots__ = (
+        "_answered",
+        "_complete",
+        "_framed",
+        "_head_bytes",
+        "_head_ready",
+        "_headers",
+        "_parser",
+        "_parts",
+        "_pool",
+        "_receiver",
+        "_reusable",
+        "_reused",
+        "_status",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._parser = httptools.HttpResponseParser(self)
+        self._receiver: Receiver | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._parts: list[bytes] = []
+        self._status = 0
+        self._head_bytes = 0
+        self._head_ready = False
+        self._answered = False
+        self._complete = False
+        self._framed = False
+        self._reusable = False
+        self._reused = False
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self._pool.address.url} [{'idle' if self._receiver is None else 'busy'}]>"
+
+    def send(self, request: bytes, receiver: Receiver) -> None:
+        """Send one whole request; the answer goes to ``receiver``."""
+        self._receiver = receiver
+        self._answered = False
+        self._complete = False
+        self._head_bytes = 0
+        self.transport.write(request)
+
+    def pause(self) -> None:
+        """Read no further, so that the engine feels that its reader is slow."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once, which is what tells an engine to stop working."""
+        self._receiver = None
+        self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then tell the receiver once what this read brought."""
+        if self._receiver is None:
+            self.transport.abort()
+            return
+        if not self._answered:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(f"The engine sent what is not HTTP/1.1: {error}.", answered=self._answered)
+            return
+        if not self._answered and self._head_bytes > _MAX_HEAD_BYTES:
+            self._fail(f"The engine's answer has a head of more than {_MAX_HEAD_BYTES} bytes.", answered=True)
+            return
+        self._deliver()
+
+    def eof_received(self) -> None:
+        """Treat the end of the stream like the loss of the connection, which follows at once."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End an answer that lasts until the connection closes; fail any other."""
+        self._pool.closed(self)
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if self._answered and not self._framed and exc is None:
+            self._receiver = None
+            receiver.answer_end()
+            return
+        reason = f" ({exc})" if exc is not None else ""
+        self._fail(f"The engine closed the connection before its answer was complete{reason}.", answered=self._answered)
+
+    # httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one header."""
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Note the status; interim answers (1xx) are passed over."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = []
+            return
+        if self._complete or self._answered:
+            raise ValueError("a second answer to one request")
+        self._status = status
+        self._head_ready = True
+        self._answered = True
+
+    def on_body(self, body: bytes) -> None:
+        """Collect what this read brings."""
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of a final answer."""
+        if self._answered:
+            self._complete = True
+            self._reusable = self._parser.should_keep_alive()
+
+    # inside
+
+    def _deliver(self) -> None:
+        """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if self._head_ready:
+            self._head_ready = False
+            headers, self._headers = self._headers, []
+            self._framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+            receiver.answer_head(self._status, headers)
+        parts = self._parts
+        if parts:
+            self._parts = []
+            if self._receiver is receiver:
+                receiver.answer_data(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._complete and self._receiver is receiver:
+            self._receiver = None
+            self._reused = True
+            if self._reusable:
+                self._pool.give_back(self)
+            else:
+                self.transport.close()
+            receiver.answer_end()
+
+    def _fail(self, message: str, *, answered: bool) -> None:
+        """Give the exchange up and the socket with it."""
+        receiver, self._receiver = self._receiver, None
+        self.transport.abort()
+        if receiver is not None:
+            receiver.answer_failed(UpstreamError(message, answered=answered, stale=self._reused and not answered))
+
+
+class ConnectionPool:
+    """The connections to one replica: last used, first reused, so that what a burst opened can grow old and be closed."""
+
+    def __init__(self, address: Address, *, connect_timeout: float, idle_timeout: float = 60.0) -> None:
+        self.address = address
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        self._idle: dict[UpstreamConnection, float] = {}
+        self._open: set[UpstreamConnection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._tls = ssl.create_default_context() if address.tls else None
+
+    def __repr__(self) -> str:
+        return f"<ConnectionPool {self.address.url} [{len(self._open)} open, {len(self._idle)} idle]>"
+
+    def take(self) -> UpstreamConnection | None:
+        """Take an idle connection, if there is one."""
+        idle = self._idle
+        while idle:
+            connection, _ = idle.popitem()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    def connect(
+        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]
+    ) -> asyncio.Task[None]:
+        """Open a connection and call one of the two; cancelling the task calls neither."""
+        task = asyncio.get_running_loop().create_task(self._connect(done, failed))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return task
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """Count a new connection."""
+        self._open.add(connection)
+
+    def closed(self, connection: UpstreamConnection) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+        self._idle.pop(connection, None)
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange is complete for the next one."""
+        if len(self._idle) >= _MAX_IDLE or connection not in self._open:
+            connection.transport.close()
+        else:
+            self._idle[connection] = perf_counter()
+
+    def tick(self, now: float) -> None:
+        """Close connections that have been idle for too long; ``now`` is a ``perf_counter`` reading."""
+        for connection, since in list(self._idle.items()):
+            if now - since < self._idle_timeout:
+                break
+            del self._idle[connection]
+            connection.transport.close()
+
+    def close(self) -> None:
+        """Close every connection, also those in use."""
+        for task in list(self._connecting):
+            task.cancel()
+        for connection in list(self._open):
+            connection.transport.abort()
+
+    async def _connect(
+        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        address = self.address
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                if address.path is not None:
+                    _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), address.path)
+                else:
+                    _, connection = await loop.create_connection(
+                        lambda: UpstreamConnection(self), address.host, address.port, ssl=self._tls
+                    )
+        except TimeoutError:
+            failed(UpstreamError(f"The engine did not accept a connection within {self._connect_timeout:g} s."))
+        except OSError as error:
+            failed(UpstreamError(f"The engine refused the connection: {error.strerror or error}."))
+        else:
+            done(connection)

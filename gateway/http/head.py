@@ -1,0 +1,135 @@
+"""Bytes of HTTP/1.1 heads: what may cross the gateway, and how an answer's first lines are written."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from itertools import count
+from math import ceil
+
+from gateway.errors import GatewayError, MethodNotAllowed
+
+STATUS_LINES: Mapping[int, bytes] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+"""The first line of an answer, by status; a status that Python does not name gets an empty phrase."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers of one connection, which no proxy passes on (RFC 9110, section 7.6.1)."""
+
+_NOT_PASSED_DOWN = HOP_BY_HOP | {
+    b"content-length",
+    b"server",
+    b"set-cookie",
+    b"x-request-id",
+    b"openai-processing-ms",
+    b"alt-svc",
+    b"strict-transport-security",
+}
+
+_PASSED_UP = (
+    b"accept",
+    b"anthropic-beta",
+    b"anthropic-version",
+    b"content-type",
+    b"traceparent",
+    b"tracestate",
+    b"user-agent",
+)
+
+SINGLETONS = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"transfer-encoding",
+        b"x-api-key",
+        b"x-request-id",
+    }
+)
+"""Request headers that mean nothing, or something dangerous, when they come twice."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
+
+
+class RequestIds:
+    """Gives each request its id: the client's own where it is well formed, else a fresh one.
+
+    A fresh id is a random prefix of this process and a running number, which costs a tenth of a random UUID and is just
+    as unique.
+    """
+
+    def __init__(self) -> None:
+        self._prefix = f"req-{secrets.token_hex(6)}-"
+        self._numbers = count(1)
+
+    def choose(self, offered: bytes | None) -> str:
+        """Return ``offered`` if it is a well-formed id, else a new id."""
+        if offered is not None and _REQUEST_ID.match(offered):
+            return offered.decode("ascii")
+        return f"{self._prefix}{next(self._numbers):x}"
+
+
+def status_line(status: int) -> bytes:
+    """Give the first line of an answer with this status."""
+    line = STATUS_LINES.get(status)
+    return line if line is not None else b"HTTP/1.1 %d \r\n" % status
+
+
+def headers_down(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Write those of an engine's headers (lower-case names) that may reach the client."""
+    lines = b""
+    named_by_connection: list[bytes] = []
+    for name, value in headers:
+        if name not in _NOT_PASSED_DOWN:
+            lines += b"%b: %b\r\n" % (name, value)
+        elif name == b"connection":
+            named_by_connection = [token.strip().lower() for token in value.split(b",")]
+    if named_by_connection and not set(named_by_connection) <= HOP_BY_HOP | {b"close"}:
+        kept = [pair for pair in headers if pair[0] not in named_by_connection and pair[0] != b"connection"]
+        return headers_down(kept)
+    return lines
+
+
+def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
+    """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses."""
+    lines = b""
+    for name in _PASSED_UP:
+        value = headers.get(name)
+        if value is not None:
+            lines += b"%b: %b\r\n" % (name, value)
+    connection = headers.get(b"connection")
+    if connection is not None and b"," in connection:
+        named = {token.strip().lower() for token in connection.split(b",")}
+        if not named.isdisjoint(_PASSED_UP):
+            return headers_up({name: value for name, value in headers.items() if name not in named})
+    return lines
+
+
+def error_headers(error: GatewayError) -> bytes:
+    """Write the headers that tell a client what to do about ``error``."""
+    lines = b""
+    if error.retry_after is not None:
+        milliseconds = max(1, ceil(error.retry_after * 1000))
+        lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (ceil(milliseconds / 1000), milliseconds)
+    if isinstance(error, MethodNotAllowed):
+        lines += b"allow: %b\r\n" % error.allow.encode("ascii")
+    return lines

@@ -1,0 +1,69 @@
+"""Server-sent events as bytes: cutting a byte stream at the ends of events, and reading single events.
+
+The gateway forwards whole events only, so that whatever it has to add (a comment, an error) can never land in the middle
+of one. Nothing here decodes an event that does not have to be decoded. Format: WHATWG HTML, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+KEEP_ALIVE = b": keep-alive\n\n"
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+"""An engine that sends this much without ending an event is not speaking SSE."""
+
+
+class EventTooLarge(ValueError):
+    """The stream does not end its events."""
+
+
+class EventSplitter:
+    """Takes chunks as they come and gives back only whole events, keeping the unfinished rest."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def pending(self) -> int:
+        """How many bytes of an unfinished event are held back."""
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> bytes:
+        """Add a chunk and return all events that are whole now, ``b""`` if none is.
+
+        Raises ``EventTooLarge`` when an unfinished event passes ``MAX_EVENT_BYTES``.
+        """
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        if data.endswith(b"\n\n"):
+            return data
+        newline, carriage = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
+        end = max(newline + 2 if newline >= 0 else 0, carriage + 4 if carriage >= 0 else 0)
+        if len(data) - end > MAX_EVENT_BYTES:
+            raise EventTooLarge(f"an event of more than {MAX_EVENT_BYTES} bytes")
+        self._rest = data[end:]
+        return data[:end]
+
+
+def split(events: bytes) -> list[bytes]:
+    """Cut whole events into single ones, each with the blank line that ends it."""
+    if b"\r\n" not in events:
+        return [part + b"\n\n" for part in events.split(b"\n\n") if part]
+    parts: list[bytes] = []
+    lines: list[bytes] = []
+    for line in events.splitlines(keepends=True):
+        lines.append(line)
+        if line in (b"\n", b"\r\n"):
+            parts.append(b"".join(lines))
+            lines = []
+    return parts
+
+
+def data_of(event: bytes) -> bytes:
+    """Return what the ``data`` lines of one event hold, joined by line feeds; ``b""`` for a comment."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+        return event[6:-2]
+    found = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
+    return b"\n".join(found)

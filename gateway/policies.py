@@ -1,0 +1,56 @@
+"""Which replica: one small class per policy, and the table that a configuration chooses from by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.registry import Replica
+
+
+class Policy(Protocol):
+    """Picks one of the ready replicas. It decides at once, and keeps no count that it would have to give back."""
+
+    def pick(self, ready: Sequence[Replica]) -> Replica:
+        """Choose from at least one ready replica."""
+
+
+class RoundRobin:
+    """Each in turn, whatever it is doing."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def pick(self, ready: Sequence[Replica]) -> Replica:
+        """Choose the next in order."""
+        self._turn += 1
+        return ready[self._turn % len(ready)]
+
+
+class LeastInFlight:
+    """The one with the fewest requests in flight from this gateway; among equals, each in turn.
+
+    Without the turn, all requests of an idle pool would go to its first replica, whose caches alone would be warm.
+    """
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def pick(self, ready: Sequence[Replica]) -> Replica:
+        """Choose the least loaded, looking first at the one whose turn it is."""
+        size = len(ready)
+        if size == 1:
+            return ready[0]
+        start = self._turn = (self._turn + 1) % size
+        best = ready[start]
+        for offset in range(1, size):
+            if best.in_flight == 0:
+                break
+            replica = ready[(start + offset) % size]
+            if replica.in_flight < best.in_flight:
+                best = replica
+        return best
+
+
+POLICIES: Mapping[str, Callable[[], Policy]] = {"least_in_flight": LeastInFlight, "round_robin": RoundRobin}

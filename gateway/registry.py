@@ -1,0 +1,167 @@
+"""Replica, pool and registry: what a model's name leads to.
+
+The registry is immutable; a reload builds a new one and swaps the reference. What changes in place is a replica's
+readiness and its count of requests in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from gateway.admission import Admission
+from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
+from gateway.http.client import Address, ConnectionPool
+from gateway.policies import Policy
+
+_FAILURES_TO_DOUBT = 3
+"""Consecutive failed requests after which a replica is out until a probe succeeds."""
+
+
+class Replica:
+    """One running copy of a model: where it is, whether it may be asked, and how much it has to do from here."""
+
+    __slots__ = ("_failures", "_pool", "connections", "credentials", "in_flight", "name", "ready", "reason", "state")
+
+    def __init__(
+        self, name: str, address: Address, *, connect_timeout: float, credentials: str | None = None, ready: bool = False
+    ) -> None:
+        self.name = name
+        self.connections = ConnectionPool(address, connect_timeout=connect_timeout)
+        self.credentials = credentials
+        self.in_flight = 0
+        self.ready = ready
+        self.state = "ready" if ready else "starting"
+        self.reason = ""
+        self._failures = 0
+        self._pool: Pool | None = None
+
+    def __repr__(self) -> str:
+        return f"<Replica {self.name!r} {self.connections.address.url} [{self.state}; {self.in_flight} in flight]>"
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return self.connections.address
+
+    def joined(self, pool: Pool) -> None:
+        """Belong to a pool, which is told of every change of readiness."""
+        self._pool = pool
+
+    def set_ready(self, *, ready: bool, state: str, reason: str = "") -> None:
+        """Take note of what a probe or the supervisor found; ``reason`` is for people."""
+        self.state, self.reason = state, reason
+        if ready:
+            self._failures = 0
+        if ready != self.ready:
+            self.ready = ready
+            if self._pool is not None:
+                self._pool.readiness_changed()
+
+    def succeeded(self) -> None:
+        """Take note of an answer, of whatever status: the replica lives."""
+        self._failures = 0
+
+    def failed(self, reason: str) -> None:
+        """Take note of a request that got no answer; several in a row put the replica out until a probe succeeds."""
+        self._failures += 1
+        if self._failures >= _FAILURES_TO_DOUBT and self.ready:
+            self.set_ready(ready=False, state="failing", reason=reason)
+
+
+class Pool:
+    """The replicas of one model, the policy that picks among them, and the admission in front of them."""
+
+    def __init__(
+        self,
+        model: str,
+        replicas: Iterable[Replica],
+        *,
+        policy: Policy,
+        admission: Admission,
+        tasks: frozenset[str],
+        upstream_model: str | None = None,
+        required: bool = True,
+        send_priority: bool = False,
+        cache_salt: bool = False,
+    ) -> None:
+        self.model = model
+        self.replicas = tuple(replicas)
+        self.policy = policy
+        self.admission = admission
+        self.tasks = tasks
+        self.upstream_model = upstream_model or model
+        self.required = required
+        self.send_priority = send_priority
+        self.cache_salt = cache_salt
+        self.ready: list[Replica] = []
+        for replica in self.replicas:
+            replica.joined(self)
+        self.readiness_changed()
+
+    def __repr__(self) -> str:
+        in_flight = sum(replica.in_flight for replica in self.replicas)
+        counts = f"{len(self.ready)} ready, {len(self.replicas) - len(self.ready)} not"
+        return f"<Pool {self.model!r} [{counts}; {in_flight} in flight, {self.admission.waiting} queued]>"
+
+    def readiness_changed(self) -> None:
+        """Recount the ready replicas; called by a replica whose readiness changed."""
+        self.ready = [replica for replica in self.replicas if replica.ready]
+
+    def pick(self, tried: tuple[Replica, ...] = ()) -> Replica:
+        """Choose a ready replica that was not tried yet. Raises ``NoReadyReplica``."""
+        ready = self.ready
+        if tried:
+            ready = [replica for replica in ready if replica not in tried]
+        if not ready:
+            raise self.not_ready()
+        return self.policy.pick(ready)
+
+    def not_ready(self) -> NoReadyReplica:
+        """Give the error that says why no replica can answer."""
+        states = sorted({replica.state for replica in self.replicas}) or ["absent"]
+        starting = any(replica.state in ("fetching", "starting", "restarting") for replica in self.replicas)
+        return NoReadyReplica(
+            f"The model {self.model!r} has no ready replica ({', '.join(states)}).", retry_after=2.0 if starting else 5.0
+        )
+
+
+class Registry:
+    """Model name or alias → pool."""
+
+    def __init__(self, pools: Iterable[Pool], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._pools = {pool.model: pool for pool in pools}
+        self._by_name = dict(self._pools)
+        for alias, model in aliases.items():
+            self._by_name[alias] = self._pools[model]
+
+    def __repr__(self) -> str:
+        return f"<Registry {list(self._pools.values())!r}>"
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
+
+    @property
+    def names(self) -> Iterable[tuple[str, Pool]]:
+        """Every name that clients may use, with its pool."""
+        return self._by_name.items()
+
+    def find(self, name: str) -> Pool:
+        """Return the pool of a model. Raises ``ModelNotFound`` naming those that exist."""
+        pool = self._by_name.get(name)
+        if pool is None:
+            known = ", ".join(self._by_name) or "none"
+            raise ModelNotFound(
+                f"The model {name[:200]!r} does not exist here; the models are: {known[:1000]}.", param="model"
+            )
+        return pool
+
+    def check_task(self, pool: Pool, task: str | None, endpoint: str) -> None:
+        """Refuse what the model's engine cannot do, naming the models that can. Raises ``BadRequest``."""
+        if task is None or task in pool.tasks:
+            return
+        able = [other.model for other in self._pools.values() if task in other.tasks]
+        hint = f"these can: {', '.join(able)}" if able else "no model here can"
+        raise BadRequest(
+            f"The model {pool.model!r} does not support {endpoint}; {hint}.", param="model", code="unsupported_endpoint"
+        )
