@@ -94,6 +94,7 @@ class Pool:
         self.required = required
         self.send_priority = send_priority
         self.cache_salt = cache_salt
+        self.tokens_in_flight = 0
         self.ready: list[Replica] = []
         for replica in self.replicas:
             replica.joined(self)

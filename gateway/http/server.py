@@ -393,6 +393,10 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.transport.write(data)
 
+    def write_raw(self, data: bytes) -> None:
+        """Write a piece of a body of known length."""
+        self.transport.write(data)
+
     def end_stream(self, context: RequestContext) -> None:
         """Write the end of a body without known length."""
         if context.version == "1.1":

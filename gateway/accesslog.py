@@ -1,0 +1,149 @@
+"""One JSON line per request, written by a thread of its own so that a slow disk or terminal delays no token."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from gateway.context import RequestContext
+from gateway.metrics import overhead
+
+_MAX_PENDING = 100_000
+"""Lines that may wait for the disk; beyond this the oldest are dropped, and the log says how many."""
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One request as the log shows it. Durations are milliseconds; what did not happen is left out."""
+
+    time: str
+    request_id: str
+    client: str
+    method: str
+    path: str
+    status: int
+    duration_ms: float
+    endpoint: str = ""
+    model: str = ""
+    key: str = ""
+    code: str | None = None
+    message: str | None = None
+    stream: bool = False
+    replica: str = ""
+    attempts: int = 0
+    queue_ms: float = 0.0
+    overhead_ms: float = 0.0
+    ttft_ms: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class AccessLog:
+    """Takes finished requests from the data plane and writes them in batches."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self._pending: deque[Line] = deque()
+        self._dropped = 0
+        self._wake = threading.Event()
+        self._ending = False
+        self._encoder = msgspec.json.Encoder()
+        self._second = 0
+        self._second_text = ""
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, where: str) -> AccessLog | None:
+        """Open ``stdout``, a file to append to, or nothing for ``off``. Raises ``OSError``."""
+        if where == "off":
+            return None
+        if where == "stdout":
+            return cls(open(1, "wb", buffering=0, closefd=False))  # noqa: SIM115 - closed by close()
+        return cls(Path(where).open("ab", buffering=0))
+
+    def __repr__(self) -> str:
+        return f"<AccessLog [{len(self._pending)} lines pending]>"
+
+    def ended(self, context: RequestContext) -> None:
+        """Note a request that is over; called by the data plane, and cheap."""
+        if len(self._pending) >= _MAX_PENDING:
+            self._pending.popleft()
+            self._dropped += 1
+        error = context.error
+        finished = context.finished_at or time.perf_counter()
+        first = context.first_token_at
+        self._pending.append(
+            Line(
+                time=self._now(),
+                request_id=context.request_id,
+                client=context.client,
+                method=context.method.decode("ascii", "replace"),
+                path=context.path.decode("latin-1"),
+                status=context.status,
+                duration_ms=round((finished - context.received_at) * 1000, 3),
+                endpoint=context.endpoint,
+                model=context.model,
+                key=context.key_id,
+                code=error.code if error is not None else None,
+                message=error.message if error is not None else None,
+                stream=context.streamed,
+                replica=context.replica,
+                attempts=context.attempts,
+                queue_ms=round(context.queued_for * 1000, 3),
+                overhead_ms=round(overhead(context) * 1000, 3),
+                ttft_ms=round((first - context.received_at) * 1000, 3) if first is not None else None,
+                input_tokens=context.input_tokens,
+                output_tokens=context.output_tokens,
+                cached_tokens=context.cached_tokens,
+            )
+        )
+
+    def flush(self) -> None:
+        """Let the thread write what is pending; called on every beat of the data plane."""
+        if self._pending:
+            self._wake.set()
+
+    def close(self) -> None:
+        """Write everything and stop."""
+        self._ending = True
+        self._wake.set()
+        self._thread.join()
+        self._target.close()
+
+    def _now(self) -> str:
+        """Write the moment in ISO 8601, with the part that changes once a second kept."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            ending = self._ending
+            self._write()
+            if ending:
+                return
+
+    def _write(self) -> None:
+        pending = self._pending
+        lines = [self._encoder.encode(pending.popleft()) for _ in range(len(pending))]
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            lines.append(b'{"dropped_lines":%d}' % dropped)
+        if not lines:
+            return
+        try:
+            self._target.write(b"\n".join(lines) + b"\n")
+        except (OSError, ValueError):
+            # A full disk or a closed pipe must not end the thread: requests matter more than their lines.
+            self._dropped += len(lines)

@@ -1,0 +1,133 @@
+"""The few fields of a request's body that the gateway acts on; all others stay the bytes that they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway.errors import BadRequest, UnsupportedMediaType
+
+if TYPE_CHECKING:
+    from gateway.context import RequestContext
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_AT = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<where>[^`]*)`$", re.DOTALL)
+
+
+class StreamOptions(msgspec.Struct):
+    """The part of ``stream_options`` that decides whether the client gets the usage event."""
+
+    include_usage: bool | None = None
+
+
+class Facts(msgspec.Struct):
+    """What the gateway reads of a body. Unset and ``null`` are told apart where the difference matters."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None | UnsetType = UNSET
+    max_tokens: int | float | None = None
+    max_completion_tokens: int | float | None = None
+    max_output_tokens: int | float | None = None
+    n: int | None = None
+    priority: Raw | UnsetType = UNSET
+    kv_transfer_params: Raw | UnsetType = UNSET
+
+    @property
+    def token_limit(self) -> int:
+        """Most tokens that the answer may have, 0 if the request does not say."""
+        limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
+        return max(0, int(limit)) * max(1, self.n or 1)
+
+
+_DECODER = msgspec.json.Decoder(Facts)
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
+
+def read(context: RequestContext, max_depth: int) -> Facts:
+    """Decode the facts of a JSON body. Raises ``BadRequest`` naming the field, or ``UnsupportedMediaType``."""
+    media = context.headers.get(b"content-type")
+    if media is not None and not is_json(media):
+        raise UnsupportedMediaType(
+            f"This endpoint reads application/json, not {media[:100].decode('latin-1')!r}; set the header content-type."
+        )
+    body = context.body
+    if not body:
+        raise BadRequest("The body is empty; send a JSON object.", code="empty_body")
+    check_depth(body, max_depth)
+    try:
+        return _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        match = _AT.match(str(error))
+        what, where = (match["what"], match["where"]) if match else (str(error), "")
+        raise BadRequest(f"{where or 'The body'}: {what}.", param=where or None) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from None
+    except RecursionError:
+        raise too_deep(max_depth) from None
+
+
+def is_json(media: bytes) -> bool:
+    """Whether a ``content-type`` says JSON."""
+    essence = media.partition(b";")[0].strip().lower()
+    return essence == b"application/json" or essence.endswith(b"+json")
+
+
+def check_depth(body: bytes, max_depth: int) -> None:
+    """Refuse JSON nested deeper than ``max_depth``, before any decoder recurses into it. Raises ``BadRequest``.
+
+    A body cannot be nested deeper than it has opening brackets, which settles nearly every request in two scans. For the
+    others, strings are dropped and then matching pairs of brackets, the innermost first, one level each round.
+    """
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return
+    brackets = _STRINGS.sub(b"", body).translate(None, _NOT_BRACKETS)
+    for _ in range(max_depth):
+        shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    if brackets.count(b"[") + brackets.count(b"{") > 0 and _opens_deeper(brackets, max_depth):
+        raise too_deep(max_depth)
+
+
+def _opens_deeper(brackets: bytes, max_depth: int) -> bool:
+    """Walk what could not be paired; malformed JSON is the decoder's to report, unless it is deep too."""
+    depth = 0
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        if depth > max_depth - 1:
+            return True
+    return False
+
+
+def too_deep(max_depth: int) -> BadRequest:
+    """Give the error for a body that is nested too deep."""
+    return BadRequest(f"The body is nested deeper than {max_depth} levels (limits.max_json_depth).", code="too_deep")
+
+
+def with_usage(body: bytes, facts: Facts) -> bytes:
+    """Ask for usage in a stream whose client did not, by one more field behind the others."""
+    if facts.stream_options is UNSET:
+        return body.rstrip()[:-1] + b',"stream_options":{"include_usage":true}}'
+    fields = _OBJECT.decode(body)
+    options = {} if facts.stream_options is None else _OBJECT.decode(fields["stream_options"])
+    options["include_usage"] = Raw(b"true")
+    return rewritten(body, {"stream_options": msgspec.json.encode(options)})
+
+
+def rewritten(body: bytes, changes: Mapping[str, bytes | None]) -> bytes:
+    """Replace or, with ``None``, remove fields of a JSON object; every other value keeps its bytes."""
+    fields = _OBJECT.decode(body)
+    for name, value in changes.items():
+        if value is None:
+            fields.pop(name, None)
+        else:
+            fields[name] = Raw(value)
+    return msgspec.json.encode(fields)
+

@@ -1,0 +1,668 @@
+"""The middle: admit, choose a replica, ask it, relay its answer, and release everything at the end.
+
+One ``Exchange`` is one request's way through here. It is driven by callbacks from both sides of the wire and from the
+beat of the data plane, never awaits, and ends exactly once, in ``_end``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from time import perf_counter
+from typing import Protocol
+
+from gateway.admission import Slot
+from gateway.context import RequestContext
+from gateway.errors import (
+    GatewayError,
+    ShuttingDown,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+    from_engine,
+)
+from gateway.http import head, sse
+from gateway.http.client import UpstreamConnection, UpstreamError
+from gateway.http.server import ClientConnection
+from gateway.metrics import Metrics, ModelMetrics
+from gateway.registry import Pool, Replica
+
+_MAX_ATTEMPTS = 3
+"""Replicas asked for one request at most; more would turn one bad request into a bad pool."""
+
+_HELD_BYTES = 1024 * 1024
+"""A unary answer up to this size, in bytes, is held until it is whole, so that an engine that dies half-way is a 502."""
+
+_MAX_ERROR_BYTES = 256 * 1024
+"""How much of an engine's error answer is kept."""
+
+_SSE_HEADERS = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+
+_SSE_REPLACED = frozenset({b"content-type", b"cache-control", b"x-accel-buffering"})
+
+
+class Stream(Protocol):
+    """The reader of one answer's events. It meters usage into the request's context and may leave events out."""
+
+    complete: bool
+    """Whether the dialect's end marker has passed."""
+
+    failure: GatewayError | None
+    """The error that the engine reported inside the stream, if it did."""
+
+    def feed(self, events: bytes) -> bytes:
+        """Read whole events and return those that the client gets."""
+
+    def settle(self) -> None:
+        """The stream is over, perhaps too early: meter what was seen."""
+
+    def error(self, error: GatewayError) -> bytes:
+        """Write ``error`` as the events that end a stream."""
+
+
+class Dialect(Protocol):
+    """How one family of endpoints speaks: its streams, its usage, its errors."""
+
+    def stream(self, context: RequestContext, *, strip_usage: bool) -> Stream:
+        """Begin to read a stream; ``strip_usage`` leaves out the usage event that the client did not ask for."""
+
+    def meter(self, context: RequestContext, body: bytes) -> None:
+        """Take the usage out of a whole answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """What an engine is asked: the same for every replica, but for its address and credentials."""
+
+    target: bytes
+    headers: bytes
+    body: bytes
+    dialect: Dialect
+    streams: bool
+    strip_usage: bool
+    max_tokens: int
+
+    def head_for(self, replica: Replica) -> bytes:
+        """Write the request's head for one replica."""
+        address = replica.address
+        credentials = replica.credentials
+        authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
+        return b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%b%bcontent-length: %d\r\n\r\n" % (
+            address.prefix,
+            self.target,
+            address.host_header,
+            authorization,
+            self.headers,
+            len(self.body),
+        )
+
+
+class Deadlines(Protocol):
+    """The part of ``[gateway.timeouts]`` that an exchange keeps, in seconds."""
+
+    @property
+    def queue(self) -> float:
+        """Longest wait for a slot."""
+
+    @property
+    def first_byte(self) -> float:
+        """Longest silence of an engine before its answer."""
+
+    @property
+    def between_bytes(self) -> float:
+        """Longest silence of an engine within its answer."""
+
+    @property
+    def total(self) -> float:
+        """Longest request."""
+
+    @property
+    def keep_alive_comment(self) -> float:
+        """Silence towards the client after which a stream gets a comment."""
+
+
+class Lease:
+    """Everything that one exchange holds: slot, in-flight count, tokens in flight, connection. Released exactly once."""
+
+    __slots__ = ("_pool", "_tokens", "connection", "replica", "slot")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._tokens = 0
+        self.slot: Slot | None = None
+        self.replica: Replica | None = None
+        self.connection: UpstreamConnection | None = None
+
+    def admitted(self, slot: Slot, tokens: int) -> None:
+        """Hold a slot, and count the tokens that may be produced."""
+        self.slot = slot
+        self._tokens = tokens
+        self._pool.tokens_in_flight += tokens
+
+    def take(self, replica: Replica) -> None:
+        """Count as in flight at a replica."""
+        self.replica = replica
+        replica.in_flight += 1
+
+    def leave_replica(self) -> None:
+        """Be in flight nowhere; a connection that is still held is closed, which aborts the engine's work."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abort()
+        replica, self.replica = self.replica, None
+        if replica is not None:
+            replica.in_flight -= 1
+
+    def release(self) -> None:
+        """Give everything back; harmless when there is nothing left."""
+        self.leave_replica()
+        slot, self.slot = self.slot, None
+        if slot is not None:
+            self._pool.tokens_in_flight -= self._tokens
+            slot.release()
+
+
+class State(Enum):
+    """Where an exchange is."""
+
+    QUEUED = auto()
+    CONNECTING = auto()
+    WAITING = auto()
+    ANSWERING = auto()
+    ENDED = auto()
+
+
+class Kind(Enum):
+    """What an engine's answer is, by its status and media type."""
+
+    WHOLE = auto()
+    EVENTS = auto()
+    ERROR = auto()
+
+
+class Exchange:
+    """One request between its client and an engine."""
+
+    __slots__ = (
+        "_answer_headers",
+        "_begun",
+        "_client",
+        "_connecting",
+        "_dispatcher",
+        "_held",
+        "_held_bytes",
+        "_kind",
+        "_last_at",
+        "_lease",
+        "_metrics",
+        "_paused",
+        "_pool",
+        "_request",
+        "_splitter",
+        "_started_at",
+        "_state",
+        "_status",
+        "_stream",
+        "_tried",
+        "_written_at",
+        "context",
+    )
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        pool: Pool,
+        request: UpstreamRequest,
+        context: RequestContext,
+        client: ClientConnection,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._pool = pool
+        self._request = request
+        self.context = context
+        self._client = client
+        self._metrics: ModelMetrics = dispatcher.metrics.of(pool.model)
+        self._lease = Lease(pool)
+        self._state = State.QUEUED
+        self._tried: tuple[Replica, ...] = ()
+        self._connecting: asyncio.Task[None] | None = None
+        self._kind = Kind.WHOLE
+        self._status = 0
+        self._answer_headers: list[tuple[bytes, bytes]] = []
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._begun = False
+        self._stream: Stream | None = None
+        self._splitter: sse.EventSplitter | None = None
+        self._paused = False
+        self._started_at = self._last_at = self._written_at = context.received_at
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.context.request_id} {self._pool.model!r} [{self._state.name.lower()}]>"
+
+    @property
+    def queued(self) -> bool:
+        """Whether it still waits for its slot."""
+        return self._state is State.QUEUED
+
+    def start(self) -> None:
+        """Take a slot and ask a replica, or wait in the queue. Raises ``Unavailable`` when that is full too."""
+        if not self._pool.ready:
+            raise self._pool.not_ready()
+        try:
+            slot = self._pool.admission.admit(self._granted)
+        except Unavailable:
+            self._metrics.admissions["refused"] += 1
+            raise
+        if slot is not None:
+            self._metrics.admissions["admitted"] += 1
+            self._lease.admitted(slot, self._request.max_tokens)
+            self._attempt()
+        else:
+            self._metrics.admissions["queued"] += 1
+
+    # called by the client's connection
+
+    def client_left(self, reason: str) -> None:
+        """Abort in whatever state: nobody waits for the answer any more."""
+        if self._state is State.ENDED:
+            return
+        self._count_abort("client_stalled" if "reading" in reason else "client_left")
+        self.context.status = 499
+        self._end()
+
+    def pause(self) -> None:
+        """Read no more from the engine until the client has caught up."""
+        self._paused = True
+        if self._lease.connection is not None:
+            self._lease.connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        self._last_at = perf_counter()
+        if self._lease.connection is not None:
+            self._lease.connection.resume()
+
+    # called by the beat, and when the gateway drains
+
+    def tick(self, now: float) -> None:
+        """Enforce the deadlines, and break a stream's silence towards its client."""
+        limits = self._dispatcher.deadlines
+        state = self._state
+        if now - self._started_at > limits.total:
+            self._expire(f"The request took longer than {limits.total:g} s.")
+        elif state is State.QUEUED:
+            if now - self._started_at > limits.queue:
+                self._metrics.admissions["timeout"] += 1
+                self._fail(self._pool.admission.timed_out(limits.queue))
+        elif state is State.WAITING and now - self._last_at > limits.first_byte:
+            self._expire(f"The engine did not begin to answer within {limits.first_byte:g} s.")
+        elif state is State.ANSWERING and not self._paused and now - self._last_at > limits.between_bytes:
+            self._expire(f"The engine fell silent for {limits.between_bytes:g} s within its answer.")
+        if self._state is not State.ENDED and not self._paused and self._request.streams:
+            self._break_silence(now)
+
+    def cancel(self, error: GatewayError) -> None:
+        """End early, with ``error`` as the answer or as the end of the stream."""
+        if self._state is not State.ENDED:
+            self._count_abort("drain")
+            self._fail(error)
+
+    # called by the engine's connection
+
+    def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Decide by status and media type what the answer is."""
+        now = self._last_at = perf_counter()
+        if self.context.first_byte_at is None:
+            self.context.first_byte_at = now
+        self._state = State.ANSWERING
+        self._status = status
+        self._answer_headers = headers
+        self._held = []
+        self._held_bytes = 0
+        if status >= 300:
+            self._kind = Kind.ERROR
+        elif any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers):
+            self._kind = Kind.EVENTS
+            self._splitter = sse.EventSplitter()
+        else:
+            self._kind = Kind.WHOLE
+
+    def answer_data(self, data: bytes) -> None:
+        """Relay what one read brought."""
+        now = self._last_at = perf_counter()
+        if self._kind is Kind.EVENTS:
+            self._relay_events(data, now)
+        elif self._begun and self._stream is None:
+            self._write(data)
+        elif self._kind is Kind.ERROR and self._held_bytes >= _MAX_ERROR_BYTES:
+            return
+        else:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            if self._kind is Kind.WHOLE and self._held_bytes > _HELD_BYTES and not self._begun:
+                self._begin_whole()
+
+    def answer_end(self) -> None:
+        """Finish what was relayed, or write the answer that was held."""
+        self._lease.connection = None
+        replica = self._lease.replica
+        assert replica is not None
+        replica.succeeded()
+        if self._kind is Kind.EVENTS:
+            self._finish_events(replica)
+        elif self._kind is Kind.ERROR:
+            self._finish_error(replica)
+        else:
+            self._metrics.attempted(replica.name, "ok")
+            self._finish_whole()
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        """Ask another replica if no byte of an answer has come, else fail."""
+        self._lease.connection = None
+        replica = self._lease.replica
+        assert replica is not None
+        if error.stale and len(self._tried) < _MAX_ATTEMPTS:
+            # The engine closed an idle connection while the request was on its way: no fault of the replica's.
+            self._connect(replica)
+            return
+        replica.failed(str(error))
+        self._metrics.attempted(replica.name, "failed")
+        if error.answered:
+            self._fail(UpstreamFailed(str(error)))
+        else:
+            self._try_another(replica, UpstreamFailed(str(error)))
+
+    # inside: towards the engine
+
+    def _granted(self, slot: Slot) -> None:
+        """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
+        self.context.queued_for = perf_counter() - self._started_at
+        self._lease.admitted(slot, self._request.max_tokens)
+        self._state = State.CONNECTING
+        asyncio.get_running_loop().call_soon(self._attempt)
+
+    def _attempt(self) -> None:
+        """Choose a replica and ask it."""
+        if self._state is State.ENDED:
+            return
+        try:
+            replica = self._pool.pick(self._tried)
+        except Unavailable as error:
+            self._fail(error)
+            return
+        self._lease.take(replica)
+        context = self.context
+        context.attempts += 1
+        context.replica = replica.name
+        connection = replica.connections.take()
+        if connection is None:
+            self._connect(replica)
+        else:
+            self._send(connection)
+
+    def _connect(self, replica: Replica) -> None:
+        self._state = State.CONNECTING
+        self._connecting = replica.connections.connect(self._send, self._connect_failed)
+
+    def _connect_failed(self, error: UpstreamError) -> None:
+        self._connecting = None
+        self.answer_failed(error)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._connecting = None
+        lease = self._lease
+        assert lease.replica is not None
+        lease.connection = connection
+        self._state = State.WAITING
+        connection.send(self._request.head_for(lease.replica), self._request.body, self)
+        now = self._last_at = perf_counter()
+        if self.context.sent_at is None:
+            self.context.sent_at = now
+        if self._paused:
+            connection.pause()
+
+    def _try_another(self, failed: Replica, error: GatewayError) -> None:
+        """Ask a replica that was not asked yet, or fail with what the last one said."""
+        self._lease.leave_replica()
+        self._tried = (*self._tried, failed)
+        others = [replica for replica in self._pool.ready if replica not in self._tried]
+        if others and len(self._tried) < _MAX_ATTEMPTS:
+            self._attempt()
+        else:
+            self._fail(error)
+
+    # inside: towards the client
+
+    def _relay_events(self, data: bytes, now: float) -> None:
+        """Send on whole events, as far as the dialect lets them through."""
+        assert self._splitter is not None
+        try:
+            events = self._splitter.feed(data)
+        except sse.EventTooLarge as error:
+            self._fail(UpstreamFailed(f"The engine sent {error}."))
+            return
+        if not events:
+            return
+        first = self._stream is None
+        if first:
+            self._begin_events()
+        stream = self._stream
+        assert stream is not None
+        events = stream.feed(events)
+        if events:
+            self._written_at = now
+            self._client.write_chunk(self.context, events)
+        if first:
+            self.context.relayed_for = perf_counter() - now
+
+    def _begin_events(self) -> None:
+        """Commit to a stream: from here on, failures are events."""
+        context = self.context
+        self._stream = self._request.dialect.stream(context, strip_usage=self._request.strip_usage)
+        context.streamed = True
+        kept = [pair for pair in self._answer_headers if pair[0] not in _SSE_REPLACED]
+        self._begun = True
+        self._client.begin_stream(context, 200, _SSE_HEADERS + head.headers_down(kept))
+
+    def _begin_whole(self) -> None:
+        """Commit to a unary answer that is too large to be held."""
+        length = next((int(value) for name, value in self._answer_headers if name == b"content-length"), None)
+        self._begun = True
+        self._client.begin_stream(self.context, self._status, head.headers_down(self._answer_headers), length)
+        if length is not None:
+            self._client.write_raw(b"".join(self._held))
+        else:
+            self._client.write_chunk(self.context, b"".join(self._held))
+        self._held = []
+
+    def _write(self, data: bytes) -> None:
+        if any(name == b"content-length" for name, _ in self._answer_headers):
+            self._client.write_raw(data)
+        else:
+            self._client.write_chunk(self.context, data)
+
+    def _finish_whole(self) -> None:
+        context = self.context
+        if self._stream is not None:
+            self._fail(UpstreamFailed("The engine answered a streaming request without a stream."))
+            return
+        if self._begun:
+            if not any(name == b"content-length" for name, _ in self._answer_headers):
+                self._client.end_stream(context)
+        else:
+            held = self._held
+            body = held[0] if len(held) == 1 else b"".join(held)
+            self._request.dialect.meter(context, body)
+            self._client.write_answer(context, self._status, head.headers_down(self._answer_headers), body)
+            context.relayed_for = perf_counter() - self._last_at
+        self._end()
+
+    def _finish_events(self, replica: Replica) -> None:
+        stream, splitter = self._stream, self._splitter
+        assert splitter is not None
+        if stream is None or not stream.complete or splitter.pending:
+            self._metrics.attempted(replica.name, "failed")
+            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
+            return
+        self._metrics.attempted(replica.name, "ok" if stream.failure is None else "failed")
+        stream.settle()
+        self._client.end_stream(self.context)
+        if stream.failure is not None:
+            self.context.error = stream.failure
+            self.context.status = stream.failure.status
+        self._end()
+
+    def _finish_error(self, replica: Replica) -> None:
+        """Answer with the engine's error in our shape; an engine that is full is left at once for another."""
+        retry_after = next(
+            (float(value) for name, value in self._answer_headers if name == b"retry-after" and value.isdigit()), None
+        )
+        if self._status in (429, 503) and retry_after is None:
+            retry_after = self._pool.admission.expected_wait()
+        error = (
+            UpstreamFailed(f"The engine answered with a redirect ({self._status}), which is never followed.")
+            if self._status < 400
+            else from_engine(self._status, b"".join(self._held), retry_after)
+        )
+        if self._status == 503:
+            self._metrics.attempted(replica.name, "full")
+            self._try_another(replica, error)
+            return
+        self._metrics.attempted(replica.name, "ok" if self._status < 500 else "failed")
+        self._fail(error)
+
+    def _break_silence(self, now: float) -> None:
+        """Send a comment after the interval, committing to a stream if the engine has not begun one."""
+        interval = self._dispatcher.deadlines.keep_alive_comment
+        if now - self._written_at < interval or (self._begun and self._stream is None):
+            return
+        if self._stream is None:
+            self._begin_events()
+        self._written_at = now
+        self._client.write_chunk(self.context, sse.KEEP_ALIVE)
+
+    def _expire(self, message: str) -> None:
+        """Fail because of a deadline; silence counts against the replica's health."""
+        replica = self._lease.replica
+        if replica is not None:
+            replica.failed(message)
+            self._metrics.attempted(replica.name, "timeout")
+        self._count_abort("timeout")
+        self._fail(UpstreamTimeout(message))
+
+    def _count_abort(self, reason: str) -> None:
+        if self._lease.replica is not None:
+            self._metrics.aborts[reason] += 1
+            if reason != "timeout":
+                self._metrics.attempted(self._lease.replica.name, "aborted")
+
+    def _fail(self, error: GatewayError) -> None:
+        """End with an error: as the answer, as the last events of a stream, or as a cut of what cannot be mended."""
+        context, client = self.context, self._client
+        context.error = error
+        if self._stream is not None:
+            context.keep_alive = False
+            client.write_chunk(context, self._stream.error(error))
+            client.end_stream(context)
+            context.status = error.status
+        elif self._begun:
+            context.keep_alive = False
+            context.status = error.status
+            client.cut()
+        else:
+            client.write_error(context, error)
+        self._end()
+
+    def _end(self) -> None:
+        """Release everything and say that the request is over. Every way through an exchange ends here, once."""
+        if self._state is State.ENDED:
+            return
+        if self._state is State.QUEUED:
+            self._pool.admission.withdraw(self._granted)
+            self.context.queued_for = perf_counter() - self._started_at
+        self._state = State.ENDED
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self._stream is not None:
+            self._stream.settle()
+        self._lease.release()
+        self._dispatcher.ended(self)
+        self._client.finished(self.context)
+
+
+class Dispatcher:
+    """All exchanges under way."""
+
+    def __init__(self, deadlines: Deadlines, metrics: Metrics) -> None:
+        self.deadlines = deadlines
+        self.metrics = metrics
+        self._exchanges: set[Exchange] = set()
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher [{len(self._exchanges)} exchanges]>"
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    def begin(
+        self, pool: Pool, request: UpstreamRequest, context: RequestContext, client: ClientConnection
+    ) -> Exchange | None:
+        """Start an exchange; ``None`` if it is over already. Raises a ``GatewayError`` if it cannot start."""
+        if self._draining:
+            raise shutting_down()
+        exchange = Exchange(self, pool, request, context, client)
+        self._exchanges.add(exchange)
+        self._idle.clear()
+        try:
+            exchange.start()
+        except GatewayError:
+            self.ended(exchange)
+            raise
+        return exchange
+
+    def ended(self, exchange: Exchange) -> None:
+        """Forget an exchange; called by itself."""
+        self._exchanges.discard(exchange)
+        if not self._exchanges:
+            self._idle.set()
+
+    def tick(self, now: float) -> None:
+        """Let every exchange look at the clock; ``now`` is a ``perf_counter`` reading."""
+        for exchange in list(self._exchanges):
+            exchange.tick(now)
+
+    def refuse_new(self) -> None:
+        """From now on, refuse what comes and what waits in a queue."""
+        self._draining = True
+        for exchange in list(self._exchanges):
+            if exchange.queued:
+                exchange.cancel(shutting_down())
+
+    async def idle(self) -> None:
+        """Wait until no exchange is under way."""
+        await self._idle.wait()
+
+    def cancel_all(self) -> None:
+        """End whatever is still under way."""
+        for exchange in list(self._exchanges):
+            exchange.cancel(shutting_down())
+
+
+def shutting_down() -> ShuttingDown:
+    """Give the error of a gateway that drains."""
+    return ShuttingDown("The gateway is shutting down; send the request again, another one will take it.", retry_after=1.0)
+
+
+def headers_for_engine(headers: Mapping[bytes, bytes], request_id: str) -> bytes:
+    """Write the headers that an engine gets: the allowed ones of the client's, and the request's id."""
+    return b"%bx-request-id: %b\r\n" % (head.headers_up(headers), request_id.encode("ascii"))

@@ -1,0 +1,251 @@
+"""The one place for metrics: what is counted, and how it is shown to Prometheus.
+
+The data plane counts in plain Python numbers, because one locked Prometheus child costs as much as the rest of a
+request's bookkeeping; a ``Collector`` turns them into families when the control plane is scraped. Every series of a
+configured model exists from the start, so that a query at zero replicas finds a zero and not a gap.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from time import perf_counter
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.context import RequestContext
+from gateway.registry import Registry
+
+_DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_FIRST_TOKEN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+_PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0)
+_QUEUE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_OVERHEAD = (0.00005, 0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+_LAG = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Histogram:
+    """Counts of observations per bucket; ``bounds`` are upper limits in seconds, the last bucket has none."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def show(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Add this histogram to a family that Prometheus reads."""
+        names = [*(str(bound) for bound in self._bounds), "+Inf"]
+        counts = accumulate(list(self._counts))
+        family.add_metric(labels, list(zip(names, map(float, counts), strict=True)), self._sum)
+
+
+class ModelMetrics:
+    """What is counted for one model over all of its requests."""
+
+    __slots__ = (
+        "aborts",
+        "admissions",
+        "attempts",
+        "durations",
+        "first_token",
+        "overhead",
+        "per_token",
+        "queue",
+        "tokens",
+    )
+
+    def __init__(self) -> None:
+        self.durations: dict[str, Histogram] = {}
+        self.first_token = Histogram(_FIRST_TOKEN)
+        self.per_token = Histogram(_PER_TOKEN)
+        self.queue = Histogram(_QUEUE)
+        self.overhead = Histogram(_OVERHEAD)
+        self.tokens = {"input": 0, "output": 0, "cached": 0}
+        self.admissions = {"admitted": 0, "queued": 0, "refused": 0, "timeout": 0}
+        self.aborts: dict[str, int] = {"client_left": 0, "client_stalled": 0, "timeout": 0, "drain": 0}
+        self.attempts: dict[tuple[str, str], int] = {}
+
+    def attempted(self, replica: str, outcome: str) -> None:
+        """Count one attempt at a replica: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``."""
+        key = (replica, outcome)
+        self.attempts[key] = self.attempts.get(key, 0) + 1
+
+
+class Metrics(Collector):
+    """All of the gateway's own metrics. Written by the data plane's thread, read by the control plane's.
+
+    Reading copies each dictionary in one step, so a scrape sees every counter whole, if not all of them at one instant.
+    """
+
+    def __init__(self, registry: Callable[[], Registry], version: str, commit: str) -> None:
+        self._registry = registry
+        self._build = (version, commit)
+        self._models: dict[str, ModelMetrics] = {}
+        self._requests: dict[tuple[str, str, int], int] = {}
+        self._lag = Histogram(_LAG)
+        self.last_reload_successful = True
+
+    def __repr__(self) -> str:
+        return f"<Metrics [{sum(self._requests.values())} requests of {len(self._models)} models]>"
+
+    def of(self, model: str) -> ModelMetrics:
+        """Return the counters of a model, made at its first use."""
+        found = self._models.get(model)
+        if found is None:
+            found = self._models[model] = ModelMetrics()
+        return found
+
+    def lagged(self, seconds: float) -> None:
+        """Count by how much the event loop was late for its own beat."""
+        self._lag.observe(seconds)
+
+    def ended(self, context: RequestContext) -> None:
+        """Count a request that is over."""
+        key = (context.model, context.endpoint, context.status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        metrics = self.of(context.model)
+        finished = context.finished_at or perf_counter()
+        duration = finished - context.received_at
+        histogram = metrics.durations.get(context.endpoint)
+        if histogram is None:
+            histogram = metrics.durations[context.endpoint] = Histogram(_DURATION)
+        histogram.observe(duration)
+        if context.sent_at is None:
+            return
+        metrics.queue.observe(context.queued_for)
+        metrics.overhead.observe(overhead(context))
+        tokens = metrics.tokens
+        tokens["input"] += context.input_tokens
+        tokens["output"] += context.output_tokens
+        tokens["cached"] += context.cached_tokens
+        if context.first_token_at is not None:
+            to_first = context.first_token_at - context.received_at
+            metrics.first_token.observe(to_first)
+            if context.output_tokens > 1:
+                metrics.per_token.observe((duration - to_first) / (context.output_tokens - 1))
+
+    def collect(self) -> Iterable[Metric]:
+        """Give every family; called by Prometheus's registry on the control plane's thread."""
+        for pool in self._registry():
+            self.of(pool.model)
+        models = sorted(self._models.items())
+        yield from self._per_request(models)
+        yield from self._per_model(models)
+        yield from self._of_pools()
+        lag = HistogramMetricFamily(
+            "headgate_event_loop_lag_seconds", "By how much the data plane's event loop was late for its own beat."
+        )
+        self._lag.show(lag, [])
+        yield lag
+        reload = GaugeMetricFamily(
+            "headgate_config_last_reload_successful", "Whether the configuration on disk is the one in force."
+        )
+        reload.add_metric([], float(self.last_reload_successful))
+        yield reload
+        build = GaugeMetricFamily("headgate_build_info", "Version and commit; always 1.", labels=["version", "commit"])
+        build.add_metric(list(self._build), 1.0)
+        yield build
+
+    def _per_request(self, models: Sequence[tuple[str, ModelMetrics]]) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "headgate_requests_total", "Requests that ended, by status.", labels=["model", "endpoint", "code"]
+        )
+        counted = dict(list(self._requests.items()))
+        for name, metrics in models:
+            if name != "unknown" and not metrics.durations:
+                counted[(name, "/v1/chat/completions", 200)] = 0
+        for (model, endpoint, code), number in sorted(counted.items()):
+            requests.add_metric([model, endpoint, str(code)], number)
+        yield requests
+        durations = HistogramMetricFamily(
+            "headgate_request_duration_seconds",
+            "From the request's last byte to the answer's last.",
+            labels=["model", "endpoint"],
+        )
+        for name, metrics in models:
+            for endpoint, histogram in sorted(list(metrics.durations.items())):
+                histogram.show(durations, [name, endpoint])
+        yield durations
+
+    def _per_model(self, models: Sequence[tuple[str, ModelMetrics]]) -> Iterable[Metric]:
+        histograms: tuple[tuple[str, str, Callable[[ModelMetrics], Histogram]], ...] = (
+            ("time_to_first_token", "From the request's last byte to the first content.", lambda m: m.first_token),
+            ("time_per_output_token", "(E2E - TTFT) / (output tokens - 1).", lambda m: m.per_token),
+            ("queue_duration", "Wait for a slot.", lambda m: m.queue),
+            ("overhead", "The gateway's own time: neither queue nor engine.", lambda m: m.overhead),
+        )
+        for name, documentation, get in histograms:
+            family = HistogramMetricFamily(f"headgate_{name}_seconds", documentation, labels=["model"])
+            for model, metrics in models:
+                get(metrics).show(family, [model])
+            yield family
+        counters: tuple[tuple[str, str, str, Callable[[ModelMetrics], dict[str, int]]], ...] = (
+            ("tokens", "Tokens, as the engines metered them.", "type", lambda m: m.tokens),
+            ("admissions", "What admission decided.", "outcome", lambda m: m.admissions),
+            ("upstream_aborts", "Requests taken back from an engine.", "reason", lambda m: m.aborts),
+        )
+        for name, documentation, label, of in counters:
+            counter = CounterMetricFamily(f"headgate_{name}_total", documentation, labels=["model", label])
+            for model, metrics in models:
+                for value, number in sorted(list(of(metrics).items())):
+                    counter.add_metric([model, value], number)
+            yield counter
+        attempts = CounterMetricFamily(
+            "headgate_upstream_attempts_total", "Attempts at a replica.", labels=["model", "replica", "outcome"]
+        )
+        for model, metrics in models:
+            for (replica, outcome), number in sorted(list(metrics.attempts.items())):
+                attempts.add_metric([model, replica, outcome], number)
+        yield attempts
+
+    def _of_pools(self) -> Iterable[Metric]:
+        now = perf_counter()
+        names = {
+            "requests_running": "Requests admitted and not yet answered.",
+            "requests_waiting": "Requests in the queue.",
+            "oldest_waiting_seconds": "How long the head of the queue has waited.",
+            "tokens_in_flight": "Most tokens that the requests under way may still produce.",
+            "pool_saturation": "Requests running as a share of the limit; 0 without a limit.",
+        }
+        families = {
+            name: GaugeMetricFamily(f"headgate_{name}", documentation, labels=["model"])
+            for name, documentation in names.items()
+        }
+        ready = GaugeMetricFamily(
+            "headgate_replica_ready", "Whether a replica may be asked.", labels=["model", "replica"]
+        )
+        in_flight = GaugeMetricFamily(
+            "headgate_replica_in_flight", "Requests at a replica from this gateway.", labels=["model", "replica"]
+        )
+        for pool in self._registry():
+            values = (
+                float(pool.admission.running),
+                float(pool.admission.waiting),
+                pool.admission.oldest_wait(now),
+                float(pool.tokens_in_flight),
+                pool.admission.saturation,
+            )
+            for family, value in zip(families.values(), values, strict=True):
+                family.add_metric([pool.model], value)
+            for replica in pool.replicas:
+                ready.add_metric([pool.model, replica.name], float(replica.ready))
+                in_flight.add_metric([pool.model, replica.name], float(replica.in_flight))
+        yield from families.values()
+        yield ready
+        yield in_flight
+
+
+def overhead(context: RequestContext) -> float:
+    """Give the gateway's own seconds: from the request's last byte to the engine, without the queue, and the relaying."""
+    if context.sent_at is None:
+        return 0.0
+    return max(0.0, context.sent_at - context.received_at - context.queued_for) + context.relayed_for
