@@ -89,7 +89,7 @@ class AccessLog:
                 duration_ms=round((finished - context.received_at) * 1000, 3),
                 endpoint=context.endpoint,
                 model=context.model,
-                key=context.key_id,
+                key=context.key.id,
                 code=error.code if error is not None else None,
                 message=error.message if error is not None else None,
                 stream=context.streamed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from gateway.auth import ANYONE, Key
 from gateway.errors import GatewayError
 
 
@@ -16,6 +17,7 @@ class RequestContext:
     """
 
     __slots__ = (
+        "answer_headers",
         "attempts",
         "body",
         "client",
@@ -28,7 +30,7 @@ class RequestContext:
         "cached_tokens",
         "endpoint",
         "keep_alive",
-        "key_id",
+        "key",
         "method",
         "model",
         "output_tokens",
@@ -58,7 +60,8 @@ class RequestContext:
         self.request_id = ""
         self.endpoint = "unknown"
         self.model = "unknown"
-        self.key_id = ""
+        self.key: Key = ANYONE
+        self.answer_headers = b""
         self.replica = ""
         self.attempts = 0
         self.status = 0

@@ -748,9 +748,10 @@ class ClientConnection(asyncio.Protocol):
         closing = self._closing or self._door.closing or not context.keep_alive
         if closing:
             context.keep_alive = False
-        return b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (
+        return b"%b%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (
             head.status_line(status),
             headers,
+            context.answer_headers,
             context.request_id.encode("ascii"),
             milliseconds,
             b"connection: close\r\n" if closing else b"connection: keep-alive\r\n" if context.version == "1.0" else b"",
