@@ -614,6 +614,11 @@ class Dispatcher:
     def __len__(self) -> int:
         return len(self._exchanges)
 
+    @property
+    def draining(self) -> bool:
+        """Whether new requests are refused."""
+        return self._draining
+
     def begin(
         self, pool: Pool, request: UpstreamRequest, context: RequestContext, client: ClientConnection
     ) -> Exchange | None:

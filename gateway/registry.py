@@ -95,6 +95,7 @@ class Pool:
         self.send_priority = send_priority
         self.cache_salt = cache_salt
         self.tokens_in_flight = 0
+        self.max_model_len: int | None = None
         self.ready: list[Replica] = []
         for replica in self.replicas:
             replica.joined(self)

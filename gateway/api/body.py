@@ -30,13 +30,19 @@ class Facts(msgspec.Struct):
 
     model: str | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None | UnsetType = UNSET
+    stream_options: StreamOptions | UnsetType | None = UNSET
     max_tokens: int | float | None = None
     max_completion_tokens: int | float | None = None
     max_output_tokens: int | float | None = None
     n: int | None = None
     priority: Raw | UnsetType = UNSET
     kv_transfer_params: Raw | UnsetType = UNSET
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client asked for the usage of its stream by itself."""
+        options = self.stream_options
+        return isinstance(options, StreamOptions) and options.include_usage is True
 
     @property
     def token_limit(self) -> int:
@@ -81,8 +87,8 @@ def is_json(media: bytes) -> bool:
 def check_depth(body: bytes, max_depth: int) -> None:
     """Refuse JSON nested deeper than ``max_depth``, before any decoder recurses into it. Raises ``BadRequest``.
 
-    A body cannot be nested deeper than it has opening brackets, which settles nearly every request in two scans. For the
-    others, strings are dropped and then matching pairs of brackets, the innermost first, one level each round.
+    A body cannot be nested deeper than it has opening brackets, which settles nearly every request in two scans. For
+    the others, strings are dropped and then matching pairs of brackets, the innermost first, one level each round.
     """
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return
@@ -118,7 +124,13 @@ def with_usage(body: bytes, facts: Facts) -> bytes:
     fields = _OBJECT.decode(body)
     options = {} if facts.stream_options is None else _OBJECT.decode(fields["stream_options"])
     options["include_usage"] = Raw(b"true")
+    options.pop("continuous_usage_stats", None)  # It has no effect without include_usage, which the client did not set.
     return rewritten(body, {"stream_options": msgspec.json.encode(options)})
+
+
+def encode(value: str) -> bytes:
+    """Write a string as JSON."""
+    return msgspec.json.encode(value)
 
 
 def rewritten(body: bytes, changes: Mapping[str, bytes | None]) -> bytes:
@@ -130,4 +142,3 @@ def rewritten(body: bytes, changes: Mapping[str, bytes | None]) -> bytes:
         else:
             fields[name] = Raw(value)
     return msgspec.json.encode(fields)
-

@@ -1,0 +1,49 @@
+"""The whole surface of the data plane on one screen; what is not in these two tables is a 404, whatever engines have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gateway.api.completions import Completions, Plain
+from gateway.api.endpoint import Endpoint, Reading
+from gateway.api.messages import Messages
+from gateway.api.pages import Page, health, model, models, version
+from gateway.api.responses import Responses
+
+_COMPLETIONS, _PLAIN, _MESSAGES, _RESPONSES = Completions(), Plain(), Messages(), Responses()
+
+ENDPOINTS: Mapping[bytes, Endpoint] = MappingProxyType(
+    {
+        b"/v1/chat/completions": Endpoint(_COMPLETIONS, "generate"),
+        b"/v1/completions": Endpoint(_COMPLETIONS, "generate"),
+        b"/v1/responses": Endpoint(_RESPONSES, "generate"),
+        b"/v1/messages": Endpoint(_MESSAGES, "generate"),
+        b"/v1/messages/count_tokens": Endpoint(_MESSAGES, "generate"),
+        b"/v1/embeddings": Endpoint(_PLAIN, "embed"),
+        b"/v1/moderations": Endpoint(_PLAIN, "moderate"),
+        b"/classify": Endpoint(_PLAIN, "classify"),
+        b"/score": Endpoint(_PLAIN, "score"),
+        b"/v1/score": Endpoint(_PLAIN, "score"),
+        b"/rerank": Endpoint(_PLAIN, "score"),
+        b"/v1/rerank": Endpoint(_PLAIN, "score"),
+        b"/v2/rerank": Endpoint(_PLAIN, "score"),
+        b"/pooling": Endpoint(_PLAIN, "pooling"),
+        b"/tokenize": Endpoint(_PLAIN, None),
+        b"/detokenize": Endpoint(_PLAIN, None),
+        b"/v1/audio/transcriptions": Endpoint(_PLAIN, "transcribe", Reading.MULTIPART),
+        b"/v1/audio/translations": Endpoint(_PLAIN, "transcribe", Reading.MULTIPART),
+    }
+)
+"""What engines answer, by path; all are POST. The second column is what a model must be able to do; all can ``None``."""
+
+PAGES: Mapping[bytes, Page] = MappingProxyType(
+    {
+        b"/v1/models": Page((b"GET",), models, guarded=True),
+        b"/v1/models/": Page((b"GET",), model, guarded=True),
+        b"/health": Page((b"GET",), health, guarded=False),
+        b"/ping": Page((b"GET", b"POST"), health, guarded=False),
+        b"/version": Page((b"GET",), version, guarded=False),
+    }
+)
+"""What the gateway answers by itself, by path; a path that ends in a slash stands for all below it."""

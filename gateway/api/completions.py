@@ -1,0 +1,141 @@
+"""OpenAI's chat completions and completions, and every endpoint whose answers look like theirs.
+
+Events are unnamed; a chunk with an empty ``choices`` carries the usage, and ``data: [DONE]`` is the end.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from gateway.api import usage
+from gateway.api.streams import Event, MeteredStream
+from gateway.context import RequestContext
+from gateway.errors import GatewayError, from_engine
+
+_DONE = b"[DONE]"
+_NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
+
+
+class Delta(msgspec.Struct):
+    """The parts of a delta that hold something to read; ``role`` alone is no content."""
+
+    content: Raw = Raw(b"null")
+    reasoning: Raw = Raw(b"null")
+    reasoning_content: Raw = Raw(b"null")
+    refusal: Raw = Raw(b"null")
+    tool_calls: Raw = Raw(b"null")
+    function_call: Raw = Raw(b"null")
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to read in it."""
+        parts = (
+            self.content,
+            self.reasoning,
+            self.reasoning_content,
+            self.refusal,
+            self.tool_calls,
+            self.function_call,
+        )
+        return all(bytes(part) in _NOTHING for part in parts)
+
+
+class Choice(msgspec.Struct):
+    """One choice of a chunk: chat has a ``delta``, a completion has ``text``."""
+
+    delta: Delta | None = None
+    text: str | None = None
+
+
+class Chunk(msgspec.Struct):
+    """What is read of one event."""
+
+    choices: list[Choice] | None = None
+    error: Raw | None = None
+    code: Raw | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether any choice brings something to read."""
+        return any(
+            choice.text or (choice.delta is not None and not choice.delta.empty) for choice in self.choices or ()
+        )
+
+
+class _ErrorCode(msgspec.Struct):
+    code: int | str | None = None
+
+
+_CHUNK = msgspec.json.Decoder(Chunk)
+_ERROR_CODE = msgspec.json.Decoder(_ErrorCode)
+
+
+class CompletionsStream(MeteredStream):
+    """Reads the chunks of a completion, and leaves out the usage event where the client did not ask for it."""
+
+    __slots__ = ("_strip_usage",)
+
+    def __init__(self, context: RequestContext, *, strip_usage: bool) -> None:
+        super().__init__(context)
+        self._strip_usage = strip_usage
+
+    def error(self, error: GatewayError) -> bytes:
+        """Write the error event that OpenAI's SDK raises, and the end marker that every client waits for."""
+        return b"data: %b\n\ndata: [DONE]\n\n" % error.body()
+
+    def _plain(self, events: bytes) -> bool:
+        return b'"usage":' not in events and _DONE not in events and b'"error":' not in events
+
+    def _read(self, event: Event) -> bytes:
+        if event.data == _DONE:
+            if self.failure is not None:
+                return b""
+            self.complete = True
+            return event.raw
+        try:
+            chunk = _CHUNK.decode(event.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return event.raw
+        if chunk.error is not None and not chunk.choices:
+            return self._fail(from_engine(status_of(bytes(chunk.error)), event.data))
+        if chunk.has_content:
+            self._saw_content()
+        if b'"usage":' in event.data and usage.meter_event(self._context, event.data):
+            self._metered = True
+            if self._strip_usage and not chunk.choices:
+                return b""
+        return event.raw
+
+
+class Completions:
+    """The dialect of OpenAI's completions."""
+
+    asks_usage = True
+
+    def stream(self, context: RequestContext, *, strip_usage: bool) -> CompletionsStream:
+        """Begin to read a stream."""
+        return CompletionsStream(context, strip_usage=strip_usage)
+
+    def meter(self, context: RequestContext, body: bytes) -> None:
+        """Take the usage out of a whole answer."""
+        usage.meter_answer(context, body)
+
+    def error_body(self, error: GatewayError) -> bytes:
+        """Give the body of an error answer."""
+        return error.body()
+
+
+class Plain(Completions):
+    """The dialect of every other endpoint of OpenAI's and vLLM's: the same shapes, without ``stream_options``."""
+
+    asks_usage = False
+
+
+def status_of(error: bytes) -> int:
+    """Find the HTTP status in an error event's object, where vLLM puts it into ``code``; 500 where there is none."""
+    try:
+        code = _ERROR_CODE.decode(error).code
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 500
+    return code if isinstance(code, int) and 400 <= code <= 599 else 500

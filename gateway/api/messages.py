@@ -1,0 +1,60 @@
+"""Anthropic's messages: named events, errors in Anthropic's shape, ``message_stop`` as the end."""
+
+from __future__ import annotations
+
+from gateway.api import usage
+from gateway.api.completions import status_of
+from gateway.api.streams import Event, MeteredStream
+from gateway.context import RequestContext
+from gateway.errors import GatewayError, from_engine
+
+
+class MessagesStream(MeteredStream):
+    """Reads the events of one message."""
+
+    __slots__ = ()
+
+    def error(self, error: GatewayError) -> bytes:
+        """Write the event that Anthropic's SDK raises."""
+        return b"event: error\ndata: %b\n\n" % error.anthropic_body()
+
+    def _plain(self, events: bytes) -> bool:
+        return b'"usage":' not in events and b"event: message_" not in events and b"event: error" not in events
+
+    def _read(self, event: Event) -> bytes:
+        name = name_of(event.raw)
+        if name == b"error":
+            return self._fail(from_engine(status_of(event.data), event.data))
+        if name == b"message_stop":
+            self.complete = True
+        elif name == b"content_block_delta":
+            self._saw_content()
+        elif b'"usage":' in event.data and usage.meter_event(self._context, event.data):
+            self._metered = name == b"message_delta"
+        return event.raw
+
+
+class Messages:
+    """The dialect of Anthropic's messages."""
+
+    asks_usage = False
+
+    def stream(self, context: RequestContext, *, strip_usage: bool) -> MessagesStream:  # noqa: ARG002 - never asked
+        """Begin to read a stream; usage is a part of every one."""
+        return MessagesStream(context)
+
+    def meter(self, context: RequestContext, body: bytes) -> None:
+        """Take the usage out of a whole answer."""
+        usage.meter_answer(context, body)
+
+    def error_body(self, error: GatewayError) -> bytes:
+        """Give the body of an error answer."""
+        return error.anthropic_body()
+
+
+def name_of(event: bytes) -> bytes:
+    """Return what the ``event`` line says, ``b""`` if there is none."""
+    for line in event.splitlines():
+        if line.startswith(b"event:"):
+            return line[6:].strip()
+    return b""

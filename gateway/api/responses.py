@@ -1,0 +1,76 @@
+"""OpenAI's responses: named and numbered events; ``response.completed`` or ``response.incomplete`` is the end."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.api import usage
+from gateway.api.completions import status_of
+from gateway.api.messages import name_of
+from gateway.api.streams import Event, MeteredStream
+from gateway.context import RequestContext
+from gateway.errors import GatewayError, UpstreamFailed, from_engine
+
+_ENDS = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
+
+
+class ResponsesStream(MeteredStream):
+    """Reads the events of one response."""
+
+    __slots__ = ("_events",)
+
+    def __init__(self, context: RequestContext) -> None:
+        super().__init__(context)
+        self._events = 0
+
+    def feed(self, events: bytes) -> bytes:
+        """Count the events as well: an error of ours needs the next number."""
+        self._events += events.count(b"\ndata:") + events.startswith(b"data:")
+        return super().feed(events)
+
+    def error(self, error: GatewayError) -> bytes:
+        """Write OpenAI's error event; ``error`` repeats it in the shape that the SDK raises."""
+        whole = {
+            "type": "error",
+            "code": error.code,
+            "message": error.message,
+            "param": error.param,
+            "sequence_number": self._events,
+            "error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code},
+        }
+        return b"event: error\ndata: %b\n\n" % msgspec.json.encode(whole)
+
+    def _plain(self, events: bytes) -> bool:
+        ends = b"event: response.completed", b"event: response.incomplete", b"event: response.failed", b"event: error"
+        return not any(end in events for end in ends)
+
+    def _read(self, event: Event) -> bytes:
+        name = name_of(event.raw)
+        if name == b"error":
+            return self._fail(from_engine(status_of(event.data), event.data))
+        if name.endswith(b".delta"):
+            self._saw_content()
+        elif name in _ENDS:
+            self._metered = usage.meter_event(self._context, event.data)
+            self.complete = True
+            if name == b"response.failed":
+                self.failure = UpstreamFailed("The engine reported that the response failed.")
+        return event.raw
+
+
+class Responses:
+    """The dialect of OpenAI's responses."""
+
+    asks_usage = False
+
+    def stream(self, context: RequestContext, *, strip_usage: bool) -> ResponsesStream:  # noqa: ARG002 - never asked
+        """Begin to read a stream; usage is a part of its last event."""
+        return ResponsesStream(context)
+
+    def meter(self, context: RequestContext, body: bytes) -> None:
+        """Take the usage out of a whole answer."""
+        usage.meter_answer(context, body)
+
+    def error_body(self, error: GatewayError) -> bytes:
+        """Give the body of an error answer."""
+        return error.body()

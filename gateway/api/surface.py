@@ -1,0 +1,170 @@
+"""What the data plane does with a request: find its row in the table, its key, its model, and hand it on."""
+
+from __future__ import annotations
+
+import time
+
+from msgspec import UNSET
+
+from gateway import api
+from gateway.accesslog import AccessLog
+from gateway.api import body, multipart
+from gateway.api.body import Facts
+from gateway.api.endpoint import Endpoint, Reading
+from gateway.api.pages import Page
+from gateway.auth import Keyring
+from gateway.config import GatewayConfig
+from gateway.context import RequestContext
+from gateway.dispatch import Dispatcher, Exchange, UpstreamRequest, headers_for_engine
+from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, UnknownUrl
+from gateway.http.server import ClientConnection
+from gateway.metrics import Metrics
+from gateway.registry import Pool, Registry
+
+_JSON = b"content-type: application/json\r\n"
+_PREFLIGHT = (
+    b"access-control-allow-methods: GET, POST\r\n"
+    b"access-control-allow-headers: authorization, content-type, x-api-key, x-request-id, anthropic-version, "
+    b"anthropic-beta\r\n"
+    b"access-control-max-age: 600\r\n"
+)
+
+
+class Surface:
+    """The data plane as the wire sees it. A reload swaps ``registry`` and ``keyring``; nothing else changes."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        registry: Registry,
+        keyring: Keyring,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        access_log: AccessLog | None,
+        version: str,
+    ) -> None:
+        self.registry = registry
+        self.keyring = keyring
+        self.version = version
+        self.started_at = int(time.time())
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._access_log = access_log
+        self._max_depth = config.limits.max_json_depth
+        self._max_n = config.limits.max_n
+        self._origins = frozenset(origin.encode() for origin in config.cors_origins)
+
+    def __repr__(self) -> str:
+        return f"<Surface {self.registry!r}>"
+
+    @property
+    def draining(self) -> bool:
+        """Whether the gateway is about to stop."""
+        return self._dispatcher.draining
+
+    def admit_head(self, context: RequestContext) -> None:
+        """Check path, method and key, before a byte of the body is taken."""
+        endpoint = api.ENDPOINTS.get(context.path)
+        if self._origins:
+            self._allow_origin(context)
+            if context.method == b"OPTIONS":
+                return
+        if endpoint is not None:
+            context.endpoint = context.path.decode("ascii")
+            if context.method != b"POST":
+                raise MethodNotAllowed(f"{context.endpoint} takes POST only.", allow="POST")
+        else:
+            page, context.endpoint = _find_page(context)
+            if context.method not in page.methods:
+                allow = b", ".join(page.methods).decode()
+                raise MethodNotAllowed(f"{context.endpoint} takes {allow} only.", allow=allow)
+            if not page.guarded:
+                return
+        context.key = self.keyring.find(context.headers)
+
+    def answer(self, context: RequestContext, connection: ClientConnection) -> Exchange | None:
+        """Answer by itself, or have an engine answer."""
+        endpoint = api.ENDPOINTS.get(context.path)
+        if context.method == b"OPTIONS":
+            connection.write_answer(context, 200, _PREFLIGHT if context.answer_headers else b"", b"")
+            return None
+        if endpoint is None:
+            page, _ = _find_page(context)
+            answer = page.write(self, context)
+            connection.write_answer(context, 200, _JSON if answer else b"", answer)
+            return None
+        pool, request = self._prepare(endpoint, context)
+        return self._dispatcher.begin(pool, request, context, connection)
+
+    def refused(self, context: RequestContext, error: GatewayError) -> bytes:
+        """Give the body of an error in the shape of the request's endpoint."""
+        endpoint = api.ENDPOINTS.get(context.path)
+        return error.body() if endpoint is None else endpoint.dialect.error_body(error)
+
+    def ended(self, context: RequestContext) -> None:
+        """Account for a request that is over."""
+        context.finished_at = time.perf_counter()
+        self._metrics.ended(context)
+        if self._access_log is not None:
+            self._access_log.ended(context)
+
+    def _prepare(self, endpoint: Endpoint, context: RequestContext) -> tuple[Pool, UpstreamRequest]:
+        """Decide which pool is asked, and with what bytes."""
+        form = multipart.read(context) if endpoint.reading is Reading.MULTIPART else None
+        facts = body.read(context, self._max_depth) if form is None else form.facts
+        if not facts.model:
+            raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
+        pool = self.registry.find(facts.model)
+        context.model = pool.model
+        context.key.check(pool.model)
+        self.registry.check_task(pool, endpoint.task, context.endpoint)
+        if facts.n is not None and facts.n > self._max_n:
+            raise BadRequest(f"n is {facts.n}; at most {self._max_n} (limits.max_n) are allowed.", param="n")
+        streams = facts.stream is True
+        if form is None:
+            sent, strip_usage = self._rewrite(endpoint, context, facts, pool)
+        else:
+            sent = context.body if facts.model == pool.upstream_model else form.with_model(pool.upstream_model)
+            strip_usage = False
+        headers = headers_for_engine(context.headers, context.request_id)
+        if b"content-type" not in context.headers:
+            headers += _JSON
+        target = context.path + b"?" + context.query if context.query else context.path
+        context.body = b""
+        return pool, UpstreamRequest(target, headers, sent, endpoint.dialect, streams, strip_usage, facts.token_limit)
+
+    def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> tuple[bytes, bool]:
+        """Change the few fields that are the gateway's; most bodies go on as they are, or with one field more."""
+        changes: dict[str, bytes | None] = {}
+        if facts.model != pool.upstream_model:
+            changes["model"] = body.encode(pool.upstream_model)
+        if facts.kv_transfer_params is not UNSET:
+            changes["kv_transfer_params"] = None
+        if facts.priority is not UNSET and not pool.send_priority:
+            changes["priority"] = None
+        if pool.cache_salt and endpoint.task == "generate" and context.key.id:
+            changes["cache_salt"] = body.encode(context.key.id)
+        sent = body.rewritten(context.body, changes) if changes else context.body
+        if facts.stream is not True or not endpoint.dialect.asks_usage or facts.wants_usage:
+            return sent, False
+        return body.with_usage(sent, facts), True
+
+    def _allow_origin(self, context: RequestContext) -> None:
+        """Let a browser read the answer if its page's origin is one of those configured."""
+        origin = context.headers.get(b"origin")
+        if origin in self._origins:
+            assert origin is not None
+            context.answer_headers = b"access-control-allow-origin: %b\r\nvary: origin\r\n" % origin
+
+
+def _find_page(context: RequestContext) -> tuple[Page, str]:
+    """Find the row of a path that the gateway answers by itself, and the path's name in metrics."""
+    path = context.path
+    page = api.PAGES.get(path)
+    if page is not None:
+        return page, path.decode("ascii")
+    parent = path[: path.rfind(b"/", 0, 11) + 1] if path.startswith(b"/v1/models/") else b""
+    page = api.PAGES.get(parent)
+    if page is None:
+        raise UnknownUrl(f"There is no {path[:200].decode('latin-1')!r} here; the paths are those of OpenAI and vLLM.")
+    return page, parent.decode("ascii") + "{id}"
