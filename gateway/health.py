@@ -1,0 +1,149 @@
+"""Whether a replica lives: one watch per replica, which asks it now and then and takes note of what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.http.client import UpstreamConnection, UpstreamError
+from gateway.registry import Pool, Replica
+
+_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""Of a probe's answer, more than this is not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What a replica said to a probe."""
+
+    status: int
+    body: bytes
+
+
+class Probe:
+    """One GET to a replica, on a connection of the replica's own pool: a receiver that can be awaited."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._connection: UpstreamConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._path = b""
+        self._status = 0
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._done: asyncio.Future[ProbeAnswer] = asyncio.get_running_loop().create_future()
+
+    async def get(self, path: bytes, within: float) -> ProbeAnswer:
+        """Ask for ``path`` and wait ``within`` seconds at most. Raises ``UpstreamError`` or ``TimeoutError``."""
+        self._path = path
+        self._connecting = self._replica.connections.connect(self._send, self.answer_failed)
+        try:
+            async with asyncio.timeout(within):
+                return await self._done
+        finally:
+            self._connecting.cancel()
+            if self._connection is not None:
+                self._connection.abort()
+
+    def answer_head(self, status: int, _headers: list[tuple[bytes, bytes]]) -> None:
+        """Keep the status."""
+        self._status = status
+
+    def answer_data(self, data: bytes) -> None:
+        """Keep the body, up to a limit."""
+        if self._bytes <= _MAX_ANSWER_BYTES:
+            self._parts.append(data)
+            self._bytes += len(data)
+
+    def answer_end(self) -> None:
+        """The answer is there."""
+        self._connection = None
+        if not self._done.done():
+            self._done.set_result(ProbeAnswer(self._status, b"".join(self._parts)))
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        """There will be no answer."""
+        self._connection = None
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        address, credentials = self._replica.address, self._replica.credentials
+        authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
+        self._connection = connection
+        connection.send(
+            b"GET %b%b HTTP/1.1\r\nhost: %b\r\n%baccept: */*\r\n\r\n"
+            % (address.prefix, self._path, address.host_header, authorization),
+            b"",
+            self,
+        )
+
+
+class _Card(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+
+
+class Watch:
+    """Keeps one replica's readiness true. It looks only while the replica is ``up``: a remote one always is."""
+
+    def __init__(self, pool: Pool, replica: Replica, *, interval: float, timeout: float, up: bool) -> None:
+        self._pool = pool
+        self._replica = replica
+        self._interval = interval
+        self._timeout = timeout
+        self._up = asyncio.Event()
+        if up:
+            self._up.set()
+
+    def __repr__(self) -> str:
+        return f"<Watch of {self._replica!r} [{'up' if self._up.is_set() else 'not up'}]>"
+
+    def set_up(self, *, up: bool) -> None:
+        """Say that the replica's process is up, or no longer."""
+        if up:
+            self._up.set()
+        else:
+            self._up.clear()
+
+    async def run(self) -> None:
+        """Look for ever, every ``interval`` seconds."""
+        while True:
+            await self._up.wait()
+            await self._look()
+            await asyncio.sleep(self._interval)
+
+    async def _look(self) -> None:
+        """Ask once. Anything below 500 is a sign of life: not every remote engine has ``/health``."""
+        replica = self._replica
+        try:
+            answer = await Probe(replica).get(b"/health", self._timeout)
+        except (UpstreamError, TimeoutError) as error:
+            reason = str(error) or f"No answer to /health within {self._timeout:g} s."
+        else:
+            reason = "" if answer.status < 500 else f"/health answered {answer.status}."
+        if not self._up.is_set():
+            return
+        if reason:
+            replica.failed(reason)
+            if not replica.ready:
+                replica.set_ready(ready=False, state="failing", reason=reason)
+            return
+        replica.set_ready(ready=True, state="ready")
+        if self._pool.max_model_len is None:
+            self._pool.max_model_len = await self._longest()
+
+    async def _longest(self) -> int | None:
+        """Ask for the model's card, which says how many tokens a request may have."""
+        try:
+            answer = await Probe(self._replica).get(b"/v1/models", self._timeout)
+            cards = msgspec.json.decode(answer.body, type=_Cards).data
+        except (UpstreamError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return next((card.max_model_len for card in cards if card.id == self._pool.upstream_model), None)

@@ -1,0 +1,83 @@
+"""The life of the data plane: its beat, and its end in three phases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from time import monotonic, perf_counter
+from typing import Protocol
+
+BEAT_SECONDS = 0.1
+"""How often the data plane looks at its clocks; every deadline is kept to within this."""
+
+
+class Heart:
+    """The one ticker of the data plane: calls everything that has deadlines, and measures how late it was itself."""
+
+    def __init__(self, tick: Callable[[float], None], lagged: Callable[[float], None]) -> None:
+        self._tick = tick
+        self._lagged = lagged
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self.last_beat = monotonic()
+
+    def start(self) -> None:
+        """Beat from now on, on the running loop."""
+        self._due = perf_counter() + BEAT_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+
+    def stop(self) -> None:
+        """Beat no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _beat(self) -> None:
+        now = perf_counter()
+        self._lagged(max(0.0, now - self._due))
+        self.last_beat = monotonic()
+        try:
+            self._tick(now)
+        finally:
+            self.start()
+
+
+class Drainable(Protocol):
+    """What the end of the data plane asks of it."""
+
+    def announce_end(self) -> None:
+        """Turn readiness off and ask clients to close their connections, while still serving."""
+
+    def stop_accepting(self) -> None:
+        """Take no new connection and no new request, and refuse those that wait in a queue."""
+
+    async def idle(self) -> None:
+        """Wait until no request is under way."""
+
+    def cancel_all(self) -> None:
+        """End whatever is still under way with an error."""
+
+
+async def drain(plane: Drainable, *, delay: float, within: float) -> bool:
+    """End in three phases: announce for ``delay`` seconds, let the running finish for ``within`` seconds, cancel the rest.
+
+    Returns whether everything finished by itself.
+    """
+    plane.announce_end()
+    await asyncio.sleep(delay)
+    plane.stop_accepting()
+    try:
+        async with asyncio.timeout(within):
+            await plane.idle()
+    except TimeoutError:
+        plane.cancel_all()
+        return False
+    return True
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    under_way = list(tasks)
+    for task in under_way:
+        task.cancel()
+    await asyncio.gather(*under_way, return_exceptions=True)
