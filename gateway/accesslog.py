@@ -64,7 +64,7 @@ class AccessLog:
         if where == "off":
             return None
         if where == "stdout":
-            return cls(open(1, "wb", buffering=0, closefd=False))  # noqa: SIM115 - closed by close()
+            return cls(open(1, "wb", buffering=0, closefd=False))
         return cls(Path(where).open("ab", buffering=0))
 
     def __repr__(self) -> str:

@@ -12,23 +12,23 @@ class RequestContext:
     """The facts of one request, filled in on its way and read once at its end.
 
     All moments are ``time.perf_counter()`` readings in seconds; ``None`` says that the request never got there. Headers
-    are keyed by lower-case name. ``model`` is a configured model's name or ``"unknown"``, never what a client made up, so
-    that it can become a metric's label.
+    are keyed by lower-case name. ``model`` is a configured model's name or ``"unknown"``, never what a client made up,
+    so that it can become a metric's label.
     """
 
     __slots__ = (
         "answer_headers",
         "attempts",
         "body",
+        "cached_tokens",
         "client",
+        "endpoint",
         "error",
         "finished_at",
         "first_byte_at",
         "first_token_at",
         "headers",
         "input_tokens",
-        "cached_tokens",
-        "endpoint",
         "keep_alive",
         "key",
         "method",

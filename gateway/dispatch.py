@@ -33,14 +33,12 @@ _MAX_ATTEMPTS = 3
 """Replicas asked for one request at most; more would turn one bad request into a bad pool."""
 
 _HELD_BYTES = 1024 * 1024
-"""A unary answer up to this size, in bytes, is held until it is whole, so that an engine that dies half-way is a 502."""
+"""A unary answer up to this size, in bytes, is held until it is whole, so that an engine dying half-way is a 502."""
 
 _MAX_ERROR_BYTES = 256 * 1024
 """How much of an engine's error answer is kept."""
 
-_SSE_HEADERS = (
-    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-)
+_SSE_HEADERS = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 _SSE_REPLACED = frozenset({b"content-type", b"cache-control", b"x-accel-buffering"})
 
@@ -126,7 +124,7 @@ class Deadlines(Protocol):
 
 
 class Lease:
-    """Everything that one exchange holds: slot, in-flight count, tokens in flight, connection. Released exactly once."""
+    """All that one exchange holds: slot, in-flight count, tokens in flight, connection. Released exactly once."""
 
     __slots__ = ("_pool", "_tokens", "connection", "replica", "slot")
 
@@ -665,7 +663,7 @@ class Dispatcher:
 
 def shutting_down() -> ShuttingDown:
     """Give the error of a gateway that drains."""
-    return ShuttingDown("The gateway is shutting down; send the request again, another one will take it.", retry_after=1.0)
+    return ShuttingDown("The gateway is shutting down; send it again, another one will take it.", retry_after=1.0)
 
 
 def headers_for_engine(headers: Mapping[bytes, bytes], request_id: str) -> bytes:

@@ -1,7 +1,7 @@
 """The one tree of errors that a client can be answered with.
 
-Each class fixes what never varies: the HTTP status, OpenAI's ``type`` and the machine-readable ``code``. An instance adds
-the message for a person, the offending field (``param``) and, where waiting helps, for how long (``retry_after``).
+Each class fixes what never varies: the HTTP status, OpenAI's ``type`` and the machine-readable ``code``. An instance
+adds the message for a person, the offending field (``param``) and, where waiting helps, for how long (``retry_after``).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
 class GatewayError(Exception):
     """Anything that ends a request with an error answer; the message says what to do next.
 
-    ``retry_after`` is in seconds. ``closes`` says that the connection cannot be used any further, because what follows on
-    it can no longer be told apart from the refused request.
+    ``retry_after`` is in seconds. ``closes`` says that the connection cannot be used any further, because what follows
+    on it can no longer be told apart from the refused request.
     """
 
     status: ClassVar[int] = 500
@@ -221,8 +221,8 @@ class _Described(NamedTuple):
 def from_engine(status: int, body: bytes, retry_after: float | None = None) -> GatewayError:
     """Turn an engine's error answer into ours, keeping its message.
 
-    vLLM puts an HTTP phrase into ``type`` and an integer into ``code``, FastAPI answers ``{"detail": …}``, and a proxy in
-    between may answer HTML; all of them become the one shape that OpenAI's clients read.
+    vLLM puts an HTTP phrase into ``type`` and an integer into ``code``, FastAPI answers ``{"detail": …}``, and a proxy
+    in between may answer HTML; all of them become the one shape that OpenAI's clients read.
     """
     described = _describe(body)
     message = described.message or f"The engine answered {status} without saying why."

@@ -59,7 +59,7 @@ class Drainable(Protocol):
 
 
 async def drain(plane: Drainable, *, delay: float, within: float) -> bool:
-    """End in three phases: announce for ``delay`` seconds, let the running finish for ``within`` seconds, cancel the rest.
+    """End in three phases: announce for ``delay`` seconds, let the running finish ``within`` seconds, cancel the rest.
 
     Returns whether everything finished by itself.
     """

@@ -172,7 +172,7 @@ class Metrics(Collector):
             labels=["model", "endpoint"],
         )
         for name, metrics in models:
-            for endpoint, histogram in sorted(list(metrics.durations.items())):
+            for endpoint, histogram in sorted(metrics.durations.items()):
                 histogram.show(durations, [name, endpoint])
         yield durations
 
@@ -196,14 +196,14 @@ class Metrics(Collector):
         for name, documentation, label, of in counters:
             counter = CounterMetricFamily(f"headgate_{name}_total", documentation, labels=["model", label])
             for model, metrics in models:
-                for value, number in sorted(list(of(metrics).items())):
+                for value, number in sorted(of(metrics).items()):
                     counter.add_metric([model, value], number)
             yield counter
         attempts = CounterMetricFamily(
             "headgate_upstream_attempts_total", "Attempts at a replica.", labels=["model", "replica", "outcome"]
         )
         for model, metrics in models:
-            for (replica, outcome), number in sorted(list(metrics.attempts.items())):
+            for (replica, outcome), number in sorted(metrics.attempts.items()):
                 attempts.add_metric([model, replica, outcome], number)
         yield attempts
 
@@ -245,7 +245,7 @@ class Metrics(Collector):
 
 
 def overhead(context: RequestContext) -> float:
-    """Give the gateway's own seconds: from the request's last byte to the engine, without the queue, and the relaying."""
+    """Give the gateway's own seconds: from the request's last byte to the engine, less the queue, and the relaying."""
     if context.sent_at is None:
         return 0.0
     return max(0.0, context.sent_at - context.received_at - context.queued_for) + context.relayed_for

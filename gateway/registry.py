@@ -24,7 +24,13 @@ class Replica:
     __slots__ = ("_failures", "_pool", "connections", "credentials", "in_flight", "name", "ready", "reason", "state")
 
     def __init__(
-        self, name: str, address: Address, *, connect_timeout: float, credentials: str | None = None, ready: bool = False
+        self,
+        name: str,
+        address: Address,
+        *,
+        connect_timeout: float,
+        credentials: str | None = None,
+        ready: bool = False,
     ) -> None:
         self.name = name
         self.connections = ConnectionPool(address, connect_timeout=connect_timeout)
@@ -124,7 +130,8 @@ class Pool:
         states = sorted({replica.state for replica in self.replicas}) or ["absent"]
         starting = any(replica.state in ("fetching", "starting", "restarting") for replica in self.replicas)
         return NoReadyReplica(
-            f"The model {self.model!r} has no ready replica ({', '.join(states)}).", retry_after=2.0 if starting else 5.0
+            f"The model {self.model!r} has no ready replica ({', '.join(states)}).",
+            retry_after=2.0 if starting else 5.0,
         )
 
 

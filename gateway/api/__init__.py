@@ -1,4 +1,4 @@
-"""The whole surface of the data plane on one screen; what is not in these two tables is a 404, whatever engines have."""
+"""The whole surface of the data plane on one screen; what is not in these two tables is a 404, whatever engines do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENDPOINTS: Mapping[bytes, Endpoint] = MappingProxyType(
         b"/v1/audio/translations": Endpoint(_PLAIN, "transcribe", Reading.MULTIPART),
     }
 )
-"""What engines answer, by path; all are POST. The second column is what a model must be able to do; all can ``None``."""
+"""What engines answer, by path; all are POST. The second column is what a model must do; ``None``: anything."""
 
 PAGES: Mapping[bytes, Page] = MappingProxyType(
     {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
+_MAX_CONTAINERS = 1_000_000
 _AT = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<where>[^`]*)`$", re.DOTALL)
+
+
+ABSENT = Raw(b"")
+"""What stands for a field that is not there, where any value will do; no value is empty."""
 
 
 class StreamOptions(msgspec.Struct):
@@ -35,8 +42,8 @@ class Facts(msgspec.Struct):
     max_completion_tokens: int | float | None = None
     max_output_tokens: int | float | None = None
     n: int | None = None
-    priority: Raw | UnsetType = UNSET
-    kv_transfer_params: Raw | UnsetType = UNSET
+    priority: Raw = ABSENT
+    kv_transfer_params: Raw = ABSENT
 
     @property
     def wants_usage(self) -> bool:
@@ -88,28 +95,15 @@ def check_depth(body: bytes, max_depth: int) -> None:
     """Refuse JSON nested deeper than ``max_depth``, before any decoder recurses into it. Raises ``BadRequest``.
 
     A body cannot be nested deeper than it has opening brackets, which settles nearly every request in two scans. For
-    the others, strings are dropped and then matching pairs of brackets, the innermost first, one level each round.
+    the others the brackets outside strings are added up. A million containers are refused too, for the time they cost.
     """
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return
     brackets = _STRINGS.sub(b"", body).translate(None, _NOT_BRACKETS)
-    for _ in range(max_depth):
-        shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            break
-        brackets = shorter
-    if brackets.count(b"[") + brackets.count(b"{") > 0 and _opens_deeper(brackets, max_depth):
+    if len(brackets) > 2 * _MAX_CONTAINERS:
+        raise BadRequest(f"The body has more than {_MAX_CONTAINERS} arrays and objects.", code="too_complex")
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > max_depth:
         raise too_deep(max_depth)
-
-
-def _opens_deeper(brackets: bytes, max_depth: int) -> bool:
-    """Walk what could not be paired; malformed JSON is the decoder's to report, unless it is deep too."""
-    depth = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
-        if depth > max_depth - 1:
-            return True
-    return False
 
 
 def too_deep(max_depth: int) -> BadRequest:

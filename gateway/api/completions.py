@@ -52,8 +52,7 @@ class Chunk(msgspec.Struct):
     """What is read of one event."""
 
     choices: list[Choice] | None = None
-    error: Raw | None = None
-    code: Raw | None = None
+    error: Raw = Raw(b"null")
 
     @property
     def has_content(self) -> bool:
@@ -97,7 +96,7 @@ class CompletionsStream(MeteredStream):
             chunk = _CHUNK.decode(event.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return event.raw
-        if chunk.error is not None and not chunk.choices:
+        if bytes(chunk.error) not in _NOTHING and not chunk.choices:
             return self._fail(from_engine(status_of(bytes(chunk.error)), event.data))
         if chunk.has_content:
             self._saw_content()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from msgspec import UNSET
-
 from gateway import api
 from gateway.accesslog import AccessLog
 from gateway.api import body, multipart
@@ -138,9 +136,9 @@ class Surface:
         changes: dict[str, bytes | None] = {}
         if facts.model != pool.upstream_model:
             changes["model"] = body.encode(pool.upstream_model)
-        if facts.kv_transfer_params is not UNSET:
+        if bytes(facts.kv_transfer_params):
             changes["kv_transfer_params"] = None
-        if facts.priority is not UNSET and not pool.send_priority:
+        if bytes(facts.priority) and not pool.send_priority:
             changes["priority"] = None
         if pool.cache_salt and endpoint.task == "generate" and context.key.id:
             changes["cache_salt"] = body.encode(context.key.id)

@@ -263,7 +263,7 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """The connections to one replica: last used, first reused, so that what a burst opened can grow old and be closed."""
+    """The connections to one replica: last used, first reused, so that what a burst opened can grow old and close."""
 
     def __init__(self, address: Address, *, connect_timeout: float, idle_timeout: float = 60.0) -> None:
         self.address = address

@@ -1,7 +1,7 @@
 """The client's side of the wire: one ``ClientConnection`` per socket, driven by callbacks alone.
 
-A connection parses requests (httptools), hands each to the ``Surface`` in the order they came, and writes answers in that
-same order. It knows HTTP and deadlines, and nothing of models: what a request means is the surface's affair.
+A connection parses requests (httptools), hands each to the ``Surface`` in the order they came, and writes answers in
+that same order. It knows HTTP and deadlines, and nothing of models: what a request means is the surface's affair.
 """
 
 from __future__ import annotations
@@ -170,7 +170,6 @@ class ClientConnection(asyncio.Protocol):
         "_body",
         "_body_bytes",
         "_closing",
-        "_current",
         "_deadline",
         "_discarding",
         "_door",
@@ -178,8 +177,8 @@ class ClientConnection(asyncio.Protocol):
         "_headers",
         "_incoming",
         "_lost",
-        "_paused_reading",
         "_parser",
+        "_paused_reading",
         "_request",
         "_stalled_bytes",
         "_stalled_since",
@@ -262,7 +261,7 @@ class ClientConnection(asyncio.Protocol):
         """Take a half-closed connection for a closed one: a client that has gone looks the same."""
         self._leave("client closed the connection")
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Abort what is under way and forget the rest."""
         self._lost = True
         self._leave("client closed the connection")
@@ -417,274 +416,6 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._closing or not context.keep_alive or self._door.closing:
             self._shut()
-            return
-        self._deadline = perf_counter() + self._door.timeouts.keep_alive
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._next)
-
-    def tick(self, now: float) -> None:
-        """Enforce the deadlines of every connection; ``now`` is a ``perf_counter`` reading."""
-        for connection in list(self.connections):
-            connection.tick(now)
-
-    def close_idle(self) -> None:
-        """Close every connection that has no request under way, and the others after their answer."""
-        self.closing = True
-        for connection in list(self.connections):
-            connection.close_when_idle()
-
-
-class ClientConnection(asyncio.Protocol):
-    """One client's socket. At most one request is being answered at a time; the pipelined ones wait their turn."""
-
-    __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_closing",
-        "_current",
-        "_deadline",
-        "_discarding",
-        "_door",
-        "_head_bytes",
-        "_headers",
-        "_incoming",
-        "_lost",
-        "_paused_reading",
-        "_parser",
-        "_request",
-        "_stalled_bytes",
-        "_stalled_since",
-        "_task",
-        "_url",
-        "_waiting",
-        "client",
-        "transport",
-    )
-
-    transport: asyncio.Transport
-
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._parser = httptools.HttpRequestParser(self)
-        self._incoming: RequestContext | None = None
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._head_bytes = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._waiting: deque[RequestContext] = deque()
-        self._request: RequestContext | None = None
-        self._task: Answering | None = None
-        self._closing = False
-        self._discarding = False
-        self._lost = False
-        self._paused_reading = False
-        self._deadline = perf_counter() + door.timeouts.keep_alive
-        self._stalled_since: float | None = None
-        self._stalled_bytes = 0
-        self.client = ""
-
-    def __repr__(self) -> str:
-        state = "closed" if self._lost else "busy" if self.busy else "idle"
-        return f"<ClientConnection {self.client or '-'} [{state}; {len(self._waiting)} pipelined]>"
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return self._request is not None
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet a new socket, or refuse it where there are too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        peer = transport.get_extra_info("peername")
-        self.client = peer[0] if isinstance(peer, tuple) else "unix"
-        refusal = self._door.enter(self, self.client)
-        if refusal is not None:
-            self._refuse_now(refusal)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; everything else happens in the parser's callbacks."""
-        if self._discarding:
-            return
-        if self._incoming is None:
-            if self._head_bytes == 0:
-                self._deadline = perf_counter() + self._door.timeouts.receive
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request is answered as if it had not asked (RFC 9110, section 7.8); what follows it is not read.
-            self._discarding = True
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if not isinstance(cause, GatewayError):
-                raise
-            self._refuse_now(cause)
-        except httptools.HttpParserError as error:
-            self._refuse_now(MalformedHttp(f"This is not valid HTTP/1.1: {error}."))
-        else:
-            if self._incoming is None and self._head_bytes > self._door.limits.max_head_bytes:
-                self._refuse_now(self._head_too_large())
-
-    def eof_received(self) -> None:
-        """Take a half-closed connection for a closed one: a client that has gone looks the same."""
-        self._leave("client closed the connection")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Abort what is under way and forget the rest."""
-        self._lost = True
-        self._leave("client closed the connection")
-        self._door.leave(self, self.client)
-
-    def pause_writing(self) -> None:
-        """Stop the engine's side while the client reads slower than the engine writes."""
-        self._stalled_since = perf_counter()
-        self._stalled_bytes = self.transport.get_write_buffer_size()
-        if self._task is not None:
-            self._task.pause()
-
-    def resume_writing(self) -> None:
-        """Let the engine's side go on."""
-        self._stalled_since = None
-        if self._task is not None:
-            self._task.resume()
-
-    # httptools
-
-    def on_url(self, url: bytes) -> None:
-        """Collect the request target, which may come in pieces."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header; singletons that come twice are ambiguous and refused."""
-        name = name.lower()
-        headers = self._headers
-        if name in headers:
-            if name in head.SINGLETONS:
-                raise MalformedHttp(f"The header {name.decode('ascii')} must come only once.")
-            value = headers[name] + b", " + value
-        headers[name] = value
-        if len(headers) > self._door.limits.max_headers:
-            raise HeadTooLarge(f"More than {self._door.limits.max_headers} headers.")
-
-    def on_headers_complete(self) -> None:
-        """Decide on the head alone, before a byte of the body is taken."""
-        context = RequestContext(self.client)
-        self._incoming = context
-        headers = context.headers = self._headers
-        self._headers = {}
-        context.method = self._parser.get_method()
-        context.version = self._parser.get_http_version()
-        context.path, _, context.query = self._url.partition(b"?")
-        self._url = b""
-        if self._head_bytes > self._door.limits.max_head_bytes and not self._fits(context):
-            raise self._head_too_large()
-        context.request_id = self._door.request_ids.choose(headers.get(b"x-request-id"))
-        if b"host" not in headers and context.version == "1.1":
-            raise MalformedHttp("The header host is missing.")
-        length = int(headers.get(b"content-length", b"0"))
-        expected = headers.get(b"expect")
-        try:
-            if length > self._door.limits.max_body_bytes:
-                raise self._body_too_large()
-            self._door.surface.admit_head(context)
-            if expected is not None and expected.lower() != b"100-continue":
-                raise BadRequest("The only expectation known here is 100-continue.", param="expect")
-        except GatewayError as error:
-            if error.closes or expected is not None or length > _SMALL_BODY or b"transfer-encoding" in headers:
-                raise
-            # A small body is cheaper to read and forget than a connection is to open again.
-            context.error = error
-            return
-        if expected is not None and self._request is None and not self._waiting:
-            self.transport.write(head.CONTINUE)
-
-    def on_body(self, body: bytes) -> None:
-        """Collect the body, up to the limit."""
-        self._body_bytes += len(body)
-        if self._body_bytes > self._door.limits.max_body_bytes:
-            raise self._body_too_large()
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        """Hand over a whole request, or let it wait for its turn."""
-        context = self._incoming
-        assert context is not None
-        self._incoming = None
-        self._head_bytes = 0
-        body = self._body
-        if body:
-            context.body = body[0] if len(body) == 1 else b"".join(body)
-            self._body = []
-            self._body_bytes = 0
-        context.keep_alive = self._parser.should_keep_alive() and b"upgrade" not in context.headers
-        context.received_at = perf_counter()
-        if self._request is None:
-            self._begin(context)
-            return
-        self._waiting.append(context)
-        if len(self._waiting) >= _PIPELINE_DEPTH and not self._paused_reading:
-            self._paused_reading = True
-            self.transport.pause_reading()
-
-    # what the answering side calls
-
-    def write_answer(self, context: RequestContext, status: int, headers: bytes, body: bytes) -> None:
-        """Write one whole answer; ``headers`` are whole lines, without framing, which is added here."""
-        context.status = status
-        self.transport.write(
-            b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), body)
-        )
-
-    def write_error(self, context: RequestContext, error: GatewayError) -> None:
-        """Write an error as the whole answer."""
-        context.error = error
-        headers = b"content-type: application/json\r\n" + head.error_headers(error)
-        self.write_answer(context, error.status, headers, self._door.surface.refused(context, error))
-
-    def begin_stream(self, context: RequestContext, status: int, headers: bytes, length: int | None = None) -> None:
-        """Write the head of an answer whose body follows in pieces: of known ``length`` in bytes, or chunked."""
-        context.status = status
-        if length is not None:
-            framing = b"content-length: %d\r\n\r\n" % length
-        elif context.version == "1.1":
-            framing = b"transfer-encoding: chunked\r\n\r\n"
-        else:
-            context.keep_alive = False
-            framing = b"\r\n"
-        self.transport.write(self._head(context, status, headers) + framing)
-
-    def write_chunk(self, context: RequestContext, data: bytes) -> None:
-        """Write a piece of a body without known length."""
-        if context.version == "1.1":
-            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            self.transport.write(data)
-
-    def end_stream(self, context: RequestContext) -> None:
-        """Write the end of a body without known length."""
-        if context.version == "1.1":
-            self.transport.write(b"0\r\n\r\n")
-
-    def cut(self) -> None:
-        """Break the connection: the only honest end of an answer that has begun and cannot be finished."""
-        self.transport.abort()
-
-    def finished(self, context: RequestContext) -> None:
-        """Take note that the current answer is complete, and go on to the next request or close."""
-        if self._request is not context:
-            return
-        self._request = None
-        self._task = None
-        self._door.surface.ended(context)
-        if self._lost or self._discarding:
-            return
-        if self._closing or not context.keep_alive or self._door.closing:
-            self._closing = True
-            self.transport.close()
             return
         self._deadline = perf_counter() + self._door.timeouts.keep_alive
         if self._waiting:
