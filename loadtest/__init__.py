@@ -1,0 +1,1 @@
+"""Tools that put load on a gateway and judge what comes back."""

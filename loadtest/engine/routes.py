@@ -1,0 +1,44 @@
+"""Which path is answered by what: the whole surface on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loadtest.engine.answers import Answer, Asked, Unary
+from loadtest.engine.errors import EngineError, phrase
+from loadtest.engine.generation import chat, completion
+from loadtest.engine.pooling import classify, embeddings, pooling, rerank, score
+from loadtest.engine.tokenize import detokenize, tokenize
+
+POST_ROUTES: dict[str, Callable[[Asked], Answer]] = {
+    "/v1/chat/completions": chat,
+    "/v1/completions": completion,
+    "/v1/embeddings": embeddings,
+    "/classify": classify,
+    "/pooling": pooling,
+    "/score": score,
+    "/v1/score": score,
+    "/rerank": rerank,
+    "/v1/rerank": rerank,
+    "/v2/rerank": rerank,
+    "/tokenize": tokenize,
+    "/detokenize": detokenize,
+}
+
+
+def answer_post(asked: Asked) -> Answer:
+    """Return the answer to a POST request; what is wrong with it becomes vLLM's error."""
+    route = POST_ROUTES.get(asked.path)
+    if route is None:
+        return refusal(404)
+    try:
+        return route(asked)
+    except EngineError as error:
+        # Only what vLLM's own code refuses is translated for Anthropic's clients, not what its web framework refuses.
+        of_messages = asked.path.startswith("/v1/messages") and error.kind != phrase(error.status)
+        return Unary(error.encode_for_messages() if of_messages else error.encode(), status=error.status)
+
+
+def refusal(status: int) -> Unary:
+    """Return what vLLM's web framework says to a path or method that does not exist."""
+    return Unary(EngineError(phrase(status), status, kind=phrase(status)).encode(), status=status)

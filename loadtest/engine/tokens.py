@@ -1,0 +1,34 @@
+"""A tokenizer that needs no model: four bytes of UTF-8 are a token, and answers consist of numbered words."""
+
+from __future__ import annotations
+
+_BYTES = 4
+
+
+def count(text: str) -> int:
+    """Return how many tokens a text has."""
+    return -(-len(text.encode()) // _BYTES)
+
+
+def encode(text: str) -> list[int]:
+    """Return a text's token ids; ``decode`` gives the text back."""
+    data = text.encode()
+    return [int.from_bytes(b"\x01" + data[at : at + _BYTES]) for at in range(0, len(data), _BYTES)]
+
+
+def decode(ids: list[int]) -> str:
+    """Return the text of token ids; what ``encode`` cannot have made becomes the replacement character."""
+    return b"".join(each.to_bytes(16).lstrip(b"\x00")[1:] for each in ids).decode(errors="replace")
+
+
+def piece(index: int, size: int = 0) -> str:
+    """Return the text of the token at ``index`` of every answer (`` t0``, `` t1``, …), at least ``size`` bytes long.
+
+    It is plain ASCII without quotes and backslashes, so it can be put into JSON as it is.
+    """
+    return f" t{index}".ljust(size, "x")
+
+
+def text(length: int, size: int = 0) -> str:
+    """Return the whole text of an answer of ``length`` tokens."""
+    return "".join(piece(index, size) for index in range(length))
