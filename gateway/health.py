@@ -116,10 +116,10 @@ class Watch:
         """Look for ever, every ``interval`` seconds."""
         while True:
             await self._up.wait()
-            await self._look()
+            await self.look()
             await asyncio.sleep(self._interval)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
         """Ask once. Anything below 500 is a sign of life: not every remote engine has ``/health``."""
         replica = self._replica
         try:

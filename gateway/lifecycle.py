@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from time import monotonic, perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 BEAT_SECONDS = 0.1
 """How often the data plane looks at its clocks; every deadline is kept to within this."""
@@ -75,7 +75,7 @@ async def drain(plane: Drainable, *, delay: float, within: float) -> bool:
     return True
 
 
-async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait until they have ended."""
     under_way = list(tasks)
     for task in under_way:
