@@ -47,6 +47,9 @@ class Exchange(Protocol):
     def client_left(self) -> None:
         """The connection is lost; nothing more can be written."""
 
+    def crashed(self) -> None:
+        """The engine itself is about to reset the connection."""
+
     def resume(self) -> None:
         """The client read what was waiting: write on."""
 
@@ -130,6 +133,13 @@ class Connection(asyncio.Protocol):
             if same.family != socket.AF_UNIX:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
+
+    def crash(self) -> None:
+        """Reset the connection because the engine dies."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.crashed()
+        self.reset()
 
     def abandon(self) -> None:
         """Forget the exchange, which is about to close or reset this connection in the middle of its answer."""

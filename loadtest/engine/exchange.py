@@ -83,6 +83,11 @@ class Exchange:
         if not self._over:
             self._leave(Outcome.ABORTED)
 
+    def crashed(self) -> None:
+        """Stop because the engine dies."""
+        if not self._over:
+            self._leave(Outcome.FAULTED)
+
     def resume(self) -> None:
         """Write on after the client has read."""
         if self.stepwise:

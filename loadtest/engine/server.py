@@ -106,7 +106,7 @@ class SimulatedEngine:
         """Die: reset all connections, listen no more, and leave a Unix socket's file behind."""
         self._stop_listening()
         for connection in list(self._connections):
-            connection.reset()
+            connection.crash()
         self._changed()
         if self._on_crash is not None:
             self._on_crash()

@@ -1,0 +1,56 @@
+"""``/v1/audio/transcriptions`` and ``/v1/audio/translations``, which take multipart forms."""
+
+from __future__ import annotations
+
+import hashlib
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import HTTP
+
+import msgspec
+
+from loadtest.engine.answers import Asked, Unary
+from loadtest.engine.batch import Work
+from loadtest.engine.errors import EngineError
+from loadtest.engine.requests import check_model, missing
+
+
+def transcription(asked: Asked) -> Unary:
+    """Say how many bytes the file has and what their SHA-256 is, so that a test sees whether they came through.
+
+    Raises ``EngineError``.
+    """
+    text, seconds = _heard(asked)
+    answer = {"text": text, "usage": {"type": "duration", "seconds": seconds}}
+    return Unary(msgspec.json.encode(answer), Work(seconds, 1))
+
+
+def translation(asked: Asked) -> Unary:
+    """Say the same as ``transcription``, in the shape of a translation. Raises ``EngineError``."""
+    text, seconds = _heard(asked)
+    return Unary(msgspec.json.encode({"text": text}), Work(seconds, 1))
+
+
+def _heard(asked: Asked) -> tuple[str, int]:
+    """Return the text, and the seconds of sound: as many as there are begun pieces of 32,000 bytes."""
+    fields = form(asked.body, asked.content_type)
+    check_model(fields.get("model", b"").decode(errors="replace"), asked.model)
+    if "file" not in fields:
+        raise missing("file")
+    data = fields["file"]
+    return f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}", -(-len(data) // 32_000)
+
+
+def form(body: bytes, content_type: str) -> dict[str, bytes]:
+    """Return the fields of a ``multipart/form-data`` body. Raises ``EngineError``."""
+    head = f"content-type: {content_type}\r\n\r\n".encode("latin-1")
+    whole = BytesParser(policy=HTTP).parsebytes(head + body)
+    if whole.get_content_type() != "multipart/form-data" or not whole.is_multipart():
+        raise EngineError("There was an error parsing the body", param=None, kind="Bad Request")
+    fields: dict[str, bytes] = {}
+    for part in whole.iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        if isinstance(part, Message) and isinstance(name, str) and isinstance(payload, bytes):
+            fields[name] = payload
+    return fields
