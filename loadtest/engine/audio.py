@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from email.message import Message
-from email.parser import BytesParser
-from email.policy import HTTP
+import re
 
 import msgspec
 
@@ -13,6 +11,9 @@ from loadtest.engine.answers import Asked, Unary
 from loadtest.engine.batch import Work
 from loadtest.engine.errors import EngineError
 from loadtest.engine.requests import check_model, missing
+
+_BOUNDARY = re.compile(r'^multipart/form-data;.*\bboundary="?([^";]+)"?', re.IGNORECASE)
+_NAME = re.compile(rb'^content-disposition:[^\r]*; name="([^"]*)"', re.IGNORECASE | re.MULTILINE)
 
 
 def transcription(asked: Asked) -> Unary:
@@ -42,15 +43,17 @@ def _heard(asked: Asked) -> tuple[str, int]:
 
 
 def form(body: bytes, content_type: str) -> dict[str, bytes]:
-    """Return the fields of a ``multipart/form-data`` body. Raises ``EngineError``."""
-    head = f"content-type: {content_type}\r\n\r\n".encode("latin-1")
-    whole = BytesParser(policy=HTTP).parsebytes(head + body)
-    if whole.get_content_type() != "multipart/form-data" or not whole.is_multipart():
-        raise EngineError("There was an error parsing the body", param=None, kind="Bad Request")
+    """Return the fields of a ``multipart/form-data`` body (RFC 7578). Raises ``EngineError``."""
+    boundary = _BOUNDARY.match(content_type)
+    if boundary is None:
+        raise missing("file")
+    _, *parts, end = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
+    if not end.startswith(b"--"):
+        raise EngineError("There was an error parsing the body", kind="Bad Request")
     fields: dict[str, bytes] = {}
-    for part in whole.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        payload = part.get_payload(decode=True)
-        if isinstance(part, Message) and isinstance(name, str) and isinstance(payload, bytes):
-            fields[name] = payload
+    for part in parts:
+        head, _, data = part.partition(b"\r\n\r\n")
+        name = _NAME.search(head)
+        if name is not None:
+            fields[name[1].decode()] = data
     return fields

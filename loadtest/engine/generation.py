@@ -1,57 +1,22 @@
-"""``/v1/chat/completions`` and ``/v1/completions``, unary and streamed."""
+"""What chat and plain completions share: how much is generated, and the order of a stream's events."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from loadtest.engine import tokens
-from loadtest.engine.answers import DONE, Answer, Asked, Unary
+from loadtest.engine.answers import DONE, Asked
 from loadtest.engine.batch import Work
-from loadtest.engine.requests import (
-    DEFAULT_OUTPUT_TOKENS,
-    ChatRequest,
-    CompletionRequest,
-    GenerationRequest,
-    check_model,
-    decode,
-    texts_of,
-    tokens_of,
-    tokens_of_messages,
-)
+from loadtest.engine.requests import DEFAULT_OUTPUT_TOKENS, GenerationRequest
 
 FINGERPRINT = "vllm-0.32.0-simulate"
 """``system_fingerprint`` of every answer."""
 
 
-def chat(asked: Asked) -> Answer:
-    """Answer ``/v1/chat/completions``. Raises ``EngineError``."""
-    request = decode(asked.body, asked.content_type, ChatRequest)
-    request.check()
-    check_model(request.model, asked.model)
-    plan = _Plan.of(asked, request, tokens_of_messages(request.messages), choices=request.n or 1)
-    if request.stream:
-        return _GenerationStream(asked, plan, _ChatEvents(plan, logprobs=bool(request.logprobs)))
-    return _unary_chat(asked, plan, logprobs=bool(request.logprobs))
-
-
-def completion(asked: Asked) -> Answer:
-    """Answer ``/v1/completions``. Raises ``EngineError``."""
-    request = decode(asked.body, asked.content_type, CompletionRequest)
-    request.check()
-    check_model(request.model, asked.model)
-    prompts = texts_of(request.prompt, "prompt")
-    prompt_tokens = sum(tokens_of(each) for each in prompts)
-    plan = _Plan.of(asked, request, prompt_tokens, choices=len(prompts) * (request.n or 1))
-    if request.stream:
-        return _GenerationStream(asked, plan, _CompletionEvents(plan))
-    return _unary_completion(asked, plan)
-
-
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What will be generated: so many choices of so many tokens each."""
 
     choices: int
@@ -63,7 +28,8 @@ class _Plan:
     piece_bytes: int
 
     @classmethod
-    def of(cls, asked: Asked, request: GenerationRequest, prompt_tokens: int, *, choices: int) -> _Plan:
+    def of(cls, asked: Asked, request: GenerationRequest, prompt_tokens: int, *, choices: int) -> Plan:
+        """Return the plan for a request; without a limit the model stops by itself. Raises ``EngineError``."""
         limit = request.limit
         options = request.stream_options
         final = bool(options and options.include_usage)
@@ -80,6 +46,7 @@ class _Plan:
 
     @property
     def work(self) -> Work:
+        """What one choice costs; further ones run beside it."""
         return Work(self.prompt_tokens, self.length)
 
     def usage(self, produced: int) -> dict[str, int]:
@@ -93,164 +60,40 @@ class _Plan:
         return self.usage(self.choices * self.length) | details
 
 
-def _logprobs(index: int, size: int) -> dict[str, Any]:
-    piece = tokens.piece(index, size)
-    return {"token": piece, "logprob": -0.25, "bytes": list(piece.encode()), "top_logprobs": []}
+class Wording(Protocol):
+    """How one endpoint words the events of its stream. Choices are JSON, already encoded."""
 
-
-def _unary_chat(asked: Asked, plan: _Plan, *, logprobs: bool) -> Unary:
-    message = {
-        "role": "assistant",
-        "content": tokens.text(plan.length, plan.piece_bytes),
-        "refusal": None,
-        "annotations": None,
-        "audio": None,
-        "function_call": None,
-        "reasoning": None,
-    }
-    content = [_logprobs(index, plan.piece_bytes) for index in range(plan.length)] if logprobs else None
-    choices = [
-        {
-            "index": index,
-            "message": message,
-            "logprobs": {"content": content} if logprobs else None,
-            "finish_reason": plan.finish_reason,
-            "stop_reason": None,
-            "token_ids": None,
-            "routed_experts": None,
-        }
-        for index in range(plan.choices)
-    ]
-    answer = {
-        "id": f"chatcmpl-{asked.id}",
-        "object": "chat.completion",
-        "created": asked.created,
-        "model": asked.model,
-        "choices": choices,
-        "service_tier": None,
-        "system_fingerprint": FINGERPRINT,
-        "usage": plan.unary_usage(),
-        "prompt_logprobs": None,
-        "prompt_token_ids": None,
-        "prompt_text": None,
-        "kv_transfer_params": None,
-        "ec_transfer_params": None,
-        "metrics": None,
-    }
-    return Unary(msgspec.json.encode(answer), plan.work)
-
-
-def _unary_completion(asked: Asked, plan: _Plan) -> Unary:
-    choices = [
-        {
-            "index": index,
-            "text": tokens.text(plan.length, plan.piece_bytes),
-            "logprobs": None,
-            "finish_reason": plan.finish_reason,
-            "stop_reason": None,
-            "token_ids": None,
-            "prompt_logprobs": None,
-            "prompt_token_ids": None,
-            "routed_experts": None,
-        }
-        for index in range(plan.choices)
-    ]
-    answer = {
-        "id": f"cmpl-{asked.id}",
-        "object": "text_completion",
-        "created": asked.created,
-        "model": asked.model,
-        "choices": choices,
-        "service_tier": None,
-        "system_fingerprint": FINGERPRINT,
-        "usage": plan.unary_usage(),
-        "kv_transfer_params": None,
-        "ec_transfer_params": None,
-        "metrics": None,
-    }
-    return Unary(msgspec.json.encode(answer), plan.work)
-
-
-class _ChatEvents:
-    """How a chat stream says things. Templates are bytes: a load test makes these events by the hundred thousand."""
-
-    id_prefix = "chatcmpl"
-    object = "chat.completion.chunk"
-    opening = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
-    """The choice of the event that names its role, to be completed by the choice's index."""
-
-    def __init__(self, plan: _Plan, *, logprobs: bool) -> None:
-        self._plan = plan
-        self._with_logprobs = logprobs
+    id_prefix: str
+    object: str
+    opening: bytes
+    """The choice of the event that names its role, to be completed by the choice's index; empty: there is none."""
 
     def token(self, choice: int, index: int) -> bytes:
         """Return one token of a choice; the last says why it is the last, if that is a limit."""
-        plan = self._plan
-        delta = b'{"content":"%s"}' % tokens.piece(index, plan.piece_bytes).encode()
-        logprobs = b"null"
-        if self._with_logprobs:
-            logprobs = msgspec.json.encode({"content": [_logprobs(index, plan.piece_bytes)]})
-        ends = index == plan.length - 1 and plan.finish_reason == "length"
-        return self._choice(choice, delta, logprobs, b'"length","stop_reason":null' if ends else b"null")
 
     def stop(self, choice: int) -> bytes:
         """Return the event without text that says that the model had no more to say."""
-        return self._choice(choice, b'{"content":""}', b"null", b'"stop","stop_reason":null')
-
-    @staticmethod
-    def _choice(choice: int, delta: bytes, logprobs: bytes, finish_reason: bytes) -> bytes:
-        fields = (choice, delta, logprobs, finish_reason)
-        return b'{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s,"token_ids":null}' % fields
 
 
-class _CompletionEvents:
-    """How a stream of plain completions says things."""
-
-    id_prefix = "cmpl"
-    object = "text_completion"
-    opening = b""
-    """Empty: a choice begins with its first token."""
-
-    def __init__(self, plan: _Plan) -> None:
-        self._plan = plan
-
-    def token(self, choice: int, index: int) -> bytes:
-        """Return one token of a choice; the last says why it is the last, if that is a limit."""
-        plan = self._plan
-        ends = index == plan.length - 1 and plan.finish_reason == "length"
-        return self._choice(choice, tokens.piece(index, plan.piece_bytes).encode(), b'"length"' if ends else b"null")
-
-    def stop(self, choice: int) -> bytes:
-        """Return the event without text that says that the model had no more to say."""
-        return self._choice(choice, b"", b'"stop"')
-
-    @staticmethod
-    def _choice(choice: int, text: bytes, finish_reason: bytes) -> bytes:
-        return (
-            b'{"index":%d,"text":"%s","logprobs":null,"finish_reason":%s,"stop_reason":null,'
-            b'"prompt_token_ids":null,"token_ids":null}' % (choice, text, finish_reason)
-        )
-
-
-class _GenerationStream:
+class GenerationStream:
     """The order of events, which chat and plain completions share."""
 
     opening: tuple[bytes, ...] = ()
 
-    def __init__(self, asked: Asked, plan: _Plan, events: _ChatEvents | _CompletionEvents) -> None:
+    def __init__(self, asked: Asked, plan: Plan, says: Wording) -> None:
         self.work = plan.work
         self._plan = plan
-        self._events = events
+        self._says = says
         self._head = b'data: {"id":%s,"object":"%s","created":%d,"model":%s,"choices":[' % (
-            msgspec.json.encode(f"{events.id_prefix}-{asked.id}"),
-            events.object.encode(),
+            msgspec.json.encode(f"{says.id_prefix}-{asked.id}"),
+            says.object.encode(),
             asked.created,
             msgspec.json.encode(asked.model),
         )
 
     def step(self, index: int) -> list[bytes]:
         """Return the events that one token of every choice brings."""
-        plan, says = self._plan, self._events
+        plan, says = self._plan, self._says
         events: list[bytes] = []
         if index == 0:
             more = b',"prompt_token_ids":null,"prompt_text":null'

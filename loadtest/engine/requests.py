@@ -72,6 +72,13 @@ class ChatRequest(GenerationRequest):
     tools: list[Tool] | None = None
     tool_choice: str | Tool | None = None
 
+    @property
+    def forced_tool(self) -> str | None:
+        """The function that must be called: by its name, or the first if any is ``required``."""
+        if isinstance(self.tool_choice, Tool):
+            return self.tool_choice.function.name
+        return self.tools[0].function.name if self.tool_choice == "required" and self.tools else None
+
 
 class CompletionRequest(GenerationRequest):
     """``/v1/completions``."""

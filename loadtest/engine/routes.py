@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from loadtest.engine.answers import Answer, Asked, Unary
+from loadtest.engine.audio import transcription, translation
+from loadtest.engine.chat import chat
+from loadtest.engine.completions import completion
 from loadtest.engine.errors import EngineError, phrase
-from loadtest.engine.generation import chat, completion
+from loadtest.engine.messages import count_tokens, messages
 from loadtest.engine.pooling import classify, embeddings, pooling, rerank, score
+from loadtest.engine.responses import responses
 from loadtest.engine.tokenize import detokenize, tokenize
 
 POST_ROUTES: dict[str, Callable[[Asked], Answer]] = {
     "/v1/chat/completions": chat,
     "/v1/completions": completion,
+    "/v1/responses": responses,
+    "/v1/messages": messages,
+    "/v1/messages/count_tokens": count_tokens,
     "/v1/embeddings": embeddings,
     "/classify": classify,
     "/pooling": pooling,
@@ -23,6 +30,8 @@ POST_ROUTES: dict[str, Callable[[Asked], Answer]] = {
     "/v2/rerank": rerank,
     "/tokenize": tokenize,
     "/detokenize": detokenize,
+    "/v1/audio/transcriptions": transcription,
+    "/v1/audio/translations": translation,
 }
 
 

@@ -1,0 +1,83 @@
+"""``/v1/completions``, unary and streamed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from loadtest.engine import tokens
+from loadtest.engine.answers import Answer, Asked, Unary
+from loadtest.engine.generation import FINGERPRINT, GenerationStream, Plan
+from loadtest.engine.requests import CompletionRequest, check_model, decode, texts_of, tokens_of
+
+
+def completion(asked: Asked) -> Answer:
+    """Answer ``/v1/completions``. Raises ``EngineError``."""
+    request = decode(asked.body, asked.content_type, CompletionRequest)
+    request.check()
+    check_model(request.model, asked.model)
+    prompts = texts_of(request.prompt, "prompt")
+    prompt_tokens = sum(tokens_of(each) for each in prompts)
+    plan = Plan.of(asked, request, prompt_tokens, choices=len(prompts) * (request.n or 1))
+    if request.stream:
+        return GenerationStream(asked, plan, _Wording(plan))
+    return _unary(asked, plan)
+
+
+def _unary(asked: Asked, plan: Plan) -> Unary:
+    choices = [
+        {
+            "index": index,
+            "text": tokens.text(plan.length, plan.piece_bytes),
+            "logprobs": None,
+            "finish_reason": plan.finish_reason,
+            "stop_reason": None,
+            "token_ids": None,
+            "prompt_logprobs": None,
+            "prompt_token_ids": None,
+            "routed_experts": None,
+        }
+        for index in range(plan.choices)
+    ]
+    answer = {
+        "id": f"cmpl-{asked.id}",
+        "object": "text_completion",
+        "created": asked.created,
+        "model": asked.model,
+        "choices": choices,
+        "service_tier": None,
+        "system_fingerprint": FINGERPRINT,
+        "usage": plan.unary_usage(),
+        "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
+    }
+    return Unary(msgspec.json.encode(answer), plan.work)
+
+
+class _Wording:
+    """How a stream of plain completions says things."""
+
+    id_prefix = "cmpl"
+    object = "text_completion"
+    opening = b""
+    """Empty: a choice begins with its first token."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def token(self, choice: int, index: int) -> bytes:
+        """Return one token of a choice; the last says why it is the last, if that is a limit."""
+        plan = self._plan
+        ends = index == plan.length - 1 and plan.finish_reason == "length"
+        return self._choice(choice, tokens.piece(index, plan.piece_bytes).encode(), b'"length"' if ends else b"null")
+
+    def stop(self, choice: int) -> bytes:
+        """Return the event without text that says that the model had no more to say."""
+        return self._choice(choice, b"", b'"stop"')
+
+    @staticmethod
+    def _choice(choice: int, text: bytes, finish_reason: bytes) -> bytes:
+        return (
+            b'{"index":%d,"text":"%s","logprobs":null,"finish_reason":%s,"stop_reason":null,'
+            b'"prompt_token_ids":null,"token_ids":null}' % (choice, text, finish_reason)
+        )
