@@ -1,0 +1,91 @@
+"""Faults as values: drawn by probability and seed, written as JSON."""
+
+import random
+from collections import Counter
+
+import msgspec
+import pytest
+
+from loadtest.engine import Cut, Faults, SimulatedEngine
+from tests.kit.wire import Wire
+
+
+def test_no_faults_by_default():
+    assert Faults().drawn(random.Random(0)) == Faults()
+
+
+def test_a_probability_is_the_share_of_requests_that_suffer():
+    faults, draw = Faults(probability=0.25, status=500), random.Random(1)
+    drawn = Counter(faults.drawn(draw).status for _ in range(4000))
+    assert 900 < drawn[500] < 1100
+
+
+def test_of_a_mix_each_request_suffers_at_most_one():
+    mix = Faults(mix=(Faults(probability=0.5, status=500), Faults(probability=0.25, cut_after=3)))
+    draw = random.Random(2)
+    drawn = Counter((each.status, each.cut_after) for each in (mix.drawn(draw) for _ in range(4000)))
+    assert set(drawn) == {(500, None), (0, 3), (0, None)}
+    assert 1900 < drawn[500, None] < 2100
+    assert 900 < drawn[0, 3] < 1100
+
+
+def test_the_same_seed_draws_the_same():
+    faults = Faults(probability=0.5, status=500)
+
+    def once() -> list[int]:
+        draw = random.Random(7)
+        return [faults.drawn(draw).status for _ in range(50)]
+
+    assert once() == once()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"probability": 1.5}, {"probability": -0.1}, {"mix": (Faults(probability=0.7), Faults(probability=0.7))}],
+)
+def test_probabilities_must_be_possible(wrong):
+    with pytest.raises(ValueError, match="probabilit"):
+        Faults(**wrong)
+
+
+def test_json_gives_back_what_was_written():
+    faults = Faults(cut_after=3, cut=Cut.RESET, mix=(Faults(probability=0.5, status=503),))
+    assert Faults.decode(faults.encode()) == faults
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"[]", b"{", b'{"cut": "softly"}', b'{"status": "500"}', b'{"cuts": 1}', b'{"probability": 2}']
+)
+def test_json_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(msgspec.DecodeError):
+        Faults.decode(wrong)
+
+
+async def test_refusing_can_begin_and_end_while_the_engine_runs():
+    async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as old:
+        engine.faults = Faults(refuse=True)
+        with pytest.raises(ConnectionRefusedError):
+            await Wire.connect_to(engine.address)
+        await old.request("GET", "/health")
+        assert (await old.answer()).status == 200
+        engine.faults = Faults()
+        await engine.until(lambda e: e.listening)
+        async with await Wire.connect_to(engine.address) as new:
+            await new.request("GET", "/health")
+            assert (await new.answer()).status == 200
+
+
+async def test_an_engine_can_begin_by_refusing(tmp_path):
+    async with SimulatedEngine(uds=tmp_path / "sock", faults=Faults(refuse=True)) as engine:
+        with pytest.raises(FileNotFoundError):
+            await Wire.connect_to(engine.address)
+        engine.faults = Faults()
+        await engine.until(lambda e: e.listening)
+
+
+async def test_health_can_fail_by_itself():
+    async with SimulatedEngine(faults=Faults(unhealthy=True)) as engine, await Wire.connect_to(engine.address) as wire:
+        await wire.request("GET", "/health")
+        assert (await wire.answer()).status == 503
+        await wire.request("POST", "/v1/embeddings", {"input": "a"})
+        assert (await wire.answer()).status == 200

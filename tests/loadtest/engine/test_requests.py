@@ -1,0 +1,90 @@
+"""What is refused, and in which words."""
+
+import pytest
+
+from loadtest.engine.errors import EngineError
+from loadtest.engine.requests import (
+    ChatRequest,
+    CompletionRequest,
+    check_model,
+    decode,
+    texts_of,
+    tokens_of,
+    tokens_of_messages,
+)
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"{", "body"),
+        (b"", "body"),
+        (b"[1]", "body"),
+        (b'{"messages": "hi"}', "body.messages"),
+        (b'{"messages": [], "n": "x"}', "body.n"),
+        (b'{"messages": [], "stream_options": {"include_usage": 3}}', "body.stream_options.include_usage"),
+        (b'{"messages": ' + b"[" * 100_000, "body"),
+        (b'{"model": "\xff"}', "body"),
+    ],
+)
+def test_what_makes_no_sense_is_a_bad_request(body, param):
+    with pytest.raises(EngineError) as caught:
+        decode(body, JSON, ChatRequest)
+    assert (caught.value.status, caught.value.kind, caught.value.param) == (400, "Bad Request", param)
+
+
+def test_the_media_type_must_be_json():
+    with pytest.raises(EngineError, match="Unsupported Media Type"):
+        decode(b"{}", "text/plain", ChatRequest)
+    assert decode(b"{}", "Application/JSON; charset=utf-8", ChatRequest).messages == []
+
+
+def test_unknown_fields_are_welcome():
+    assert decode(b'{"model": "m", "whatever": [1, {"a": null}]}', JSON, ChatRequest).model == "m"
+
+
+def test_stream_options_need_a_stream():
+    request = decode(b'{"stream_options": {"include_usage": true}}', JSON, CompletionRequest)
+    with pytest.raises(EngineError, match="Stream options can only be defined when `stream=True`") as caught:
+        request.check()
+    assert caught.value.param == "stream_options"
+    decode(b'{"stream_options": {"include_usage": true}, "stream": true}', JSON, CompletionRequest).check()
+
+
+def test_the_newer_limit_wins_and_none_may_be_below_one():
+    assert decode(b"{}", JSON, ChatRequest).limit is None
+    assert decode(b'{"max_tokens": 3}', JSON, ChatRequest).limit == 3
+    assert decode(b'{"max_tokens": 3, "max_completion_tokens": 5}', JSON, ChatRequest).limit == 5
+    with pytest.raises(EngineError, match="must be at least 1, got 0"):
+        _ = decode(b'{"max_tokens": 0}', JSON, ChatRequest).limit
+
+
+def test_another_model_does_not_exist_but_none_at_all_will_do():
+    check_model(None, "sim")
+    check_model("sim", "sim")
+    with pytest.raises(EngineError, match="The model `other` does not exist") as caught:
+        check_model("other", "sim")
+    assert (caught.value.status, caught.value.param) == (404, "model")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "counts"),
+    [("abcde", [2]), (["abcd", "abcde"], [1, 2]), ([1, 2, 3], [3]), ([[1, 2], [3]], [2, 1])],
+)
+def test_prompts_come_in_four_forms(prompt, counts):
+    assert [tokens_of(each) for each in texts_of(prompt, "prompt")] == counts
+
+
+@pytest.mark.parametrize("absent", [None, []])
+def test_a_prompt_must_be_there(absent):
+    with pytest.raises(EngineError, match="Field required") as caught:
+        texts_of(absent, "prompt")
+    assert caught.value.param == "body.prompt"
+
+
+def test_a_conversation_must_be_there():
+    assert tokens_of_messages([{"role": "user", "content": "hi"}]) == 8
+    with pytest.raises(EngineError, match="Field required"):
+        tokens_of_messages([])
