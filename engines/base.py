@@ -1,0 +1,77 @@
+"""What an engine is to the supervisor: a specification, and a launcher that turns it into a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from engines.sources import Source
+
+Option = str | int | float | bool | list[str]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One model as it is to be run.
+
+    ``gpus`` has one tuple of device ids per replica, empty for the CPU. ``args`` are options of the engine's own
+    command line by their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds.
+    ``tasks``, ``labels`` and ``max_length`` (in tokens) mean something to the ONNX engine alone.
+    """
+
+    model: str
+    engine: str
+    source: Source
+    gpus: tuple[tuple[str, ...], ...] = ((),)
+    args: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    startup_timeout: float = 600.0
+    tasks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    max_length: int | None = None
+
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """The names of the replicas: the model's name and a number from 0."""
+        return tuple(f"{self.model}-{index}" for index in range(len(self.gpus)))
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start one replica: its command, what is added to the environment, and where it says that it is ready."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    socket: Path
+    ready_path: str = "/health"
+
+
+class Launcher(Protocol):
+    """One kind of engine."""
+
+    def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
+        """Bring the model's files into the form that the engine reads, and return their folder.
+
+        It may take minutes and blocks; it is called on a thread. Raises ``EngineError``.
+        """
+
+    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+        """Say how replica ``index`` is started on those files, listening on ``socket``."""
+
+
+def options(args: Mapping[str, Option]) -> list[str]:
+    """Write options as a command line: true is a flag, false is none, a list follows its name word by word."""
+    words: list[str] = []
+    for name, value in args.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, list):
+            words += [flag, *value]
+        elif value is not False:
+            words += [flag, str(value)]
+    return words

@@ -1,0 +1,15 @@
+"""What can go wrong before an engine answers, each told so that an operator knows what to do next."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """An engine cannot be started as it is configured."""
+
+
+class SourceError(EngineError):
+    """A model's files are not to be had, or are not what the configuration says."""
+
+
+class GpuError(EngineError):
+    """The GPUs that the configuration asks for are not there."""

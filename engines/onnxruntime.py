@@ -1,0 +1,28 @@
+"""ONNX Runtime: our own server in ``engines.onnx``, started on a folder with ``model.onnx`` and ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from engines.base import EngineSpec, Launch, Progress, options
+from engines.sources import fetch
+
+
+class OnnxRuntime:
+    """Starts ``python -m engines.onnx``."""
+
+    def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
+        """Fetch the files."""
+        return fetch(spec.source, cache, progress)
+
+    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+        """Name the task, and what belongs to it."""
+        command = [sys.executable, "-m", "engines.onnx", "--model-name", spec.model, "--folder", str(folder)]
+        command += ["--uds", str(socket), "--task", spec.tasks[0]]
+        if spec.labels:
+            command += ["--labels", ",".join(spec.labels)]
+        if spec.max_length is not None:
+            command += ["--max-length", str(spec.max_length)]
+        devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus[index])}
+        return Launch((*command, *options(spec.args)), devices | dict(spec.env), socket)

@@ -1,0 +1,47 @@
+"""vLLM: its OpenAI-compatible server, on a GPU or, with the CPU build, without one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from engines.base import EngineSpec, Launch, Progress, options
+from engines.errors import SourceError
+from engines.sources import HubSource, fetch, made_once
+
+
+class Vllm:
+    """Starts ``python -m vllm.entrypoints.openai.api_server``: the ``vllm`` command misses its metadata in a CPU build."""
+
+    def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
+        """Fetch the files; vLLM does not read GGUF, so such a file is converted, once."""
+        folder = fetch(spec.source, cache, progress)
+        if (folder / "config.json").exists() or not list(folder.glob("*.gguf")):
+            return folder
+
+        def convert(target: Path) -> None:
+            progress("converting GGUF to safetensors")
+            command = [sys.executable, "-m", "engines.gguf", str(folder), str(target)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+            if done.returncode != 0:
+                last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+                raise SourceError(f"The GGUF file in {folder} could not be converted: {last}")
+
+        return made_once(cache / "converted" / folder.name, convert, progress)
+
+    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+        """Serve the folder under the model's name."""
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        command += ["--model", str(folder), "--served-model-name", spec.model, "--uds", str(socket)]
+        command += ["--disable-uvicorn-access-log"]
+        environment = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        if not isinstance(spec.source, HubSource):
+            environment["HF_HUB_OFFLINE"] = "1"
+        devices = spec.gpus[index]
+        if devices:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        else:
+            # GiB for the paged KV cache; without it the CPU build takes a share of the whole machine's memory.
+            environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
+        return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)
