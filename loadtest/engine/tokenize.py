@@ -15,7 +15,7 @@ def tokenize(asked: Asked) -> Unary:
     check_model(request.model, asked.model)
     if request.messages is None and request.prompt is None:
         raise missing("prompt")
-    text = request.prompt or msgspec.json.encode(request.messages).decode()
+    text = msgspec.json.encode(request.messages).decode() if request.prompt is None else request.prompt
     ids = tokens.encode(text)
     answer = {
         "count": len(ids),

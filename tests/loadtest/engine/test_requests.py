@@ -25,7 +25,7 @@ JSON = "application/json"
         (b'{"messages": "hi"}', "body.messages"),
         (b'{"messages": [], "n": "x"}', "body.n"),
         (b'{"messages": [], "stream_options": {"include_usage": 3}}', "body.stream_options.include_usage"),
-        (b'{"messages": ' + b"[" * 100_000, "body"),
+        (b'{"messages": [{"role": ' + b"[" * 100_000, "body"),
         (b'{"model": "\xff"}', "body"),
     ],
 )

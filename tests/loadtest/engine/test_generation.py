@@ -1,0 +1,59 @@
+"""The order of a stream's events and where usage is, alike for chat and plain completions."""
+
+import json
+
+import pytest
+
+from loadtest.engine import SimulatedEngine, Timing
+from tests.kit.wire import Wire
+
+CHAT = ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "stream": True})
+COMPLETION = ("/v1/completions", {"prompt": "abcd", "stream": True})
+USAGE = {"stream_options": {"include_usage": True}}
+RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+
+async def events(wire, endpoint, fields):
+    path, body = endpoint
+    await wire.request("POST", path, body | fields)
+    *data, done = (await wire.answer()).events
+    assert done == b"data: [DONE]"
+    return [json.loads(event.removeprefix(b"data: ")) for event in data]
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
+async def test_usage_comes_only_if_asked_for(wire, endpoint):
+    assert not any("usage" in event for event in await events(wire, endpoint, {"max_tokens": 3}))
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
+async def test_usage_comes_last_in_an_event_without_choices(wire, endpoint):
+    *others, last = await events(wire, endpoint, USAGE | {"max_tokens": 3})
+    assert not any("usage" in event or "system_fingerprint" in event for event in others)
+    assert last["choices"] == []
+    assert last["usage"]["completion_tokens"] == 3
+    assert last["usage"]["total_tokens"] == last["usage"]["prompt_tokens"] + 3
+    assert last["system_fingerprint"] == "vllm-0.32.0-simulate"
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
+async def test_running_usage_is_on_every_event(wire, endpoint):
+    found = [event["usage"]["completion_tokens"] for event in await events(wire, endpoint, RUNNING_USAGE)]
+    assert found == sorted(found)
+    assert found[-1] == 16
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
+async def test_choices_take_turns(wire, endpoint):
+    found = await events(wire, endpoint, {"n": 2, "max_tokens": 2})
+    assert [event["choices"][0]["index"] for event in found] == [0, 1] * (len(found) // 2)
+
+
+async def test_each_token_is_an_event_of_its_own():
+    async with (
+        SimulatedEngine(timing=Timing(inter_token=0.001)) as engine,
+        await Wire.connect_to(engine.address) as wire,
+    ):
+        found = await events(wire, CHAT, {"max_tokens": 5})
+    texts = [event["choices"][0]["delta"]["content"] for event in found]
+    assert texts == ["", " t0", " t1", " t2", " t3", " t4"]

@@ -1,0 +1,57 @@
+"""The simulator as a process of its own."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.kit.wire import Wire
+
+
+@asynccontextmanager
+async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Start the simulator and yield it with its address, once it listens."""
+    command = [sys.executable, "-m", "loadtest.engine", *arguments]
+    started = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert started.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            line = (await started.stdout.readline()).decode()
+        yield started, line.split()[-1]
+    finally:
+        if started.returncode is None:
+            started.send_signal(signal.SIGTERM)
+        await started.communicate()
+
+
+async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
+    path = tmp_path / "engine.sock"
+    async with process("--uds", str(path), "--model", "mine", "--ttft", "0.001") as (started, address):
+        assert address == f"unix:{path}"
+        async with await Wire.connect_to(address) as wire:
+            await wire.request("POST", "/v1/embeddings", {"model": "mine", "input": "a"})
+            assert (await wire.answer()).status == 200
+        started.send_signal(signal.SIGTERM)
+        assert await started.wait() == 0
+    assert not path.exists()
+
+
+async def test_a_crash_is_the_end_of_the_process(tmp_path: Path):
+    faults = tmp_path / "faults.json"
+    faults.write_text('{"crash_after": 0}')
+    async with process("--port", "0", "--faults", str(faults)) as (started, address):
+        async with await Wire.connect_to(address) as wire:
+            await wire.request("POST", "/v1/embeddings", {"input": "a"})
+            await wire.closed()
+        assert await started.wait() == 1
+
+
+async def test_a_reset_reaches_the_client_under_uvloop_too(tmp_path: Path):
+    faults = tmp_path / "faults.json"
+    faults.write_text('{"cut_after": 2, "cut": "reset"}')
+    async with process("--port", "0", "--faults", str(faults)) as (_, address), await Wire.connect_to(address) as wire:
+        await wire.request("POST", "/v1/completions", {"prompt": "a", "stream": True})
+        received = await wire.rest()
+        assert received.count(b"data: ") == 2
