@@ -7,21 +7,23 @@ model.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 
 def convert(folder: Path, out: Path) -> None:
     """Convert the one ``*.gguf`` file in ``folder`` into ``out``, dequantised to bfloat16."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
     files = sorted(folder.glob("*.gguf"))
     if len(files) != 1:
         raise SystemExit(f"{folder} has {len(files)} .gguf files; expected one")
     name = files[0].name
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    torch, transformers = import_module("torch"), import_module("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=name,
+        dtype=torch.bfloat16,
+        quantization_config=transformers.GgufConfig(dequantize=True),
     )
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

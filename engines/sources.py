@@ -147,11 +147,11 @@ def _member(archive: Path, name: str, package: str) -> Iterator[IO[bytes]]:
         return
     with tarfile.open(archive) as sdist:
         found = next((entry for entry in sdist if entry.isfile() and entry.name.partition("/")[2] == name), None)
-        content = sdist.extractfile(found) if found is not None else None
-        if content is None:
+        extracted = sdist.extractfile(found) if found is not None else None
+        if extracted is None:
             raise missing
-        with content:
-            yield content
+        with extracted:
+            yield extracted
 
 
 def _copy(content: IO[bytes], target: Path, file: PackageFile, package: str) -> None:

@@ -12,7 +12,7 @@ from engines.sources import HubSource, fetch, made_once
 
 
 class Vllm:
-    """Starts ``python -m vllm.entrypoints.openai.api_server``: the ``vllm`` command misses its metadata in a CPU build."""
+    """Starts ``python -m vllm.entrypoints.openai.api_server``; the ``vllm`` command does not work in the CPU build."""
 
     def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
         """Fetch the files; vLLM does not read GGUF, so such a file is converted, once."""
