@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -136,7 +136,7 @@ class Wire:
         body = b"" if to_head else b"".join([piece async for piece in self._body(head)])
         return Answer(head.status, head.reason, head.headers, body)
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes]:
         """Read server-sent events as they come, each with its lines as sent, without the empty line that ends it."""
         rest = b""
         async for piece in self._body(self._head or await self.head()):
@@ -195,7 +195,7 @@ class Wire:
         except ConnectionResetError as error:
             raise WireError("the peer reset the connection in the middle of its answer") from error
 
-    async def _body(self, head: Head) -> AsyncIterator[bytes]:
+    async def _body(self, head: Head) -> AsyncGenerator[bytes]:
         self._head = None
         if head.status in (204, 304):
             return
@@ -208,7 +208,7 @@ class Wire:
         else:
             yield await self.rest()
 
-    async def _chunks(self, head: Head) -> AsyncIterator[bytes]:
+    async def _chunks(self, head: Head) -> AsyncGenerator[bytes]:
         if head.header("transfer-encoding") != "chunked":
             raise WireError(f"unknown transfer-encoding {head.header('transfer-encoding')!r}")
         while True:

@@ -6,6 +6,7 @@ import pytest
 
 from loadtest.engine.audio import form
 from loadtest.engine.errors import EngineError
+from tests.kit.wire import Wire
 
 FILE = bytes(range(256)) * 300 + b"\r\n--other\r\n\r\n--"
 BODY = (
@@ -17,7 +18,7 @@ BODY = (
 TYPE = {"content-type": "multipart/form-data; boundary=b0"}
 
 
-async def test_a_transcription_tells_size_and_digest_of_the_file(wire):
+async def test_a_transcription_tells_size_and_digest_of_the_file(wire: Wire) -> None:
     await wire.request("POST", "/v1/audio/transcriptions", BODY, TYPE)
     digest = hashlib.sha256(FILE).hexdigest()
     assert (await wire.answer()).json == {
@@ -26,17 +27,17 @@ async def test_a_transcription_tells_size_and_digest_of_the_file(wire):
     }
 
 
-async def test_a_translation_tells_it_without_usage(wire):
+async def test_a_translation_tells_it_without_usage(wire: Wire) -> None:
     await wire.request("POST", "/v1/audio/translations", BODY, TYPE)
     assert list((await wire.answer()).json) == ["text"]
 
 
-async def test_another_model_does_not_exist(wire):
+async def test_another_model_does_not_exist(wire: Wire) -> None:
     await wire.request("POST", "/v1/audio/transcriptions", BODY.replace(b"sim", b"other"), TYPE)
     assert (await wire.answer()).status == 404
 
 
-def test_fields_of_a_form():
+def test_fields_of_a_form() -> None:
     assert form(BODY, 'multipart/form-data; boundary="b0"') == {"model": b"sim", "file": FILE}
 
 
@@ -44,6 +45,6 @@ def test_fields_of_a_form():
     ("body", "content_type"),
     [(b"{}", "application/json"), (BODY, "multipart/form-data"), (BODY[:-20], TYPE["content-type"]), (b"", "")],
 )
-def test_what_is_no_whole_form_is_refused(body, content_type):
+def test_what_is_no_whole_form_is_refused(body: bytes, content_type: str) -> None:
     with pytest.raises(EngineError):
         form(body, content_type)

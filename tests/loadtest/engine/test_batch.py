@@ -29,28 +29,28 @@ def ignore() -> None:
 FOREVER = Timing(ttft=3600, max_num_seqs=2, kv_cache_tokens=100)
 
 
-async def test_without_delays_all_tokens_are_ready_at_once():
+async def test_without_delays_all_tokens_are_ready_at_once() -> None:
     sequence = Recorded(5)
     Batch(Timing(), ignore).enter(sequence)
     await sequence.done.wait()
     assert sequence.told == [5]
 
 
-async def test_tokens_come_one_by_one():
+async def test_tokens_come_one_by_one() -> None:
     sequence = Recorded(4)
     Batch(Timing(ttft=0.001, inter_token=0.001), ignore).enter(sequence)
     await sequence.done.wait()
     assert sequence.told == [1, 2, 3, 4]
 
 
-async def test_who_wants_the_whole_is_told_once():
+async def test_who_wants_the_whole_is_told_once() -> None:
     sequence = Recorded(4, stepwise=False)
     Batch(Timing(inter_token=0.001), ignore).enter(sequence)
     await sequence.done.wait()
     assert sequence.told == [4]
 
 
-async def test_the_first_token_waits_for_the_prefill():
+async def test_the_first_token_waits_for_the_prefill() -> None:
     slow, quick = Recorded(), Recorded()
     Batch(Timing(ttft=0.05), ignore).enter(slow)
     Batch(Timing(ttft=0.001), ignore).enter(quick)
@@ -59,7 +59,7 @@ async def test_the_first_token_waits_for_the_prefill():
     await slow.done.wait()
 
 
-async def test_a_full_batch_makes_others_wait_in_their_order():
+async def test_a_full_batch_makes_others_wait_in_their_order() -> None:
     batch = Batch(FOREVER, ignore)
     first, second, third, fourth = sequences = [Recorded() for _ in range(4)]
     for each in sequences:
@@ -74,7 +74,7 @@ async def test_a_full_batch_makes_others_wait_in_their_order():
     assert second.told == []
 
 
-async def test_leaving_twice_or_without_having_entered_changes_nothing():
+async def test_leaving_twice_or_without_having_entered_changes_nothing() -> None:
     batch = Batch(FOREVER, ignore)
     one, other = Recorded(), Recorded()
     batch.enter(one)
@@ -85,7 +85,7 @@ async def test_leaving_twice_or_without_having_entered_changes_nothing():
     assert (batch.running, batch.waiting) == (0, 0)
 
 
-async def test_who_left_is_told_nothing_more():
+async def test_who_left_is_told_nothing_more() -> None:
     batch = Batch(Timing(), ignore)
     sequence, later = Recorded(), Recorded()
     batch.enter(sequence)
@@ -95,7 +95,7 @@ async def test_who_left_is_told_nothing_more():
     assert sequence.told == []
 
 
-async def test_the_kv_cache_holds_the_running_sequences():
+async def test_the_kv_cache_holds_the_running_sequences() -> None:
     batch = Batch(FOREVER, ignore)
     for _ in range(3):
         batch.enter(Recorded(prompt=20))
@@ -104,7 +104,7 @@ async def test_the_kv_cache_holds_the_running_sequences():
     assert batch.kv_cache_usage == pytest.approx(0.4)
 
 
-async def test_changes_are_announced():
+async def test_changes_are_announced() -> None:
     seen = []
     batch = Batch(FOREVER, lambda: seen.append((batch.running, batch.waiting)))
     one, two, three = Recorded(), Recorded(), Recorded()

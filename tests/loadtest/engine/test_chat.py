@@ -1,21 +1,23 @@
 """``/v1/chat/completions``, byte for byte as vLLM 0.32 writes it."""
 
 import json
+from typing import Any
 
 from tests.kit.shapes import stream_shape
+from tests.kit.wire import Answer, Wire
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
 
 
-async def ask(wire, **fields):
+async def ask(wire: Wire, **fields: Any) -> Answer:
     await wire.request(
         "POST", "/v1/chat/completions", {"model": "sim", "messages": MESSAGES} | fields, {"x-request-id": "r"}
     )
     return await wire.answer()
 
 
-async def test_a_unary_answer(wire):
+async def test_a_unary_answer(wire: Wire) -> None:
     answer = (await ask(wire, max_tokens=2)).json
     assert answer.pop("created") > 0
     assert answer == {
@@ -59,7 +61,7 @@ async def test_a_unary_answer(wire):
     }
 
 
-async def test_a_streamed_answer(wire):
+async def test_a_streamed_answer(wire: Wire) -> None:
     answer = await ask(wire, max_tokens=2, stream=True)
     created = json.loads(answer.events[0].removeprefix(b"data: "))["created"]
     head = b'data: {"id":"chatcmpl-r","object":"chat.completion.chunk","created":%d,"model":"sim","choices":[' % created
@@ -75,14 +77,14 @@ async def test_a_streamed_answer(wire):
     )
 
 
-async def test_without_a_limit_the_model_stops_by_itself(wire):
+async def test_without_a_limit_the_model_stops_by_itself(wire: Wire) -> None:
     assert (await ask(wire)).json["choices"][0]["finish_reason"] == "stop"
     *_, last, stop, _done = (await ask(wire, stream=True)).events
     assert b'"content":" t15"},"logprobs":null,"finish_reason":null' in last
     assert b'"delta":{"content":""},"logprobs":null,"finish_reason":"stop","stop_reason":null' in stop
 
 
-async def test_log_probabilities(wire):
+async def test_log_probabilities(wire: Wire) -> None:
     unary = (await ask(wire, max_tokens=1, logprobs=True)).json["choices"][0]["logprobs"]
     assert unary == {
         "content": [{"token": " t0", "logprob": -0.25, "bytes": [32, 116, 48], "top_logprobs": []}],
@@ -91,7 +93,7 @@ async def test_log_probabilities(wire):
     assert json.loads(event.removeprefix(b"data: "))["choices"][0]["logprobs"] == unary
 
 
-async def test_a_required_tool_is_called(wire):
+async def test_a_required_tool_is_called(wire: Wire) -> None:
     choice = (await ask(wire, tools=TOOLS, tool_choice="required")).json["choices"][0]
     (call,) = choice["message"]["tool_calls"]
     assert choice["finish_reason"] == "tool_calls"
@@ -99,7 +101,7 @@ async def test_a_required_tool_is_called(wire):
     assert json.loads(call["function"]["arguments"])["words"].startswith(" t0 t1")
 
 
-async def test_a_named_tool_is_called_in_pieces(wire):
+async def test_a_named_tool_is_called_in_pieces(wire: Wire) -> None:
     named = {"type": "function", "function": {"name": "other"}}
     events = (await ask(wire, tools=TOOLS, tool_choice=named, stream=True, max_tokens=3)).events
     deltas = [json.loads(event.removeprefix(b"data: "))["choices"][0]["delta"] for event in events[1:-1]]
@@ -109,19 +111,19 @@ async def test_a_named_tool_is_called_in_pieces(wire):
     assert "".join(call["function"]["arguments"] for call in calls) == '{"words":" t0 t1 t2"}'
 
 
-async def test_tools_that_need_not_be_called_are_not(wire):
+async def test_tools_that_need_not_be_called_are_not(wire: Wire) -> None:
     choice = (await ask(wire, tools=TOOLS, tool_choice="auto")).json["choices"][0]
     assert "tool_calls" not in choice["message"]
 
 
-async def test_the_shapes_of_a_stream_do_not_depend_on_its_length(wire):
+async def test_the_shapes_of_a_stream_do_not_depend_on_its_length(wire: Wire) -> None:
     short = stream_shape((await ask(wire, stream=True, max_tokens=3)).events)
     long = stream_shape((await ask(wire, stream=True, max_tokens=300)).events)
     assert short == long
     assert len(short) == 4
 
 
-async def test_a_wrong_request_is_refused(wire):
+async def test_a_wrong_request_is_refused(wire: Wire) -> None:
     answer = await ask(wire, stream_options={"include_usage": True})
     assert answer.status == 400
     assert answer.json["error"] == {

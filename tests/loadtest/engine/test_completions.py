@@ -1,15 +1,18 @@
 """``/v1/completions``, byte for byte as vLLM 0.32 writes it."""
 
 import json
+from typing import Any
+
+from tests.kit.wire import Answer, Wire
 
 
-async def ask(wire, **fields):
+async def ask(wire: Wire, **fields: Any) -> Answer:
     body = {"model": "sim", "prompt": "abcd"} | fields
     await wire.request("POST", "/v1/completions", body, {"x-request-id": "r"})
     return await wire.answer()
 
 
-async def test_a_unary_answer(wire):
+async def test_a_unary_answer(wire: Wire) -> None:
     answer = (await ask(wire, max_tokens=2)).json
     assert (answer["id"], answer["object"], answer["model"]) == ("cmpl-r", "text_completion", "sim")
     assert answer["choices"] == [
@@ -28,7 +31,7 @@ async def test_a_unary_answer(wire):
     assert (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]) == (1, 2)
 
 
-async def test_a_streamed_answer(wire):
+async def test_a_streamed_answer(wire: Wire) -> None:
     answer = await ask(wire, max_tokens=2, stream=True)
     created = json.loads(answer.events[0].removeprefix(b"data: "))["created"]
     head = b'data: {"id":"cmpl-r","object":"text_completion","created":%d,"model":"sim","choices":[' % created
@@ -46,12 +49,12 @@ async def test_a_streamed_answer(wire):
     )
 
 
-async def test_without_a_limit_the_model_stops_by_itself(wire):
+async def test_without_a_limit_the_model_stops_by_itself(wire: Wire) -> None:
     *_, stop, _done = (await ask(wire, stream=True)).events
     assert b'"text":"","logprobs":null,"finish_reason":"stop"' in stop
 
 
-async def test_every_prompt_has_its_choices(wire):
+async def test_every_prompt_has_its_choices(wire: Wire) -> None:
     answer = (await ask(wire, prompt=["abcd", [1, 2]], n=2, max_tokens=1)).json
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
     assert answer["usage"]["completion_tokens"] == 4

@@ -1,6 +1,8 @@
 """What each fault looks like to a client, byte by byte where that matters."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ STREAM = CHAT | {"stream": True}
 DONE = b"data: [DONE]"
 
 
-async def ask(wire: Wire, body: dict) -> None:
+async def ask(wire: Wire, body: dict[str, Any]) -> None:
     await wire.request("POST", "/v1/chat/completions", body)
 
 
@@ -27,7 +29,7 @@ async def events_until_broken(wire: Wire) -> list[bytes]:
     raise AssertionError("the answer did not break off")
 
 
-async def test_without_faults_a_stream_is_role_tokens_and_end_marker(engine, wire):
+async def test_without_faults_a_stream_is_role_tokens_and_end_marker(engine: SimulatedEngine, wire: Wire) -> None:
     await ask(wire, STREAM)
     answer = await wire.answer()
     assert answer.status == 200
@@ -38,7 +40,7 @@ async def test_without_faults_a_stream_is_role_tokens_and_end_marker(engine, wir
     assert engine.events == 6
 
 
-async def test_a_streams_head_comes_before_its_first_token():
+async def test_a_streams_head_comes_before_its_first_token() -> None:
     async with (
         SimulatedEngine(timing=Timing(ttft=3600)) as engine,
         await Wire.connect_to(engine.address) as wire,
@@ -48,7 +50,7 @@ async def test_a_streams_head_comes_before_its_first_token():
         assert (engine.running, engine.events) == (1, 0)
 
 
-async def test_silent_reads_the_request_and_says_nothing(engine, wire):
+async def test_silent_reads_the_request_and_says_nothing(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(silent=True)
     await ask(wire, CHAT)
     await engine.until(lambda e: e.received == 1)
@@ -56,7 +58,7 @@ async def test_silent_reads_the_request_and_says_nothing(engine, wire):
     await engine.until(lambda e: e.aborted == 1)
 
 
-async def test_delay_keeps_everything_waiting_and_a_leaving_client_ends_it(engine, wire):
+async def test_delay_keeps_everything_waiting_and_a_leaving_client_ends_it(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(delay=3600)
     await ask(wire, STREAM)
     await engine.until(lambda e: e.received == 1)
@@ -79,7 +81,7 @@ async def test_delay_keeps_everything_waiting_and_a_leaving_client_ends_it(engin
         (418, "I'm a Teapot"),
     ],
 )
-async def test_status_answers_with_vllms_error(engine, wire, status, kind):
+async def test_status_answers_with_vllms_error(engine: SimulatedEngine, wire: Wire, status: int, kind: str) -> None:
     engine.faults = Faults(status=status)
     await ask(wire, STREAM)
     answer = await wire.answer()
@@ -88,7 +90,7 @@ async def test_status_answers_with_vllms_error(engine, wire, status, kind):
     assert engine.served == 1
 
 
-async def test_status_is_an_error_of_anthropics_shape_on_its_endpoints(engine, wire):
+async def test_status_is_an_error_of_anthropics_shape_on_its_endpoints(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(status=500)
     await wire.request("POST", "/v1/messages", CHAT)
     answer = await wire.answer()
@@ -96,7 +98,7 @@ async def test_status_is_an_error_of_anthropics_shape_on_its_endpoints(engine, w
     assert answer.json["error"]["type"] == "InternalServerError"
 
 
-async def test_an_error_can_have_a_body_that_is_not_json(engine, wire):
+async def test_an_error_can_have_a_body_that_is_not_json(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(status=500, error_body="Internal Server Error")
     await ask(wire, CHAT)
     answer = await wire.answer()
@@ -104,7 +106,7 @@ async def test_an_error_can_have_a_body_that_is_not_json(engine, wire):
     assert answer.header("content-type") == "text/plain; charset=utf-8"
 
 
-async def test_garbage_is_not_http(engine, wire):
+async def test_garbage_is_not_http(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(garbage=True)
     await ask(wire, CHAT)
     with pytest.raises(WireError, match="no status line"):
@@ -112,7 +114,7 @@ async def test_garbage_is_not_http(engine, wire):
     await engine.until(lambda e: e.faulted == 1 and e.connections == 0)
 
 
-async def test_hang_keeps_the_connection_open_after_so_many_events(engine, wire):
+async def test_hang_keeps_the_connection_open_after_so_many_events(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(hang_after=2)
     await ask(wire, STREAM)
     events = wire.events()
@@ -124,7 +126,7 @@ async def test_hang_keeps_the_connection_open_after_so_many_events(engine, wire)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5])
-async def test_cut_by_closing_sends_whole_events_and_no_last_chunk(engine, wire, after):
+async def test_cut_by_closing_sends_whole_events_only(engine: SimulatedEngine, wire: Wire, after: int) -> None:
     engine.faults = Faults(cut_after=after)
     await ask(wire, STREAM)
     events = await events_until_broken(wire)
@@ -133,7 +135,7 @@ async def test_cut_by_closing_sends_whole_events_and_no_last_chunk(engine, wire,
     assert (engine.faulted, engine.served, engine.running) == (1, 0, 0)
 
 
-async def test_cut_at_the_end_of_http_is_a_good_answer_without_end_marker(engine, wire):
+async def test_cut_at_the_end_of_http_is_a_good_answer_without_end_marker(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(cut_after=3, cut=Cut.END)
     await ask(wire, STREAM)
     assert len((await wire.answer()).events) == 3
@@ -143,7 +145,7 @@ async def test_cut_at_the_end_of_http_is_a_good_answer_without_end_marker(engine
     assert (engine.faulted, engine.served) == (1, 1)
 
 
-async def test_cut_by_reset_resets(engine, wire):
+async def test_cut_by_reset_resets(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(cut_after=3, cut=Cut.RESET)
     await ask(wire, STREAM)
     await wire.head()
@@ -152,7 +154,7 @@ async def test_cut_by_reset_resets(engine, wire):
     assert engine.faulted == 1
 
 
-async def test_cut_by_reset_closes_a_unix_socket(tmp_path):
+async def test_cut_by_reset_closes_a_unix_socket(tmp_path: Path) -> None:
     faults = Faults(cut_after=3, cut=Cut.RESET)
     async with (
         SimulatedEngine(uds=tmp_path / "sock", faults=faults) as engine,
@@ -162,7 +164,7 @@ async def test_cut_by_reset_closes_a_unix_socket(tmp_path):
         assert len(await events_until_broken(wire)) == 3
 
 
-async def test_cut_in_the_middle_of_an_event(engine, wire):
+async def test_cut_in_the_middle_of_an_event(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(cut_after=2, cut=Cut.MID_EVENT)
     await ask(wire, STREAM)
     received = await wire.rest()
@@ -171,7 +173,7 @@ async def test_cut_in_the_middle_of_an_event(engine, wire):
     assert not received.endswith(b"\n")
 
 
-async def test_cut_of_a_unary_body(engine, wire):
+async def test_cut_of_a_unary_body(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(cut_body_after=10)
     await ask(wire, CHAT)
     with pytest.raises(WireError, match="too early"):
@@ -179,7 +181,7 @@ async def test_cut_of_a_unary_body(engine, wire):
     assert engine.faulted == 1
 
 
-async def test_an_error_inside_the_stream_has_vllms_shape_and_an_end_marker(engine, wire):
+async def test_an_error_inside_the_stream_has_vllms_shape(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(error_after=2)
     await ask(wire, STREAM)
     *_, error, done = (await wire.answer()).events
@@ -189,7 +191,7 @@ async def test_an_error_inside_the_stream_has_vllms_shape_and_an_end_marker(engi
     assert engine.served == 1
 
 
-async def test_crash_upon_a_request(engine, wire):
+async def test_crash_upon_a_request(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(crash_after=0)
     await ask(wire, CHAT)
     await wire.closed()
@@ -197,7 +199,7 @@ async def test_crash_upon_a_request(engine, wire):
     assert (engine.faulted, engine.running) == (1, 0)
 
 
-async def test_crash_in_the_middle_of_a_stream_takes_all_connections_along(engine, wire):
+async def test_crash_in_the_middle_of_a_stream_takes_all_connections_along(engine: SimulatedEngine, wire: Wire) -> None:
     async with await Wire.connect_to(engine.address) as other:
         await other.request("GET", "/health")
         await other.answer()
@@ -207,7 +209,7 @@ async def test_crash_in_the_middle_of_a_stream_takes_all_connections_along(engin
         await other.closed()
 
 
-async def test_a_crash_calls_what_the_process_asked_for():
+async def test_a_crash_calls_what_the_process_asked_for() -> None:
     crashed = []
     async with (
         SimulatedEngine(faults=Faults(crash_after=0), on_crash=lambda: crashed.append(True)) as engine,
@@ -218,14 +220,14 @@ async def test_a_crash_calls_what_the_process_asked_for():
     assert crashed == [True]
 
 
-async def test_a_content_length_that_promises_too_much(engine, wire):
+async def test_a_content_length_that_promises_too_much(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(length_error=5)
     await ask(wire, CHAT)
     with pytest.raises(WireError, match="5 bytes too early"):
         await wire.answer()
 
 
-async def test_a_content_length_that_promises_too_little(engine, wire):
+async def test_a_content_length_that_promises_too_little(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(length_error=-5)
     await ask(wire, CHAT)
     answer = await wire.answer()
@@ -234,20 +236,20 @@ async def test_a_content_length_that_promises_too_little(engine, wire):
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["unary", "stream"])
-async def test_both_length_headers(engine, wire, body):
+async def test_both_length_headers(engine: SimulatedEngine, wire: Wire, body: dict[str, Any]) -> None:
     engine.faults = Faults(both_lengths=True)
     await ask(wire, body)
     with pytest.raises(WireError, match="both content-length and transfer-encoding"):
         await wire.head()
 
 
-async def test_huge_headers(engine, wire):
+async def test_huge_headers(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(header_bytes=100_000)
     await ask(wire, CHAT)
     assert (await wire.answer()).header("x-padding") == "x" * 100_000
 
 
-async def test_usage_on_every_event(engine, wire):
+async def test_usage_on_every_event(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(usage_on_every_event=True)
     await ask(wire, STREAM)
     *events, _done = (await wire.answer()).events
@@ -255,7 +257,7 @@ async def test_usage_on_every_event(engine, wire):
     assert produced == [0, 1, 2, 3, 4]
 
 
-async def test_comments_come_before_every_event(engine, wire):
+async def test_comments_come_before_every_event(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(comments=True)
     await ask(wire, STREAM)
     events = (await wire.answer()).events
@@ -263,7 +265,7 @@ async def test_comments_come_before_every_event(engine, wire):
     assert events[-1] == DONE
 
 
-async def test_lines_can_end_with_cr_lf(engine, wire):
+async def test_lines_can_end_with_cr_lf(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(crlf=True)
     await ask(wire, STREAM)
     body = (await wire.answer()).body
@@ -273,7 +275,7 @@ async def test_lines_can_end_with_cr_lf(engine, wire):
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["unary", "stream"])
-async def test_texts_can_be_long(engine, wire, body):
+async def test_texts_can_be_long(engine: SimulatedEngine, wire: Wire, body: dict[str, Any]) -> None:
     engine.faults = Faults(event_bytes=5000)
     await ask(wire, body)
     assert (await wire.answer()).body.count(b"x" * 4900) == 4
@@ -281,12 +283,12 @@ async def test_texts_can_be_long(engine, wire, body):
 
 @pytest.mark.parametrize("size", [1, 7])
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["unary", "stream"])
-async def test_segments_leave_one_by_one_and_change_nothing(engine, wire, body, size):
+async def test_segments_leave_one_by_one(engine: SimulatedEngine, wire: Wire, body: dict[str, Any], size: int) -> None:
     await wire.request("POST", "/v1/chat/completions", body, {"x-request-id": "same"})
     whole = await wire.answer()
     engine.faults = Faults(segment_bytes=size)
     await wire.request("POST", "/v1/chat/completions", body, {"x-request-id": "same"})
-    pieces = []
+    pieces: list[bytes] = []
     while sum(map(len, pieces)) < len(whole.body):
         pieces.append(await wire.reader.read(65536))
     assert max(map(len, pieces)) < 200
@@ -294,7 +296,7 @@ async def test_segments_leave_one_by_one_and_change_nothing(engine, wire, body, 
     await engine.until(lambda e: e.served == 2)
 
 
-async def test_close_after_an_answer_that_did_not_announce_it(engine, wire):
+async def test_close_after_an_answer_that_did_not_announce_it(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(close_after_answer=True)
     await ask(wire, CHAT)
     answer = await wire.answer()
@@ -303,21 +305,21 @@ async def test_close_after_an_answer_that_did_not_announce_it(engine, wire):
     assert engine.served == 1
 
 
-async def test_idle_connections_are_closed(engine, wire):
+async def test_idle_connections_are_closed(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(close_idle_after=0.01)
     await ask(wire, CHAT)
     assert (await wire.answer()).status == 200
     await wire.closed()
 
 
-async def test_a_stream_shorter_than_the_fault_is_left_alone(engine, wire):
+async def test_a_stream_shorter_than_the_fault_is_left_alone(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(cut_after=100, hang_after=50)
     await ask(wire, STREAM)
     assert (await wire.answer()).events[-1] == DONE
     assert (engine.served, engine.faulted) == (1, 0)
 
 
-async def test_faults_spare_get_requests_unless_told_otherwise(engine, wire):
+async def test_faults_spare_get_requests_unless_told_otherwise(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(status=500)
     await wire.request("GET", "/v1/models")
     assert (await wire.answer()).status == 200
@@ -327,10 +329,10 @@ async def test_faults_spare_get_requests_unless_told_otherwise(engine, wire):
     assert engine.received == 0
 
 
-async def test_unary_answers_of_many_connections_do_not_mix(engine):
+async def test_unary_answers_of_many_connections_do_not_mix(engine: SimulatedEngine) -> None:
     async def one(number: int) -> bool:
         async with await Wire.connect_to(engine.address) as wire:
             await wire.request("POST", "/v1/embeddings", {"input": str(number)}, {"x-request-id": str(number)})
-            return (await wire.answer()).json["id"] == f"embd-{number}"
+            return bool((await wire.answer()).json["id"] == f"embd-{number}")
 
     assert all(await asyncio.gather(*map(one, range(50))))

@@ -2,6 +2,8 @@
 
 import random
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,17 +12,17 @@ from loadtest.engine import Cut, Faults, SimulatedEngine
 from tests.kit.wire import Wire
 
 
-def test_no_faults_by_default():
+def test_no_faults_by_default() -> None:
     assert Faults().drawn(random.Random(0)) == Faults()
 
 
-def test_a_probability_is_the_share_of_requests_that_suffer():
+def test_a_probability_is_the_share_of_requests_that_suffer() -> None:
     faults, draw = Faults(probability=0.25, status=500), random.Random(1)
     drawn = Counter(faults.drawn(draw).status for _ in range(4000))
     assert 900 < drawn[500] < 1100
 
 
-def test_of_a_mix_each_request_suffers_at_most_one():
+def test_of_a_mix_each_request_suffers_at_most_one() -> None:
     mix = Faults(mix=(Faults(probability=0.5, status=500), Faults(probability=0.25, cut_after=3)))
     draw = random.Random(2)
     drawn = Counter((each.status, each.cut_after) for each in (mix.drawn(draw) for _ in range(4000)))
@@ -29,7 +31,7 @@ def test_of_a_mix_each_request_suffers_at_most_one():
     assert 900 < drawn[0, 3] < 1100
 
 
-def test_the_same_seed_draws_the_same():
+def test_the_same_seed_draws_the_same() -> None:
     faults = Faults(probability=0.5, status=500)
 
     def once() -> list[int]:
@@ -43,12 +45,12 @@ def test_the_same_seed_draws_the_same():
     "wrong",
     [{"probability": 1.5}, {"probability": -0.1}, {"mix": (Faults(probability=0.7), Faults(probability=0.7))}],
 )
-def test_probabilities_must_be_possible(wrong):
+def test_probabilities_must_be_possible(wrong: Any) -> None:
     with pytest.raises(ValueError, match="probabilit"):
         Faults(**wrong)
 
 
-def test_json_gives_back_what_was_written():
+def test_json_gives_back_what_was_written() -> None:
     faults = Faults(cut_after=3, cut=Cut.RESET, mix=(Faults(probability=0.5, status=503),))
     assert Faults.decode(faults.encode()) == faults
 
@@ -56,12 +58,12 @@ def test_json_gives_back_what_was_written():
 @pytest.mark.parametrize(
     "wrong", [b"[]", b"{", b'{"cut": "softly"}', b'{"status": "500"}', b'{"cuts": 1}', b'{"probability": 2}']
 )
-def test_json_that_makes_no_sense_is_refused(wrong):
+def test_json_that_makes_no_sense_is_refused(wrong: Any) -> None:
     with pytest.raises(msgspec.DecodeError):
         Faults.decode(wrong)
 
 
-async def test_refusing_can_begin_and_end_while_the_engine_runs():
+async def test_refusing_can_begin_and_end_while_the_engine_runs() -> None:
     async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as old:
         engine.faults = Faults(refuse=True)
         with pytest.raises(ConnectionRefusedError):
@@ -75,7 +77,7 @@ async def test_refusing_can_begin_and_end_while_the_engine_runs():
             assert (await new.answer()).status == 200
 
 
-async def test_an_engine_can_begin_by_refusing(tmp_path):
+async def test_an_engine_can_begin_by_refusing(tmp_path: Path) -> None:
     async with SimulatedEngine(uds=tmp_path / "sock", faults=Faults(refuse=True)) as engine:
         with pytest.raises(FileNotFoundError):
             await Wire.connect_to(engine.address)
@@ -83,7 +85,7 @@ async def test_an_engine_can_begin_by_refusing(tmp_path):
         await engine.until(lambda e: e.listening)
 
 
-async def test_health_can_fail_by_itself():
+async def test_health_can_fail_by_itself() -> None:
     async with SimulatedEngine(faults=Faults(unhealthy=True)) as engine, await Wire.connect_to(engine.address) as wire:
         await wire.request("GET", "/health")
         assert (await wire.answer()).status == 503

@@ -1,19 +1,22 @@
 """The order of a stream's events and where usage is, alike for chat and plain completions."""
 
 import json
+from typing import Any
 
 import pytest
 
 from loadtest.engine import SimulatedEngine, Timing
 from tests.kit.wire import Wire
 
-CHAT = ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "stream": True})
-COMPLETION = ("/v1/completions", {"prompt": "abcd", "stream": True})
+Endpoint = tuple[str, dict[str, Any]]
+
+CHAT: Endpoint = ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "stream": True})
+COMPLETION: Endpoint = ("/v1/completions", {"prompt": "abcd", "stream": True})
 USAGE = {"stream_options": {"include_usage": True}}
 RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 
-async def events(wire, endpoint, fields):
+async def events(wire: Wire, endpoint: Endpoint, fields: dict[str, Any]) -> list[dict[str, Any]]:
     path, body = endpoint
     await wire.request("POST", path, body | fields)
     *data, done = (await wire.answer()).events
@@ -22,12 +25,12 @@ async def events(wire, endpoint, fields):
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
-async def test_usage_comes_only_if_asked_for(wire, endpoint):
+async def test_usage_comes_only_if_asked_for(wire: Wire, endpoint: Endpoint) -> None:
     assert not any("usage" in event for event in await events(wire, endpoint, {"max_tokens": 3}))
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
-async def test_usage_comes_last_in_an_event_without_choices(wire, endpoint):
+async def test_usage_comes_last_in_an_event_without_choices(wire: Wire, endpoint: Endpoint) -> None:
     *others, last = await events(wire, endpoint, USAGE | {"max_tokens": 3})
     assert not any("usage" in event or "system_fingerprint" in event for event in others)
     assert last["choices"] == []
@@ -37,19 +40,19 @@ async def test_usage_comes_last_in_an_event_without_choices(wire, endpoint):
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
-async def test_running_usage_is_on_every_event(wire, endpoint):
+async def test_running_usage_is_on_every_event(wire: Wire, endpoint: Endpoint) -> None:
     found = [event["usage"]["completion_tokens"] for event in await events(wire, endpoint, RUNNING_USAGE)]
     assert found == sorted(found)
     assert found[-1] == 16
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
-async def test_choices_take_turns(wire, endpoint):
+async def test_choices_take_turns(wire: Wire, endpoint: Endpoint) -> None:
     found = await events(wire, endpoint, {"n": 2, "max_tokens": 2})
     assert [event["choices"][0]["index"] for event in found] == [0, 1] * (len(found) // 2)
 
 
-async def test_each_token_is_an_event_of_its_own():
+async def test_each_token_is_an_event_of_its_own() -> None:
     async with (
         SimulatedEngine(timing=Timing(inter_token=0.001)) as engine,
         await Wire.connect_to(engine.address) as wire,

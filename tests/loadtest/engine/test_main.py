@@ -26,7 +26,7 @@ async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
         await started.communicate()
 
 
-async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
+async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     async with process("--uds", str(path), "--model", "mine", "--ttft", "0.001") as (started, address):
         assert address == f"unix:{path}"
@@ -38,7 +38,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
     assert not path.exists()
 
 
-async def test_a_crash_is_the_end_of_the_process(tmp_path: Path):
+async def test_a_crash_is_the_end_of_the_process(tmp_path: Path) -> None:
     faults = tmp_path / "faults.json"
     faults.write_text('{"crash_after": 0}')
     async with process("--port", "0", "--faults", str(faults)) as (started, address):
@@ -48,7 +48,7 @@ async def test_a_crash_is_the_end_of_the_process(tmp_path: Path):
         assert await started.wait() == 1
 
 
-async def test_a_reset_reaches_the_client_under_uvloop_too(tmp_path: Path):
+async def test_a_reset_reaches_the_client_under_uvloop_too(tmp_path: Path) -> None:
     faults = tmp_path / "faults.json"
     faults.write_text('{"cut_after": 2, "cut": "reset"}')
     async with process("--port", "0", "--faults", str(faults)) as (_, address), await Wire.connect_to(address) as wire:

@@ -1,19 +1,21 @@
 """Anthropic's messages: the events in their order, the whole message, and the count of tokens."""
 
 import json
+from typing import Any
 
-from loadtest.engine import Faults
+from loadtest.engine import Faults, SimulatedEngine
+from tests.kit.wire import Answer, Wire
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-async def ask(wire, **fields):
+async def ask(wire: Wire, **fields: Any) -> Answer:
     body = {"model": "sim", "messages": MESSAGES, "max_tokens": 2} | fields
     await wire.request("POST", "/v1/messages", body, {"x-request-id": "r"})
     return await wire.answer()
 
 
-async def test_a_unary_answer(wire):
+async def test_a_unary_answer(wire: Wire) -> None:
     assert (await ask(wire)).json == {
         "id": "chatcmpl-r",
         "type": "message",
@@ -25,7 +27,7 @@ async def test_a_unary_answer(wire):
     }
 
 
-async def test_a_stream_ends_with_its_own_marker(wire):
+async def test_a_stream_ends_with_its_own_marker(wire: Wire) -> None:
     events = [event.decode().split("\n") for event in (await ask(wire, stream=True)).events]
     assert [name for name, _ in events] == [
         "event: message_start",
@@ -42,7 +44,7 @@ async def test_a_stream_ends_with_its_own_marker(wire):
     assert delta["usage"] == {"input_tokens": 8, "output_tokens": 2}
 
 
-async def test_a_failure_is_an_event_of_its_own(engine, wire):
+async def test_a_failure_is_an_event_of_its_own(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(error_after=3)
     assert (
         (await ask(wire, stream=True))
@@ -51,19 +53,19 @@ async def test_a_failure_is_an_event_of_its_own(engine, wire):
     )
 
 
-async def test_counting_tokens(wire):
+async def test_counting_tokens(wire: Wire) -> None:
     await wire.request("POST", "/v1/messages/count_tokens", {"model": "sim", "messages": MESSAGES})
     assert (await wire.answer()).json == {"input_tokens": 8, "context_management": {"original_input_tokens": 8}}
 
 
-async def test_what_vllm_refuses_has_anthropics_shape(wire):
+async def test_what_vllm_refuses_has_anthropics_shape(wire: Wire) -> None:
     answer = await ask(wire, model="other")
     assert answer.status == 404
     assert answer.json["type"] == "error"
     assert answer.json["error"]["type"] == "NotFoundError"
 
 
-async def test_what_the_web_framework_refuses_has_openais_shape(wire):
+async def test_what_the_web_framework_refuses_has_openais_shape(wire: Wire) -> None:
     answer = await ask(wire, max_tokens=None)
     assert answer.status == 400
     assert answer.json["error"]["param"] == "body.max_tokens"

@@ -1,5 +1,7 @@
 """What is refused, and in which words."""
 
+from typing import Any
+
 import pytest
 
 from loadtest.engine.errors import EngineError
@@ -29,23 +31,23 @@ JSON = "application/json"
         (b'{"model": "\xff"}', "body"),
     ],
 )
-def test_what_makes_no_sense_is_a_bad_request(body, param):
+def test_what_makes_no_sense_is_a_bad_request(body: bytes, param: str) -> None:
     with pytest.raises(EngineError) as caught:
         decode(body, JSON, ChatRequest)
     assert (caught.value.status, caught.value.kind, caught.value.param) == (400, "Bad Request", param)
 
 
-def test_the_media_type_must_be_json():
+def test_the_media_type_must_be_json() -> None:
     with pytest.raises(EngineError, match="Unsupported Media Type"):
         decode(b"{}", "text/plain", ChatRequest)
     assert decode(b"{}", "Application/JSON; charset=utf-8", ChatRequest).messages == []
 
 
-def test_unknown_fields_are_welcome():
+def test_unknown_fields_are_welcome() -> None:
     assert decode(b'{"model": "m", "whatever": [1, {"a": null}]}', JSON, ChatRequest).model == "m"
 
 
-def test_stream_options_need_a_stream():
+def test_stream_options_need_a_stream() -> None:
     request = decode(b'{"stream_options": {"include_usage": true}}', JSON, CompletionRequest)
     with pytest.raises(EngineError, match="Stream options can only be defined when `stream=True`") as caught:
         request.check()
@@ -53,7 +55,7 @@ def test_stream_options_need_a_stream():
     decode(b'{"stream_options": {"include_usage": true}, "stream": true}', JSON, CompletionRequest).check()
 
 
-def test_the_newer_limit_wins_and_none_may_be_below_one():
+def test_the_newer_limit_wins_and_none_may_be_below_one() -> None:
     assert decode(b"{}", JSON, ChatRequest).limit is None
     assert decode(b'{"max_tokens": 3}', JSON, ChatRequest).limit == 3
     assert decode(b'{"max_tokens": 3, "max_completion_tokens": 5}', JSON, ChatRequest).limit == 5
@@ -61,7 +63,7 @@ def test_the_newer_limit_wins_and_none_may_be_below_one():
         _ = decode(b'{"max_tokens": 0}', JSON, ChatRequest).limit
 
 
-def test_another_model_does_not_exist_but_none_at_all_will_do():
+def test_another_model_does_not_exist_but_none_at_all_will_do() -> None:
     check_model(None, "sim")
     check_model("sim", "sim")
     with pytest.raises(EngineError, match="The model `other` does not exist") as caught:
@@ -73,18 +75,18 @@ def test_another_model_does_not_exist_but_none_at_all_will_do():
     ("prompt", "counts"),
     [("abcde", [2]), (["abcd", "abcde"], [1, 2]), ([1, 2, 3], [3]), ([[1, 2], [3]], [2, 1])],
 )
-def test_prompts_come_in_four_forms(prompt, counts):
+def test_prompts_come_in_four_forms(prompt: Any, counts: list[int]) -> None:
     assert [tokens_of(each) for each in texts_of(prompt, "prompt")] == counts
 
 
 @pytest.mark.parametrize("absent", [None, []])
-def test_a_prompt_must_be_there(absent):
+def test_a_prompt_must_be_there(absent: Any) -> None:
     with pytest.raises(EngineError, match="Field required") as caught:
         texts_of(absent, "prompt")
     assert caught.value.param == "body.prompt"
 
 
-def test_a_conversation_must_be_there():
+def test_a_conversation_must_be_there() -> None:
     assert tokens_of_messages([{"role": "user", "content": "hi"}]) == 8
     with pytest.raises(EngineError, match="Field required"):
         tokens_of_messages([])

@@ -1,21 +1,22 @@
 """``/v1/responses``: the events in their order, and the whole response."""
 
 import json
+from typing import Any
 
 from loadtest.engine import Faults, SimulatedEngine, Timing
 from tests.kit.wire import Wire
 
 
-async def ask(wire, **fields):
+async def ask(wire: Wire, **fields: Any) -> None:
     await wire.request("POST", "/v1/responses", {"model": "sim", "input": "abcd"} | fields, {"x-request-id": "r"})
 
 
-def parsed(event):
+def parsed(event: bytes) -> tuple[str, dict[str, Any]]:
     name, data = event.decode().split("\n")
     return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-async def test_a_unary_answer(wire):
+async def test_a_unary_answer(wire: Wire) -> None:
     await ask(wire)
     answer = (await wire.answer()).json
     assert (answer["id"], answer["object"], answer["status"]) == ("resp_r", "response", "completed")
@@ -23,13 +24,13 @@ async def test_a_unary_answer(wire):
     assert answer["usage"]["total_tokens"] == 17
 
 
-async def test_a_limit_makes_it_incomplete(wire):
+async def test_a_limit_makes_it_incomplete(wire: Wire) -> None:
     await ask(wire, max_output_tokens=2)
     answer = (await wire.answer()).json
     assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
 
 
-async def test_a_stream_numbers_its_events(wire):
+async def test_a_stream_numbers_its_events(wire: Wire) -> None:
     await ask(wire, stream=True, max_output_tokens=2)
     events = [parsed(event) for event in (await wire.answer()).events]
     assert [name for name, _ in events] == [
@@ -50,7 +51,7 @@ async def test_a_stream_numbers_its_events(wire):
     assert events[6][1]["text"] == " t0 t1"
 
 
-async def test_two_events_come_before_the_first_token():
+async def test_two_events_come_before_the_first_token() -> None:
     async with (
         SimulatedEngine(timing=Timing(ttft=3600)) as engine,
         await Wire.connect_to(engine.address) as wire,
@@ -61,13 +62,13 @@ async def test_two_events_come_before_the_first_token():
         await events.aclose()
 
 
-async def test_a_failure_is_an_event_of_its_own(engine, wire):
+async def test_a_failure_is_an_event_of_its_own(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(error_after=4)
     await ask(wire, stream=True)
     name, data = parsed((await wire.answer()).events[-1])
     assert (name, data["code"]) == ("error", "500")
 
 
-async def test_an_input_must_be_there(wire):
+async def test_an_input_must_be_there(wire: Wire) -> None:
     await ask(wire, input=None)
     assert (await wire.answer()).status == 400

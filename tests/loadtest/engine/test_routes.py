@@ -14,17 +14,17 @@ def asked(path: str, body: bytes = b"{}") -> Asked:
 
 
 @pytest.mark.parametrize("path", sorted(set(POST_ROUTES) - {"/detokenize"}))
-def test_an_empty_object_is_never_enough(path):
+def test_an_empty_object_is_never_enough(path: str) -> None:
     answer = answer_post(asked(path))
     assert isinstance(answer, Unary)
     assert answer.status == 400
     assert b'"type":"Bad Request"' in answer.body
 
 
-def test_an_unknown_path_is_not_found():
+def test_an_unknown_path_is_not_found() -> None:
     assert answer_post(asked("/v1/none")) == refusal(404)
 
 
-def test_a_refusal_has_the_words_of_the_web_framework():
+def test_a_refusal_has_the_words_of_the_web_framework() -> None:
     body = b'{"error":{"message":"Method Not Allowed","type":"Method Not Allowed","param":null,"code":405}}'
     assert refusal(405) == Unary(body, status=405)

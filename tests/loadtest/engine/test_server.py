@@ -1,6 +1,8 @@
 """The simulated engine as a whole: where it listens, what it counts, how one waits for it."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +15,14 @@ STREAM = CHAT | {"stream": True}
 EMBED = {"model": "sim", "input": "hi"}
 
 
-async def test_listens_on_a_port_of_its_own_choice():
+async def test_listens_on_a_port_of_its_own_choice() -> None:
     async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as wire:
         await wire.request("GET", "/health")
         assert (await wire.answer()).status == 200
         assert engine.address.startswith("http://127.0.0.1:")
 
 
-async def test_listens_on_a_unix_socket_and_removes_it(tmp_path):
+async def test_listens_on_a_unix_socket_and_removes_it(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     async with SimulatedEngine(uds=path) as engine, await Wire.connect_to(engine.address) as wire:
         await wire.request("GET", "/health")
@@ -29,7 +31,7 @@ async def test_listens_on_a_unix_socket_and_removes_it(tmp_path):
     assert not path.exists()
 
 
-async def test_replaces_the_socket_that_a_crashed_engine_left_behind(tmp_path):
+async def test_replaces_the_socket_that_a_crashed_engine_left_behind(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     async with SimulatedEngine(uds=path) as engine:
         engine.crash()
@@ -39,7 +41,7 @@ async def test_replaces_the_socket_that_a_crashed_engine_left_behind(tmp_path):
             assert (await wire.answer()).status == 200
 
 
-async def test_records_requests_as_they_came():
+async def test_records_requests_as_they_came() -> None:
     async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as wire:
         await wire.send(
             b"POST /v1/embeddings?a=b HTTP/1.1\r\nHost: x\r\nX-Odd:  1\r\nContent-Length: 12\r\n\r\n"
@@ -55,7 +57,7 @@ async def test_records_requests_as_they_came():
         assert request.header_names() == ["host", "x-odd", "content-length"]
 
 
-async def test_counts_what_it_served_and_not_its_probes():
+async def test_counts_what_it_served_and_not_its_probes() -> None:
     async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as wire:
         for _ in range(3):
             await wire.request("POST", "/v1/embeddings", EMBED)
@@ -68,7 +70,7 @@ async def test_counts_what_it_served_and_not_its_probes():
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["unary", "stream"])
-async def test_a_client_that_leaves_in_prefill_is_an_abort(body):
+async def test_a_client_that_leaves_in_prefill_is_an_abort(body: dict[str, Any]) -> None:
     async with SimulatedEngine(timing=Timing(ttft=3600)) as engine:
         async with await Wire.connect_to(engine.address) as wire:
             await wire.request("POST", "/v1/chat/completions", body)
@@ -77,7 +79,7 @@ async def test_a_client_that_leaves_in_prefill_is_an_abort(body):
         assert (engine.running, engine.waiting, engine.served, engine.connections) == (0, 0, 0, 0)
 
 
-async def test_a_client_that_leaves_the_queue_is_an_abort():
+async def test_a_client_that_leaves_the_queue_is_an_abort() -> None:
     timing = Timing(ttft=3600, max_num_seqs=1)
     async with SimulatedEngine(timing=timing) as engine, await Wire.connect_to(engine.address) as first:
         await first.request("POST", "/v1/embeddings", EMBED)
@@ -88,7 +90,7 @@ async def test_a_client_that_leaves_the_queue_is_an_abort():
         assert (engine.running, engine.waiting) == (1, 0)
 
 
-async def test_a_client_that_resets_a_stream_is_an_abort():
+async def test_a_client_that_resets_a_stream_is_an_abort() -> None:
     async with SimulatedEngine(timing=Timing(inter_token=3600)) as engine:
         async with await Wire.connect_to(engine.address) as wire:
             await wire.request("POST", "/v1/chat/completions", STREAM)
@@ -97,7 +99,7 @@ async def test_a_client_that_resets_a_stream_is_an_abort():
         await engine.until(lambda e: e.aborted == 1 and e.running == 0)
 
 
-async def test_a_client_that_leaves_after_its_answer_is_no_abort():
+async def test_a_client_that_leaves_after_its_answer_is_no_abort() -> None:
     async with SimulatedEngine() as engine:
         async with await Wire.connect_to(engine.address) as wire:
             await wire.request("POST", "/v1/chat/completions", STREAM)
@@ -106,7 +108,7 @@ async def test_a_client_that_leaves_after_its_answer_is_no_abort():
         assert (engine.served, engine.aborted) == (1, 0)
 
 
-async def test_waits_while_its_client_does_not_read():
+async def test_waits_while_its_client_does_not_read() -> None:
     many = STREAM | {"max_tokens": 2000}
     async with SimulatedEngine(faults=Faults(event_bytes=10_000)) as engine:
         async with await Wire.connect_to(engine.address, limit=2**16) as wire:
@@ -118,27 +120,27 @@ async def test_waits_while_its_client_does_not_read():
         assert (engine.served, engine.blocked) == (1, 0)
 
 
-async def test_until_says_what_it_waited_for_in_vain():
+async def test_until_says_what_it_waited_for_in_vain() -> None:
     async with SimulatedEngine() as engine:
         with pytest.raises(TimeoutError, match="0 received, 0 served"):
             await engine.until(lambda e: e.served == 1, timeout=0.01)
 
 
-async def test_answers_pipelined_requests_in_their_order():
+async def test_answers_pipelined_requests_in_their_order() -> None:
     async with SimulatedEngine(timing=Timing(ttft=0.001)) as engine, await Wire.connect_to(engine.address) as wire:
         for text in ("a", "b", "c"):
             await wire.request("POST", "/v1/embeddings", EMBED, {"x-request-id": text})
         assert [(await wire.answer()).json["id"] for _ in range(3)] == ["embd-a", "embd-b", "embd-c"]
 
 
-async def test_closes_when_the_client_asked_for_it():
+async def test_closes_when_the_client_asked_for_it() -> None:
     async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as wire:
         await wire.request("GET", "/health", headers={"connection": "close"})
         await wire.answer()
         await wire.closed()
 
 
-async def test_unknown_paths_and_methods_are_refused_as_vllm_does():
+async def test_unknown_paths_and_methods_are_refused_as_vllm_does() -> None:
     async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as wire:
         await wire.request("POST", "/nowhere", {})
         answer = await wire.answer()
@@ -148,7 +150,7 @@ async def test_unknown_paths_and_methods_are_refused_as_vllm_does():
         assert (await wire.answer()).status == 405
 
 
-async def test_faults_and_counts_can_be_had_over_http():
+async def test_faults_and_counts_can_be_had_over_http() -> None:
     async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as wire:
         await wire.request("PUT", "/sim/faults", {"status": 503})
         assert (await wire.answer()).json["status"] == 503
@@ -166,7 +168,7 @@ async def test_faults_and_counts_can_be_had_over_http():
         assert (await wire.answer()).json["status"] == 503
 
 
-async def test_leaves_nothing_behind():
+async def test_leaves_nothing_behind() -> None:
     async with nothing_left():
         async with SimulatedEngine(timing=Timing(inter_token=3600)) as engine:
             wires = [await Wire.connect_to(engine.address) for _ in range(5)]
@@ -177,7 +179,7 @@ async def test_leaves_nothing_behind():
             await wire.close()
 
 
-async def test_a_crash_resets_everything_and_a_restart_listens_at_the_same_address():
+async def test_a_crash_resets_everything_and_a_restart_listens_at_the_same_address() -> None:
     async with SimulatedEngine(timing=Timing(ttft=3600)) as engine:
         address = engine.address
         async with await Wire.connect_to(address) as wire:
@@ -194,7 +196,7 @@ async def test_a_crash_resets_everything_and_a_restart_listens_at_the_same_addre
             assert (await wire.answer()).status == 200
 
 
-async def test_many_streams_run_side_by_side():
+async def test_many_streams_run_side_by_side() -> None:
     async def one(engine: SimulatedEngine) -> int:
         async with await Wire.connect_to(engine.address) as wire:
             await wire.request("POST", "/v1/completions", {"prompt": "a", "stream": True, "max_tokens": 3})

@@ -4,24 +4,24 @@ from loadtest.engine import SimulatedEngine, Timing
 from tests.kit.wire import Wire
 
 
-async def test_models(wire):
+async def test_models(wire: Wire) -> None:
     await wire.request("GET", "/v1/models")
     answer = (await wire.answer()).json
     assert answer["object"] == "list"
     assert [(each["id"], each["owned_by"], each["max_model_len"]) for each in answer["data"]] == [("sim", "vllm", 8192)]
 
 
-async def test_version(wire):
+async def test_version(wire: Wire) -> None:
     await wire.request("GET", "/version")
     assert (await wire.answer()).json == {"version": "0.32.0"}
 
 
-async def test_health(wire):
+async def test_health(wire: Wire) -> None:
     await wire.request("GET", "/health")
     assert (await wire.answer()).body == b""
 
 
-async def test_metrics_follow_the_batch():
+async def test_metrics_follow_the_batch() -> None:
     timing = Timing(ttft=3600, max_num_seqs=1, kv_cache_tokens=100)
     async with SimulatedEngine("m", timing=timing) as engine, await Wire.connect_to(engine.address) as wire:
         busy = [await Wire.connect_to(engine.address) for _ in range(3)]

@@ -1,29 +1,33 @@
 """``/tokenize`` and ``/detokenize`` undo each other."""
 
+from typing import Any
 
-async def ask(wire, path, **fields):
+from tests.kit.wire import Answer, Wire
+
+
+async def ask(wire: Wire, path: str, **fields: Any) -> Answer:
     await wire.request("POST", path, {"model": "sim"} | fields)
     return await wire.answer()
 
 
-async def test_tokens_give_the_text_back(wire):
+async def test_tokens_give_the_text_back(wire: Wire) -> None:
     answer = (await ask(wire, "/tokenize", prompt="hello world")).json
     assert (answer["count"], answer["max_model_len"], answer["token_strs"]) == (3, 8192, None)
     assert (await ask(wire, "/detokenize", tokens=answer["tokens"])).json == {"prompt": "hello world"}
 
 
-async def test_tokens_can_be_had_as_texts(wire):
+async def test_tokens_can_be_had_as_texts(wire: Wire) -> None:
     answer = (await ask(wire, "/tokenize", prompt="hello", return_token_strs=True)).json
     assert answer["token_strs"] == ["hell", "o"]
 
 
-async def test_conversations_have_tokens_too(wire):
+async def test_conversations_have_tokens_too(wire: Wire) -> None:
     assert (await ask(wire, "/tokenize", messages=[{"role": "user", "content": "hi"}])).json["count"] == 8
 
 
-async def test_an_empty_prompt_has_none(wire):
+async def test_an_empty_prompt_has_none(wire: Wire) -> None:
     assert (await ask(wire, "/tokenize", prompt="")).json["tokens"] == []
 
 
-async def test_there_must_be_something(wire):
+async def test_there_must_be_something(wire: Wire) -> None:
     assert (await ask(wire, "/tokenize")).json["error"]["param"] == "body.prompt"
