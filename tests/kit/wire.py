@@ -133,13 +133,15 @@ class Wire:
     async def answer(self, *, to_head: bool = False) -> Answer:
         """Read a whole answer; with ``to_head`` it answers a HEAD request and has no body."""
         head = self._head or await self.head()
+        self._head = None
         body = b"" if to_head else b"".join([piece async for piece in self._body(head)])
         return Answer(head.status, head.reason, head.headers, body)
 
     async def events(self) -> AsyncGenerator[bytes]:
         """Read server-sent events as they come, each with its lines as sent, without the empty line that ends it."""
         rest = b""
-        async for piece in self._body(self._head or await self.head()):
+        head, self._head = self._head or await self.head(), None
+        async for piece in self._body(head):
             *events, rest = _END_OF_EVENT.split(rest + piece)
             for event in events:
                 yield event
@@ -196,7 +198,6 @@ class Wire:
             raise WireError("the peer reset the connection in the middle of its answer") from error
 
     async def _body(self, head: Head) -> AsyncGenerator[bytes]:
-        self._head = None
         if head.status in (204, 304):
             return
         if head.header("transfer-encoding") is not None:
