@@ -176,7 +176,12 @@ class ModelConfig(_Model):
         None, description="Where the model's files are: a folder, a hub id `ORG/NAME`, or a package table."
     )
     replicas: int = Field(1, ge=0, le=64, description="How many copies to start.")
-    gpus: int = Field(0, ge=0, le=64, description="GPUs per replica; each is given to one replica only.")
+    gpus: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="GPUs per replica, each given to one replica only. Default: one for vllm where there are any.",
+    )
     args: dict[str, str | int | float | bool | list[str]] = Field(
         default_factory=dict, description="Options for the engine's own command line, by name without dashes."
     )
@@ -217,6 +222,12 @@ class ModelConfig(_Model):
         if self.tasks:
             return self.tasks
         return ALL_TASKS if self.engine == "remote" else ("generate",)
+
+    def gpus_each(self, *, has_gpu: bool) -> int:
+        """How many GPUs each replica gets on a machine that has some, or none."""
+        if self.gpus is not None:
+            return self.gpus
+        return 1 if has_gpu and self.engine == "vllm" else 0
 
     @field_validator("urls")
     @classmethod
@@ -319,6 +330,17 @@ def load(path: Path) -> Config:
         problems = [_problem(path, text, details) for details in error.errors() if not _is_other_branch(details)]
         raise ConfigError(problems) from None
     return _with_keys_file(path, config)
+
+
+def overridden(config: Config, *, listen: str | None, control: str | None) -> Config:
+    """Put addresses of the command line in the place of those in the file. Raises ``ConfigError``."""
+    given = {name: value for name, value in (("listen", listen), ("control", control)) if value is not None}
+    for name, value in given.items():
+        try:
+            _host_and_port(value)
+        except ValueError as error:
+            raise ConfigError([Problem(Path(f"--{name} {value}"), "", str(error))]) from None
+    return config.model_copy(update={"gateway": config.gateway.model_copy(update=given)})
 
 
 def _problem(path: Path, text: str, details: Mapping[str, Any]) -> Problem:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from engines.base import EngineSpec, FolderSource, HubSource, PackageSource, Source
+from engines.sources import FolderSource, HubSource, PackageFile, PackageSource, Source
 from gateway.admission import Admission
-from gateway.config import Config, ModelConfig, PackageTable, Timeouts
+from gateway.config import Config, ModelConfig, Timeouts
 from gateway.http.client import Address
 from gateway.policies import POLICIES
 from gateway.registry import Pool, Registry, Replica
@@ -17,7 +17,7 @@ from gateway.registry import Pool, Registry, Replica
 def registry_of(config: Config, started_here: Mapping[str, str]) -> Registry:
     """Build every pool. ``started_here`` gives the address of each replica that the supervisor starts, by its name."""
     pools = []
-    aliases = {}
+    aliases: dict[str, str] = {}
     for name, model in config.models.items():
         if model.engine == "remote":
             replicas = remote_replicas(name, model, config.gateway.timeouts)
@@ -60,3 +60,16 @@ def supervised_replicas(
     return [
         Replica(replica, Address.parse(started_here[replica]), connect_timeout=timeouts.connect) for replica in names
     ]
+
+
+def source_of(model: ModelConfig) -> Source:
+    """Tell a folder from a hub's id and from a package."""
+    source = model.source
+    if source is None:
+        raise ValueError("a model that is started here has a source; the configuration checks that")
+    if not isinstance(source, str):
+        files = tuple(PackageFile(name, file.path, file.sha256) for name, file in source.files.items())
+        return PackageSource(source.package, files)
+    folder = Path(source).expanduser()
+    looks_like_a_path = source.startswith((".", "/", "~")) or folder.is_dir()
+    return FolderSource(folder.absolute()) if looks_like_a_path else HubSource(source)

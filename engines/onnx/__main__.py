@@ -1,0 +1,178 @@
+"""The command line of the ONNX Runtime engine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from engines.onnx.batcher import Batcher
+from engines.onnx.errors import ModelError
+from engines.onnx.metrics import Metrics
+from engines.onnx.model import Model, load
+from engines.onnx.server import MAX_BODY_BYTES, Server
+from engines.onnx.tasks import TASKS
+
+_DESCRIPTION = """\
+Serve one small ONNX model over HTTP in vLLM's shapes: POST /classify or /v1/embeddings, /tokenize and /detokenize,
+GET /v1/models, /health, /version and /metrics. The socket is opened when the model has been loaded, checked and warmed
+up, so an answer from /health means that it is ready. SIGTERM ends it: what runs is finished first.
+"""
+
+_EPILOG = """\
+The folder holds model.onnx (with model.onnx_data, if its weights lie outside) and tokenizer.json. If they are there,
+config.json (labels, problem_type, Matryoshka dimensions), tokenizer_config.json and sentence_bert_config.json (the
+longest text), 1_Pooling/config.json and modules.json (how an embedding is made) are obeyed.
+
+examples:
+  python -m engines.onnx --model-name minilm --folder models/minilm --task embed --port 8001
+  python -m engines.onnx --model-name prompt-guard --folder models/prompt-guard --task classify \\
+      --labels benign,injection --max-length 256 --uds /run/headgate/prompt-guard-0.sock
+
+  curl http://127.0.0.1:8001/v1/embeddings -H 'Content-Type: application/json' -d '{"input": ["Hello", "world"]}'
+
+exit codes: 0 after SIGTERM or SIGINT, 1 if the model or the address is unusable, 2 for a wrong command line.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until it is told to stop; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # The threads are ours to count, and the tokenizers library would start as many again.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    start = time.monotonic()
+    try:
+        model = load(
+            options.model_name, options.folder, options.task, labels=options.labels, max_length=options.max_length
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(model, options, start))
+    except (ModelError, OSError) as error:
+        print(f"error: {options.model_name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(model: Model, options: argparse.Namespace, start: float) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    metrics = Metrics(model.name)
+    batcher = Batcher(
+        model.compute,
+        metrics,
+        threads=options.threads,
+        rate=model.rate,
+        max_waiting_tokens=options.max_queue_tokens,
+    )
+    server = Server(model, batcher, metrics, threads=options.threads)
+    runner = web.AppRunner(
+        server.application(options.max_body_bytes),
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=options.shutdown_timeout,
+    )
+    await runner.setup()
+    try:
+        site = _site(runner, options)
+        await site.start()
+        print(
+            f"{model.name}: ready on {site.name} after {time.monotonic() - start:.1f} s: {model.task!r}, "
+            f"at most {model.tokenizer.max_length} tokens, {options.threads} threads, {model.rate:.0f} tokens/s each",
+            flush=True,
+        )
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _site(runner: web.AppRunner, options: argparse.Namespace) -> web.BaseSite:
+    if options.port is not None:
+        return web.TCPSite(runner, "127.0.0.1", options.port)
+    _remove_stale(options.uds)
+    return web.UnixSite(runner, options.uds)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket that a process which was killed left behind; anything else in the way is an error of bind."""
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        path.unlink()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m engines.onnx",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    cores = len(os.sched_getaffinity(0))
+    add = parser.add_argument
+    add("--model-name", required=True, metavar="NAME", help="what requests call the model")
+    add("--folder", required=True, type=Path, metavar="DIR", help="where the model's files are")
+    add("--task", required=True, choices=sorted(TASKS), help="what the model does")
+    address = parser.add_mutually_exclusive_group(required=True)
+    address.add_argument("--uds", type=Path, metavar="PATH", help="listen on this Unix socket")
+    address.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1; 0 for a free one")
+    add("--labels", type=_labels, default=(), metavar="A,B", help="names of the classes, in the graph's order")
+    add("--max-length", type=_positive, metavar="N", help="tokens a text may have (default: what the files say)")
+    add(
+        "--threads",
+        type=_positive,
+        default=cores,
+        metavar="N",
+        help="batches at once (default: cores, here %(default)s)",
+    )
+    add(
+        "--max-queue-tokens",
+        type=_positive,
+        default=65536,
+        metavar="N",
+        help="tokens that may wait; beyond, requests are answered 503 with retry-after (default %(default)s)",
+    )
+    add(
+        "--max-body-bytes",
+        type=_positive,
+        default=MAX_BODY_BYTES,
+        metavar="N",
+        help="largest body of a request; beyond, 413 (default %(default)s)",
+    )
+    add(
+        "--shutdown-timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long running requests may take to finish after SIGTERM (default %(default)s)",
+    )
+    return parser
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    labels = tuple(label.strip() for label in text.split(","))
+    if not all(labels) or len(set(labels)) != len(labels):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty or a repeated label")
+    return labels
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

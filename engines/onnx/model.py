@@ -1,0 +1,76 @@
+"""A model ready to answer: its tokenizer, graph and task, loaded and proven to fit each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.onnx.errors import InferenceFailed, ModelError
+from engines.onnx.folder import ModelFolder
+from engines.onnx.session import Session
+from engines.onnx.tasks import TASKS, Rows, Task
+from engines.onnx.tokens import PromptTokenizer, TokenIds
+
+_WARM_UP_LENGTHS = (8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model; ``rate`` is how many tokens one thread computes in a second, as measured while warming up."""
+
+    name: str
+    tokenizer: PromptTokenizer
+    session: Session
+    task: Task[Any]
+    rate: float
+
+    def compute(self, texts: Sequence[TokenIds]) -> Rows:
+        """Run texts as one batch and give a row for each; blocks, and may run in several threads at once."""
+        return _compute(self.session, self.task, texts)
+
+
+def load(name: str, path: Path, task: str, *, labels: Sequence[str] = (), max_length: int | None = None) -> Model:
+    """Load a folder's model, check that its parts fit, and warm it up.
+
+    Without ``max_length`` the files say how long a text may be, in tokens. Raises ``ModelError`` naming the file.
+    """
+    folder = ModelFolder(path)
+    tokenizer = PromptTokenizer(folder.tokenizer, max_length or folder.max_length)
+    session = Session(folder.graph)
+    meaning = TASKS[task](folder, session, labels)
+    _check_extremes(folder, tokenizer, session, meaning)
+    return Model(name, tokenizer, session, meaning, _warm_up(tokenizer, session, meaning))
+
+
+def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Session, task: Task[Any]) -> None:
+    """Run the greatest token id and the longest text, so that no request meets a refusal later."""
+    last = tokenizer.vocabulary_size - 1
+    try:
+        width = _compute(session, task, [[last]]).shape[1]
+    except InferenceFailed as error:
+        raise ModelError(folder.tokenizer, f"its greatest token id {last} does not fit the graph: {error}") from error
+    try:
+        _compute(session, task, [[last] * tokenizer.max_length])
+    except InferenceFailed as error:
+        reason = f"does not take {tokenizer.max_length} tokens, give a smaller --max-length: {error}"
+        raise ModelError(folder.graph, reason) from error
+    task.check_width(width)
+
+
+def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task[Any]) -> float:
+    """Run ordinary lengths once to touch all memory, then time them; gives tokens per second of one thread."""
+    texts = [[tokenizer.vocabulary_size // 2] * length for length in _WARM_UP_LENGTHS if length <= tokenizer.max_length]
+    texts = texts or [[tokenizer.vocabulary_size // 2]]
+    for text in texts:
+        _compute(session, task, [text])
+    start = time.perf_counter()
+    for text in texts:
+        _compute(session, task, [text])
+    return sum(map(len, texts)) / (time.perf_counter() - start)
+
+
+def _compute(session: Session, task: Task[Any], texts: Sequence[TokenIds]) -> Rows:
+    return task.rows(*session.run(task.output, texts))

@@ -1,0 +1,121 @@
+"""The graph: loading it, checking that its inputs are known, and running batches of texts through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime  # type: ignore[import-untyped]
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # type: ignore[import-untyped]
+
+from engines.onnx.errors import InferenceFailed, ModelError
+from engines.onnx.tokens import TokenIds
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.int64]
+
+_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+_DTYPES: Mapping[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_LOG_FATAL = 4
+
+# The library's errors have no ancestor of their own below Exception.
+_ORT_ERRORS = (
+    ort_errors.EPFail,
+    ort_errors.EngineError,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.ModelLoadCanceled,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class Session:
+    """One ONNX Runtime session on the CPU, to be called from as many threads as there are cores.
+
+    A run uses the calling thread only, so that runs side by side do not compete, and does not spin, so that a core that
+    has nothing to do belongs to the neighbours.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Load the graph.
+
+        Raises ``ModelError`` when a file is missing or broken, and when the graph's inputs are not those of a text
+        encoder with free batch size and length.
+        """
+        self._file = file
+        if not file.is_file():
+            raise ModelError(file, "no such file")
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), _options(), providers=["CPUExecutionProvider"])
+        except _ORT_ERRORS as error:
+            raise ModelError(file, f"ONNX Runtime cannot load it: {_brief(error)}") from error
+        self._inputs = {each.name: self._dtype(each) for each in self._session.get_inputs()}
+        if "input_ids" not in self._inputs:
+            raise ModelError(file, f"the graph has no input `input_ids`, only {_names(self._inputs)}")
+        self.outputs: Mapping[str, int] = {each.name: len(each.shape) for each in self._session.get_outputs()}
+        """How many axes each output has, by name, in the graph's order."""
+
+    def __repr__(self) -> str:
+        return f"<Session {self._file.name} {_names(self._inputs)} -> {_names(self.outputs)}>"
+
+    def run(self, output: str, texts: Sequence[TokenIds]) -> tuple[Array, Mask]:
+        """Run texts as one batch, padded to the longest, and give one output and the mask of real tokens.
+
+        Raises ``InferenceFailed`` when ONNX Runtime refuses.
+        """
+        shape = (len(texts), max(map(len, texts)))
+        ids = np.zeros(shape, np.int64)
+        mask: Mask = np.zeros(shape, np.int64)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = text
+            mask[row, : len(text)] = 1
+        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        feed = {name: values[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
+        try:
+            return self._session.run([output], feed)[0], mask
+        except _ORT_ERRORS as error:
+            raise InferenceFailed(
+                f"ONNX Runtime failed on a batch of {shape[0]} x {shape[1]}: {_brief(error)}"
+            ) from error
+
+    def _dtype(self, given: Any) -> type[np.integer[Any]]:
+        """Check one input of the graph and give the type of its numbers."""
+        if given.name not in _INPUTS:
+            raise ModelError(self._file, f"unknown input `{given.name}`; known are {_names(_INPUTS)}")
+        if given.type not in _DTYPES:
+            raise ModelError(self._file, f"input `{given.name}` is a {given.type}, not one of {_names(_DTYPES)}")
+        if len(given.shape) != 2 or any(isinstance(size, int) for size in given.shape):
+            raise ModelError(
+                self._file,
+                f"input `{given.name}` has the shape {given.shape}; batch size and length must be dynamic axes",
+            )
+        return _DTYPES[given.type]
+
+
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A memory pattern is kept for every shape ever seen, and the shapes here vary without end.
+    options.enable_mem_pattern = False
+    # Whatever fails is raised as well, and told once.
+    options.log_severity_level = _LOG_FATAL
+    return options
+
+
+def _brief(error: Exception) -> str:
+    """Take the library's prefix and its line ends out of a message."""
+    return " ".join(str(error).removeprefix("[ONNXRuntimeError] : ").split())
+
+
+def _names(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))

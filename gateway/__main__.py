@@ -1,0 +1,169 @@
+"""The command line: ``headgate serve``, ``check``, ``models`` and ``key``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+_DESCRIPTION = """\
+Headgate is an inference gateway: one OpenAI-compatible address in front of vLLM, ONNX Runtime and remote engines.
+"""
+
+_EXAMPLES = """\
+examples:
+  headgate serve                                   start every model of ./models.toml, and serve on 127.0.0.1:8000
+  headgate serve --config prod.toml --listen 0.0.0.0:8000
+  headgate check prod.toml                         find every mistake in a configuration without starting anything
+  headgate models --config prod.toml               fetch and convert the model files ahead of time
+  headgate key alice                               make an API key, and the entry for models.toml
+"""
+
+_SERVE_EXAMPLES = """\
+The gateway stays in the foreground. SIGTERM or Ctrl-C ends it gracefully: requests under way may finish (at most
+gateway.drain_timeout seconds), then the engines are stopped. A second signal ends everything at once.
+
+examples:
+  headgate serve
+  headgate serve --config prod.toml --listen 0.0.0.0:8000 --control 127.0.0.1:9000
+  curl http://127.0.0.1:9000/readyz                which models can answer, and why others cannot
+"""
+
+FAILED = 1
+MISCONFIGURED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 1 for a failure, 2 for a wrong configuration or command line."""
+    options = _parser().parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headgate",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"headgate {importlib.metadata.version('headgate')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    serve = commands.add_parser(
+        "serve",
+        help="start the engines and the gateway, in the foreground",
+        description="Start every model of a configuration and serve them all at one OpenAI-compatible address.",
+        epilog=_SERVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_config(serve)
+    serve.add_argument("--listen", metavar="HOST:PORT", help="address for clients, instead of gateway.listen")
+    serve.add_argument(
+        "--control", metavar="HOST:PORT", help="address for probes and metrics, instead of gateway.control"
+    )
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser(
+        "check",
+        help="find every mistake in a configuration, without starting anything",
+        description="Read a configuration and report every mistake in it, with file, line, key and what was expected.",
+        epilog="exit code: 0 if all is well, 2 if not.  example:  headgate check models.toml",
+    )
+    check.add_argument("config", nargs="?", type=Path, default=Path("models.toml"), help="default: models.toml")
+    check.set_defaults(run=_check)
+
+    models = commands.add_parser(
+        "models",
+        help="fetch and convert model files ahead of time",
+        description="Bring the files of every model into the cache, so that `headgate serve` finds them there.",
+        epilog="example:  headgate models --config models.toml",
+    )
+    _add_config(models)
+    models.set_defaults(run=_models)
+
+    key = commands.add_parser(
+        "key",
+        help="make an API key",
+        description="Make a random API key of 256 bits. It is shown once; models.toml holds its SHA-256 only.",
+        epilog="example:  headgate key alice",
+    )
+    key.add_argument("id", metavar="ID", help="what the access log calls the key")
+    key.set_defaults(run=_key)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, default=Path("models.toml"), metavar="FILE", help="configuration (default: models.toml)"
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from gateway.app import StartError, serve
+    from gateway.config import ConfigError, load, overridden
+
+    try:
+        config = overridden(load(options.config), listen=options.listen, control=options.control)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    try:
+        return serve(config)
+    except StartError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gateway.config import ConfigError, load
+
+    try:
+        config = load(options.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    print(f"{options.config} is valid: {', '.join(f'{name} ({m.engine})' for name, m in config.models.items())}")
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from engines.errors import EngineError
+    from engines.launchers import LAUNCHERS
+    from gateway.app import cache_of, specs_of
+    from gateway.config import ConfigError, load
+
+    try:
+        config = load(options.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    began = monotonic()
+    failed = False
+    for spec in specs_of(config):
+
+        def tell(step: str, model: str = spec.model) -> None:
+            print(f"[{monotonic() - began:6.1f} s] {model}: {step}", flush=True)
+
+        try:
+            tell(f"ready in {LAUNCHERS[spec.engine].prepare(spec, cache_of(config), tell)}")
+        except EngineError as error:
+            tell(f"failed: {error}")
+            failed = True
+    return FAILED if failed else 0
+
+
+def _key(options: argparse.Namespace) -> int:
+    secret = f"sk-{secrets.token_urlsafe(32)}"
+    print(f"The key, shown only now: {secret}\n\nFor models.toml:\n\n[[gateway.keys]]")
+    print(f'id = "{options.id}"\nsha256 = "{hashlib.sha256(secret.encode()).hexdigest()}"')
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,326 @@
+"""Builds the object graph from a configuration; the only file that knows all others."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import shutil
+import signal
+import ssl
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from engines import gpus
+from engines.base import EngineSpec
+from engines.errors import EngineError
+from engines.sources import default_cache
+from engines.supervisor import ReplicaStatus, State, Supervisor
+from gateway.accesslog import AccessLog
+from gateway.api.surface import Surface
+from gateway.auth import Key, Keyring
+from gateway.config import Config, ModelConfig
+from gateway.control.plane import ControlPlane
+from gateway.discovery import registry_of, source_of
+from gateway.dispatch import Dispatcher
+from gateway.health import Watch
+from gateway.http.server import Door
+from gateway.lifecycle import Heart, cancelled, drain
+from gateway.metrics import Metrics
+from gateway.panel import Row, StartUp, render
+from gateway.registry import Pool, Replica
+
+_ENGINE_GRACE = 10.0
+"""Seconds that an engine gets to end by itself when the gateway stops."""
+
+_PROBE_SECONDS = 5.0
+"""Longest wait for the answer to one probe."""
+
+_REMINDER_SECONDS = 15.0
+"""How often the start-up display says who is still awaited."""
+
+
+class StartError(Exception):
+    """The gateway cannot start: an address is taken, a certificate cannot be read, a GPU is missing."""
+
+
+class Gateway:
+    """One running gateway: every long-lived object, and the order in which they start and stop."""
+
+    def __init__(self, config: Config, folder: Path, start_up: StartUp) -> None:
+        self._config = config
+        self._start_up = start_up
+        self._version = importlib.metadata.version("headgate")
+        self._supervisor = Supervisor(
+            specs_of(config), folder=folder, cache=cache_of(config), on_change=self._replica_changed
+        )
+        started_here = {status.replica: status.address for status in self._supervisor.statuses}
+        registry = registry_of(config, started_here)
+        self._replicas = {replica.name: replica for pool in registry for replica in pool.replicas}
+        self._metrics = Metrics(lambda: self._surface.registry, self._version, os.environ.get("HEADGATE_COMMIT", ""))
+        self._access_log = AccessLog.open(config.gateway.access_log)
+        self._dispatcher = Dispatcher(config.gateway.timeouts, self._metrics)
+        self._surface = Surface(
+            config.gateway,
+            registry,
+            keyring_of(config),
+            self._dispatcher,
+            self._metrics,
+            self._access_log,
+            self._version,
+        )
+        self._door = Door(self._surface, config.gateway.limits, config.gateway.timeouts)
+        self._heart = Heart(self._tick, self._metrics.lagged)
+        self._watches = {
+            replica.name: Watch(
+                pool,
+                replica,
+                interval=config.models[pool.model].health_interval,
+                timeout=_PROBE_SECONDS,
+                up=replica.name not in started_here,
+            )
+            for pool in registry
+            for replica in pool.replicas
+        }
+        self._watching: list[asyncio.Task[None]] = []
+        self._server: asyncio.Server | None = None
+        self._ending = False
+        prometheus = CollectorRegistry(auto_describe=False)
+        prometheus.register(self._metrics)
+        host, port = split(config.gateway.control)
+        self._control = ControlPlane(host, port, self, prometheus)
+        self._settled = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Gateway {self._door!r} {self._surface.registry!r}>"
+
+    # what the control plane sees
+
+    @property
+    def last_beat(self) -> float:
+        """When the data plane beat last, as a ``monotonic`` reading."""
+        return self._heart.last_beat
+
+    @property
+    def draining(self) -> bool:
+        """Whether the gateway is about to stop."""
+        return self._ending
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """All pools."""
+        return list(self._surface.registry)
+
+    # the end, in the order of ``lifecycle.drain``
+
+    def announce_end(self) -> None:
+        """Turn readiness off, and ask clients to close their connections."""
+        self._ending = True
+        self._door.closing = True
+
+    def stop_accepting(self) -> None:
+        """Take nothing new, and refuse what waits."""
+        if self._server is not None:
+            self._server.close()
+        self._dispatcher.refuse_new()
+        self._door.close_idle()
+
+    async def idle(self) -> None:
+        """Wait until no request is under way."""
+        await self._dispatcher.idle()
+
+    def cancel_all(self) -> None:
+        """End whatever is still under way."""
+        self._dispatcher.cancel_all()
+
+    # start and stop
+
+    async def start(self) -> None:
+        """Listen on both ports, then let the engines start. Raises ``StartError``."""
+        settings = self._config.gateway
+        try:
+            self._control.start()
+        except OSError as error:
+            raise StartError(f"Cannot listen on {settings.control} (gateway.control): {error.strerror}.") from None
+        host, port = split(settings.listen)
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                self._door.connect, host, port, ssl=tls_of(self._config), backlog=4096, reuse_address=True
+            )
+        except OSError as error:
+            self._control.stop()
+            raise StartError(f"Cannot listen on {settings.listen} (gateway.listen): {error.strerror}.") from None
+        self._heart.start()
+        self._watching = [loop.create_task(watch.run()) for watch in self._watches.values()]
+        self._supervisor.start()
+
+    async def settle(self) -> None:
+        """Wait until every replica that is started here is ready or has failed once, saying now and then who is not."""
+        while not self._all_settled():
+            self._settled.clear()
+            try:
+                async with asyncio.timeout(_REMINDER_SECONDS):
+                    await self._settled.wait()
+            except TimeoutError:
+                self._start_up.waiting([status.replica for status in self._supervisor.statuses if _under_way(status)])
+
+    async def stop(self) -> None:
+        """Drain, then stop the engines and everything else."""
+        settings = self._config.gateway
+        await drain(self, delay=settings.drain_delay, within=settings.drain_timeout)
+        await cancelled(self._watching)
+        await self._supervisor.stop(_ENGINE_GRACE)
+        self._heart.stop()
+        for replica in self._replicas.values():
+            replica.connections.close()
+        self._control.stop()
+        if self._access_log is not None:
+            self._access_log.close()
+
+    def panel(self) -> str:
+        """Write what there is to see when the gateway serves."""
+        scheme = "https" if self._config.gateway.tls_certificate is not None else "http"
+        host, _ = split(self._config.gateway.listen)
+        assert self._server is not None
+        port = self._server.sockets[0].getsockname()[1]
+        control = f"http://{split(self._config.gateway.control)[0]}:{self._control.port}"
+        rows = [self._row(pool, self._config.models[pool.model]) for pool in self._surface.registry]
+        return render(f"{scheme}://{host}:{port}", control, rows, self._start_up.seconds)
+
+    # inside
+
+    def _row(self, pool: Pool, model: ModelConfig) -> Row:
+        troubled = next((replica for replica in pool.replicas if not replica.ready), None)
+        state = "ready" if troubled is None else troubled.state
+        reason = "" if troubled is None else troubled.reason
+        return Row(pool.model, model.engine, model.tasks_here, len(pool.ready), len(pool.replicas), state, reason)
+
+    def _tick(self, now: float) -> None:
+        """Let everything with a deadline look at the clock."""
+        self._door.tick(now)
+        self._dispatcher.tick(now)
+        for replica in self._replicas.values():
+            replica.connections.tick(now)
+        if self._access_log is not None:
+            self._access_log.flush()
+
+    def _replica_changed(self, status: ReplicaStatus) -> None:
+        """Take over what the supervisor says of a replica."""
+        replica: Replica = self._replicas[status.replica]
+        ready = status.state is State.READY
+        replica.set_ready(ready=ready, state=status.state.value, reason=status.reason)
+        self._watches[status.replica].set_up(up=ready)
+        what = status.state.value
+        self._start_up.step(status.replica, f"{what}: {status.reason}" if status.reason else what)
+        self._settled.set()
+
+    def _all_settled(self) -> bool:
+        return not any(_under_way(status) for status in self._supervisor.statuses)
+
+
+def serve(config: Config) -> int:
+    """Run a gateway in the foreground until SIGTERM or SIGINT; return the exit code. Raises ``StartError``."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(config))
+
+
+async def _serve(config: Config) -> int:
+    """Start, wait for a signal, stop. A second signal ends everything at once; the guardians see to the engines."""
+    folder = Path(tempfile.mkdtemp(prefix="headgate-"))
+    start_up = StartUp(sys.stderr)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if ended.is_set():
+            os._exit(130)
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    try:
+        try:
+            gateway = Gateway(config, folder, start_up)
+        except (OSError, EngineError) as error:
+            raise StartError(str(error)) from None
+        await gateway.start()
+        await _first(gateway.settle(), ended.wait())
+        if not ended.is_set():
+            start_up.show(gateway.panel())
+            await ended.wait()
+        start_up.say("stopping; a second signal ends everything at once")
+        await gateway.stop()
+        return 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _first(*awaitables: object) -> None:
+    """Wait for the first of several to end, and cancel the others."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]  # type: ignore[call-overload]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    await cancelled(tasks)
+
+
+def _under_way(status: ReplicaStatus) -> bool:
+    return status.state in (State.FETCHING, State.STARTING)
+
+
+def split(address: str) -> tuple[str, int]:
+    """Split HOST:PORT; brackets of an IPv6 address are taken off."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def cache_of(config: Config) -> Path:
+    """Return the folder for model files."""
+    return config.gateway.cache or default_cache()
+
+
+def specs_of(config: Config) -> list[EngineSpec]:
+    """Say what the supervisor is to start. Raises ``EngineError`` when there are too few GPUs."""
+    devices = gpus.available()
+    here = {name: model for name, model in config.models.items() if model.engine != "remote"}
+    each = {name: model.gpus_each(has_gpu=bool(devices)) for name, model in here.items()}
+    assigned = gpus.assign({name: (model.replicas, each[name]) for name, model in here.items()}, devices)
+    return [
+        EngineSpec(
+            model=name,
+            engine=model.engine,
+            source=source_of(model),
+            gpus=assigned[name],
+            args=model.args,
+            env=model.env,
+            startup_timeout=model.startup_timeout,
+            tasks=model.tasks_here,
+            labels=model.labels,
+            max_length=model.max_length,
+        )
+        for name, model in here.items()
+    ]
+
+
+def keyring_of(config: Config) -> Keyring:
+    """Put the configured keys on a ring."""
+    return Keyring((Key(key.id, frozenset(key.models)), key.sha256) for key in config.gateway.keys)
+
+
+def tls_of(config: Config) -> ssl.SSLContext | None:
+    """Load certificate and key, if there are any. Raises ``StartError``."""
+    certificate, key = config.gateway.tls_certificate, config.gateway.tls_key
+    if certificate is None or key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"Cannot read {certificate} and {key} (gateway.tls_certificate, tls_key): {error}.") from None
+    return context

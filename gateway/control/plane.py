@@ -1,0 +1,137 @@
+"""An aiohttp application on its own thread: whatever is asked of it, no token waits.
+
+``/livez`` says whether the process and the data plane's loop live and never looks at engines; ``/readyz`` whether every
+required model can answer; ``/metrics`` is for Prometheus, ``/status`` for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any, Protocol
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from gateway.registry import Pool
+
+_STALE_SECONDS = 5.0
+"""A data plane that has not beaten for this long is stuck."""
+
+
+class Plant(Protocol):
+    """What the control plane may see of the data plane. It is read from another thread, and never changed."""
+
+    @property
+    def last_beat(self) -> float:
+        """When the data plane's loop beat last, as a ``monotonic`` reading."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the gateway is about to stop."""
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """All pools."""
+
+
+class ControlPlane:
+    """The server and its thread."""
+
+    def __init__(self, host: str, port: int, plant: Plant, metrics: CollectorRegistry) -> None:
+        self._host = host
+        self._port = port
+        self._plant = plant
+        self._metrics = metrics
+        self._loop = asyncio.new_event_loop()
+        self._runner: web.AppRunner | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="control-plane", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<ControlPlane http://{self._host}:{self._port}>"
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; the real one, where 0 was asked for."""
+        return self._port
+
+    def start(self) -> None:
+        """Listen. Raises ``OSError`` if that is not possible."""
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        except OSError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Close every connection and end the thread."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._expose),
+                web.get("/status", self._status),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        self._port = self._runner.addresses[0][1]
+
+    async def _close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        silent = monotonic() - self._plant.last_beat
+        if silent > _STALE_SECONDS:
+            return web.json_response({"status": "stuck", "silent_seconds": round(silent, 1)}, status=503)
+        return web.json_response({"status": "alive"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        reasons = self._why_not_ready()
+        status = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return web.json_response(status, status=503 if reasons else 200)
+
+    async def _expose(self, request: web.Request) -> web.Response:
+        encode, media = choose_encoder(request.headers.get("accept", ""))
+        return web.Response(body=encode(self._metrics), headers={"content-type": media})
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        pools = [_pool_status(pool) for pool in self._plant.pools]
+        return web.json_response({"draining": self._plant.draining, "models": pools})
+
+    def _why_not_ready(self) -> list[str]:
+        reasons = ["the gateway is shutting down"] if self._plant.draining else []
+        return reasons + [pool.not_ready().message for pool in self._plant.pools if pool.required and not pool.ready]
+
+
+def _pool_status(pool: Pool) -> Mapping[str, Any]:
+    return {
+        "model": pool.model,
+        "running": pool.admission.running,
+        "waiting": pool.admission.waiting,
+        "limit": pool.admission.limit,
+        "replicas": [
+            {
+                "name": replica.name,
+                "address": replica.address.url,
+                "state": replica.state,
+                "ready": replica.ready,
+                "in_flight": replica.in_flight,
+                "reason": replica.reason,
+            }
+            for replica in pool.replicas
+        ],
+    }
