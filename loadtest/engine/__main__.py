@@ -38,13 +38,21 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--max-model-len", type=int, default=8192, metavar="N", help="context length (%(default)s)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random faults (%(default)s)")
-    command.add_argument("--faults", metavar="FILE", help="JSON file with the faults to begin with")
+    command.add_argument(
+        "--faults", type=_read_faults, default=NO_FAULTS, metavar="FILE", help="JSON file with the faults to begin with"
+    )
     return command
+
+
+def _read_faults(path: str) -> Faults:
+    try:
+        return Faults.decode(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from error
 
 
 async def serve(options: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM; a crash exits with status 1 at once."""
-    faults = Faults.decode(Path(options.faults).read_bytes()) if options.faults else NO_FAULTS  # noqa: ASYNC240
     timing = Timing(ttft=options.ttft, inter_token=options.inter_token, max_num_seqs=options.max_num_seqs)
     stopped = asyncio.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -54,7 +62,7 @@ async def serve(options: argparse.Namespace) -> None:
         uds=options.uds,
         port=options.port or 0,
         timing=timing,
-        faults=faults,
+        faults=options.faults,
         seed=options.seed,
         max_model_len=options.max_model_len,
         recorded=0,

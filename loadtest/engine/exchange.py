@@ -153,6 +153,8 @@ class Exchange:
     def _write_unary(self, answer: Unary) -> None:
         faults, body = self._faults, answer.body
         head = self._head(answer.status, answer.content_type, len(body) + faults.length_error)
+        if self._request.method == "HEAD":
+            body = b""
         if faults.cut_body_after is not None:
             self._connection.write(head + body[: faults.cut_body_after])
             self._break_off()
@@ -180,9 +182,8 @@ class Exchange:
                 self._send(gathered)
                 gathered = bytearray()
         self._send(gathered)
-        if not self._over and self._stepped == self.work.output_tokens and not self._events:
-            self._connection.write(_LAST_CHUNK)
-            self._end()
+        if not self._over and self._all_written():
+            self._end_stream()
 
     def _next_event(self) -> bytes | None:
         if not self._events and self._stepped < self._ready and not isinstance(self._answer, Unary):
@@ -213,13 +214,15 @@ class Exchange:
             error = EngineError.of_status(500).encode()
             for event in self._answer.failure(error):
                 self._connection.write(_chunk(self._dressed(event)))
-            self._connection.write(_LAST_CHUNK)
-            self._end()
+            self._end_stream()
 
     def _cut(self, cut: Cut) -> None:
         if cut is Cut.MID_EVENT:
             event = self._next_event()
             if event is None:
+                # The token that brings it is not ready yet, or there is none: then nothing is left to cut.
+                if self._all_written():
+                    self._end_stream()
                 return
             self._connection.write(_chunk(self._dressed(event))[: len(event) // 2])
         elif cut is Cut.END:
@@ -228,6 +231,13 @@ class Exchange:
             self._connection.when_written(lambda: self._finish(Outcome.FAULTED))
             return
         self._break_off(reset=cut is Cut.RESET)
+
+    def _all_written(self) -> bool:
+        return self._stepped == self.work.output_tokens and not self._events
+
+    def _end_stream(self) -> None:
+        self._connection.write(_LAST_CHUNK)
+        self._end()
 
     def _end(self) -> None:
         self._over = True

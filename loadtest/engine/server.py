@@ -259,7 +259,7 @@ class SimulatedEngine:
         else:
             self._probes += 1
             faults = self._faults.drawn(self.draw) if self._faults.also_get else NO_FAULTS
-            answer = self._answer_get(path) if request.method in ("GET", "HEAD") else refusal(405)
+            answer = self._answer_get(path) if request.method == "GET" else refusal(405)
         self._changed()
         return Exchange(self, connection, request, answer, faults)
 

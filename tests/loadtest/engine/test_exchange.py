@@ -319,6 +319,22 @@ async def test_a_stream_shorter_than_the_fault_is_left_alone(engine: SimulatedEn
     assert (engine.served, engine.faulted) == (1, 0)
 
 
+async def test_a_cut_in_an_event_that_never_comes_changes_nothing(engine: SimulatedEngine, wire: Wire) -> None:
+    engine.faults = Faults(cut_after=6, cut=Cut.MID_EVENT)
+    await ask(wire, STREAM)
+    assert (await wire.answer()).events[-1] == DONE
+    assert engine.served == 1
+
+
+async def test_a_head_request_has_no_body(wire: Wire) -> None:
+    await wire.request("HEAD", "/v1/models")
+    answer = await wire.answer(to_head=True)
+    assert answer.status == 405
+    assert int(answer.header("content-length") or 0) > 0
+    await wire.request("GET", "/health")
+    assert (await wire.answer()).status == 200
+
+
 async def test_faults_spare_get_requests_unless_told_otherwise(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(status=500)
     await wire.request("GET", "/v1/models")

@@ -48,6 +48,16 @@ async def test_a_crash_is_the_end_of_the_process(tmp_path: Path) -> None:
         assert await started.wait() == 1
 
 
+async def test_faults_that_do_not_exist_are_said_at_once(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.json"
+    faults.write_text('{"crash": 0}')
+    command = [sys.executable, "-m", "loadtest.engine", "--port", "0", "--faults", str(faults)]
+    started = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, said = await started.communicate()
+    assert started.returncode == 2
+    assert said.decode().endswith(f"argument --faults: {faults}: no such fault: crash\n")
+
+
 async def test_a_reset_reaches_the_client_under_uvloop_too(tmp_path: Path) -> None:
     faults = tmp_path / "faults.json"
     faults.write_text('{"cut_after": 2, "cut": "reset"}')
