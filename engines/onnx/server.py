@@ -163,11 +163,11 @@ class Server:
         return await asyncio.get_running_loop().run_in_executor(self._aside, work) if large else work()
 
     @web.middleware
-    async def _answer_errors(self, request: web.Request, route: Route) -> web.StreamResponse:
+    async def _answer_errors(self, request: web.Request, handler: Route) -> web.StreamResponse:
         """Answer whatever goes wrong in vLLM's shape, and count every answer."""
         start, status = time.perf_counter(), _CLIENT_LEFT
         try:
-            answer = await _answer(request, route)
+            answer = await _answer(request, handler)
             status = answer.status
         finally:
             resource = request.match_info.route.resource

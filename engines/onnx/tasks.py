@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -87,7 +87,7 @@ class Classify(Task[ClassifyRequest]):
     def check(self, request: ClassifyRequest, model: str) -> None:
         """Allow everything: a classifier has no options that a graph could lack."""
 
-    def rows(self, output: Array, mask: Mask) -> Rows:
+    def rows(self, output: Array, _mask: Mask) -> Rows:
         """Take the logits as they are."""
         return output.astype(np.float32, copy=False)
 
@@ -166,14 +166,14 @@ class Embed(Task[EmbedRequest]):
             rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         if request.encoding_format == "float":
             return [_encode(Embedding(index, row.tolist())) for index, row in enumerate(rows)]
-        binary = np.dtype(request.embed_dtype).newbyteorder(
-            {"native": "=", "little": "<", "big": ">"}[request.endianness]
-        )
+        binary = np.dtype(request.embed_dtype).newbyteorder(_BYTE_ORDERS[request.endianness])
         return [
             _encode(Embedding(index, base64.b64encode(row.astype(binary).tobytes()).decode("ascii")))
             for index, row in enumerate(rows)
         ]
 
+
+_BYTE_ORDERS: Mapping[str, Literal["=", "<", ">"]] = {"native": "=", "little": "<", "big": ">"}
 
 TASKS: Mapping[str, type[Task[Any]]] = {"classify": Classify, "embed": Embed}
 
@@ -202,12 +202,14 @@ def _encode(item: Classification | Embedding) -> msgspec.Raw:
 
 def _softmax(logits: Rows) -> Rows:
     powers: Rows = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    total: Rows = powers.sum(axis=1, keepdims=True)
+    return np.divide(powers, total, dtype=np.float32)
 
 
 def _sigmoid(logits: Rows) -> Rows:
     # The half tangent is the same function and cannot overflow.
-    return (np.tanh(logits / 2) + 1) / 2
+    half: Rows = np.multiply(np.tanh(logits / 2) + 1, 0.5, dtype=np.float32)
+    return half
 
 
 def _identity(logits: Rows) -> Rows:
@@ -224,15 +226,18 @@ _ACTIVATIONS: Mapping[str | None, Callable[[Rows], Rows]] = {
 def _mean(vectors: Rows, mask: Mask) -> Rows:
     weights = mask.astype(np.float32)
     sums: Rows = np.einsum("btd,bt->bd", vectors, weights)
-    return sums / weights.sum(axis=1, keepdims=True)
+    means: Rows = np.divide(sums, weights.sum(axis=1, keepdims=True), dtype=np.float32)
+    return means
 
 
-def _first(vectors: Rows, mask: Mask) -> Rows:
-    return vectors[:, 0]
+def _first(vectors: Rows, _mask: Mask) -> Rows:
+    first: Rows = vectors[:, 0]
+    return first
 
 
 def _last(vectors: Rows, mask: Mask) -> Rows:
-    return vectors[np.arange(len(vectors)), mask.sum(axis=1) - 1]
+    last: Rows = vectors[np.arange(len(vectors)), mask.sum(axis=1) - 1]
+    return last
 
 
 _POOLINGS: Mapping[str, Callable[[Rows, Mask], Rows]] = {"mean_tokens": _mean, "cls_token": _first, "lasttoken": _last}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from tokenizers import Tokenizer
 
@@ -33,10 +32,10 @@ class PromptTokenizer:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # The library raises plain Exceptions only.
             raise ModelError(file, f"not a tokenizer that can be read: {error}") from error
-        truncation = self._tokenizer.truncation
-        if max_length is None and truncation is None:
+        truncation = self._tokenizer.truncation or {}
+        if max_length is None and not truncation:
             raise ModelError(file, "says nothing about the longest input; give --max-length")
-        self.max_length: int = truncation["max_length"] if max_length is None and truncation else max_length
+        self.max_length = int(max_length or truncation["max_length"])
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._specials = self._tokenizer.num_special_tokens_to_add(is_pair=False)
@@ -56,9 +55,9 @@ class PromptTokenizer:
         inputs = texts_of(request)
         limit = self._limit(request)
         if isinstance(inputs[0], str):
-            texts = self._encode_texts(cast(list[str], inputs), request, limit)
+            texts = self._encode_texts(inputs, request, limit)
         else:
-            given = cast(list[list[int]], inputs)
+            given = inputs
             texts = [self._check_ids(ids, index, request, limit) for index, ids in enumerate(given)]
         for index, text in enumerate(texts):
             if not text:

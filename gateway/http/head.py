@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from itertools import count
 from math import ceil
@@ -33,7 +33,16 @@ HOP_BY_HOP = frozenset(
 )
 """Headers of one connection, which no proxy passes on (RFC 9110, section 7.6.1)."""
 
+_HARMLESS_CONNECTION = HOP_BY_HOP | {b"close"}
+"""What ``connection`` may name without any other header being left out for it."""
+
 _NOT_PASSED_DOWN = HOP_BY_HOP | {
+    b"access-control-allow-credentials",
+    b"access-control-allow-headers",
+    b"access-control-allow-methods",
+    b"access-control-allow-origin",
+    b"access-control-expose-headers",
+    b"access-control-max-age",
     b"content-length",
     b"server",
     b"set-cookie",
@@ -94,19 +103,27 @@ def status_line(status: int) -> bytes:
     return line if line is not None else b"HTTP/1.1 %d \r\n" % status
 
 
-def headers_down(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def origin_form(target: bytes) -> bytes:
+    """Give the path and query of a request target that names its host too (RFC 9112, section 3.2.2)."""
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return target
+    slash = rest.find(b"/")
+    return rest[slash:] if slash >= 0 else b"/"
+
+
+def headers_down(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Write those of an engine's headers (lower-case names) that may reach the client."""
     lines = b""
-    named_by_connection: list[bytes] = []
+    named: set[bytes] = set()
     for name, value in headers:
         if name not in _NOT_PASSED_DOWN:
             lines += b"%b: %b\r\n" % (name, value)
         elif name == b"connection":
-            named_by_connection = [token.strip().lower() for token in value.split(b",")]
-    if named_by_connection and not set(named_by_connection) <= HOP_BY_HOP | {b"close"}:
-        kept = [pair for pair in headers if pair[0] not in named_by_connection and pair[0] != b"connection"]
-        return headers_down(kept)
-    return lines
+            named.update(token.strip().lower() for token in value.split(b","))
+    if named <= _HARMLESS_CONNECTION:
+        return lines
+    return headers_down([pair for pair in headers if pair[0] not in named and pair[0] != b"connection"])
 
 
 def headers_up(headers: Mapping[bytes, bytes]) -> bytes:

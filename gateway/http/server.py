@@ -7,9 +7,10 @@ that same order. It knows HTTP and deadlines, and nothing of models: what a requ
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -26,6 +27,8 @@ from gateway.errors import (
 )
 from gateway.http import head
 
+_LOG = logging.getLogger(__name__)
+
 _PIPELINE_DEPTH = 32
 """Whole requests that may wait behind the one being answered before the socket is read no further."""
 
@@ -40,7 +43,7 @@ class Answering(Protocol):
     """Whatever is at work on a connection's current request."""
 
     def client_left(self, reason: str) -> None:
-        """Abort: nobody waits for the answer any more."""
+        """Abort: nobody waits for the answer any more. ``reason`` is ``client_left`` or ``client_stalled``."""
 
     def pause(self) -> None:
         """Produce nothing more until ``resume``: the client does not keep up."""
@@ -167,24 +170,29 @@ class ClientConnection(asyncio.Protocol):
     """One client's socket. At most one request is being answered at a time; the pipelined ones wait their turn."""
 
     __slots__ = (
+        "_begun",
         "_body",
         "_body_bytes",
         "_closing",
+        "_continue_due",
         "_deadline",
         "_discarding",
         "_door",
         "_head_bytes",
+        "_header_lines",
         "_headers",
         "_incoming",
         "_lost",
         "_parser",
         "_paused_reading",
+        "_paused_writing",
+        "_read_by_client",
+        "_read_since",
         "_request",
-        "_stalled_bytes",
-        "_stalled_since",
         "_task",
         "_url",
         "_waiting",
+        "_written",
         "client",
         "transport",
     )
@@ -198,6 +206,9 @@ class ClientConnection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0
+        self._header_lines = 0
+        self._begun = False
+        self._continue_due = False
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._waiting: deque[RequestContext] = deque()
@@ -208,8 +219,10 @@ class ClientConnection(asyncio.Protocol):
         self._lost = False
         self._paused_reading = False
         self._deadline = perf_counter() + door.timeouts.keep_alive
-        self._stalled_since: float | None = None
-        self._stalled_bytes = 0
+        self._paused_writing = False
+        self._written = 0
+        self._read_by_client = 0
+        self._read_since = 0.0
         self.client = ""
 
     def __repr__(self) -> str:
@@ -225,69 +238,84 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet a new socket, or refuse it where there are too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        peer = transport.get_extra_info("peername")
+        self.transport = cast(asyncio.Transport, transport)
+        peer = self.transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else "unix"
         refusal = self._door.enter(self, self.client)
         if refusal is not None:
             self._refuse_now(refusal)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; everything else happens in the parser's callbacks."""
-        if self._discarding:
-            return
-        if self._incoming is None:
-            if self._head_bytes == 0:
-                self._deadline = perf_counter() + self._door.timeouts.receive
-            self._head_bytes += len(data)
+        """Parse; everything else happens in the parser's callbacks.
+
+        A head is fed no further than it may be long. So its limit holds to the byte, however it is cut into packets.
+        """
+        limit = self._door.limits.max_head_bytes
+        while not self._discarding:
+            room = limit - self._head_bytes
+            if self._incoming is not None or len(data) <= room:
+                self._feed(data)
+                break
+            self._feed(data[:room])
+            data = data[room:]
+
+    def _feed(self, data: bytes) -> None:
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The request is answered as if it had not asked (RFC 9110, section 7.8); what follows it is not read.
             self._discarding = True
         except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if not isinstance(cause, GatewayError):
-                raise
-            self._refuse_now(cause)
+            self._refuse_now(_refusal(error.__context__))
         except httptools.HttpParserError as error:
             self._refuse_now(MalformedHttp(f"This is not valid HTTP/1.1: {error}."))
         else:
-            if self._incoming is None and self._head_bytes > self._door.limits.max_head_bytes:
-                self._refuse_now(self._head_too_large())
+            if self._head_bytes >= self._door.limits.max_head_bytes:
+                self._refuse_now(
+                    HeadTooLarge(f"Request line and headers are over {self._door.limits.max_head_bytes} bytes.")
+                )
 
     def eof_received(self) -> None:
         """Take a half-closed connection for a closed one: a client that has gone looks the same."""
-        self._leave("client closed the connection")
+        self._leave("client_left")
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Abort what is under way and forget the rest."""
         self._lost = True
-        self._leave("client closed the connection")
+        self._leave("client_left")
         self._door.leave(self, self.client)
 
     def pause_writing(self) -> None:
         """Stop the engine's side while the client reads slower than the engine writes."""
-        self._stalled_since = perf_counter()
-        self._stalled_bytes = self.transport.get_write_buffer_size()
+        self._paused_writing = True
         if self._task is not None:
             self._task.pause()
 
     def resume_writing(self) -> None:
         """Let the engine's side go on."""
-        self._stalled_since = None
+        self._paused_writing = False
         if self._task is not None:
             self._task.resume()
 
     # httptools
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request."""
+        self._begun = True
+        self._deadline = perf_counter() + self._door.timeouts.receive
 
     def on_url(self, url: bytes) -> None:
         """Collect the request target, which may come in pieces."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header; singletons that come twice are ambiguous and refused."""
+        """Collect one header; singletons that come twice are ambiguous and refused. Trailers are read and forgotten."""
+        self._header_lines += 1
+        if self._header_lines > self._door.limits.max_headers:
+            raise HeadTooLarge(f"More than {self._door.limits.max_headers} headers.")
+        if self._incoming is not None:
+            return
         name = name.lower()
         headers = self._headers
         if name in headers:
@@ -295,8 +323,6 @@ class ClientConnection(asyncio.Protocol):
                 raise MalformedHttp(f"The header {name.decode('ascii')} must come only once.")
             value = headers[name] + b", " + value
         headers[name] = value
-        if len(headers) > self._door.limits.max_headers:
-            raise HeadTooLarge(f"More than {self._door.limits.max_headers} headers.")
 
     def on_headers_complete(self) -> None:
         """Decide on the head alone, before a byte of the body is taken."""
@@ -304,15 +330,13 @@ class ClientConnection(asyncio.Protocol):
         self._incoming = context
         headers = context.headers = self._headers
         self._headers = {}
+        self._head_bytes = 0
         context.method = self._parser.get_method()
         context.version = self._parser.get_http_version()
-        context.path, _, context.query = self._url.partition(b"?")
-        self._url = b""
-        if self._head_bytes > self._door.limits.max_head_bytes and not self._fits(context):
-            raise self._head_too_large()
+        url, self._url = self._url, b""
+        context.path, _, context.query = (url if url.startswith(b"/") else head.origin_form(url)).partition(b"?")
         context.request_id = self._door.request_ids.choose(headers.get(b"x-request-id"))
-        if b"host" not in headers and context.version == "1.1":
-            raise MalformedHttp("The header host is missing.")
+        _check_framing(context)
         length = int(headers.get(b"content-length", b"0"))
         expected = headers.get(b"expect")
         try:
@@ -327,11 +351,14 @@ class ClientConnection(asyncio.Protocol):
             # A small body is cheaper to read and forget than a connection is to open again.
             context.error = error
             return
-        if expected is not None and self._request is None and not self._waiting:
-            self.transport.write(head.CONTINUE)
+        if expected is not None and context.version == "1.1":
+            self._continue_due = True
+            self._invite()
 
     def on_body(self, body: bytes) -> None:
         """Collect the body, up to the limit."""
+        self._head_bytes = 0
+        self._continue_due = False
         self._body_bytes += len(body)
         if self._body_bytes > self._door.limits.max_body_bytes:
             raise self._body_too_large()
@@ -342,15 +369,20 @@ class ClientConnection(asyncio.Protocol):
         context = self._incoming
         assert context is not None
         self._incoming = None
+        self._begun = False
+        self._continue_due = False
         self._head_bytes = 0
+        self._header_lines = 0
         body = self._body
         if body:
             context.body = body[0] if len(body) == 1 else b"".join(body)
             self._body = []
             self._body_bytes = 0
-        context.keep_alive = self._parser.should_keep_alive() and b"upgrade" not in context.headers
+        context.keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         context.received_at = perf_counter()
-        if self._request is None:
+        if self._closing:
+            return
+        if self._request is None and not self._waiting:
             self._begin(context)
             return
         self._waiting.append(context)
@@ -361,11 +393,13 @@ class ClientConnection(asyncio.Protocol):
     # what the answering side calls
 
     def write_answer(self, context: RequestContext, status: int, headers: bytes, body: bytes) -> None:
-        """Write one whole answer; ``headers`` are whole lines, without framing, which is added here."""
+        """Write one whole answer; ``headers`` are whole lines, without framing, which is added here.
+
+        An answer to HEAD says how long its body would be, and leaves it out.
+        """
         context.status = status
-        self.transport.write(
-            b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), body)
-        )
+        sent = b"" if context.method == b"HEAD" else body
+        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent))
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Write an error as the whole answer."""
@@ -383,23 +417,23 @@ class ClientConnection(asyncio.Protocol):
         else:
             context.keep_alive = False
             framing = b"\r\n"
-        self.transport.write(self._head(context, status, headers) + framing)
+        self._write(self._head(context, status, headers) + framing)
 
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
         if context.version == "1.1":
-            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            self.transport.write(data)
+            self._write(data)
 
     def write_raw(self, data: bytes) -> None:
         """Write a piece of a body of known length."""
-        self.transport.write(data)
+        self._write(data)
 
     def end_stream(self, context: RequestContext) -> None:
         """Write the end of a body without known length."""
         if context.version == "1.1":
-            self.transport.write(b"0\r\n\r\n")
+            self._write(b"0\r\n\r\n")
 
     def cut(self) -> None:
         """Break the connection: the only honest end of an answer that has begun and cannot be finished."""
@@ -417,19 +451,25 @@ class ClientConnection(asyncio.Protocol):
         if self._closing or not context.keep_alive or self._door.closing:
             self._shut()
             return
-        self._deadline = perf_counter() + self._door.timeouts.keep_alive
+        timeouts = self._door.timeouts
+        self._deadline = perf_counter() + (timeouts.receive if self._begun else timeouts.keep_alive)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
+        else:
+            self._invite()
 
     def tick(self, now: float) -> None:
         """Enforce this connection's deadlines."""
-        if self._check_stall(now):
-            return
-        if self._request is not None or now < self._deadline:
-            return
-        if self._discarding or self._closing:
+        if self._stalled(now):
+            self._leave("client_stalled")
             self.transport.abort()
-        elif self._incoming is not None or self._head_bytes:
+            return
+        if self._request is not None or self._waiting or now < self._deadline:
+            return
+        if self._closing:
+            if self.transport.get_write_buffer_size() == 0:
+                self.transport.abort()
+        elif self._begun:
             limit = self._door.timeouts.receive
             self._refuse_now(RequestTimeout(f"The request did not arrive within {limit:g} s."))
         else:
@@ -438,7 +478,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close_when_idle(self) -> None:
         """Close now, or after the answer under way."""
-        if self._request is None and self._incoming is None and not self._discarding:
+        if self._request is None and not self._waiting and not self._begun and not self._closing:
             self._closing = True
             self.transport.close()
 
@@ -451,26 +491,40 @@ class ClientConnection(asyncio.Protocol):
             if context.error is not None:
                 raise context.error
             task = self._door.surface.answer(context, self)
-        except GatewayError as error:
+        except Exception as cause:  # noqa: BLE001 - a mistake of ours costs one request an answer of 500, no more
+            error = _refusal(cause)
             context.keep_alive = context.keep_alive and not error.closes
-            self.write_error(context, error)
+            if context.status:
+                context.error = error
+                self.cut()
+            else:
+                self.write_error(context, error)
             self.finished(context)
             return
         if task is None:
             self.finished(context)
         elif self._request is context:
             self._task = task
-            if self._stalled_since is not None:
+            if self._paused_writing:
                 task.pause()
+
+    def _invite(self) -> None:
+        """Ask for the body of a request that waits to be told to go on, once all answers before its own are written."""
+        if self._continue_due and self._request is None and not self._waiting:
+            self._continue_due = False
+            self._write(head.CONTINUE)
+
+    def _write(self, data: bytes) -> None:
+        self._written += len(data)
+        self.transport.write(data)
 
     def _next(self) -> None:
         """Take the next pipelined request."""
         if self._lost or self._closing or self._request is not None or not self._waiting:
             return
         context = self._waiting.popleft()
-        if self._paused_reading and len(self._waiting) < _PIPELINE_DEPTH // 2:
-            self._paused_reading = False
-            self.transport.resume_reading()
+        if len(self._waiting) < _PIPELINE_DEPTH // 2:
+            self._resume_reading()
         self._begin(context)
 
     def _head(self, context: RequestContext, status: int, headers: bytes) -> bytes:
@@ -490,42 +544,49 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_now(self, error: GatewayError) -> None:
         """Refuse what is being received; nothing that follows on this connection can be trusted."""
+        self._discarding = True
+        if self._closing:
+            return
         context = self._incoming or RequestContext(self.client)
         context.request_id = context.request_id or self._door.request_ids.choose(None)
         context.error = error
         context.keep_alive = False
         self._incoming = None
         self._body = []
-        self._discarding = True
         if self._request is None and not self._waiting:
             self._begin(context)
         else:
             self._waiting.append(context)
 
     def _shut(self) -> None:
-        """Close after the last answer; while a refused upload still arrives, close only the sending half at first."""
+        """Close after the last answer: the sending half at first, while what still arrives is read and thrown away.
+
+        Closing both halves at once would reset the connection under whatever the client is still sending, and with it
+        destroy the answer that the client has not read yet (RFC 9112, section 9.6).
+        """
         self._closing = True
-        if self._discarding and self.transport.can_write_eof():
+        if self.transport.can_write_eof():
+            self._discarding = True
             self._deadline = perf_counter() + _LINGER_SECONDS
+            self._resume_reading()
             self.transport.write_eof()
         else:
             self.transport.close()
 
-    def _check_stall(self, now: float) -> bool:
-        """Abort a connection whose client has not read for too long; return whether it was."""
+    def _resume_reading(self) -> None:
+        if self._paused_reading:
+            self._paused_reading = False
+            self.transport.resume_reading()
+
+    def _stalled(self, now: float) -> bool:
+        """Whether the client has left its answer unread for too long."""
         unread = self.transport.get_write_buffer_size()
-        if unread == 0:
-            self._stalled_bytes = 0
+        read = self._written - unread
+        if unread == 0 or read != self._read_by_client:
+            self._read_by_client = read
+            self._read_since = now
             return False
-        if unread != self._stalled_bytes or self._stalled_since is None:
-            self._stalled_bytes = unread
-            self._stalled_since = now
-            return False
-        if now - self._stalled_since < self._door.timeouts.stalled_client:
-            return False
-        self._leave("client stopped reading")
-        self.transport.abort()
-        return True
+        return now - self._read_since >= self._door.timeouts.stalled_client
 
     def _leave(self, reason: str) -> None:
         """Tell the current answer that its client has gone, and account for every request that nobody waits for."""
@@ -539,13 +600,25 @@ class ClientConnection(asyncio.Protocol):
             task.client_left(reason)
         self.finished(context)
 
-    def _fits(self, context: RequestContext) -> bool:
-        """Count the head itself: the chunk that completed it may have held a part of the body too."""
-        size = len(context.path) + len(context.query) + sum(len(n) + len(v) + 4 for n, v in context.headers.items())
-        return size <= self._door.limits.max_head_bytes
-
-    def _head_too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(f"Request line and headers are over {self._door.limits.max_head_bytes} bytes.")
-
     def _body_too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is over {self._door.limits.max_body_bytes} bytes (limits.max_body_bytes).")
+
+
+def _check_framing(context: RequestContext) -> None:
+    """Refuse a head that others on the way could read differently (RFC 9112, sections 3.2 and 6.1)."""
+    if context.version not in ("1.0", "1.1"):
+        raise MalformedHttp("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    headers = context.headers
+    if b"host" not in headers and context.version == "1.1":
+        raise MalformedHttp("The header host is missing.")
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None and (coding.lower() != b"chunked" or context.version == "1.0"):
+        raise MalformedHttp("The only transfer-encoding known here is chunked, in HTTP/1.1.")
+
+
+def _refusal(cause: BaseException | None) -> GatewayError:
+    """Give the error that a client gets for ``cause``; one that is not meant for clients is logged."""
+    if isinstance(cause, GatewayError):
+        return cause
+    _LOG.error("a request failed because of a mistake in the gateway", exc_info=cause)
+    return GatewayError("The gateway made a mistake; its log says which.")
