@@ -14,7 +14,7 @@ from gateway.context import RequestContext
 from gateway.metrics import overhead
 
 _MAX_PENDING = 100_000
-"""Lines that may wait for the disk; beyond this the oldest are dropped, and the log says how many."""
+"""Lines that may wait for the disk; beyond this new ones are dropped, and the log says how many."""
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -50,6 +50,8 @@ class AccessLog:
         self._target = target
         self._pending: deque[Line] = deque()
         self._dropped = 0
+        self._unwritten = 0
+        self._told = 0
         self._wake = threading.Event()
         self._ending = False
         self._encoder = msgspec.json.Encoder()
@@ -73,8 +75,8 @@ class AccessLog:
     def ended(self, context: RequestContext) -> None:
         """Note a request that is over; called by the data plane, and cheap."""
         if len(self._pending) >= _MAX_PENDING:
-            self._pending.popleft()
             self._dropped += 1
+            return
         error = context.error
         finished = context.finished_at or time.perf_counter()
         first = context.first_token_at
@@ -137,13 +139,23 @@ class AccessLog:
     def _write(self) -> None:
         pending = self._pending
         lines = [self._encoder.encode(pending.popleft()) for _ in range(len(pending))]
-        dropped, self._dropped = self._dropped, 0
-        if dropped:
-            lines.append(b'{"dropped_lines":%d}' % dropped)
+        missing = self._dropped + self._unwritten
+        if missing != self._told:
+            lines.append(b'{"dropped_lines":%d}' % (missing - self._told))
         if not lines:
             return
         try:
-            self._target.write(b"\n".join(lines) + b"\n")
+            self._write_whole(b"\n".join(lines) + b"\n")
         except (OSError, ValueError):
             # A full disk or a closed pipe must not end the thread: requests matter more than their lines.
-            self._dropped += len(lines)
+            self._unwritten += len(lines) - (missing != self._told)
+        else:
+            self._told = missing
+
+    def _write_whole(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = self._target.write(rest)
+            if not written:
+                raise BlockingIOError("the log's target takes no more")
+            rest = rest[written:]

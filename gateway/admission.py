@@ -40,7 +40,7 @@ class Admission:
         self.max_queue = max_queue
         self.running = 0
         self._waiting: OrderedDict[Callable[[Slot], None], float] = OrderedDict()
-        self._last_release = perf_counter()
+        self._gap_began = 0.0
         self._mean_gap = 0.0
 
     def __repr__(self) -> str:
@@ -70,6 +70,8 @@ class Admission:
         """
         if self.limit is None or (self.running < self.limit and not self._waiting):
             self.running += 1
+            if self.running == self.limit:
+                self._gap_began = perf_counter()
             return Slot(self)
         if len(self._waiting) >= self.max_queue:
             raise Unavailable(
@@ -96,9 +98,11 @@ class Admission:
 
     def released(self) -> None:
         """Take a slot back and hand it to the head of the queue. Called by ``Slot`` alone."""
-        now = perf_counter()
-        self._mean_gap += _SMOOTHING * (now - self._last_release - self._mean_gap)
-        self._last_release = now
+        if self.running == self.limit:
+            # Only while all slots are taken does the gap between two releases say how soon one becomes free.
+            now = perf_counter()
+            self._mean_gap += _SMOOTHING * (now - self._gap_began - self._mean_gap)
+            self._gap_began = now
         self.running -= 1
         while self._waiting and (self.limit is None or self.running < self.limit):
             granted, _ = self._waiting.popitem(last=False)

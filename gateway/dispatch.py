@@ -269,7 +269,7 @@ class Exchange:
         """Abort in whatever state: nobody waits for the answer any more."""
         if self._state is State.ENDED:
             return
-        self._count_abort("client_stalled" if "reading" in reason else "client_left")
+        self._count_abort(reason)
         self.context.status = 499
         self._end()
 
@@ -291,17 +291,17 @@ class Exchange:
     def tick(self, now: float) -> None:
         """Enforce the deadlines, and break a stream's silence towards its client."""
         limits = self._dispatcher.deadlines
-        state = self._state
-        if now - self._started_at > limits.total:
-            self._expire(f"The request took longer than {limits.total:g} s.")
-        elif state is State.QUEUED:
-            if now - self._started_at > limits.queue:
+        if self._state is State.QUEUED:
+            allowed = min(limits.queue, limits.total)
+            if now - self._started_at > allowed:
                 self._metrics.admissions["timeout"] += 1
-                self._fail(self._pool.admission.timed_out(limits.queue))
-        elif state is State.WAITING and now - self._last_at > limits.first_byte:
-            self._expire(f"The engine did not begin to answer within {limits.first_byte:g} s.")
-        elif state is State.ANSWERING and not self._paused and now - self._last_at > limits.between_bytes:
-            self._expire(f"The engine fell silent for {limits.between_bytes:g} s within its answer.")
+                self._fail(self._pool.admission.timed_out(allowed))
+        elif now - self._started_at > limits.total:
+            self._expire(f"The request took longer than {limits.total:g} s.", silent=False)
+        elif self._state is State.WAITING and not self._paused and now - self._last_at > limits.first_byte:
+            self._expire(f"The engine did not begin to answer within {limits.first_byte:g} s.", silent=True)
+        elif self._state is State.ANSWERING and not self._paused and now - self._last_at > limits.between_bytes:
+            self._expire(f"The engine fell silent for {limits.between_bytes:g} s within its answer.", silent=True)
         if self._state is not State.ENDED and not self._paused and self._request.streams:
             self._break_silence(now)
 
@@ -328,8 +328,11 @@ class Exchange:
         elif any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers):
             self._kind = Kind.EVENTS
             self._splitter = sse.EventSplitter()
-        else:
+        elif self._stream is None:
             self._kind = Kind.WHOLE
+        else:
+            # Keep-alive comments have committed this answer to a stream.
+            self._fail(UpstreamFailed("The engine answered a streaming request without a stream."))
 
     def answer_data(self, data: bytes) -> None:
         """Relay what one read brought."""
@@ -487,9 +490,6 @@ class Exchange:
 
     def _finish_whole(self) -> None:
         context = self.context
-        if self._stream is not None:
-            self._fail(UpstreamFailed("The engine answered a streaming request without a stream."))
-            return
         if self._begun:
             if not any(name == b"content-length" for name, _ in self._answer_headers):
                 self._client.end_stream(context)
@@ -502,9 +502,8 @@ class Exchange:
         self._end()
 
     def _finish_events(self, replica: Replica) -> None:
-        stream, splitter = self._stream, self._splitter
-        assert splitter is not None
-        if stream is None or not stream.complete or splitter.pending:
+        stream = self._stream
+        if stream is None or not stream.complete:
             self._metrics.attempted(replica.name, "failed")
             self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
             return
@@ -545,11 +544,12 @@ class Exchange:
         self._written_at = now
         self._client.write_chunk(self.context, sse.KEEP_ALIVE)
 
-    def _expire(self, message: str) -> None:
+    def _expire(self, message: str, *, silent: bool) -> None:
         """Fail because of a deadline; silence counts against the replica's health."""
         replica = self._lease.replica
         if replica is not None:
-            replica.failed(message)
+            if silent:
+                replica.failed(message)
             self._metrics.attempted(replica.name, "timeout")
         self._count_abort("timeout")
         self._fail(UpstreamTimeout(message))
@@ -566,7 +566,8 @@ class Exchange:
         context.error = error
         if self._stream is not None:
             context.keep_alive = False
-            client.write_chunk(context, self._stream.error(error))
+            if not self._stream.complete:
+                client.write_chunk(context, self._stream.error(error))
             client.end_stream(context)
             context.status = error.status
         elif self._begun:
@@ -577,10 +578,8 @@ class Exchange:
             client.write_error(context, error)
         self._end()
 
-    def _end(self) -> None:
-        """Release everything and say that the request is over. Every way through an exchange ends here, once."""
-        if self._state is State.ENDED:
-            return
+    def release(self) -> None:
+        """Give back everything that is held, in whatever state; the dispatcher forgets this exchange."""
         if self._state is State.QUEUED:
             self._pool.admission.withdraw(self._granted)
             self.context.queued_for = perf_counter() - self._started_at
@@ -592,7 +591,12 @@ class Exchange:
             self._stream.settle()
         self._lease.release()
         self._dispatcher.ended(self)
-        self._client.finished(self.context)
+
+    def _end(self) -> None:
+        """Release everything and say that the request is over. Every way through an exchange ends here, once."""
+        if self._state is not State.ENDED:
+            self.release()
+            self._client.finished(self.context)
 
 
 class Dispatcher:
@@ -628,8 +632,8 @@ class Dispatcher:
         self._idle.clear()
         try:
             exchange.start()
-        except GatewayError:
-            self.ended(exchange)
+        except BaseException:
+            exchange.release()
             raise
         return exchange
 

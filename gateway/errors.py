@@ -257,7 +257,7 @@ def _describe(body: bytes) -> _Described:
         return _Described(error, None, None)
     if not isinstance(error, dict):
         return _Described("", None, None)
-    message = error.get("message", error.get("detail", ""))
+    message = error.get("message") or error.get("detail") or ""
     code = error.get("code")
     param = error.get("param")
     return _Described(

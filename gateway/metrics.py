@@ -100,9 +100,8 @@ class Metrics(Collector):
     def of(self, model: str) -> ModelMetrics:
         """Return the counters of a model, made at its first use."""
         found = self._models.get(model)
-        if found is None:
-            found = self._models[model] = ModelMetrics()
-        return found
+        # Both threads may be the first to ask.
+        return found if found is not None else self._models.setdefault(model, ModelMetrics())
 
     def lagged(self, seconds: float) -> None:
         """Count by how much the event loop was late for its own beat."""

@@ -135,6 +135,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._answered = False
         self._complete = False
         self._head_bytes = 0
+        self._headers = []
         if len(body) < _COPIED_BYTES:
             self.transport.write(head + body)
         else:
@@ -175,10 +176,13 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"The engine sent what is not HTTP/1.1: {error}.", answered=self._answered)
+            # What came before the mistake is good, and an answer that is whole stays whole.
+            self._reusable = False
+            self._deliver()
+            self._fail(f"The engine sent what is not HTTP/1.1: {error}.")
             return
         if not self._answered and self._head_bytes > _MAX_HEAD_BYTES:
-            self._fail(f"The engine's answer has a head of more than {_MAX_HEAD_BYTES} bytes.", answered=True)
+            self._fail(f"The engine's answer has a head of more than {_MAX_HEAD_BYTES} bytes.")
             return
         self._deliver()
 
@@ -196,13 +200,14 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.answer_end()
             return
         reason = f" ({exc})" if exc is not None else ""
-        self._fail(f"The engine closed the connection before its answer was complete{reason}.", answered=self._answered)
+        self._fail(f"The engine closed the connection before its answer was complete{reason}.")
 
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header."""
-        self._headers.append((name.lower(), value))
+        """Collect one header; trailers are read and forgotten."""
+        if not self._answered:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Note the status; interim answers (1xx) are passed over."""
@@ -210,8 +215,11 @@ class UpstreamConnection(asyncio.Protocol):
         if status < 200:
             self._headers = []
             return
-        if self._complete or self._answered:
+        if self._answered:
             raise ValueError("a second answer to one request")
+        coding = next((value for name, value in self._headers if name == b"transfer-encoding"), b"chunked")
+        if coding.lower() != b"chunked":
+            raise ValueError("a transfer-encoding that was not asked for")
         self._status = status
         self._head_ready = True
         self._answered = True
@@ -224,7 +232,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Note the end of a final answer."""
         if self._answered:
             self._complete = True
-            self._reusable = self._parser.should_keep_alive()
+            # An engine that answers before it has read the request will not find the next one's beginning.
+            self._reusable = self._parser.should_keep_alive() and self.transport.get_write_buffer_size() == 0
 
     # inside
 
@@ -253,12 +262,13 @@ class UpstreamConnection(asyncio.Protocol):
                 self.transport.close()
             receiver.answer_end()
 
-    def _fail(self, message: str, *, answered: bool) -> None:
-        """Give the exchange up and the socket with it."""
+    def _fail(self, message: str) -> None:
+        """Give the exchange up and the socket with it; an idle connection that was closed meanwhile is just stale."""
         receiver, self._receiver = self._receiver, None
         self.transport.abort()
         if receiver is not None:
-            receiver.answer_failed(UpstreamError(message, answered=answered, stale=self._reused and not answered))
+            stale = self._reused and self._head_bytes == 0
+            receiver.answer_failed(UpstreamError(message, answered=self._answered, stale=stale))
 
 
 class ConnectionPool:
@@ -342,5 +352,7 @@ class ConnectionPool:
             failed(UpstreamError(f"The engine did not accept a connection within {self._connect_timeout:g} s."))
         except OSError as error:
             failed(UpstreamError(f"The engine refused the connection: {error.strerror or error}."))
+        except UnicodeError:
+            failed(UpstreamError(f"The engine's address {address.host!r} is not a host name."))
         else:
             done(connection)

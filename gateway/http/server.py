@@ -282,7 +282,6 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Abort what is under way and forget the rest."""
-        self._lost = True
         self._leave("client_left")
         self._door.leave(self, self.client)
 
@@ -464,7 +463,7 @@ class ClientConnection(asyncio.Protocol):
             self._leave("client_stalled")
             self.transport.abort()
             return
-        if self._request is not None or self._waiting or now < self._deadline:
+        if self._lost or self._request is not None or self._waiting or now < self._deadline:
             return
         if self._closing:
             if self.transport.get_write_buffer_size() == 0:
@@ -510,7 +509,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _invite(self) -> None:
         """Ask for the body of a request that waits to be told to go on, once all answers before its own are written."""
-        if self._continue_due and self._request is None and not self._waiting:
+        if self._continue_due and self._request is None and not self._waiting and not self._closing:
             self._continue_due = False
             self._write(head.CONTINUE)
 
@@ -590,6 +589,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _leave(self, reason: str) -> None:
         """Tell the current answer that its client has gone, and account for every request that nobody waits for."""
+        self._lost = True
         context, task = self._request, self._task
         self._waiting.clear()
         self._incoming = None

@@ -40,8 +40,8 @@ class EventSplitter:
             self._rest = b""
         if data.endswith(b"\n\n"):
             return data
-        newline, carriage = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
-        end = max(newline + 2 if newline >= 0 else 0, carriage + 4 if carriage >= 0 else 0)
+        newline, carriage = data.rfind(b"\n\n"), data.rfind(b"\n\r\n")
+        end = max(newline + 2 if newline >= 0 else 0, carriage + 3 if carriage >= 0 else 0)
         if len(data) - end > MAX_EVENT_BYTES:
             raise EventTooLarge(f"an event of more than {MAX_EVENT_BYTES} bytes")
         self._rest = data[end:]
@@ -49,17 +49,21 @@ class EventSplitter:
 
 
 def split(events: bytes) -> list[bytes]:
-    """Cut whole events into single ones, each with the blank line that ends it."""
+    """Cut whole events into single ones, each with the blank line that ends it; joined they are the same bytes."""
     if b"\r\n" not in events:
-        return [part + b"\n\n" for part in events.split(b"\n\n") if part]
-    parts: list[bytes] = []
+        *parts, rest = events.split(b"\n\n")
+        found = [part + b"\n\n" for part in parts]
+        return [*found, rest] if rest else found
+    found = []
     lines: list[bytes] = []
     for line in events.splitlines(keepends=True):
         lines.append(line)
         if line in (b"\n", b"\r\n"):
-            parts.append(b"".join(lines))
+            found.append(b"".join(lines))
             lines = []
-    return parts
+    if lines:
+        found.append(b"".join(lines))
+    return found
 
 
 def data_of(event: bytes) -> bytes:
