@@ -1,0 +1,47 @@
+# Everything that a person types. `make` alone lists it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+FUZZ_CASES ?= 1000000
+
+.PHONY: help install install-dev serve test test-fast format fuzz docs lock
+
+help:
+	@echo "make serve      install what is missing, start the engines and the gateway, stay in the foreground"
+	@echo "make test       everything that CI runs: format, lint, types, all tests (real vLLM included)"
+	@echo "make test-fast  the tests that take under a minute together"
+	@echo "make fuzz       the fuzz tests with $(FUZZ_CASES) cases each"
+	@echo "make format     format the code"
+	@echo "make docs       write the generated reference pages again"
+	@echo "make lock       renew the lock files from pyproject.toml"
+
+install:
+	@PYTHON=$(PYTHON) locks/install engines
+
+install-dev: install
+	@PYTHON=$(PYTHON) locks/install dev
+
+serve: install
+	@$(BIN)/headgate serve
+
+test: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-fast: install-dev
+	$(BIN)/pytest -m "not slow"
+
+fuzz: install-dev
+	HEADGATE_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest -k fuzz
+
+format: install-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: install-dev
+	$(BIN)/python -m gateway.reference > docs/configuration.md
+
+lock:
+	@PYTHON=$(PYTHON) locks/renew
