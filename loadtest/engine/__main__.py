@@ -12,7 +12,7 @@ import uvloop
 
 from loadtest.engine.batch import Timing
 from loadtest.engine.faults import NO_FAULTS, Faults
-from loadtest.engine.server import SimulatedEngine
+from loadtest.engine.server import MAX_MODEL_LEN, SimulatedEngine
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--max-num-seqs", type=int, default=known.max_num_seqs, metavar="N", help="size of the batch (%(default)s)"
     )
-    command.add_argument("--max-model-len", type=int, default=8192, metavar="N", help="context length (%(default)s)")
+    command.add_argument(
+        "--max-model-len", type=int, default=MAX_MODEL_LEN, metavar="N", help="context length (%(default)s)"
+    )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random faults (%(default)s)")
     command.add_argument(
         "--faults", type=_read_faults, default=NO_FAULTS, metavar="FILE", help="JSON file with the faults to begin with"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from loadtest.engine import tokens
 from loadtest.engine.answers import Answer, Asked, Unary
 from loadtest.engine.generation import FINGERPRINT, GenerationStream, Plan
-from loadtest.engine.requests import ChatRequest, Tool, check_model, decode, tokens_of_messages
+from loadtest.engine.requests import ChatRequest, Tool, check_model, decode, missing, tokens_of_messages
 
 
 def chat(asked: Asked) -> Answer:
@@ -19,6 +19,8 @@ def chat(asked: Asked) -> Answer:
     """
     request = decode(asked.body, asked.content_type, ChatRequest)
     request.check()
+    if request.messages is None:
+        raise missing("messages")
     check_model(request.model, asked.model)
     plan = Plan.of(asked, request, tokens_of_messages(request.messages), choices=request.n or 1)
     wording: _TextWording | _ToolWording
@@ -69,6 +71,7 @@ class _ChatWording:
 
     id_prefix = "chatcmpl"
     object = "chat.completion.chunk"
+    usage_details: ClassVar[dict[str, None]] = {"completion_tokens_details": None}
     opening = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
     reason = "stop"
     """Why the model stops when it stops by itself."""
@@ -90,16 +93,9 @@ class _ChatWording:
         return b'{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s,"token_ids":null}' % fields
 
     @staticmethod
-    def _message(content: str) -> dict[str, Any]:
-        return {
-            "role": "assistant",
-            "content": content,
-            "refusal": None,
-            "annotations": None,
-            "audio": None,
-            "function_call": None,
-            "reasoning": None,
-        }
+    def _message(content: str, calls: dict[str, Any] | None = None) -> dict[str, Any]:
+        before = {"refusal": None, "annotations": None, "audio": None, "function_call": None}
+        return {"role": "assistant", "content": content} | before | (calls or {}) | {"reasoning": None}
 
 
 class _TextWording(_ChatWording):
@@ -143,7 +139,7 @@ class _ToolWording(_ChatWording):
         arguments = "".join(self._arguments(index) for index in range(self._plan.length))
         function = {"name": self._function, "arguments": arguments}
         call = {"id": self._call_id, "type": "function", "function": function}
-        return self._message("") | {"tool_calls": [call]}
+        return self._message("", {"tool_calls": [call]})
 
     def logprobs(self) -> None:
         """Return nothing: they are not simulated for calls."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from loadtest.engine import tokens
@@ -59,6 +61,7 @@ class _Wording:
 
     id_prefix = "cmpl"
     object = "text_completion"
+    usage_details: ClassVar[dict[str, None]] = {}
     opening = b""
     """Empty: a choice begins with its first token."""
 

@@ -10,7 +10,8 @@ _TYPES = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerErro
 """The statuses whose ``type`` is not the phrase of HTTP."""
 
 _MESSAGES = {
-    400: "This model's maximum context length is 8192 tokens. However, your request has 9000 input tokens.",
+    400: "This model's maximum context length is 2048 tokens. "
+    "However, your prompt contains at least 2049 input tokens.",
     404: "The model `other` does not exist. Valid aliases: sim.",
     500: "EngineCore encountered an issue. See stack trace (above) for the root cause.",
     503: "The engine is currently busy and cannot accept new requests. "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from loadtest.engine.answers import DONE, Asked
 from loadtest.engine.batch import Work
-from loadtest.engine.requests import DEFAULT_OUTPUT_TOKENS, GenerationRequest
+from loadtest.engine.requests import DEFAULT_OUTPUT_TOKENS, GenerationRequest, check_lengths
 
 FINGERPRINT = "vllm-0.32.0-simulate"
 """``system_fingerprint`` of every answer."""
@@ -31,6 +31,7 @@ class Plan:
     def of(cls, asked: Asked, request: GenerationRequest, prompt_tokens: int, *, choices: int) -> Plan:
         """Return the plan for a request; without a limit the model stops by itself. Raises ``EngineError``."""
         limit = request.limit
+        check_lengths(prompt_tokens, limit, asked.max_model_len)
         options = request.stream_options
         final = bool(options and options.include_usage)
         return cls(
@@ -65,6 +66,8 @@ class Wording(Protocol):
 
     id_prefix: str
     object: str
+    usage_details: ClassVar[dict[str, None]]
+    """What running usage has beside the counts."""
     opening: bytes
     """The choice of the event that names its role, to be completed by the choice's index; empty: there is none."""
 
@@ -122,5 +125,5 @@ class GenerationStream:
     def _event(self, choice: bytes, produced: int, more: bytes) -> bytes:
         usage = b""
         if self._plan.running_usage:
-            usage = b',"usage":' + msgspec.json.encode(self._plan.usage(produced))
+            usage = b',"usage":' + msgspec.json.encode(self._plan.usage(produced) | self._says.usage_details)
         return b"%s%s]%s%s}\n\n" % (self._head, choice, usage, more)

@@ -9,16 +9,18 @@ import msgspec
 from loadtest.engine import tokens
 from loadtest.engine.answers import Answer, Asked, Unary
 from loadtest.engine.batch import Work
-from loadtest.engine.requests import MessagesRequest, check_model, decode, missing, tokens_of_messages
+from loadtest.engine.requests import MessagesRequest, check_lengths, check_model, decode, missing, tokens_of_messages
 
 
 def messages(asked: Asked) -> Answer:
     """Answer ``/v1/messages``. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, MessagesRequest)
-    if not request.max_tokens:
+    if request.max_tokens is None:
         raise missing("max_tokens")
     check_model(request.model, asked.model)
-    work = Work(tokens_of_messages(request.messages), request.max_tokens)
+    prompt_tokens = tokens_of_messages(request.messages)
+    check_lengths(prompt_tokens, request.max_tokens, asked.max_model_len)
+    work = Work(prompt_tokens, request.max_tokens)
     if request.stream:
         return _MessagesStream(asked, work)
     text = tokens.text(work.output_tokens, asked.faults.event_bytes)

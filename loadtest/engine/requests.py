@@ -39,11 +39,8 @@ class GenerationRequest(ModelRequest):
 
     @property
     def limit(self) -> int | None:
-        """The limit on output tokens that the request sets, if it does. Raises ``EngineError``."""
-        limit = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
-        if limit is not None and limit < 1:
-            raise EngineError(f"max_tokens must be at least 1, got {limit}.", param="max_tokens")
-        return limit
+        """The limit on output tokens that the request sets, if it does."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     def check(self) -> None:
         """Refuse ``stream_options`` without ``stream``, as vLLM does. Raises ``EngineError``."""
@@ -67,7 +64,7 @@ class Tool(msgspec.Struct):
 class ChatRequest(GenerationRequest):
     """``/v1/chat/completions``."""
 
-    messages: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    messages: list[dict[str, Any]] | None = None
     logprobs: bool | None = False
     tools: list[Tool] | None = None
     tool_choice: str | Tool | None = None
@@ -169,6 +166,21 @@ def check_model(asked: str | None, served: str) -> None:
         raise EngineError(f"The model `{asked}` does not exist. Valid aliases: {served}.", 404, "model")
 
 
+def check_lengths(prompt_tokens: int, limit: int | None, max_model_len: int) -> None:
+    """Refuse what the context cannot hold. Raises ``EngineError``."""
+    if limit is not None and limit < 1:
+        said = f"max_tokens must be at least 1, got {limit}. (parameter=max_tokens, value={limit})"
+        raise EngineError(said, param="max_tokens")
+    if limit is not None and limit > max_model_len:
+        said = f"max_tokens={limit} cannot be greater than max_model_len={max_model_len}."
+        more = f"Please request fewer output tokens. (parameter=max_tokens, value={limit})"
+        raise EngineError(f"{said} {more}", param="max_tokens")
+    if prompt_tokens > max_model_len:
+        said = f"This model's maximum context length is {max_model_len} tokens."
+        more = f"However, your prompt contains at least {max_model_len + 1} input tokens."
+        raise EngineError(f"{said} {more}", param="input_tokens")
+
+
 def texts_of(prompt: Prompt, name: str) -> list[str | list[int]]:
     """Return the texts (or lists of token ids) that a prompt-like field holds. Raises ``EngineError``."""
     if isinstance(prompt, str):
@@ -185,10 +197,11 @@ def tokens_of(prompt: str | list[int]) -> int:
     return tokens.count(prompt) if isinstance(prompt, str) else len(prompt)
 
 
-def tokens_of_messages(messages: list[dict[str, Any]] | None, name: str = "messages") -> int:
-    """Return how many tokens a conversation has. Raises ``EngineError`` when there is none."""
+def tokens_of_messages(messages: list[dict[str, Any]]) -> int:
+    """Return how many tokens a conversation has. Raises ``EngineError`` when it is empty."""
     if not messages:
-        raise missing(name)
+        said = "Cannot apply chat template to an empty conversation. Provide at least one message."
+        raise EngineError(said)
     return tokens.count(msgspec.json.encode(messages).decode())
 
 

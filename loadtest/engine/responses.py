@@ -12,6 +12,7 @@ from loadtest.engine.batch import Work
 from loadtest.engine.requests import (
     DEFAULT_OUTPUT_TOKENS,
     ResponsesRequest,
+    check_lengths,
     check_model,
     decode,
     missing,
@@ -27,8 +28,9 @@ def responses(asked: Asked) -> Answer:
     if request.input is None:
         raise missing("input")
     prompt_tokens = sum(tokens_of(each) for each in texts_of(request.input, "input"))
-    length = request.max_output_tokens or DEFAULT_OUTPUT_TOKENS
-    work = Work(prompt_tokens, length)
+    limit = request.max_output_tokens
+    check_lengths(prompt_tokens, limit, asked.max_model_len)
+    work = Work(prompt_tokens, DEFAULT_OUTPUT_TOKENS if limit is None else limit)
     if request.stream:
         return _ResponsesStream(asked, request, work)
     return Unary(msgspec.json.encode(_finished(asked, request, work)), work)
@@ -158,6 +160,7 @@ class _ResponsesStream:
         return [self._event("error", fields)]
 
     def _event(self, name: str, fields: dict[str, Any]) -> bytes:
-        data = fields | {"sequence_number": self._number, "type": name}
+        # OpenAI's event classes, which vLLM uses, declare their fields in the order of the alphabet.
+        data = dict(sorted(fields.items())) | {"sequence_number": self._number, "type": name}
         self._number += 1
         return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))

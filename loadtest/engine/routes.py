@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from loadtest.engine.answers import Answer, Asked, Unary
 from loadtest.engine.audio import transcription, translation
 from loadtest.engine.chat import chat
@@ -35,11 +37,14 @@ POST_ROUTES: dict[str, Callable[[Asked], Answer]] = {
 }
 
 
+GET_PATHS = frozenset(("/health", "/ping", "/metrics", "/v1/models", "/version"))
+
+
 def answer_post(asked: Asked) -> Answer:
     """Return the answer to a POST request; what is wrong with it becomes vLLM's error."""
     route = POST_ROUTES.get(asked.path)
     if route is None:
-        return refusal(404)
+        return refusal(405 if asked.path in GET_PATHS else 404)
     try:
         return route(asked)
     except EngineError as error:
@@ -49,5 +54,5 @@ def answer_post(asked: Asked) -> Answer:
 
 
 def refusal(status: int) -> Unary:
-    """Return what vLLM's web framework says to a path or method that does not exist."""
-    return Unary(EngineError(phrase(status), status, kind=phrase(status)).encode(), status=status)
+    """Return what vLLM's web framework says to a path or method that does not exist, in a shape of its own."""
+    return Unary(msgspec.json.encode({"detail": phrase(status)}), status=status)

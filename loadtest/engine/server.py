@@ -21,7 +21,10 @@ from loadtest.engine.counts import Counts
 from loadtest.engine.errors import EngineError
 from loadtest.engine.exchange import Exchange, Outcome
 from loadtest.engine.faults import NO_FAULTS, Faults
-from loadtest.engine.routes import answer_post, refusal
+from loadtest.engine.routes import POST_ROUTES, answer_post, refusal
+
+MAX_MODEL_LEN = 2**20
+"""The default context length in tokens: enough not to be in a test's way."""
 
 _CONTROL = "/sim/"
 """Paths below this steer the simulation: they suffer no faults and are not counted."""
@@ -43,7 +46,7 @@ class SimulatedEngine:
         timing: Timing | None = None,
         faults: Faults = NO_FAULTS,
         seed: int = 0,
-        max_model_len: int = 8192,
+        max_model_len: int = MAX_MODEL_LEN,
         recorded: int = 1000,
         on_crash: Callable[[], None] | None = None,
     ) -> None:
@@ -298,7 +301,7 @@ class SimulatedEngine:
             return status.version()
         if path == "/metrics":
             return status.metrics(self.model, self.batch)
-        return refusal(404)
+        return refusal(405 if path in POST_ROUTES else 404)
 
     def _steer(self, method: str, path: str, body: bytes) -> Unary:
         """Answer a request about the simulation itself."""

@@ -123,6 +123,11 @@ async def test_the_shapes_of_a_stream_do_not_depend_on_its_length(wire: Wire) ->
     assert len(short) == 4
 
 
+async def test_a_conversation_must_be_there_and_must_not_be_empty(wire: Wire) -> None:
+    assert (await ask(wire, messages=None)).json["error"]["param"] == "body.messages"
+    assert "empty conversation" in (await ask(wire, messages=[])).json["error"]["message"]
+
+
 async def test_a_wrong_request_is_refused(wire: Wire) -> None:
     answer = await ask(wire, stream_options={"include_usage": True})
     assert answer.status == 400

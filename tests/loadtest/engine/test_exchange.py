@@ -1,6 +1,7 @@
 """What each fault looks like to a client, byte by byte where that matters."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ async def test_usage_on_every_event(engine: SimulatedEngine, wire: Wire) -> None
     engine.faults = Faults(usage_on_every_event=True)
     await ask(wire, STREAM)
     *events, _done = (await wire.answer()).events
-    produced = [int(event.partition(b'"completion_tokens":')[2].partition(b"}")[0]) for event in events]
+    produced = [json.loads(event.removeprefix(b"data: "))["usage"]["completion_tokens"] for event in events]
     assert produced == [0, 1, 2, 3, 4]
 
 

@@ -8,6 +8,7 @@ from loadtest.engine.errors import EngineError
 from loadtest.engine.requests import (
     ChatRequest,
     CompletionRequest,
+    check_lengths,
     check_model,
     decode,
     texts_of,
@@ -40,7 +41,7 @@ def test_what_makes_no_sense_is_a_bad_request(body: bytes, param: str) -> None:
 def test_the_media_type_must_be_json() -> None:
     with pytest.raises(EngineError, match="Unsupported Media Type"):
         decode(b"{}", "text/plain", ChatRequest)
-    assert decode(b"{}", "Application/JSON; charset=utf-8", ChatRequest).messages == []
+    assert decode(b"{}", "Application/JSON; charset=utf-8", ChatRequest).messages is None
 
 
 def test_unknown_fields_are_welcome() -> None:
@@ -55,12 +56,28 @@ def test_stream_options_need_a_stream() -> None:
     decode(b'{"stream_options": {"include_usage": true}, "stream": true}', JSON, CompletionRequest).check()
 
 
-def test_the_newer_limit_wins_and_none_may_be_below_one() -> None:
+def test_the_newer_limit_wins() -> None:
     assert decode(b"{}", JSON, ChatRequest).limit is None
     assert decode(b'{"max_tokens": 3}', JSON, ChatRequest).limit == 3
     assert decode(b'{"max_tokens": 3, "max_completion_tokens": 5}', JSON, ChatRequest).limit == 5
-    with pytest.raises(EngineError, match="must be at least 1, got 0"):
-        _ = decode(b'{"max_tokens": 0}', JSON, ChatRequest).limit
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "limit", "said"),
+    [
+        (1, 0, "max_tokens must be at least 1, got 0"),
+        (1, 11, "max_tokens=11 cannot be greater than max_model_len=10"),
+        (11, None, "maximum context length is 10 tokens"),
+    ],
+)
+def test_the_context_has_limits(prompt_tokens: int, limit: int | None, said: str) -> None:
+    with pytest.raises(EngineError, match=said):
+        check_lengths(prompt_tokens, limit, 10)
+
+
+def test_what_fits_the_context_is_welcome() -> None:
+    check_lengths(10, 10, 10)
+    check_lengths(10, None, 10)
 
 
 def test_another_model_does_not_exist_but_none_at_all_will_do() -> None:
@@ -88,5 +105,5 @@ def test_a_prompt_must_be_there(absent: Any) -> None:
 
 def test_a_conversation_must_be_there() -> None:
     assert tokens_of_messages([{"role": "user", "content": "hi"}]) == 8
-    with pytest.raises(EngineError, match="Field required"):
+    with pytest.raises(EngineError, match="empty conversation"):
         tokens_of_messages([])

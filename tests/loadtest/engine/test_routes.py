@@ -26,5 +26,8 @@ def test_an_unknown_path_is_not_found() -> None:
 
 
 def test_a_refusal_has_the_words_of_the_web_framework() -> None:
-    body = b'{"error":{"message":"Method Not Allowed","type":"Method Not Allowed","param":null,"code":405}}'
-    assert refusal(405) == Unary(body, status=405)
+    assert refusal(405) == Unary(b'{"detail":"Method Not Allowed"}', status=405)
+
+
+def test_what_can_be_got_cannot_be_posted_to() -> None:
+    assert answer_post(asked("/health")) == refusal(405)

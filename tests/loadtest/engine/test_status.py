@@ -8,7 +8,9 @@ async def test_models(wire: Wire) -> None:
     await wire.request("GET", "/v1/models")
     answer = (await wire.answer()).json
     assert answer["object"] == "list"
-    assert [(each["id"], each["owned_by"], each["max_model_len"]) for each in answer["data"]] == [("sim", "vllm", 8192)]
+    assert [(each["id"], each["owned_by"], each["max_model_len"]) for each in answer["data"]] == [
+        ("sim", "vllm", 2**20)
+    ]
 
 
 async def test_version(wire: Wire) -> None:
