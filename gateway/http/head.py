@@ -128,16 +128,13 @@ def headers_down(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
     """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses."""
+    connection = headers.get(b"connection", b"")
+    named = {token.strip().lower() for token in connection.split(b",")} if connection else ()
     lines = b""
     for name in _PASSED_UP:
         value = headers.get(name)
-        if value is not None:
+        if value is not None and name not in named:
             lines += b"%b: %b\r\n" % (name, value)
-    connection = headers.get(b"connection")
-    if connection is not None and b"," in connection:
-        named = {token.strip().lower() for token in connection.split(b",")}
-        if not named.isdisjoint(_PASSED_UP):
-            return headers_up({name: value for name, value in headers.items() if name not in named})
     return lines
 
 

@@ -1,0 +1,120 @@
+"""Heads: what crosses the gateway in either direction, and how an answer's first lines look."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import BadRequest, MethodNotAllowed, Unavailable
+from gateway.http import head
+
+
+@pytest.mark.parametrize("offered", [b"a", b"req_1.2-3", b"x" * 128])
+def test_a_well_formed_request_id_is_kept(offered: bytes) -> None:
+    assert head.RequestIds().choose(offered) == offered.decode()
+
+
+@pytest.mark.parametrize("offered", [None, b"", b"a b", b"x" * 129, b"a\n", "ü".encode(), b'a"b'])
+def test_any_other_request_id_is_replaced(offered: bytes | None) -> None:
+    assert head.RequestIds().choose(offered).startswith("req-")
+
+
+def test_fresh_request_ids_differ_within_and_between_processes() -> None:
+    one, other = head.RequestIds(), head.RequestIds()
+    assert len({ids.choose(None) for ids in (one, one, one, other, other, other)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (200, b"HTTP/1.1 200 OK\r\n"),
+        (431, b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+        (299, b"HTTP/1.1 299 \r\n"),
+    ],
+)
+def test_status_lines(status: int, line: bytes) -> None:
+    assert head.status_line(status) == line
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://example.com/v1/models?x=1", b"/v1/models?x=1"),
+        (b"HTTPS://example.com:8000/health", b"/health"),
+        (b"http://example.com", b"/"),
+        (b"*", b"*"),
+        (b"example.com:443", b"example.com:443"),
+        (b"ftp://example.com/a", b"ftp://example.com/a"),
+    ],
+)
+def test_an_absolute_target_is_read_as_path_and_query(target: bytes, path: bytes) -> None:
+    assert head.origin_form(target) == path
+
+
+def test_an_engines_headers_pass_down_in_their_order() -> None:
+    headers = [(b"content-type", b"application/json"), (b"x-kv", b"1"), (b"x-kv", b"2")]
+    assert head.headers_down(headers) == b"content-type: application/json\r\nx-kv: 1\r\nx-kv: 2\r\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"connection",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"content-length",
+        b"trailer",
+        b"upgrade",
+        b"server",
+        b"set-cookie",
+        b"x-request-id",
+        b"openai-processing-ms",
+        b"access-control-allow-origin",
+    ],
+)
+def test_what_belongs_to_one_connection_or_to_the_gateway_never_passes_down(name: bytes) -> None:
+    assert head.headers_down([(name, b"close"), (b"date", b"now")]) == b"date: now\r\n"
+
+
+def test_headers_that_the_engine_names_in_connection_stay_behind() -> None:
+    headers = [(b"x-a", b"1"), (b"connection", b"close, X-A"), (b"connection", b"x-b"), (b"x-b", b"2"), (b"x-c", b"3")]
+    assert head.headers_down(headers) == b"x-c: 3\r\n"
+
+
+def test_only_the_allowed_headers_pass_up() -> None:
+    headers = {
+        b"host": b"gate",
+        b"authorization": b"Bearer secret",
+        b"x-api-key": b"secret",
+        b"cookie": b"a=b",
+        b"x-forwarded-for": b"10.0.0.1",
+        b"x-data-parallel-rank": b"1",
+        b"content-type": b"application/json",
+        b"traceparent": b"00-1-2-01",
+    }
+    assert head.headers_up(headers) == b"content-type: application/json\r\ntraceparent: 00-1-2-01\r\n"
+
+
+@pytest.mark.parametrize("connection", [b"traceparent", b"keep-alive, Traceparent"])
+def test_headers_that_the_client_names_in_connection_do_not_pass_up(connection: bytes) -> None:
+    headers = {b"connection": connection, b"traceparent": b"00-1-2-01", b"accept": b"*/*"}
+    assert head.headers_up(headers) == b"accept: */*\r\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines"),
+    [
+        (1.0, b"retry-after: 1\r\nretry-after-ms: 1000\r\n"),
+        (1.2, b"retry-after: 2\r\nretry-after-ms: 1200\r\n"),
+        (0.0, b"retry-after: 1\r\nretry-after-ms: 1\r\n"),
+    ],
+)
+def test_an_error_that_passes_says_when_to_come_again(seconds: float, lines: bytes) -> None:
+    assert head.error_headers(Unavailable("full", retry_after=seconds)) == lines
+
+
+def test_an_error_that_stays_does_not() -> None:
+    assert head.error_headers(BadRequest("no")) == b""
+
+
+def test_a_wrong_method_is_told_the_right_ones() -> None:
+    assert head.error_headers(MethodNotAllowed("no", allow="GET, POST")) == b"allow: GET, POST\r\n"
