@@ -1,0 +1,88 @@
+"""Events are forwarded whole, byte for byte, however the bytes were cut on their way."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.http import sse
+
+STREAM = b': hello\n\ndata: {"a":1}\n\nevent: x\ndata: 1\ndata: 2\n\ndata: [DONE]\n\n'
+
+
+def fed(splitter: sse.EventSplitter, *pieces: bytes) -> list[bytes]:
+    return [splitter.feed(piece) for piece in pieces]
+
+
+def test_whole_events_pass_at_once() -> None:
+    splitter = sse.EventSplitter()
+    assert fed(splitter, b"data: 1\n\n", b"data: 2\n\ndata: 3\n\n") == [b"data: 1\n\n", b"data: 2\n\ndata: 3\n\n"]
+    assert splitter.pending == 0
+
+
+def test_an_unfinished_event_waits_for_its_end() -> None:
+    splitter = sse.EventSplitter()
+    assert fed(splitter, b"data: 1\n\ndata", b": 2", b"\n") == [b"data: 1\n\n", b"", b""]
+    assert splitter.pending == len(b"data: 2\n")
+    assert splitter.feed(b"\ndata: 3") == b"data: 2\n\n"
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\n\n"])
+def test_every_blank_line_ends_an_event(end: bytes) -> None:
+    assert fed(sse.EventSplitter(), b"data: 1" + end + b"data: 2") == [b"data: 1" + end]
+
+
+@given(st.sets(st.integers(1, len(STREAM) - 1)), st.booleans())
+def test_the_same_bytes_come_out_however_they_were_cut(cuts: set[int], carriage: bool) -> None:
+    stream = STREAM.replace(b"\n", b"\r\n") if carriage else STREAM
+    edges = [0, *sorted(cuts), len(stream)]
+    splitter = sse.EventSplitter()
+    out = fed(splitter, *(stream[start:end] for start, end in pairwise(edges)))
+    assert b"".join(out) == stream
+    assert all(piece == b"" or piece.endswith((b"\n\n", b"\n\r\n")) for piece in out)
+
+
+def test_an_event_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 10)
+    splitter = sse.EventSplitter()
+    assert splitter.feed(b"data: 1234") == b""
+    with pytest.raises(sse.EventTooLarge, match="more than 10 bytes"):
+        splitter.feed(b"5")
+
+
+@pytest.mark.parametrize(
+    ("events", "parts"),
+    [
+        (b"data: 1\n\ndata: 2\n\n", [b"data: 1\n\n", b"data: 2\n\n"]),
+        (b"data: 1\r\n\r\n: c\r\n\r\n", [b"data: 1\r\n\r\n", b": c\r\n\r\n"]),
+        (b"data: 1\n\n\n", [b"data: 1\n\n", b"\n"]),
+        (b"", []),
+    ],
+)
+def test_split(events: bytes, parts: list[bytes]) -> None:
+    assert sse.split(events) == parts
+
+
+@given(st.lists(st.sampled_from([b"data: 1", b"\n", b"\n\n", b"\r\n", b":", b"x"])).map(b"".join))
+def test_split_events_joined_are_the_same_bytes(events: bytes) -> None:
+    assert b"".join(sse.split(events)) == events
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        (b'data: {"a":1}\n\n', b'{"a":1}'),
+        (b'data:{"a":1}\n\n', b'{"a":1}'),
+        (b"data:  two spaces\n\n", b" two spaces"),
+        (b"event: x\ndata: 1\ndata: 2\n\n", b"1\n2"),
+        (b"data: 1\r\n\r\n", b"1"),
+        (b": keep-alive\n\n", b""),
+        (b"database: 1\n\n", b""),
+        (b"\n", b""),
+    ],
+)
+def test_data_of(event: bytes, data: bytes) -> None:
+    assert sse.data_of(event) == data
