@@ -17,7 +17,7 @@ from loadtest.engine.requests import (
     InputRequest,
     RerankRequest,
     ScoreRequest,
-    check_model,
+    check_pooling_model,
     decode,
     texts_of,
     tokens_of,
@@ -34,8 +34,6 @@ def embeddings(asked: Asked) -> Unary:
     """Answer ``/v1/embeddings`` with unit vectors that depend on the text alone. Raises ``EngineError``."""
     request, inputs, prompt_tokens = _read(asked)
     size = request.dimensions or _DIMENSIONS
-    if request.encoding_format not in ("float", "base64"):
-        raise EngineError(f"Unknown encoding_format {request.encoding_format!r}.", param="encoding_format")
     data = []
     for index, each in enumerate(inputs):
         vector = _vector(each, size)
@@ -69,7 +67,7 @@ def pooling(asked: Asked) -> Unary:
 def score(asked: Asked) -> Unary:
     """Answer ``/score``: each left text against each right one, or the only left one. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, ScoreRequest)
-    check_model(request.model, asked.model)
+    check_pooling_model(request.model, asked.model)
     left = texts_of(request.queries or request.data_1 or request.text_1, "queries")
     right = texts_of(request.documents or request.items or request.data_2 or request.text_2, "documents")
     if len(left) not in (1, len(right)):
@@ -82,7 +80,7 @@ def score(asked: Asked) -> Unary:
 def rerank(asked: Asked) -> Unary:
     """Answer ``/rerank``: the documents, the most similar to the query first. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, RerankRequest)
-    check_model(request.model, asked.model)
+    check_pooling_model(request.model, asked.model)
     (query,) = texts_of(request.query, "query")[:1]
     documents = texts_of(request.documents, "documents")
     results = [
@@ -112,7 +110,7 @@ def _relevance(result: dict[str, Any]) -> float:
 def _read(asked: Asked) -> tuple[InputRequest, list[Input], int]:
     """Return the request, its inputs, and how many tokens they have."""
     request = decode(asked.body, asked.content_type, InputRequest)
-    check_model(request.model, asked.model)
+    check_pooling_model(request.model, asked.model)
     if request.messages is not None:
         return request, [msgspec.json.encode(request.messages).decode()], tokens_of_messages(request.messages)
     inputs = texts_of(request.input, "input")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -106,7 +106,7 @@ class InputRequest(ModelRequest):
 
     input: Prompt = None
     messages: list[dict[str, Any]] | None = None
-    encoding_format: str = "float"
+    encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
 
 
@@ -166,6 +166,12 @@ def check_model(asked: str | None, served: str) -> None:
         raise EngineError(f"The model `{asked}` does not exist. Valid aliases: {served}.", 404, "model")
 
 
+def check_pooling_model(asked: str | None, served: str) -> None:
+    """Refuse it in the fewer words that pooling endpoints have for it. Raises ``EngineError``."""
+    if asked and asked != served:
+        raise EngineError(f"The model `{asked}` does not exist.", 404)
+
+
 def check_lengths(prompt_tokens: int, limit: int | None, max_model_len: int) -> None:
     """Refuse what the context cannot hold. Raises ``EngineError``."""
     if limit is not None and limit < 1:
@@ -183,10 +189,12 @@ def check_lengths(prompt_tokens: int, limit: int | None, max_model_len: int) -> 
 
 def texts_of(prompt: Prompt, name: str) -> list[str | list[int]]:
     """Return the texts (or lists of token ids) that a prompt-like field holds. Raises ``EngineError``."""
+    if prompt is None:
+        raise missing(name)
     if isinstance(prompt, str):
         return [prompt]
     if not prompt:
-        raise missing(name)
+        raise EngineError("You must pass at least one prompt")
     if isinstance(prompt[0], int):
         return [prompt]
     return [each if isinstance(each, (str, list)) else msgspec.json.encode(each).decode() for each in prompt]

@@ -161,6 +161,6 @@ class _ResponsesStream:
 
     def _event(self, name: str, fields: dict[str, Any]) -> bytes:
         # OpenAI's event classes, which vLLM uses, declare their fields in the order of the alphabet.
-        data = dict(sorted(fields.items())) | {"sequence_number": self._number, "type": name}
+        data = dict(sorted((fields | {"sequence_number": self._number, "type": name}).items()))
         self._number += 1
         return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
