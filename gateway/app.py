@@ -116,6 +116,19 @@ class Gateway:
         """All pools."""
         return list(self._surface.registry)
 
+    @property
+    def address(self) -> str:
+        """Where clients ask, once it has started; the real port, where 0 was asked for."""
+        scheme = "https" if self._config.gateway.tls_certificate is not None else "http"
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    @property
+    def control_address(self) -> str:
+        """Where probes and metrics are, once it has started."""
+        return f"http://{split(self._config.gateway.control)[0]}:{self._control.port}"
+
     # the end, in the order of ``lifecycle.drain``
 
     def announce_end(self) -> None:
@@ -185,13 +198,8 @@ class Gateway:
 
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""
-        scheme = "https" if self._config.gateway.tls_certificate is not None else "http"
-        host, _ = split(self._config.gateway.listen)
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        control = f"http://{split(self._config.gateway.control)[0]}:{self._control.port}"
         rows = [self._row(pool, self._config.models[pool.model]) for pool in self._surface.registry]
-        return render(f"{scheme}://{host}:{port}", control, rows, self._start_up.seconds)
+        return render(self.address, self.control_address, rows, self._start_up.seconds)
 
     # inside
 

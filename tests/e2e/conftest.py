@@ -1,0 +1,83 @@
+"""The gateway as its users run it: ``headgate serve`` in a process of its own, with the models of ``models.toml``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import uvloop
+
+ROOT = Path(__file__).parent.parent.parent
+START_SECONDS = 420
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Make the loops of all asynchronous tests below this folder."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running gateway: its address for clients, its control address, its process, and what it wrote."""
+
+    address: str
+    control: str
+    process: subprocess.Popen[bytes]
+    panel: str
+    access_log: Path
+
+    def status(self) -> Mapping[str, dict[str, object]]:
+        """Ask the control plane for the state of every model."""
+        models = httpx.get(f"{self.control}/status").json()["models"]
+        return {model["model"]: model for model in models}
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    """Start the default models once for all tests: real vLLM, real ONNX Runtime."""
+    with tempfile.TemporaryDirectory(prefix="hg-e2e-") as folder:
+        said = Path(folder) / "stderr"
+        log = Path(folder) / "stdout"
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(ROOT / "models.toml")]
+        command += ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
+        with said.open("wb") as stderr, log.open("wb") as stdout:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, env={**os.environ})
+        try:
+            panel = _panel(process, said)
+            addresses = re.search(r"serves at (\S+) \(up after .*; metrics and probes at (\S+)\)", panel)
+            assert addresses is not None, panel
+            yield Served(addresses[1], addresses[2], process, panel, log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0, said.read_text()
+
+
+def _panel(process: subprocess.Popen[bytes], said: Path) -> str:
+    """Wait until the gateway has written its panel."""
+    for _ in range(START_SECONDS * 5):
+        text = said.read_text(encoding="utf-8")
+        if "Headgate serves at" in text and text.endswith("\n\n"):
+            return text
+        try:
+            process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise AssertionError(f"the gateway did not start: {said.read_text(encoding='utf-8')}")
+
+
+@pytest.fixture
+def log_lines(served: Served) -> Callable[[], list[dict[str, object]]]:
+    """Read the access log as it is now."""
+    return lambda: [json.loads(line) for line in served.access_log.read_text().splitlines()]
