@@ -75,13 +75,15 @@ class _ChatWording:
     opening = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
     reason = "stop"
     """Why the model stops when it stops by itself."""
+    last_delta = b'{"content":""}'
+    """What it adds then."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
     def stop(self, choice: int) -> bytes:
         """Return the event without text that says that the model had no more to say."""
-        return self._choice(choice, b'{"content":""}', b"null", b'"%s","stop_reason":null' % self.reason.encode())
+        return self._choice(choice, self.last_delta, b"null", b'"%s","stop_reason":null' % self.reason.encode())
 
     def _token(self, choice: int, index: int, delta: bytes, logprobs: bytes = b"null") -> bytes:
         ends = index == self._plan.length - 1 and self._plan.finish_reason == "length"
@@ -126,7 +128,9 @@ class _TextWording(_ChatWording):
 
 
 class _ToolWording(_ChatWording):
-    """A chat's answer is the call of a function whose one argument, ``words``, is the text."""
+    """A chat's answer is the call of a function whose one argument, ``words``, is the text after its first token."""
+
+    last_delta = b"{}"
 
     def __init__(self, plan: Plan, function: str, call_id: str, *, reason: str) -> None:
         super().__init__(plan)
@@ -145,14 +149,15 @@ class _ToolWording(_ChatWording):
         """Return nothing: they are not simulated for calls."""
 
     def token(self, choice: int, index: int) -> bytes:
-        """Return one token of the arguments; the first names the function."""
+        """Return one token of the arguments; the first only names the function."""
         call: dict[str, Any] = {"index": 0, "function": {"arguments": self._arguments(index)}}
         if index == 0:
-            function = {"name": self._function, "arguments": self._arguments(0)}
-            call = {"id": self._call_id, "type": "function", "index": 0, "function": function}
-        return self._token(choice, index, msgspec.json.encode({"tool_calls": [call]}))
+            call = {"id": self._call_id, "type": "function", "index": 0, "function": {"name": self._function}}
+        return self._token(choice, index, msgspec.json.encode({"content": None, "tool_calls": [call]}))
 
     def _arguments(self, index: int) -> str:
-        before = '{"words":"' if index == 0 else ""
+        if index == 0:
+            return ""
+        before = '{"words":"' if index == 1 else ""
         after = '"}' if index == self._plan.length - 1 else ""
         return before + tokens.piece(index, self._plan.piece_bytes) + after

@@ -12,14 +12,20 @@ _PATIENCE = 2.0
 """Seconds for which sockets may still be about to close."""
 
 
+_RESERVE = "/dev/null"
+"""A uvloop keeps this open from its first server on, so that it can still refuse connections without descriptors."""
+
+
 def open_files() -> dict[int, str]:
     """Return this process's open file descriptors and what they are (``socket:[1234]``, a path, …)."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found[int(entry.name)] = str(entry.readlink())
+            target = str(entry.readlink())
         except FileNotFoundError:
             continue  # The descriptor with which the directory itself was read.
+        if target != _RESERVE:
+            found[int(entry.name)] = target
     return found
 
 

@@ -91,7 +91,7 @@ def test_another_model_does_not_exist_but_none_at_all_will_do() -> None:
 
 def test_pooling_endpoints_say_it_in_fewer_words() -> None:
     check_pooling_model("sim", "sim")
-    with pytest.raises(EngineError, match="does not exist.$") as caught:
+    with pytest.raises(EngineError, match=r"does not exist\.$") as caught:
         check_pooling_model("other", "sim")
     assert (caught.value.status, caught.value.param) == (404, None)
 
