@@ -35,6 +35,9 @@ _MAX_ATTEMPTS = 3
 _HELD_BYTES = 1024 * 1024
 """A unary answer up to this size, in bytes, is held until it is whole, so that an engine dying half-way is a 502."""
 
+_LAST_BYTES_SECONDS = 5.0
+"""How long an engine may take to end its answer after the end marker of its stream, before the connection is closed."""
+
 _MAX_ERROR_BYTES = 256 * 1024
 """How much of an engine's error answer is kept."""
 
@@ -171,6 +174,8 @@ class State(Enum):
     CONNECTING = auto()
     WAITING = auto()
     ANSWERING = auto()
+    ANSWERED = auto()
+    """The client has its whole stream; only the engine's last bytes are awaited, so that its connection can be kept."""
     ENDED = auto()
 
 
@@ -291,6 +296,10 @@ class Exchange:
     def tick(self, now: float) -> None:
         """Enforce the deadlines, and break a stream's silence towards its client."""
         limits = self._dispatcher.deadlines
+        if self._state is State.ANSWERED:
+            if now - self._last_at > _LAST_BYTES_SECONDS:
+                self.release()
+            return
         if self._state is State.QUEUED:
             allowed = min(limits.queue, limits.total)
             if now - self._started_at > allowed:
@@ -307,7 +316,9 @@ class Exchange:
 
     def cancel(self, error: GatewayError) -> None:
         """End early, with ``error`` as the answer or as the end of the stream."""
-        if self._state is not State.ENDED:
+        if self._state is State.ANSWERED:
+            self.release()
+        elif self._state is not State.ENDED:
             self._count_abort("drain")
             self._fail(error)
 
@@ -337,6 +348,8 @@ class Exchange:
     def answer_data(self, data: bytes) -> None:
         """Relay what one read brought."""
         now = self._last_at = perf_counter()
+        if self._state is State.ANSWERED:
+            return
         if self._kind is Kind.EVENTS:
             self._relay_events(data, now)
         elif self._begun and self._stream is None:
@@ -355,8 +368,11 @@ class Exchange:
         replica = self._lease.replica
         assert replica is not None
         replica.succeeded()
-        if self._kind is Kind.EVENTS:
-            self._finish_events(replica)
+        if self._state is State.ANSWERED:
+            self.release()
+        elif self._kind is Kind.EVENTS:
+            self._metrics.attempted(replica.name, "failed")
+            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
         elif self._kind is Kind.ERROR:
             self._finish_error(replica)
         else:
@@ -368,6 +384,9 @@ class Exchange:
         self._lease.connection = None
         replica = self._lease.replica
         assert replica is not None
+        if self._state is State.ANSWERED:
+            self.release()
+            return
         if error.stale and len(self._tried) < _MAX_ATTEMPTS:
             # The engine closed an idle connection while the request was on its way: no fault of the replica's.
             self._connect(replica)
@@ -461,6 +480,8 @@ class Exchange:
             self._client.write_chunk(self.context, events)
         if first:
             self.context.relayed_for = perf_counter() - now
+        if stream.complete:
+            self._finish_events(stream)
 
     def _begin_events(self) -> None:
         """Commit to a stream: from here on, failures are events."""
@@ -501,19 +522,18 @@ class Exchange:
             context.relayed_for = perf_counter() - self._last_at
         self._end()
 
-    def _finish_events(self, replica: Replica) -> None:
-        stream = self._stream
-        if stream is None or not stream.complete:
-            self._metrics.attempted(replica.name, "failed")
-            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
-            return
+    def _finish_events(self, stream: Stream) -> None:
+        """End the client's stream as soon as its end marker has passed: many clients close at once when they see it."""
+        context, replica = self.context, self._lease.replica
+        assert replica is not None
         self._metrics.attempted(replica.name, "ok" if stream.failure is None else "failed")
         stream.settle()
-        self._client.end_stream(self.context)
+        self._client.end_stream(context)
         if stream.failure is not None:
-            self.context.error = stream.failure
-            self.context.status = stream.failure.status
-        self._end()
+            context.error = stream.failure
+            context.status = stream.failure.status
+        self._state = State.ANSWERED
+        self._client.finished(context)
 
     def _finish_error(self, replica: Replica) -> None:
         """Answer with the engine's error in our shape; an engine that is full is left at once for another."""

@@ -39,7 +39,8 @@ def render(address: str, control: str, rows: Sequence[Row], seconds: float) -> s
 
 
 def _chat(address: str, model: str) -> str:
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+    messages = '[{"role": "user", "content": "What is the capital of France?"}]'
+    body = f'{{"model": "{model}", "messages": {messages}, "temperature": 0}}'
     return _curl(f"{address}/v1/chat/completions", body)
 
 
