@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._keep_alive = True
         self._segments: deque[bytes] = deque()
-        self._after_segments: Callable[[], None] | None = None
+        self._when_written: Callable[[], None] | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -116,9 +116,9 @@ class Connection(asyncio.Protocol):
             self._write_segment()
 
     def when_written(self, then: Callable[[], None]) -> None:
-        """Call ``then`` as soon as all segments have left: now, if there are none."""
-        if self._segments:
-            self._after_segments = then
+        """Call ``then`` as soon as the kernel has everything: now, if nothing waits."""
+        if self._segments or self.blocked:
+            self._when_written = then
         else:
             then()
 
@@ -161,12 +161,16 @@ class Connection(asyncio.Protocol):
         """Keep the transport."""
         # uvloop's transports have asyncio's methods without being its classes.
         self.transport = cast(asyncio.Transport, transport)
+        # Written means taken by the kernel: what waits in this process blocks, so that an answer that the client did
+        # not wait for is an aborted one.
+        self.transport.set_write_buffer_limits(high=0)
         self._site.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell the exchange that its client left."""
         self._stop_idle_timer()
         self._segments.clear()
+        self._when_written = None
         self._pipelined.clear()
         exchange, self._exchange = self._exchange, None
         self.blocked = False
@@ -196,6 +200,8 @@ class Connection(asyncio.Protocol):
         self._site.flow_changed()
         if self._segments:
             self._write_segment()
+        elif self._when_written is not None:
+            self._written()
         elif self._exchange is not None:
             self._exchange.resume()
 
@@ -242,8 +248,12 @@ class Connection(asyncio.Protocol):
         self.transport.write(self._segments.popleft())
         if self._segments:
             asyncio.get_running_loop().call_soon(self._write_segment)
-        elif self._after_segments is not None:
-            then, self._after_segments = self._after_segments, None
+        elif not self.blocked:
+            self._written()
+
+    def _written(self) -> None:
+        then, self._when_written = self._when_written, None
+        if then is not None:
             then()
 
     def _stop_idle_timer(self) -> None:

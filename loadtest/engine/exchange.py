@@ -57,6 +57,9 @@ class Exchange:
         self._faults = faults
         self._delay: asyncio.TimerHandle | None = None
         self._over = False
+        """Whether nothing more will be written; what was may still be on its way."""
+        self._left = False
+        """Whether everything is given back and the outcome counted."""
         self._events: deque[bytes] = deque()
         self._written = 0
         self._counted = 0
@@ -80,13 +83,11 @@ class Exchange:
 
     def client_left(self) -> None:
         """Stop all work for a client that is gone."""
-        if not self._over:
-            self._leave(Outcome.ABORTED)
+        self._leave(Outcome.ABORTED)
 
     def crashed(self) -> None:
         """Stop because the engine dies."""
-        if not self._over:
-            self._leave(Outcome.FAULTED)
+        self._leave(Outcome.FAULTED)
 
     def resume(self) -> None:
         """Write on after the client has read."""
@@ -265,8 +266,10 @@ class Exchange:
         self._connection.close()
 
     def _leave(self, outcome: Outcome) -> None:
-        """Give everything back, and say how it ended. Every way out comes through here, once."""
-        self._over = True
+        """Give everything back, and say how it ended. Every way out comes through here; the first one counts."""
+        if self._left:
+            return
+        self._over = self._left = True
         if self._delay is not None:
             self._delay.cancel()
         self._stage.batch.leave(self)

@@ -297,6 +297,18 @@ async def test_segments_leave_one_by_one(engine: SimulatedEngine, wire: Wire, bo
     await engine.until(lambda e: e.served == 2)
 
 
+@pytest.mark.parametrize("body", [CHAT, STREAM], ids=["unary", "stream"])
+async def test_a_client_that_leaves_between_two_segments_is_an_abort(
+    engine: SimulatedEngine, wire: Wire, body: dict[str, Any]
+) -> None:
+    engine.faults = Faults(segment_bytes=1)
+    await ask(wire, body)
+    await wire.reader.readexactly(10)
+    wire.abort()
+    await engine.until(lambda e: e.aborted == 1 and e.running == 0)
+    assert engine.served == 0
+
+
 async def test_close_after_an_answer_that_did_not_announce_it(engine: SimulatedEngine, wire: Wire) -> None:
     engine.faults = Faults(close_after_answer=True)
     await ask(wire, CHAT)

@@ -120,6 +120,15 @@ async def test_waits_while_its_client_does_not_read() -> None:
         assert (engine.served, engine.blocked) == (1, 0)
 
 
+async def test_a_client_that_does_not_wait_for_a_large_answer_is_an_abort() -> None:
+    async with SimulatedEngine(faults=Faults(event_bytes=1_000_000)) as engine:
+        async with await Wire.connect_to(engine.address, limit=2**16) as wire:
+            await wire.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 20})
+            await engine.until(lambda e: e.blocked == 1)
+            assert engine.served == 0
+        await engine.until(lambda e: e.aborted == 1 and e.running == 0)
+
+
 async def test_until_says_what_it_waited_for_in_vain() -> None:
     async with SimulatedEngine() as engine:
         with pytest.raises(TimeoutError, match="0 received, 0 served"):
