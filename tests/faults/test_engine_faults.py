@@ -1,0 +1,218 @@
+"""An engine that misbehaves: each fault has its status or its in-stream error, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.engine import SimulatedEngine
+from loadtest.engine.batch import Timing
+from loadtest.engine.faults import Cut, Faults
+from tests.kit.gateways import RunningGateway, gateway, remote
+from tests.kit.wire import Answer
+
+CHAT = "/v1/chat/completions"
+
+
+def ask(*, stream: bool = False, tokens: int = 4) -> dict[str, Any]:
+    return {"model": "m", "stream": stream, "max_tokens": tokens, "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@asynccontextmanager
+async def one_engine(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[SimulatedEngine, RunningGateway]]:
+    """A gateway in front of one simulated engine; afterwards neither holds anything of the other's."""
+    async with SimulatedEngine("m", uds=tmp_path / "a") as engine:
+        async with gateway({"m": remote(engine.address)}, **settings) as running:
+            yield engine, running
+            await engine.until(lambda e: e.running == e.waiting == 0)
+            assert "0 in flight, 0 queued" in repr(running)
+        await engine.until(lambda e: e.connections == 0)
+
+
+async def answer_to(running: RunningGateway, body: Any) -> Answer:
+    async with await running.wire() as wire:
+        await wire.request("POST", CHAT, body)
+        return await wire.answer()
+
+
+def error_of(answer: Answer) -> tuple[int, str]:
+    return answer.status, answer.json["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        (Faults(status=500), (502, "upstream_failed")),
+        (Faults(status=500, error_body="<html>Bad gateway</html>"), (502, "upstream_failed")),
+        (Faults(status=404), (404, None)),
+        (Faults(status=400), (400, None)),
+        (Faults(garbage=True), (502, "upstream_failed")),
+        (Faults(both_lengths=True), (502, "upstream_failed")),
+        (Faults(header_bytes=300_000), (502, "upstream_failed")),
+        (Faults(cut_body_after=20), (502, "upstream_failed")),
+        (Faults(length_error=50), (502, "upstream_failed")),
+        (Faults(crash_after=0), (502, "upstream_failed")),
+    ],
+    ids=str,
+)
+async def test_a_unary_answer_that_fails_is_an_error_in_our_shape(
+    tmp_path: Path, faults: Faults, expected: tuple[int, str]
+) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        engine.faults = faults
+        answer = await answer_to(running, ask())
+        assert error_of(answer) == expected
+        assert answer.header("x-request-id")
+        assert answer.json["error"]["message"]
+        engine.faults = Faults()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_engine_that_is_full_says_when_to_come_back(tmp_path: Path, status: int) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        engine.faults = Faults(status=status)
+        answer = await answer_to(running, ask())
+        assert answer.status == status
+        assert int(answer.header("retry-after") or 0) >= 1
+        assert int(answer.header("retry-after-ms") or 0) >= 1
+
+
+async def test_an_engine_that_never_answers_is_a_504(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, timeouts={"first_byte": 0.2}) as (engine, running):
+        engine.faults = Faults(silent=True)
+        answer = await answer_to(running, ask())
+        assert error_of(answer) == (504, "upstream_timeout")
+        await engine.until(lambda e: e.aborted == 1)
+
+
+@pytest.mark.parametrize("cut", [Cut.END, Cut.CLOSE, Cut.RESET, Cut.MID_EVENT])
+async def test_a_stream_that_ends_too_early_ends_with_an_error_event_and_done(tmp_path: Path, cut: Cut) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        engine.faults = Faults(cut_after=3, cut=cut)
+        answer = await answer_to(running, ask(stream=True))
+        assert answer.status == 200
+        *chunks, error, done = answer.events
+        assert len(chunks) == 3
+        assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "upstream_failed"
+        assert done == b"data: [DONE]"
+        assert answer.header("connection") is None
+        assert (
+            'headgate_requests_total{code="502",endpoint="/v1/chat/completions",model="m"} 1' in await running.metrics()
+        )
+
+
+async def test_an_engine_that_falls_silent_within_its_answer_ends_the_stream_with_an_error(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, timeouts={"between_bytes": 0.2}) as (engine, running):
+        engine.faults = Faults(hang_after=2)
+        answer = await answer_to(running, ask(stream=True))
+        assert json.loads(answer.events[-2].removeprefix(b"data: "))["error"]["code"] == "upstream_timeout"
+        await engine.until(lambda e: e.aborted == 1)
+
+
+async def test_an_error_within_the_stream_is_normalised(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        engine.faults = Faults(error_after=2)
+        answer = await answer_to(running, ask(stream=True))
+        error = json.loads(answer.events[-2].removeprefix(b"data: "))["error"]
+        assert error["type"] == "server_error"
+        assert error["code"] == "upstream_failed"
+        assert answer.events[-1] == b"data: [DONE]"
+        assert answer.events.count(b"data: [DONE]") == 1
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(segment_bytes=1),
+        Faults(segment_bytes=7, comments=True),
+        Faults(crlf=True),
+        Faults(usage_on_every_event=True),
+    ],
+    ids=str,
+)
+async def test_however_a_stream_is_cut_into_segments_its_events_arrive_whole(tmp_path: Path, faults: Faults) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        plain = await answer_to(running, ask(stream=True))
+        engine.faults = faults
+        odd = await answer_to(running, ask(stream=True))
+        texts = [
+            "".join(
+                choice["delta"].get("content") or ""
+                for event in answer.events
+                if event.startswith(b"data: {")
+                for choice in json.loads(event[6:])["choices"]
+            )
+            for answer in (plain, odd)
+        ]
+        assert texts[0] == texts[1] != ""
+        assert odd.events[-1].strip() == b"data: [DONE]"
+
+
+async def test_events_larger_than_the_sockets_buffers_arrive_whole(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        engine.faults = Faults(event_bytes=3_000_000)
+        answer = await answer_to(running, ask(stream=True, tokens=3))
+        assert len(answer.body) > 9_000_000
+        assert answer.events[-1] == b"data: [DONE]"
+
+
+async def test_a_long_silence_is_filled_with_comments_and_the_status_is_committed(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, timeouts={"keep_alive_comment": 0.1}) as (engine, running):
+        engine.timing = Timing(ttft=0.6)
+        async with await running.wire() as wire:
+            await wire.request("POST", CHAT, ask(stream=True))
+            events = [event async for event in wire.events()]
+        assert events[0] == b": keep-alive"
+        assert events[-1] == b"data: [DONE]"
+        engine.faults = Faults(status=500, delay=0.5)
+        answer = await answer_to(running, ask(stream=True))
+        assert answer.status == 200
+        assert json.loads(answer.events[-2].removeprefix(b"data: "))["error"]["code"] == "upstream_failed"
+
+
+async def test_connections_that_the_engine_closes_while_idle_cost_no_request(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        engine.faults = Faults(close_idle_after=0.0)
+        for _ in range(50):
+            assert (await answer_to(running, ask())).status == 200
+
+
+async def test_before_the_first_byte_another_replica_is_asked(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "a") as good,
+        SimulatedEngine("m", uds=tmp_path / "b") as bad,
+        gateway({"m": remote(good.address, bad.address, policy="round_robin")}) as running,
+    ):
+        for faults in (Faults(crash_after=0), Faults(refuse=True)):
+            bad.faults = faults
+            for _ in range(4):
+                assert (await answer_to(running, ask())).status == 200
+        assert good.served == 8
+        assert "1 ready" in repr(running)
+
+
+async def test_an_engine_that_is_full_is_left_for_another_at_once(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "a") as free,
+        SimulatedEngine("m", uds=tmp_path / "b") as full,
+        gateway({"m": remote(free.address, full.address, policy="round_robin")}) as running,
+    ):
+        full.faults = Faults(status=503)
+        for _ in range(4):
+            assert (await answer_to(running, ask())).status == 200
+        assert free.served == 4
+
+
+async def test_one_models_failing_engine_leaves_the_others_alone(tmp_path: Path) -> None:
+    async with SimulatedEngine("m", uds=tmp_path / "a") as engine:
+        models = {"m": remote(engine.address), "gone": remote(f"unix:{tmp_path}/nobody")}
+        async with gateway(models, ready=["m"]) as running:
+            assert (await answer_to(running, ask())).status == 200
+            refused = await answer_to(running, ask() | {"model": "gone"})
+            assert error_of(refused) == (503, "no_ready_replica")
+            assert refused.header("retry-after")

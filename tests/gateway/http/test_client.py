@@ -1,0 +1,471 @@
+"""Conversations with the engines' side of the wire: the engine is a socket that says exactly the bytes it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
+
+REQUEST = b"POST / HTTP/1.1\r\nhost: engine\r\ncontent-length: 2\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(5):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
+@dataclass
+class Notes:
+    """A receiver that writes down what it is told."""
+
+    told: list[object] = field(default_factory=list)
+    error: UpstreamError | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.told.append((status, headers))
+
+    def answer_data(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def answer_end(self) -> None:
+        self.told.append("end")
+        self.over.set()
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        self.error = error
+        self.over.set()
+
+    async def answer(self) -> tuple[int, bytes]:
+        async with asyncio.timeout(5):
+            await self.over.wait()
+        assert self.error is None
+        (status, _), *parts, end = self.told  # type: ignore[misc]
+        assert end == "end"
+        return status, b"".join(parts)
+
+    async def failure(self) -> UpstreamError:
+        async with asyncio.timeout(5):
+            await self.over.wait()
+        assert self.error is not None
+        return self.error
+
+
+@dataclass
+class Engine:
+    """The engine's end of every connection, in the order they came."""
+
+    address: Address
+    pool: ConnectionPool
+    connections: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+
+    async def ask(self, body: bytes = b"{}") -> tuple[UpstreamConnection, Notes]:
+        """Send a request on an idle connection, or on a new one."""
+        connection = self.pool.take() or await connected(self.pool)
+        notes = Notes()
+        connection.send(REQUEST, body, notes)
+        return connection, notes
+
+    async def accept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with asyncio.timeout(5):
+            return await self.connections.get()
+
+    async def answering(self, *pieces: bytes, close: bool = False) -> Notes:
+        """Ask on a new connection, and have it answered with these pieces, each in a read of its own."""
+        connection, notes = await self.ask()
+        reader, writer = await self.accept()
+        await reader.readexactly(len(REQUEST) + 2)
+        for piece in pieces:
+            before = len(notes.told), connection._head_bytes
+            writer.write(piece)
+            await eventually(lambda: notes.over.is_set() or (len(notes.told), connection._head_bytes) != before)  # noqa: B023
+        if close:
+            writer.close()
+        return notes
+
+
+async def connected(pool: ConnectionPool) -> UpstreamConnection:
+    found: asyncio.Future[UpstreamConnection] = asyncio.get_running_loop().create_future()
+    pool.connect(found.set_result, found.set_exception)
+    async with asyncio.timeout(5):
+        return await found
+
+
+@pytest.fixture(params=["tcp", "unix"])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+    connections: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    writers = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        connections.put_nowait((reader, writer))
+
+    if request.param == "tcp":
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        address = Address.parse(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    else:
+        server = await asyncio.start_unix_server(accept, tmp_path / "engine.sock")
+        address = Address.parse(f"unix:{tmp_path}/engine.sock")
+    pool = ConnectionPool(address, connect_timeout=5.0)
+    yield Engine(address, pool, connections)
+    pool.close()
+    await eventually(lambda: "0 open, 0 idle" in repr(pool))
+    server.close()
+    for writer in writers:
+        writer.transport.abort()
+    await server.wait_closed()
+
+
+# addresses
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "prefix", "host_header"),
+    [
+        ("http://engine:8000", "engine", 8000, b"", b"engine:8000"),
+        ("http://engine", "engine", 80, b"", b"engine"),
+        ("https://api.example.com/v1", "api.example.com", 443, b"", b"api.example.com"),
+        ("https://api.example.com/inference/v1/", "api.example.com", 443, b"/inference", b"api.example.com"),
+        ("http://[::1]:8000", "::1", 8000, b"", b"[::1]:8000"),
+    ],
+)
+def test_an_address_is_read(url: str, host: str, port: int, prefix: bytes, host_header: bytes) -> None:
+    address = Address.parse(url)
+    assert (address.host, address.port, address.prefix, address.host_header) == (host, port, prefix, host_header)
+
+
+@pytest.mark.parametrize("url", ["unix:/run/x.sock", "unix:///run/x.sock"])
+def test_a_unix_address_is_read(url: str) -> None:
+    assert (Address.parse(url).path, Address.parse(url).host_header) == ("/run/x.sock", b"localhost")
+
+
+@pytest.mark.parametrize("url", ["", "engine:8000", "ftp://engine", "http://", "unix:", "http://engine:port"])
+def test_what_is_no_address_is_an_error(url: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - one of them is urllib's
+        Address.parse(url)
+
+
+# answers
+
+
+async def test_the_request_is_sent_as_it_is(engine: Engine) -> None:
+    await engine.ask(b"{}")
+    reader, _ = await engine.accept()
+    assert await reader.readexactly(len(REQUEST) + 2) == REQUEST + b"{}"
+
+
+async def test_a_large_request_too(engine: Engine) -> None:
+    body = b"x" * 1_000_000
+    await engine.ask(body)
+    reader, _ = await engine.accept()
+    assert await reader.readexactly(len(REQUEST) + len(body)) == REQUEST + body
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (OK,),
+        tuple(bytes([byte]) for byte in OK),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"ok"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no", b"\r\n1\r\nk\r\n0\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\nx-late: 1\r\n\r\n",),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK,),
+        (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", OK),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",),
+    ],
+)
+async def test_a_framed_answer_is_received(engine: Engine, pieces: tuple[bytes, ...]) -> None:
+    assert await (await engine.answering(*pieces)).answer() == (200, b"ok")
+
+
+async def test_an_answer_without_length_ends_with_its_connection(engine: Engine) -> None:
+    notes = await engine.answering(b"HTTP/1.1 200 OK\r\n\r\nhalf ", b"and half", close=True)
+    assert await notes.answer() == (200, b"half and half")
+    assert "0 idle" in repr(engine.pool)
+
+
+async def test_one_read_is_one_piece_of_data(engine: Engine) -> None:
+    notes = await engine.answering(
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
+    )
+    await notes.answer()
+    assert notes.told == [(200, [(b"transfer-encoding", b"chunked")]), b"abcd", "end"]
+
+
+async def test_interim_answers_and_trailers_leave_no_headers_behind(engine: Engine) -> None:
+    notes = await engine.answering(
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nA: 1\r\n\r\n0\r\nb: 2\r\n\r\n"
+    )
+    await notes.answer()
+    assert notes.told[0] == (200, [(b"transfer-encoding", b"chunked"), (b"a", b"1")])
+
+
+async def test_trailers_do_not_become_headers_of_the_next_answer(engine: Engine) -> None:
+    _, first = await engine.ask()
+    reader, writer = await engine.accept()
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    await eventually(lambda: first.told)
+    writer.write(b"0\r\nx-late: 1\r\n\r\n")
+    await first.answer()
+    _, second = await engine.ask()
+    writer.write(OK)
+    await second.answer()
+    assert second.told[0] == (200, [(b"content-length", b"2")])
+
+
+# garbage
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"what?",),
+        (b"\x00\xff\xfe",),
+        (b"HTTP/1.1 abc\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok",),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\nok",),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\r\nx: a\x00b\r\n\r\n",),
+        (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000,),
+    ],
+)
+async def test_garbage_instead_of_an_answer_is_a_failure(engine: Engine, pieces: tuple[bytes, ...]) -> None:
+    notes = await engine.answering(*pieces)
+    error = await notes.failure()
+    assert (error.answered, error.stale, notes.told) == (False, False, [])
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+
+
+@pytest.mark.parametrize("tail", [b"zzz\r\n", b"-1\r\n", b"2\nok\r\n"])
+async def test_garbage_within_an_answer_comes_after_what_was_good(engine: Engine, tail: bytes) -> None:
+    notes = await engine.answering(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n" + tail)
+    assert (await notes.failure()).answered
+    assert notes.told == [(200, [(b"transfer-encoding", b"chunked")]), b"abc"]
+
+
+@pytest.mark.parametrize("tail", [OK, b"garbage", b"\r\n\r\ngarbage"])
+async def test_whatever_comes_after_a_whole_answer_does_not_spoil_it(engine: Engine, tail: bytes) -> None:
+    assert await (await engine.answering(OK + tail)).answer() == (200, b"ok")
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
+    ],
+)
+async def test_an_engine_that_closes_too_early_has_failed(engine: Engine, said: bytes) -> None:
+    notes = await engine.answering(*([said] if said else []), close=True)
+    error = await notes.failure()
+    assert str(error) == "The engine closed the connection before its answer was complete."
+    assert (error.answered, error.stale) == (b"\r\n\r\n" in said, False)
+
+
+# the pool
+
+
+async def test_a_connection_is_used_again(engine: Engine) -> None:
+    for _ in range(3):
+        _, notes = await engine.ask()
+        if engine.connections.qsize():
+            _, writer = await engine.accept()
+        writer.write(OK)
+        await notes.answer()
+        assert repr(engine.pool) == f"<ConnectionPool {engine.address.url} [1 open, 1 idle]>"
+
+
+async def test_the_last_used_connection_is_the_first_to_be_used_again(engine: Engine) -> None:
+    (first, one), (second, two) = await engine.ask(), await engine.ask()
+    for notes in (one, two):
+        _, writer = await engine.accept()
+        writer.write(OK)
+        await notes.answer()
+    assert [engine.pool.take(), engine.pool.take(), engine.pool.take()] == [second, first, None]
+    first.abort()
+    second.abort()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    ],
+)
+async def test_a_connection_that_the_engine_will_close_is_not_used_again(engine: Engine, answer: bytes) -> None:
+    await (await engine.answering(answer)).answer()
+    assert engine.pool.take() is None
+
+
+async def test_an_idle_connection_that_the_engine_closes_is_forgotten(engine: Engine) -> None:
+    _, notes = await engine.ask()
+    _, writer = await engine.accept()
+    writer.write(OK)
+    await notes.answer()
+    writer.close()
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+    assert engine.pool.take() is None
+
+
+async def test_a_connection_that_was_closed_while_the_request_was_on_its_way_is_stale(engine: Engine) -> None:
+    _, notes = await engine.ask()
+    _, writer = await engine.accept()
+    writer.write(OK)
+    await notes.answer()
+    _, notes = await engine.ask()
+    writer.transport.abort()
+    error = await notes.failure()
+    assert (error.stale, error.answered) == (True, False)
+
+
+async def test_a_reused_connection_that_breaks_within_a_head_is_not_stale(engine: Engine) -> None:
+    _, notes = await engine.ask()
+    _, writer = await engine.accept()
+    writer.write(OK)
+    await notes.answer()
+    _, notes = await engine.ask()
+    writer.write(b"HTTP/1.1 2")
+    writer.close()
+    error = await notes.failure()
+    assert (error.stale, error.answered) == (False, False)
+
+
+async def test_an_idle_connection_that_says_something_is_closed(engine: Engine) -> None:
+    _, notes = await engine.ask()
+    _, writer = await engine.accept()
+    writer.write(OK)
+    await notes.answer()
+    writer.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+
+
+async def test_an_answer_that_comes_before_the_request_is_sent_ends_the_connection(engine: Engine) -> None:
+    _, notes = await engine.ask(b"x" * 50_000_000)
+    _, writer = await engine.accept()
+    writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+    assert await notes.answer() == (413, b"")
+    assert engine.pool.take() is None
+
+
+async def test_connections_that_stay_idle_are_closed(engine: Engine) -> None:
+    _, notes = await engine.ask()
+    reader, writer = await engine.accept()
+    writer.write(OK)
+    await notes.answer()
+    engine.pool.tick(perf_counter() + 59)
+    assert "1 idle" in repr(engine.pool)
+    engine.pool.tick(perf_counter() + 61)
+    assert await reader.read() == REQUEST + b"{}"
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+
+
+async def test_aborting_is_felt_by_the_engine_and_tells_nobody(engine: Engine) -> None:
+    connection, notes = await engine.ask()
+    assert repr(connection) == f"<UpstreamConnection {engine.address.url} [busy]>"
+    reader, _ = await engine.accept()
+    await reader.readexactly(len(REQUEST) + 2)
+    connection.abort()
+    assert await reader.read() == b""
+    assert (notes.told, notes.error) == ([], None)
+    assert repr(connection) == f"<UpstreamConnection {engine.address.url} [idle]>"
+
+
+async def test_a_receiver_that_aborts_on_the_head_hears_no_more(engine: Engine) -> None:
+    class Aborting(Notes):
+        def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+            super().answer_head(status, headers)
+            connection.abort()
+            self.over.set()
+
+    connection = await connected(engine.pool)
+    notes = Aborting()
+    connection.send(REQUEST, b"{}", notes)
+    _, writer = await engine.accept()
+    writer.write(OK)
+    await notes.over.wait()
+    await eventually(lambda: "0 open" in repr(engine.pool))
+    assert notes.told == [(200, [(b"content-length", b"2")])]
+
+
+async def test_a_paused_connection_lets_the_engine_feel_it(engine: Engine) -> None:
+    connection, notes = await engine.ask()
+    _, writer = await engine.accept()
+    connection.pause()
+    connection.pause()
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 20000000\r\n\r\n" + b"x" * 20_000_000)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await writer.drain()
+    assert notes.told == []
+    connection.resume()
+    connection.resume()
+    assert await notes.answer() == (200, b"x" * 20_000_000)
+
+
+# connecting
+
+
+async def test_nobody_there_is_a_failure(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        for url in (f"unix:{tmp_path}/none.sock", f"http://127.0.0.1:{port}", "http://a..b"):
+            with pytest.raises(UpstreamError, match="The engine") as failed:
+                await connected(ConnectionPool(Address.parse(url), connect_timeout=5.0))
+            assert not failed.value.answered
+
+
+async def test_an_engine_that_does_not_accept_is_a_failure() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        pool = ConnectionPool(Address.parse(f"http://127.0.0.1:{full.getsockname()[1]}"), connect_timeout=0.05)
+        opened = []
+        with pytest.raises(UpstreamError, match=r"did not accept a connection within 0\.05 s"):
+            for _ in range(10):
+                opened.append(await connected(pool))  # noqa: PERF401
+        for connection in opened:
+            connection.abort()
+        await eventually(lambda: "0 open" in repr(pool))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_gives_up_connecting_leaves_nothing_behind(engine: Engine, turns: int) -> None:
+    called: list[object] = []
+    task = engine.pool.connect(called.append, called.append)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    for connection in called:
+        assert isinstance(connection, UpstreamConnection)
+        connection.abort()
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+
+
+async def test_closing_the_pool_closes_everything(engine: Engine) -> None:
+    _, notes = await engine.ask()
+    connecting = engine.pool.connect(lambda _: None, lambda _: None)
+    engine.pool.close()
+    await asyncio.wait([connecting])
+    assert connecting.cancelled()
+    assert "before its answer was complete" in str(await notes.failure())
