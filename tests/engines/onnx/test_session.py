@@ -1,0 +1,130 @@
+"""Real graphs run in ONNX Runtime as batches, and those that cannot serve texts are refused when they are loaded."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.onnx.errors import InferenceFailed, ModelError
+from engines.onnx.session import Session
+from tests.engines.onnx.tiny import BAD, CAT, FLOAT, GOOD, INT32, LOGITS, POISON, VECTORS, table, write_graph
+
+
+def pooled(folder: Path, *, inputs: tuple[str, ...] = ("input_ids", "attention_mask"), kind: int = 7) -> Session:
+    return Session(write_graph(folder, table(LOGITS), output="logits", pooled=True, inputs=inputs, kind=kind))
+
+
+def test_a_session_shows_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
+    session = pooled(tmp_path)
+    assert repr(session) == "<Session model.onnx `attention_mask`, `input_ids` -> `logits`>"
+    assert session.outputs == {"logits": 2}
+
+
+def test_a_batch_gives_a_row_for_each_text_and_padding_counts_for_nothing(tmp_path: Path) -> None:
+    output, mask = pooled(tmp_path).run("logits", [[GOOD], [BAD, BAD, GOOD], [BAD, CAT]])
+    assert output.tolist() == [[2, 0], [2, 4], [0, 2]]
+    assert mask.tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
+
+
+def test_an_output_may_have_a_row_for_each_token(tmp_path: Path) -> None:
+    session = Session(write_graph(tmp_path, table(VECTORS), output="hidden", pooled=False))
+    output, _ = session.run("hidden", [[CAT, GOOD]])
+    assert output.tolist() == [[[0, 3, 4], [1, 0, 0]]]
+
+
+@pytest.mark.parametrize("inputs", [("input_ids",), ("input_ids", "attention_mask", "token_type_ids")])
+def test_a_graph_gets_the_inputs_that_it_names(tmp_path: Path, inputs: tuple[str, ...]) -> None:
+    session = Session(write_graph(tmp_path, table(VECTORS), output="hidden", pooled=False, inputs=inputs))
+    output, _ = session.run("hidden", [[CAT]])
+    assert output.tolist() == [[[0, 3, 4]]]
+
+
+def test_a_graph_gets_the_kind_of_integer_that_it_wants(tmp_path: Path) -> None:
+    output, _ = pooled(tmp_path, kind=INT32).run("logits", [[GOOD, GOOD]])
+    assert output.tolist() == [[4, 0]]
+
+
+def test_runs_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
+    session = pooled(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        outputs = list(threads.map(lambda count: session.run("logits", [[GOOD] * count])[0], range(1, 65)))
+    assert np.concatenate(outputs).tolist() == [[2 * count, 0] for count in range(1, 65)]
+
+
+def test_a_batch_that_the_graph_refuses_is_told_with_its_size_and_reason(tmp_path: Path) -> None:
+    with pytest.raises(InferenceFailed, match=r"^ONNX Runtime failed on a batch of 2 x 3: .*indices element out of"):
+        pooled(tmp_path).run("logits", [[GOOD], [GOOD, POISON, BAD]])
+
+
+def test_a_session_works_on_after_a_batch_that_failed(tmp_path: Path) -> None:
+    session = pooled(tmp_path)
+    with pytest.raises(InferenceFailed):
+        session.run("logits", [[POISON]])
+    assert session.run("logits", [[GOOD]])[0].tolist() == [[2, 0]]
+
+
+def test_a_missing_graph_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.onnx: no such file"):
+        Session(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"<html>no model here</html>"])
+def test_a_file_that_is_no_graph_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx: ONNX Runtime cannot load it: ") as raised:
+        Session(file)
+    assert "\n" not in str(raised.value)
+
+
+def test_half_a_graph_is_refused(tmp_path: Path) -> None:
+    file = write_graph(tmp_path, table(LOGITS), output="logits", pooled=True)
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(ModelError, match="ONNX Runtime cannot load it"):
+        Session(file)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "axes", "reason"),
+    [
+        (("attention_mask",), 7, ("b", "t"), "the graph has no input `input_ids`, only `attention_mask`"),
+        (
+            ("input_ids", "pixel_values"),
+            7,
+            ("b", "t"),
+            "unknown input `pixel_values`; known are `attention_mask`, `input_ids`, `token_type_ids`",
+        ),
+        (
+            ("input_ids",),
+            7,
+            ("b", 384),
+            "input `input_ids` has the shape ['b', 384]; batch size and length must be dynamic axes",
+        ),
+        (
+            ("input_ids",),
+            7,
+            ("b",),
+            "input `input_ids` has the shape ['b']; batch size and length must be dynamic axes",
+        ),
+    ],
+)
+def test_a_graph_that_is_no_encoder_of_texts_is_refused(
+    tmp_path: Path, inputs: tuple[str, ...], kind: int, axes: tuple[str | int, ...], reason: str
+) -> None:
+    file = write_graph(tmp_path, table(VECTORS), output="hidden", pooled=False, inputs=inputs, kind=kind, axes=axes)
+    with pytest.raises(ModelError) as raised:
+        Session(file)
+    assert raised.value.reason == reason
+
+
+def test_an_input_of_fractions_is_refused(tmp_path: Path) -> None:
+    names, kinds = ("input_ids", "attention_mask"), {"attention_mask": FLOAT}
+    file = write_graph(tmp_path, table(VECTORS), output="hidden", pooled=False, inputs=names, kinds=kinds)
+    with pytest.raises(ModelError) as raised:
+        Session(file)
+    assert raised.value.reason == (
+        "input `attention_mask` is a tensor(float), not one of `tensor(int32)`, `tensor(int64)`"
+    )
