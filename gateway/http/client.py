@@ -164,7 +164,6 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast(asyncio.Transport, transport)
-        self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse, then tell the receiver once what this read brought."""
@@ -217,9 +216,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._answered:
             raise ValueError("a second answer to one request")
-        coding = next((value for name, value in self._headers if name == b"transfer-encoding"), b"chunked")
-        if coding.lower() != b"chunked":
-            raise ValueError("a transfer-encoding that was not asked for")
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            self._check_head_bytes()
+        self._framed = self._is_framed()
         self._status = status
         self._head_ready = True
         self._answered = True
@@ -237,6 +236,20 @@ class UpstreamConnection(asyncio.Protocol):
 
     # inside
 
+    def _check_head_bytes(self) -> None:
+        """Refuse a head that is too long; what has been read may also hold much of the body."""
+        if sum(len(name) + len(value) + 4 for name, value in self._headers) > _MAX_HEAD_BYTES:
+            raise ValueError(f"a head of more than {_MAX_HEAD_BYTES} bytes")
+
+    def _is_framed(self) -> bool:
+        """Say whether the answer says where it ends; refuse one that says it in two ways (RFC 9112, section 6.3)."""
+        framing = [(name, value) for name, value in self._headers if name in (b"content-length", b"transfer-encoding")]
+        if len(framing) > 1:
+            raise ValueError("an answer that says twice where it ends")
+        if framing and framing[0][0] == b"transfer-encoding" and framing[0][1].lower() != b"chunked":
+            raise ValueError("a transfer-encoding that was not asked for")
+        return bool(framing)
+
     def _deliver(self) -> None:
         """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
         receiver = self._receiver
@@ -245,7 +258,6 @@ class UpstreamConnection(asyncio.Protocol):
         if self._head_ready:
             self._head_ready = False
             headers, self._headers = self._headers, []
-            self._framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
             receiver.answer_head(self._status, headers)
         parts = self._parts
         if parts:
@@ -304,10 +316,6 @@ class ConnectionPool:
         task.add_done_callback(self._connecting.discard)
         return task
 
-    def opened(self, connection: UpstreamConnection) -> None:
-        """Count a new connection."""
-        self._open.add(connection)
-
     def closed(self, connection: UpstreamConnection) -> None:
         """Forget a connection."""
         self._open.discard(connection)
@@ -355,4 +363,9 @@ class ConnectionPool:
         except UnicodeError:
             failed(UpstreamError(f"The engine's address {address.host!r} is not a host name."))
         else:
+            # Only now it counts as open: a uvloop that is cancelled while connecting never calls ``connection_lost``.
+            if connection.transport.is_closing():
+                failed(UpstreamError("The engine closed the connection as soon as it was open."))
+                return
+            self._open.add(connection)
             done(connection)

@@ -30,6 +30,7 @@ async def one_engine(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Sim
         async with gateway({"m": remote(engine.address)}, **settings) as running:
             yield engine, running
             await engine.until(lambda e: e.running == e.waiting == 0)
+            await running.gateway.idle()
             assert "0 in flight, 0 queued" in repr(running)
         await engine.until(lambda e: e.connections == 0)
 
@@ -50,7 +51,7 @@ def error_of(answer: Answer) -> tuple[int, str]:
         (Faults(status=500), (502, "upstream_failed")),
         (Faults(status=500, error_body="<html>Bad gateway</html>"), (502, "upstream_failed")),
         (Faults(status=404), (404, None)),
-        (Faults(status=400), (400, None)),
+        (Faults(status=400), (400, "context_length_exceeded")),
         (Faults(garbage=True), (502, "upstream_failed")),
         (Faults(both_lengths=True), (502, "upstream_failed")),
         (Faults(header_bytes=300_000), (502, "upstream_failed")),

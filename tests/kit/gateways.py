@@ -57,7 +57,7 @@ def remote(*urls: str, **options: Any) -> dict[str, Any]:
 async def gateway(
     models: Mapping[str, Mapping[str, Any]], *, ready: Iterable[str] | None = None, **settings: Any
 ) -> AsyncIterator[RunningGateway]:
-    """Run a gateway with these models and settings of ``[gateway]``; wait until ``ready`` (or all of them) can answer."""
+    """Run a gateway with these models and settings of ``[gateway]``; wait until ``ready`` (default: all) can answer."""
     base = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "access_log": "off", "drain_timeout": 5.0}
     config = Config.model_validate({"gateway": base | settings, "models": models})
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:

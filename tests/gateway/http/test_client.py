@@ -108,7 +108,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     connections: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     writers = []
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         connections.put_nowait((reader, writer))
 
@@ -215,7 +215,7 @@ async def test_interim_answers_and_trailers_leave_no_headers_behind(engine: Engi
 
 async def test_trailers_do_not_become_headers_of_the_next_answer(engine: Engine) -> None:
     _, first = await engine.ask()
-    reader, writer = await engine.accept()
+    _, writer = await engine.accept()
     writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     await eventually(lambda: first.told)
     writer.write(b"0\r\nx-late: 1\r\n\r\n")
@@ -439,10 +439,14 @@ async def test_an_engine_that_does_not_accept_is_a_failure() -> None:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         pool = ConnectionPool(Address.parse(f"http://127.0.0.1:{full.getsockname()[1]}"), connect_timeout=0.05)
-        opened = []
-        with pytest.raises(UpstreamError, match=r"did not accept a connection within 0\.05 s"):
+        opened: list[UpstreamConnection] = []
+
+        async def fill_the_queue() -> None:
             for _ in range(10):
                 opened.append(await connected(pool))  # noqa: PERF401
+
+        with pytest.raises(UpstreamError, match=r"did not accept a connection within 0\.05 s"):
+            await fill_the_queue()
         for connection in opened:
             connection.abort()
         await eventually(lambda: "0 open" in repr(pool))
