@@ -1,0 +1,241 @@
+"""What numbers mean: classes with their probabilities, and vectors pooled, cut and scaled."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from engines.onnx.errors import BadRequest, ModelError
+from engines.onnx.folder import ModelFolder
+from engines.onnx.protocol import ClassifyRequest, EmbedRequest
+from engines.onnx.session import Session
+from engines.onnx.tasks import Classify, Embed, Rows
+from tests.engines.onnx.tiny import VECTORS, table, write_graph
+
+
+def write(folder: Path, name: str, content: Any) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+
+
+def classify(folder: Path, *labels: str, width: int = 2, **config: Any) -> Classify:
+    write(folder, "config.json", config)
+    session = Session(write_graph(folder, np.zeros((10, width), np.float32), output="logits", pooled=True))
+    task = Classify(ModelFolder(folder), session, labels)
+    task.check_width(width)
+    return task
+
+
+def embed(folder: Path, *, output: str = "last_hidden_state", pooled: bool = False, **config: Any) -> Embed:
+    write(folder, "config.json", config)
+    session = Session(write_graph(folder, table(VECTORS), output=output, pooled=pooled))
+    task = Embed(ModelFolder(folder), session, ())
+    task.check_width(3)
+    return task
+
+
+def rows(*values: list[float]) -> Rows:
+    return np.array(values, np.float32)
+
+
+def classes(task: Classify, *values: list[float], **options: Any) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(item) for item in task.data(ClassifyRequest(input="a", **options), rows(*values))]
+
+
+def vectors(task: Embed, *values: list[float], **options: Any) -> list[Any]:
+    items = [msgspec.json.decode(item) for item in task.data(EmbedRequest(input="a", **options), rows(*values))]
+    assert [item["index"] for item in items] == list(range(len(values)))
+    assert {item["object"] for item in items} == {"embedding"}
+    return [item["embedding"] for item in items]
+
+
+def test_a_class_is_told_by_its_name_with_all_probabilities(tmp_path: Path) -> None:
+    task = classify(tmp_path, "benign", "injection")
+    assert repr(task) == "<Classify benign, injection>"
+    first, second = classes(task, [0.0, np.log(3)], [0.0, 0.0])
+    assert first == {"index": 0, "label": "injection", "probs": pytest.approx([0.25, 0.75]), "num_classes": 2}
+    assert second == {"index": 1, "label": "benign", "probs": [0.5, 0.5], "num_classes": 2}
+
+
+def test_probabilities_of_huge_logits_are_numbers(tmp_path: Path) -> None:
+    (only,) = classes(classify(tmp_path), [-1e38, 1e38])
+    assert only["probs"] == [0, 1]
+
+
+def test_logits_can_be_had_instead(tmp_path: Path) -> None:
+    (only,) = classes(classify(tmp_path), [-1.5, 2.5], use_activation=False)
+    assert only["probs"] == [-1.5, 2.5]
+
+
+def test_names_come_from_the_command_line_then_the_configuration_then_numbers(tmp_path: Path) -> None:
+    names = {"1": "bad", "0": "good"}
+    assert repr(classify(tmp_path, "a", "b", id2label=names)) == "<Classify a, b>"
+    assert repr(classify(tmp_path, id2label=names)) == "<Classify good, bad>"
+    assert repr(classify(tmp_path)) == "<Classify LABEL_0, LABEL_1>"
+
+
+def test_as_many_names_as_classes(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the graph has 3 classes, but 2 labels are given: <Classify a, b>"):
+        classify(tmp_path, "a", "b", width=3)
+
+
+@pytest.mark.parametrize(
+    ("problem", "logits", "probabilities"),
+    [
+        ("single_label_classification", [0, 0], [0.5, 0.5]),
+        ("multi_label_classification", [0, np.log(3)], [0.5, 0.75]),
+        ("multi_label_classification", [-1e38, 1e38], [0, 1]),
+        ("regression", [-2, 7], [-2, 7]),
+        # One class alone is a yes or a no.
+        (None, [np.log(3)], [0.75]),
+    ],
+)
+def test_the_kind_of_problem_says_what_becomes_of_logits(
+    tmp_path: Path, problem: str | None, logits: list[float], probabilities: list[float]
+) -> None:
+    (only,) = classes(classify(tmp_path, width=len(logits), problem_type=problem), logits)
+    assert only["probs"] == pytest.approx(probabilities)
+
+
+def test_an_unknown_kind_of_problem_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json: unknown problem_type 'ranking'"):
+        classify(tmp_path, problem_type="ranking")
+
+
+def test_the_only_output_of_two_axes_is_the_logits_whatever_its_name(tmp_path: Path) -> None:
+    session = Session(write_graph(tmp_path, table(VECTORS), output="scores", pooled=True))
+    assert Classify(ModelFolder(tmp_path), session, ()).output == "scores"
+
+
+def test_a_graph_without_logits_is_no_classifier(tmp_path: Path) -> None:
+    session = Session(write_graph(tmp_path, table(VECTORS), output="last_hidden_state", pooled=False))
+    with pytest.raises(ModelError) as raised:
+        Classify(ModelFolder(tmp_path), session, ())
+    assert raised.value.reason == (
+        "none of the outputs ['last_hidden_state'] is named logits, and 0 of them have 2 axes"
+    )
+
+
+def test_the_mean_of_a_texts_tokens_is_its_vector_and_padding_has_no_part(tmp_path: Path) -> None:
+    output = np.array([[[1, 2, 3], [3, 4, 5]], [[1, 0, 0], [99, 99, 99]]], np.float32)
+    mask = np.array([[1, 1], [1, 0]])
+    assert embed(tmp_path).rows(output, mask).tolist() == [[2, 3, 4], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("cls_token", [[1, 1], [3, 3]]), ("lasttoken", [[2, 2], [3, 3]])])
+def test_a_model_may_take_its_first_or_last_token_instead(
+    tmp_path: Path, mode: str, expected: list[list[float]]
+) -> None:
+    modes = {"pooling_mode_mean_tokens": False, f"pooling_mode_{mode}": True}
+    write(tmp_path, "1_Pooling/config.json", modes)
+    output = np.array([[[1, 1], [2, 2]], [[3, 3], [9, 9]]], np.float32)
+    assert embed(tmp_path).rows(output, np.array([[1, 1], [1, 0]])).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [
+        {"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": True},
+        {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+        {"pooling_mode_mean_tokens": False},
+    ],
+)
+def test_pooling_that_is_not_known_is_refused(tmp_path: Path, modes: dict[str, bool]) -> None:
+    write(tmp_path, "1_Pooling/config.json", modes)
+    with pytest.raises(ModelError, match=r"1_Pooling/config\.json: pooling by .* is not one of"):
+        embed(tmp_path)
+
+
+def test_a_graph_that_pools_itself_is_left_to_it(tmp_path: Path) -> None:
+    task = embed(tmp_path, output="sentence_embedding", pooled=True)
+    assert task.output == "sentence_embedding"
+    assert task.rows(rows([1, 2, 3]), np.array([[1]])).tolist() == [[1, 2, 3]]
+
+
+def test_half_floats_become_whole_ones(tmp_path: Path) -> None:
+    assert embed(tmp_path).rows(np.ones((1, 1, 3), np.float16), np.array([[1]])).dtype == np.float32
+
+
+def test_a_graph_without_token_vectors_is_no_embedder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"none of the outputs .'logits'. is named last_hidden_state or token_embed"):
+        embed(tmp_path, output="logits", pooled=True)
+
+
+def test_an_embedder_has_no_labels(tmp_path: Path) -> None:
+    session = Session(write_graph(tmp_path, table(VECTORS), output="last_hidden_state", pooled=False))
+    with pytest.raises(ModelError, match="an embedding model has no labels"):
+        Embed(ModelFolder(tmp_path), session, ("a",))
+
+
+def test_vectors_have_the_length_one(tmp_path: Path) -> None:
+    task = embed(tmp_path)
+    assert repr(task) == "<Embed 3 dimensions>"
+    first, second = vectors(task, [0, 3, 4], [2, 0, 0])
+    assert first == pytest.approx([0, 0.6, 0.8])
+    assert second == [1, 0, 0]
+
+
+def test_a_vector_of_zeros_stays_one(tmp_path: Path) -> None:
+    assert vectors(embed(tmp_path), [0, 0, 0]) == [[0, 0, 0]]
+
+
+def test_vectors_can_be_had_as_they_are(tmp_path: Path) -> None:
+    assert vectors(embed(tmp_path), [0, 3, 4], use_activation=False) == [[0, 3, 4]]
+
+
+def test_a_model_that_does_not_scale_its_vectors_is_obeyed(tmp_path: Path) -> None:
+    write(tmp_path, "modules.json", [{"type": "sentence_transformers.models.Pooling"}])
+    assert vectors(embed(tmp_path), [0, 3, 4]) == [[0, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({}, "<f4"),
+        ({"endianness": "little"}, "<f4"),
+        ({"endianness": "big"}, ">f4"),
+        ({"embed_dtype": "float16"}, "<f2"),
+        ({"embed_dtype": "float16", "endianness": "big"}, ">f2"),
+    ],
+)
+def test_base64_holds_the_numbers_bytes(tmp_path: Path, options: dict[str, Any], kind: str) -> None:
+    (text,) = vectors(embed(tmp_path), [0, 3, 4], encoding_format="base64", **options)
+    assert np.frombuffer(base64.b64decode(text), kind).tolist() == pytest.approx([0, 0.6, 0.8], abs=1e-3)
+
+
+def test_matryoshka_vectors_are_cut_and_then_scaled(tmp_path: Path) -> None:
+    task = embed(tmp_path, is_matryoshka=True)
+    task.check(EmbedRequest(input="a", dimensions=2), "m")
+    assert vectors(task, [3, 4, 12], dimensions=2) == [pytest.approx([0.6, 0.8])]
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted", "message"),
+    [
+        ({}, 2, "Model 'm' does not support Matryoshka embeddings; dimensions must be unset (received dimensions=2)."),
+        ({"is_matryoshka": True}, 0, "Model 'm' only supports dimensions in range [1, 3], got 0."),
+        ({"is_matryoshka": True}, 4, "Model 'm' only supports dimensions in range [1, 3], got 4."),
+        ({"matryoshka_dimensions": [1, 3]}, 2, "Model 'm' only supports Matryoshka dimensions [1, 3], got 2."),
+    ],
+)
+def test_dimensions_that_a_model_does_not_have_are_refused_as_vllm_does(
+    tmp_path: Path, config: dict[str, Any], wanted: int, message: str
+) -> None:
+    with pytest.raises(BadRequest) as raised:
+        embed(tmp_path, **config).check(EmbedRequest(input="a", dimensions=wanted), "m")
+    assert (raised.value.message, raised.value.param) == (message, "dimensions")
+
+
+def test_the_dimensions_a_model_was_trained_for_are_allowed(tmp_path: Path) -> None:
+    embed(tmp_path, matryoshka_dimensions=[1, 3]).check(EmbedRequest(input="a", dimensions=1), "m")
+
+
+def test_an_answers_items_are_json_already(tmp_path: Path) -> None:
+    (item,) = classify(tmp_path, "a", "b").data(ClassifyRequest(input="a"), rows([0, 0]))
+    assert msgspec.json.encode([item]) == b'[{"index":0,"label":"a","probs":[0.5,0.5],"num_classes":2}]'
