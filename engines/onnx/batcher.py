@@ -6,7 +6,9 @@ holds texts of nearly the same length, and no more of them than the token budget
 
 The next batch starts from the request whose turn it is by start-time fair queueing (Goyal, Vin, Cheng: "Start-time fair
 queuing", SIGCOMM 1996), with tokens as the service: a request of 2,000 texts moves on between small ones and neither
-starves the other. Texts of other requests fill the batch.
+starves the other. Each request is a flow of its own, and new ones start at the virtual time, which therefore grows with
+what is served, as in WF2Q+ (Bennett, Zhang: "Hierarchical packet fair queueing algorithms", SIGCOMM 1996): otherwise
+small requests that keep coming would hold it still. Texts of other requests fill the batch.
 
 Everything but the computation itself happens on the event loop.
 """
@@ -19,15 +21,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 
-from engines.onnx.errors import Overloaded
+from engines.onnx.errors import InferenceFailed, Overloaded
 from engines.onnx.tasks import Rows
 from engines.onnx.tokens import TokenIds
 
 Compute = Callable[[Sequence[TokenIds]], Rows]
+Outcome = Rows | InferenceFailed
+"""The row of one text, or why there is none."""
 
 TOKEN_BUDGET = 256
 """Tokens of a batch, padding included. Measured with MiniLM-L6 on one core: 2,100 tokens/s for one text of 16 tokens,
@@ -76,6 +81,11 @@ class _Request:
         if not self.missing and not self.answer.done():
             self.answer.set_result(self.rows)
 
+    def fail(self, error: BaseException) -> None:
+        """Answer with the first error."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Text:
@@ -115,6 +125,7 @@ class Batcher:
         self._requests: dict[_Request, None] = {}
         self._by_length: dict[int, dict[_Text, None]] = {}
         self._virtual_time = 0.0
+        self._served = 0.0  # What the last batch adds to the virtual time when the next is cut.
         self.waiting_tokens = 0
         """Tokens of the texts that wait for a thread."""
 
@@ -151,11 +162,11 @@ class Batcher:
         """Compute a row for each text, in their order; shape (texts, width).
 
         Whoever is cancelled while waiting here takes all texts along that do not run yet. Raises ``Overloaded`` when
-        there is no room, and whatever the computation raises.
+        there is no room, and whatever the computation of one of these texts raises.
         """
         self.check_room(sum(map(len, texts)))
         loop = asyncio.get_running_loop()
-        request = _Request(texts, self._virtual_time, loop.time(), loop.create_future())
+        request = _Request(texts, self._virtual_time, perf_counter(), loop.create_future())
         self._requests[request] = None
         for text in request.waiting:
             self._by_length.setdefault(text.length, {})[text] = None
@@ -163,45 +174,55 @@ class Batcher:
         self._fill_threads()
         try:
             return await request.answer
+        except asyncio.CancelledError:
+            if request.waiting:
+                self._observer.dropped(len(request.waiting))
+            raise
         finally:
-            self._withdraw(request)
+            for text in list(request.waiting):
+                self._take(text)
 
     def close(self) -> None:
         """End the threads after what they run now."""
         self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _withdraw(self, request: _Request) -> None:
-        left = list(request.waiting)
-        for text in left:
-            self._take(text)
-        if left:
-            self._observer.dropped(len(left))
 
     def _fill_threads(self) -> None:
         loop = asyncio.get_running_loop()
         while self._idle and self._requests:
             batch = self._cut()
             self._idle -= 1
-            started = loop.time()
+            started = perf_counter()
             for text in batch:
                 if text.request.arrived is not None:
                     self._observer.waited(started - text.request.arrived)
                     text.request.arrived = None
-            running = loop.run_in_executor(self._executor, self._compute, [text.ids for text in batch])
+            running = loop.run_in_executor(self._executor, self._outcomes, [text.ids for text in batch])
             running.add_done_callback(partial(self._finish, batch, started))
 
-    def _finish(self, batch: Sequence[_Text], started: float, running: asyncio.Future[Rows]) -> None:
-        seconds = asyncio.get_running_loop().time() - started
+    def _outcomes(self, texts: Sequence[TokenIds]) -> Sequence[Outcome]:
+        """Compute a batch, in a thread. One that fails runs again text by text, so that only the culprit fails."""
+        try:
+            return list(self._compute(texts))
+        except InferenceFailed as error:
+            return [error] if len(texts) == 1 else [self._outcomes([text])[0] for text in texts]
+
+    def _finish(self, batch: Sequence[_Text], started: float, running: asyncio.Future[Sequence[Outcome]]) -> None:
+        seconds = perf_counter() - started
         self._idle += 1
         self._fill_threads()
         error = running.exception()
-        if error is not None:
-            for text in batch:
-                if not text.request.answer.done():
-                    text.request.answer.set_exception(error)
-            return
-        for text, row in zip(batch, running.result(), strict=True):
-            text.request.receive(text.index, row)
+        outcomes = running.result() if error is None else [error] * len(batch)
+        failed = False
+        for text, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                text.request.fail(outcome)
+                failed = True
+            else:
+                text.request.receive(text.index, outcome)
+        if not failed:
+            self._measure(batch, seconds)
+
+    def _measure(self, batch: Sequence[_Text], seconds: float) -> None:
         tokens, padded = sum(text.length for text in batch), len(batch) * max(text.length for text in batch)
         self._rate += _RATE_WEIGHT * (tokens / seconds - self._rate)
         self._observer.computed(len(batch), tokens, padded, seconds)
@@ -209,7 +230,7 @@ class Batcher:
     def _cut(self) -> list[_Text]:
         """Take a batch out of the queue: the text whose turn it is, and others that fit."""
         turn = min(self._requests, key=lambda request: request.tag)
-        self._virtual_time = turn.tag
+        self._virtual_time = max(self._virtual_time + self._served, turn.tag)
         share = ceil(self.waiting_tokens / self._idle)
         first = next(iter(turn.waiting))
         batch: list[_Text] = []
@@ -220,9 +241,10 @@ class Batcher:
                 break
             batch.append(text)
             tokens += text.length
+        self._served = tokens / len(self._requests)
         for text in batch:
             self._take(text)
-            text.request.tag = max(text.request.tag, self._virtual_time) + text.length
+            text.request.tag += text.length
         return batch
 
     def _candidates(self, first: _Text) -> Iterator[_Text]:
