@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +43,16 @@ class Served:
         return {model["model"]: model for model in models}
 
 
-@pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
-    """Start the default models once for all tests: real vLLM, real ONNX Runtime."""
+@contextmanager
+def serving(config: Path) -> Iterator[Served]:
+    """Run ``headgate serve`` until the block ends; it must end cleanly then, unless the block killed it."""
     with tempfile.TemporaryDirectory(prefix="hg-e2e-") as folder:
         said = Path(folder) / "stderr"
         log = Path(folder) / "stdout"
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(ROOT / "models.toml")]
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
         command += ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
         with said.open("wb") as stderr, log.open("wb") as stdout:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, env={**os.environ})
+            process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr)
         try:
             panel = _panel(process, said)
             addresses = re.search(r"serves at (\S+) \(up after .*; metrics and probes at (\S+)\)", panel)
@@ -60,7 +60,14 @@ def served() -> Iterator[Served]:
             yield Served(addresses[1], addresses[2], process, panel, log)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0, said.read_text()
+            assert process.wait(60) in (0, -signal.SIGKILL), said.read_text()
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    """Start the default models once for all tests: real vLLM, real ONNX Runtime."""
+    with serving(ROOT / "models.toml") as running:
+        yield running
 
 
 def _panel(process: subprocess.Popen[bytes], said: Path) -> str:

@@ -96,12 +96,15 @@ def test_response_format_reaches_the_engine(client: openai.OpenAI) -> None:
 def test_tool_fields_reach_the_engine_and_its_calls_come_back(client: openai.OpenAI) -> None:
     tool: ChatCompletionFunctionToolParam = {
         "type": "function",
-        "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
+        "function": {
+            "name": "weather",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
     }
     answer = client.chat.completions.create(
         model=CHAT,
-        messages=[{"role": "user", "content": "What is the weather?"}],
-        max_tokens=20,
+        messages=[{"role": "user", "content": "What is the weather in Paris?"}],
+        max_tokens=120,
         temperature=0,
         tools=[tool],
         tool_choice={"type": "function", "function": {"name": "weather"}},
@@ -110,6 +113,7 @@ def test_tool_fields_reach_the_engine_and_its_calls_come_back(client: openai.Ope
     assert calls is not None
     assert calls[0].type == "function"
     assert calls[0].function.name == "weather"
+    assert "Paris" in calls[0].function.arguments
 
 
 def test_responses(client: openai.OpenAI) -> None:

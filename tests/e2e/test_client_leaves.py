@@ -1,0 +1,64 @@
+"""The client leaving aborts the work of a real vLLM, whatever it had asked for and however far the answer was."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Served
+from tests.kit.wire import Wire
+
+pytestmark = pytest.mark.slow
+
+CHAT = "smollm2-135m"
+ENDLESS: dict[str, Any] = {"model": CHAT, "max_tokens": 1900, "ignore_eos": True}
+TALK = [{"role": "user", "content": "Tell me a story."}]
+
+
+async def running_and_waiting(served: Served) -> float:
+    """Ask vLLM itself how many requests it works on."""
+    replicas: Any = served.status()[CHAT]["replicas"]
+    async with await Wire.connect_to(replicas[0]["address"]) as wire:
+        await wire.request("GET", "/metrics")
+        text = (await wire.answer()).body.decode()
+    return sum(float(n) for n in re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.MULTILINE))
+
+
+async def until(served: Served, count: int) -> None:
+    """Look at vLLM's gauges until they say ``count``."""
+    async with asyncio.timeout(30):
+        while await running_and_waiting(served) != count:  # noqa: ASYNC110 - another process can only be asked
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", ENDLESS | {"messages": TALK}),
+        ("/v1/completions", ENDLESS | {"prompt": "Once upon a time"}),
+        ("/v1/responses", {"model": CHAT, "input": "Tell me a story.", "max_output_tokens": 1900, "ignore_eos": True}),
+        ("/v1/messages", {"model": CHAT, "messages": TALK, "max_tokens": 1900}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_is_running_is_aborted(served: Served, path: str, body: dict[str, Any], stream: bool) -> None:
+    await until(served, 0)
+    async with await Wire.connect_to(served.address) as wire:
+        await wire.request("POST", path, body | {"stream": stream})
+        await until(served, 1)
+        if stream:
+            await wire.head()
+    await until(served, 0)
+
+
+async def test_what_waits_at_the_engine_is_aborted_too(served: Served) -> None:
+    """vLLM takes 64 sequences at a time here; a request for 65 leaves one waiting."""
+    await until(served, 0)
+    async with await Wire.connect_to(served.address) as wire:
+        await wire.request("POST", "/v1/completions", ENDLESS | {"prompt": "Once", "n": 65})
+        await until(served, 65)
+    await until(served, 0)

@@ -1,0 +1,70 @@
+"""An engine that dies is started again, the others serve meanwhile; and no engine outlives its gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Served, serving
+from tests.kit.wire import Wire
+
+pytestmark = pytest.mark.slow
+
+EMBED = {"model": "minilm", "input": "The gate at the head of the channel"}
+CLASSIFY = {"model": "prompt-guard", "input": "Good morning"}
+
+
+def pid_of(served: Served, model: str) -> int:
+    """Find the engine of a model by the socket in its command line."""
+    replicas: Any = served.status()[model]["replicas"]
+    socket = replicas[0]["address"].removeprefix("unix:")
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_bytes().split(b"\0")
+        except OSError:
+            continue  # It has ended meanwhile.
+        if socket.encode() in words and b"engines.onnx" in words and b"engines.guardian" not in words:
+            return int(command.parent.name)
+    raise AssertionError(f"no process serves {socket}")
+
+
+async def ask(served: Served, path: str, body: object) -> tuple[int, Any, str | None]:
+    async with await Wire.connect_to(served.address) as wire:
+        await wire.request("POST", path, body)
+        answer = await wire.answer()
+        return answer.status, answer.json, answer.header("retry-after")
+
+
+async def test_a_killed_engine_comes_back_and_the_others_serve_meanwhile(served: Served) -> None:
+    os.kill(pid_of(served, "minilm"), signal.SIGKILL)
+    refused = 0
+    async with asyncio.timeout(60):
+        while True:
+            status, body, retry_after = await ask(served, "/v1/embeddings", EMBED)
+            if status == 200:
+                break
+            assert (status, body["error"]["code"]) in {(503, "no_ready_replica"), (502, "upstream_failed")}
+            assert status == 502 or retry_after is not None
+            refused += 1
+            assert (await ask(served, "/classify", CLASSIFY))[0] == 200
+            await asyncio.sleep(0.05)
+    assert refused
+
+
+def test_no_engine_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
+    without_vllm = "[models.prompt-guard]" + (ROOT / "models.toml").read_text().split("[models.prompt-guard]")[1]
+    (tmp_path / "models.toml").write_text(without_vllm)
+    with serving(tmp_path / "models.toml") as served:
+        engines = [os.pidfd_open(pid_of(served, model)) for model in ("prompt-guard", "minilm")]
+        served.process.kill()
+        served.process.wait()
+        for engine in engines:
+            readable, _, _ = select.select([engine], [], [], 20)
+            os.close(engine)
+            assert readable, "an engine was still there 20 s after its gateway was killed"
