@@ -92,7 +92,7 @@ class Server:
         self._batcher.check_room()
         asked, texts = await self._off_loop(len(body) > _SMALL_BYTES, lambda: self._prepare(body))
         rows = await self._batcher.submit(texts)
-        name = request.headers.get("X-Request-Id") or asked.request_id or uuid.uuid4().hex
+        name = _request_id(request) or asked.request_id or uuid.uuid4().hex
         answer = await self._off_loop(len(texts) > _SMALL_ROWS, lambda: self._encode(asked, texts, rows, name))
         return web.Response(body=answer, content_type="application/json")
 
@@ -156,7 +156,8 @@ class Server:
 
     def _check_model(self, name: str | None) -> None:
         if name and name != self._model.name:
-            raise ModelNotFound(f"The model `{name}` does not exist.", param="model")
+            message = f"The model `{name}` does not exist. Valid aliases: {self._model.name}."
+            raise ModelNotFound(message, param="model")
 
     async def _off_loop(self, large: bool, work: Callable[[], Answer]) -> Answer:
         """Do work in a thread if it is large, and at once if it is not."""
@@ -190,12 +191,18 @@ async def _answer(request: web.Request, route: Route) -> web.StreamResponse:
         return web.Response(body=error.body(), status=error.status, content_type="application/json", headers=headers)
     except web.HTTPException as error:
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        body = error_body(error.text or error.reason, HTTPStatus(error.status).phrase, error.status)
+        message = (error.text or error.reason).removeprefix(f"{error.status}: ")
+        body = error_body(message, HTTPStatus(error.status).phrase, error.status)
         return web.Response(body=body, status=error.status, content_type="application/json", headers=headers)
     except Exception:  # noqa: BLE001  # the boundary: whatever it is, the client gets an answer and the log the reason
         _log.exception("%s %s", request.method, request.path)
         body = error_body("The engine failed on this request; its log says why.", "InternalServerError", 500)
         return web.Response(body=body, status=500, content_type="application/json")
+
+
+def _request_id(request: web.Request) -> str:
+    """Read the client's name for its request; aiohttp gives what is no UTF-8 as surrogates, which JSON cannot hold."""
+    return request.headers.get("X-Request-Id", "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 async def _json_body(request: web.Request) -> bytes:
