@@ -1,0 +1,55 @@
+"""The ONNX engine is started as our own server, on files that need no conversion."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines.base import EngineSpec
+from engines.errors import SourceError
+from engines.onnxruntime import OnnxRuntime
+from engines.sources import FolderSource
+
+FOLDER, SOCKET = Path("/models/guard"), Path("/run/guard-0.sock")
+ENGINE = (sys.executable, "-m", "engines.onnx")
+COMMAND = (*ENGINE, *"--model-name guard --folder /models/guard --uds /run/guard-0.sock --task classify".split())
+
+
+def spec(**changes: object) -> EngineSpec:
+    known: dict[str, object] = {"model": "guard", "engine": "onnx", "source": FolderSource(FOLDER)}
+    return EngineSpec(**known | {"tasks": ("classify",)} | changes)  # type: ignore[arg-type]
+
+
+def test_the_command_names_the_model_its_files_its_task_and_its_socket() -> None:
+    launch = OnnxRuntime().launch(spec(), FOLDER, 0, SOCKET)
+    assert launch.command == COMMAND
+    assert (launch.socket, launch.ready_path) == (SOCKET, "/health")
+
+
+def test_labels_length_and_options_follow() -> None:
+    launch = OnnxRuntime().launch(
+        spec(labels=("benign", "injection"), max_length=256, args={"threads": 2}), FOLDER, 0, SOCKET
+    )
+    assert launch.command == (*COMMAND, "--labels", "benign,injection", "--max-length", "256", "--threads", "2")
+
+
+def test_each_replica_sees_its_own_gpus_and_no_others() -> None:
+    two = spec(gpus=(("0", "1"), ("5",)))
+    assert OnnxRuntime().launch(two, FOLDER, 0, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
+    assert OnnxRuntime().launch(two, FOLDER, 1, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": "5"}
+    assert OnnxRuntime().launch(spec(), FOLDER, 0, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_the_operators_environment_wins() -> None:
+    launch = OnnxRuntime().launch(spec(env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "7"}), FOLDER, 0, SOCKET)
+    assert launch.environment == {"CUDA_VISIBLE_DEVICES": "7", "OMP_NUM_THREADS": "1"}
+
+
+def test_its_files_are_used_where_they_are(tmp_path: Path) -> None:
+    here = EngineSpec("guard", "onnx", FolderSource(tmp_path))
+    assert OnnxRuntime().prepare(here, tmp_path / "cache", print) == tmp_path
+    gone = EngineSpec("guard", "onnx", FolderSource(tmp_path / "gone"))
+    with pytest.raises(SourceError, match="gone does not exist"):
+        OnnxRuntime().prepare(gone, tmp_path / "cache", print)
