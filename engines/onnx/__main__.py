@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import signal
-import stat
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -101,14 +102,18 @@ async def _serve(model: Model, options: argparse.Namespace, start: float) -> Non
 def _site(runner: web.AppRunner, options: argparse.Namespace) -> web.BaseSite:
     if options.port is not None:
         return web.TCPSite(runner, "127.0.0.1", options.port)
-    _remove_stale(options.uds)
+    _check_free(options.uds)
     return web.UnixSite(runner, options.uds)
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove the socket that a process which was killed left behind; anything else in the way is an error of bind."""
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()
+def _check_free(path: Path) -> None:
+    """Raise ``OSError`` if a process listens there. One that nobody listens to is replaced when the site starts."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    raise OSError(errno.EADDRINUSE, "another process listens on this socket", str(path))
 
 
 def _parser() -> argparse.ArgumentParser:

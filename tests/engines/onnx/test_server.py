@@ -17,6 +17,7 @@ from tests.engines.onnx.tiny import BAD, CLS, GOOD, SEP
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Answer
 
+HALF = b"POST /classify HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
 USAGE = {"completion_tokens": 0, "prompt_tokens_details": None, "completion_tokens_details": None}
 
 
@@ -356,10 +357,20 @@ async def test_a_client_that_leaves_takes_its_waiting_texts_along(classifier: Mo
 
 async def test_half_a_request_keeps_nobody_waiting(server: Running) -> None:
     async with await server.wire() as half:
-        await half.send(
-            b"POST /classify HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
-        )
+        await half.send(HALF)
         assert (await server.ask("POST", "/classify", {"input": "good"})).status == 200
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_failure_of_ours(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await server.wire() as half:
+        await half.send(HALF)
+        await server.ask("GET", "/health")
+        half.abort()
+    while await server.metric('requests_total{code="499",endpoint="/classify",model="m"}') < 1:
+        assert await server.metric('requests_total{code="500",endpoint="/classify",model="m"}') == 0
+    assert caplog.text == ""
 
 
 async def test_stopping_finishes_what_runs_and_what_waits(classifier: Model) -> None:

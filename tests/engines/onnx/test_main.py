@@ -1,0 +1,207 @@
+"""The command line: what it says when it is ready, when it cannot start, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from engines.onnx.__main__ import main
+from tests.engines.onnx.tiny import write_classifier, write_embedder
+from tests.kit.wire import Wire
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+class Engine:
+    """A running process of the engine, and the line with which it said that it is ready."""
+
+    def __init__(self, process: asyncio.subprocess.Process, ready: str) -> None:
+        self.process = process
+        self.ready = ready
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def engine(folder: Path, *options: str, task: str = "classify") -> AsyncIterator[Engine]:
+    """Start the engine on a folder and wait until it is ready."""
+    command = [sys.executable, "-m", "engines.onnx", "--model-name", "m", "--folder", str(folder), "--task", task]
+    process = await asyncio.create_subprocess_exec(
+        *command, *options, cwd=ROOT, stdout=asyncio.subprocess.PIPE, limit=2**16
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            line = await process.stdout.readline()
+        yield Engine(process, line.decode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    """Name a socket in a folder with a short path; a Unix socket's may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as folder:
+        yield Path(folder) / "s"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Run the command line in this process; give its exit code and its error."""
+    try:
+        code = main(["--model-name", "m", *arguments])
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    return code, capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the variable that ``main`` sets back after each test."""
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_says_when_it_is_ready_answers_and_ends_with_0(tmp_path: Path, socket_path: Path, number: int) -> None:
+    options = ("--uds", str(socket_path), "--labels", "fine, nasty", "--max-length", "9", "--threads", "1")
+    async with engine(write_classifier(tmp_path), *options) as running:
+        assert running.ready.startswith(f"m: ready on http://unix:{socket_path}: after ")
+        assert "<Classify fine, nasty>, at most 9 tokens, 1 threads, " in running.ready
+        async with await Wire.connect_to(f"unix:{socket_path}") as wire:
+            await wire.request("POST", "/classify", {"model": "m", "input": "bad"})
+            assert (await wire.answer()).json["data"][0]["label"] == "nasty"
+        assert await running.stop(number) == 0
+
+
+@pytest.mark.slow
+async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path: Path) -> None:
+    texts = ["cat " * (1 + index % 14) for index in range(30_000)]
+    async with engine(write_embedder(tmp_path), "--uds", str(socket_path), task="embed") as running:
+        async with (
+            await Wire.connect_to(f"unix:{socket_path}") as large,
+            await Wire.connect_to(f"unix:{socket_path}") as scrape,
+        ):
+            large.timeout = 60
+            await large.request("POST", "/v1/embeddings", {"input": texts})
+            waiting = 0.0
+            while not waiting:
+                await scrape.request("GET", "/metrics")
+                lines = (await scrape.answer()).body.decode().splitlines()
+                waiting = float(next(line for line in lines if "onnx_waiting_texts{" in line).rpartition(" ")[2])
+            running.process.terminate()
+            answer = await large.answer()
+            assert answer.status == 200
+            assert len(answer.json["data"]) == len(texts)
+        async with asyncio.timeout(20):
+            assert await running.process.wait() == 0
+
+
+@pytest.mark.slow
+async def test_a_socket_that_a_killed_process_left_is_no_obstacle(tmp_path: Path, socket_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(socket_path))
+    async with engine(write_classifier(tmp_path), "--uds", str(socket_path)) as running:
+        assert running.ready.startswith("m: ready on ")
+        assert await running.stop() == 0
+
+
+@pytest.mark.slow
+async def test_port_0_is_a_free_one(tmp_path: Path) -> None:
+    async with engine(write_classifier(tmp_path), "--port", "0") as running:
+        address = running.ready.split()[3]
+        async with await Wire.connect_to(address) as wire:
+            await wire.request("GET", "/health")
+            assert (await wire.answer()).status == 200
+        assert await running.stop() == 0
+
+
+def test_a_missing_folder_is_told_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    code, said = fails(capsys, "--folder", str(absent), "--task", "classify", "--port", "0")
+    assert (code, said) == (1, f"error: m: {absent}: no such folder\n")
+
+
+def test_a_model_that_does_not_fit_its_task_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, said = fails(capsys, "--folder", str(write_embedder(tmp_path)), "--task", "classify", "--port", "0")
+    assert code == 1
+    assert said.startswith(
+        f"error: m: {tmp_path}/model.onnx: none of the outputs ['last_hidden_state'] is named logits"
+    )
+
+
+def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = fails(
+            capsys, "--folder", str(write_classifier(tmp_path)), "--task", "classify", "--port", str(port)
+        )
+    assert code == 1
+    assert "address already in use" in said
+
+
+def test_a_socket_on_which_another_process_listens_is_left_to_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, socket_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(socket_path))
+        taken.listen()
+        code, said = fails(
+            capsys, "--folder", str(write_classifier(tmp_path)), "--task", "classify", "--uds", str(socket_path)
+        )
+    assert code == 1
+    assert f"another process listens on this socket: '{socket_path}'" in said
+
+
+def test_what_is_in_the_way_of_the_socket_stays(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, socket_path: Path
+) -> None:
+    socket_path.write_text("precious")
+    code, said = fails(
+        capsys, "--folder", str(write_classifier(tmp_path)), "--task", "classify", "--uds", str(socket_path)
+    )
+    assert code == 1
+    assert str(socket_path) in said
+    assert socket_path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("", "required: --folder, --task"),
+        ("--folder f --task classify", "one of the arguments --uds --port is required"),
+        ("--folder f --task classify --port 1 --uds s", "not allowed with argument"),
+        ("--folder f --task generate --port 1", "invalid choice: 'generate'"),
+        ("--folder f --task classify --port 1 --labels a,,b", "'a,,b' has an empty or a repeated label"),
+        ("--folder f --task classify --port 1 --labels a,a", "'a,a' has an empty or a repeated label"),
+        ("--folder f --task classify --port 1 --threads 0", "0 is not 1 or more"),
+        ("--folder f --task classify --port 1 --max-length many", "argument --max-length: invalid"),
+        ("--folder f --task classify --port 1 --thread 2", "unrecognized arguments: --thread 2"),
+    ],
+)
+def test_a_wrong_command_line_is_told_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: str, reason: str
+) -> None:
+    code, said = fails(capsys, *arguments.split())
+    assert code == 2
+    assert reason in said
+
+
+def test_help_shows_every_option_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert "python -m engines.onnx --model-name minilm" in said
+    assert json.dumps(["Hello", "world"]) in said
