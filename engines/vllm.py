@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 from engines.base import EngineSpec, Launch, Progress, options
 from engines.errors import SourceError
+from engines.guarded import run
 from engines.sources import HubSource, fetch, made_once
 
 
@@ -22,8 +22,7 @@ class Vllm:
 
         def convert(target: Path) -> None:
             progress("converting GGUF to safetensors")
-            command = [sys.executable, "-m", "engines.gguf", str(folder), str(target)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+            done = run([sys.executable, "-m", "engines.gguf", str(folder), str(target)])
             if done.returncode != 0:
                 last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
                 raise SourceError(f"The GGUF file in {folder} could not be converted: {last}")

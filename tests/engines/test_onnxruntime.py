@@ -13,8 +13,8 @@ from engines.onnxruntime import OnnxRuntime
 from engines.sources import FolderSource
 
 FOLDER, SOCKET = Path("/models/guard"), Path("/run/guard-0.sock")
-ENGINE = (sys.executable, "-m", "engines.onnx")
-COMMAND = (*ENGINE, *"--model-name guard --folder /models/guard --uds /run/guard-0.sock --task classify".split())
+WORDS = "-m engines.onnx --model-name guard --folder /models/guard --uds /run/guard-0.sock --task classify"
+COMMAND = (sys.executable, *WORDS.split())
 
 
 def spec(**changes: object) -> EngineSpec:
