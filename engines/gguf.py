@@ -6,6 +6,7 @@ model.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ def convert(folder: Path, out: Path) -> None:
     if len(files) != 1:
         raise SystemExit(f"{folder} has {len(files)} .gguf files; expected one")
     name = files[0].name
+    os.environ["HF_HUB_OFFLINE"] = "1"  # All that is needed is in the folder.
     torch, transformers = import_module("torch"), import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = transformers.AutoModelForCausalLM.from_pretrained(
