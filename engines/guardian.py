@@ -21,6 +21,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_SECONDS = 5.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def guard(command: list[str]) -> int:
@@ -30,37 +31,52 @@ def guard(command: list[str]) -> int:
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    asked_to_end: list[int] = []
+    received: list[int] = []
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: asked_to_end.append(received))
+    for number in _ENDING:
+        signal.signal(number, lambda number, _: received.append(number))
 
-    engine = os.fork()
-    if engine == 0:
-        _become(command, libc)
+    engine = _start(command, libc)
+    asked = False
     code = None
     while code is None:
         readable, _, _ = select.select([woken, 0], [], [])
         if woken in readable:
             os.read(woken, 4096)
-        if asked_to_end:
-            asked_to_end.clear()
+        if received:
+            received.clear()
+            asked = True
             _send(engine, signal.SIGTERM)
         code = _reap(engine)
         if 0 in readable and not os.read(0, 4096):
             break
-    left = _end_all(engine if code is None else None, woken)
+    left = _end_all(engine if code is None else None, woken, 0.0 if asked else _GRACE_SECONDS)
     return code if code is not None else left
+
+
+def _start(command: list[str], libc: ctypes.CDLL) -> int:
+    """Fork the engine; a signal to end that comes meanwhile waits until the engine can take it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    engine = os.fork()
+    if engine == 0:
+        _become(command, libc)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    return engine
 
 
 def _become(command: list[str], libc: ctypes.CDLL) -> None:
     """Turn the forked child into the engine, which dies with its guardian."""
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+    # SIGPIPE and SIGXFSZ, because Python ignores them and what is ignored stays so in the engine.
+    for number in (*_ENDING, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) > 2:
+            with suppress(OSError):
+                os.close(int(entry.name))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:
@@ -82,12 +98,15 @@ def _reap(engine: int) -> int | None:
             code = _code(status)
 
 
-def _end_all(engine: int | None, woken: int) -> int:
-    """End the engine, if it still runs, and every descendant: ask first, then kill. Return the engine's exit code."""
+def _end_all(engine: int | None, woken: int, grace: float) -> int:
+    """End the engine, if it still runs, and every descendant: ask first, then kill. Return the engine's exit code.
+
+    Whoever was asked before has had its time: ``grace``, in seconds, is 0 then.
+    """
     code = 0
     if engine is not None:
         _send(engine, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_SECONDS
+    deadline = time.monotonic() + grace
     while engine is not None and (left := deadline - time.monotonic()) > 0:
         _wait(woken, left)
         ended = _reap(engine)
