@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
 from engines.base import EngineSpec, Launch, Progress, options
 from engines.errors import SourceError
 from engines.guarded import run
-from engines.sources import HubSource, fetch, made_once
+from engines.sources import HubSource, PackageSource, Source, fetch, made_once
 
 
 class Vllm:
@@ -27,7 +28,7 @@ class Vllm:
                 last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
                 raise SourceError(f"The GGUF file in {folder} could not be converted: {last}")
 
-        return made_once(cache / "converted" / folder.name, convert, progress)
+        return made_once(cache / "converted" / _identity(spec.source, folder), convert, progress)
 
     def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
         """Serve the folder under the model's name."""
@@ -38,9 +39,23 @@ class Vllm:
         if not isinstance(spec.source, HubSource):
             environment["HF_HUB_OFFLINE"] = "1"
         devices = spec.gpus[index]
-        if devices:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-        else:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        if not devices:
             # GiB for the paged KV cache; without it the CPU build takes a share of the whole machine's memory.
             environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
+        elif len(devices) > 1 and not any(_says_how_to_divide(name) for name in spec.args):
+            command += ["--tensor-parallel-size", str(len(devices))]
         return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)
+
+
+def _says_how_to_divide(name: str) -> bool:
+    """Whether an option spreads a model over GPUs, as ``pipeline-parallel-size`` and its kind do."""
+    return name.replace("_", "-").endswith("-parallel-size")
+
+
+def _identity(source: Source, folder: Path) -> str:
+    """Name exactly these files: a package's folder is so named; another's are told apart by place, size and time."""
+    if isinstance(source, PackageSource):
+        return source.digest
+    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in folder.glob("*.gguf")]
+    return hashlib.sha256(repr(sorted(facts)).encode()).hexdigest()[:24]
