@@ -44,6 +44,7 @@ class Machine:
         self.waits: list[float] = []
         self.batches: list[tuple[int, int, int]] = []
         self.left = 0
+        self.ended = 0
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Queue[Batch] = asyncio.Queue()
         self._running: list[Batch] = []
@@ -54,6 +55,7 @@ class Machine:
             self._running.append(batch)
             self._loop.call_soon_threadsafe(self._started.put_nowait, batch)
             batch.wait()
+            self.ended += 1
         if any(POISON in text for text in texts):
             raise InferenceFailed(f"a batch of {len(texts)} failed")
         return np.array([[text[0], len(text)] for text in texts], np.float32)
@@ -335,4 +337,5 @@ async def test_closing_waits_for_what_runs() -> None:
         asked = await submitted(built, text(5))
         threading.Timer(0.05, (await machine.next()).finish).start()
         built.close()
+        assert machine.ended == 1
         assert (await asked).tolist() == [[1, 5]]

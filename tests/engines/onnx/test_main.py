@@ -39,7 +39,7 @@ async def engine(folder: Path, *options: str, task: str = "classify") -> AsyncIt
     """Start the engine on a folder and wait until it is ready."""
     command = [sys.executable, "-m", "engines.onnx", "--model-name", "m", "--folder", str(folder), "--task", task]
     process = await asyncio.create_subprocess_exec(
-        *command, *options, cwd=ROOT, stdout=asyncio.subprocess.PIPE, limit=2**16
+        *command, *options, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -50,6 +50,16 @@ async def engine(folder: Path, *options: str, task: str = "classify") -> AsyncIt
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def until_texts_wait(wire: Wire) -> None:
+    """Scrape the metrics until there are texts in the queue."""
+    async with asyncio.timeout(20):
+        while True:
+            await wire.request("GET", "/metrics")
+            lines = (await wire.answer()).body.decode().splitlines()
+            if float(next(line for line in lines if "onnx_waiting_texts{" in line).rpartition(" ")[2]):
+                return
 
 
 @pytest.fixture
@@ -96,11 +106,7 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path:
         ):
             large.timeout = 60
             await large.request("POST", "/v1/embeddings", {"input": texts})
-            waiting = 0.0
-            while not waiting:
-                await scrape.request("GET", "/metrics")
-                lines = (await scrape.answer()).body.decode().splitlines()
-                waiting = float(next(line for line in lines if "onnx_waiting_texts{" in line).rpartition(" ")[2])
+            await until_texts_wait(scrape)
             running.process.terminate()
             answer = await large.answer()
             assert answer.status == 200
@@ -152,16 +158,15 @@ def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], tmp_pa
     assert "address already in use" in said
 
 
-def test_a_socket_on_which_another_process_listens_is_left_to_it(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, socket_path: Path
-) -> None:
+async def test_a_socket_on_which_another_process_listens_is_left_to_it(tmp_path: Path, socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(str(socket_path))
         taken.listen()
-        code, said = fails(
-            capsys, "--folder", str(write_classifier(tmp_path)), "--task", "classify", "--uds", str(socket_path)
-        )
-    assert code == 1
+        async with engine(write_classifier(tmp_path), "--uds", str(socket_path)) as refused:
+            assert refused.ready == ""
+            assert refused.process.stderr is not None
+            said = (await refused.process.stderr.read()).decode()
+            assert await refused.process.wait() == 1
     assert f"another process listens on this socket: '{socket_path}'" in said
 
 

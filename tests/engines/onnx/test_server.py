@@ -334,6 +334,7 @@ async def test_a_full_queue_is_told_with_the_time_to_come_back(classifier: Model
         assert answer.header("retry-after") == "1"
         assert error(answer)["type"] == "ServiceUnavailableError"
         assert error(answer)["message"].startswith("The queue is full: 10 tokens wait, at most 10 may.")
+        assert (await server.ask("POST", "/classify", b"not even read")).status == 503
         assert (await server.ask("GET", "/health")).status == 200
         held.release()
         assert [(await task).status for task in (first, second)] == [200, 200]
@@ -368,8 +369,9 @@ async def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_failure_o
         await half.send(HALF)
         await server.ask("GET", "/health")
         half.abort()
-    while await server.metric('requests_total{code="499",endpoint="/classify",model="m"}') < 1:
-        assert await server.metric('requests_total{code="500",endpoint="/classify",model="m"}') == 0
+    async with asyncio.timeout(10):
+        while not await server.metric('requests_total{code="499",endpoint="/classify",model="m"}'):
+            assert await server.metric('requests_total{code="500",endpoint="/classify",model="m"}') == 0
     assert caplog.text == ""
 
 
