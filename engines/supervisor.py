@@ -7,24 +7,29 @@ replica is doing is told to ``on_change`` as a ``ReplicaStatus``, with words for
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
+import re
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 
-from engines import guardian
 from engines.base import EngineSpec, Launch, Launcher
-from engines.errors import EngineError
+from engines.errors import ContentError, EngineError
+from engines.guarded import guarded
 from engines.launchers import LAUNCHERS
+from engines.preparation import Preparation
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 _HEALTHY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _LAST_WORDS = 15
+_LAST_BYTES = 16 * 1024
 _LONGEST_SOCKET = 107
 
 
@@ -50,29 +55,6 @@ class ReplicaStatus:
     reason: str = ""
 
 
-class Preparation:
-    """The files of one model, brought once for all of its replicas."""
-
-    def __init__(self, spec: EngineSpec, launcher: Launcher, cache: Path) -> None:
-        self.spec = spec
-        self.launcher = launcher
-        self._cache = cache
-        self._lock = asyncio.Lock()
-        self._folder: Path | None = None
-
-    async def folder(self, progress: Callable[[str], None]) -> Path:
-        """Return the folder with the files, bringing them if that has not succeeded yet. Raises ``EngineError``."""
-        async with self._lock:
-            if self._folder is None:
-                loop = asyncio.get_running_loop()
-
-                def tell(step: str) -> None:
-                    loop.call_soon_threadsafe(progress, step)
-
-                self._folder = await asyncio.to_thread(self.launcher.prepare, self.spec, self._cache, tell)
-            return self._folder
-
-
 class SupervisedReplica:
     """One replica and the process that is it."""
 
@@ -81,8 +63,8 @@ class SupervisedReplica:
     ) -> None:
         self._index = index
         self._preparation = preparation
-        self._socket = folder / f"{name}.sock"
-        self._log = folder / f"{name}.log"
+        self._socket = folder / f"{_file_name(name)}.sock"
+        self._log = folder / f"{_file_name(name)}.log"
         self._on_change = on_change
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -109,21 +91,24 @@ class SupervisedReplica:
         """Bring the files, then run the engine again and again, waiting longer each time it fails soon."""
         pause = _FIRST_PAUSE
         while True:
-            began = monotonic()
+            served = 0.0
             try:
                 folder = await self._preparation.folder(lambda step: self._say(State.FETCHING, step))
-                reason = await self._run(folder)
+                reason, served = await self._run(folder)
                 state = State.RESTARTING
-            except EngineError as error:
+            except ContentError as error:
+                self._say(State.FAILED, str(error))
+                return
+            except (EngineError, OSError) as error:
                 reason, state = str(error), State.FAILED
-            if monotonic() - began > _HEALTHY_SECONDS:
+            if served > _HEALTHY_SECONDS:
                 pause = _FIRST_PAUSE
             self._say(state, f"{reason} Next try in {pause:g} s.")
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
-    async def _run(self, folder: Path) -> str:
-        """Run the engine once, until it ends; return why it did."""
+    async def _run(self, folder: Path) -> tuple[str, float]:
+        """Run the engine once, until it ends; return why it did, and for how many seconds it had been ready."""
         spec = self._preparation.spec
         launch = self._preparation.launcher.launch(spec, folder, self._index, self._socket)
         self._say(State.STARTING)
@@ -133,12 +118,14 @@ class SupervisedReplica:
                 ready = await self._becomes_ready(process, launch)
         except TimeoutError:
             await self._end(process, 0.0)
-            return f"It was not ready within {spec.startup_timeout:g} s. {self._last_words()}"
+            return f"It was not ready within {spec.startup_timeout:g} s. {self._last_words()}", 0.0
+        since = monotonic()
         if ready:
             self._say(State.READY)
-        code = await process.wait()
-        when = "" if ready else " before it was ready"
-        return f"It ended with exit code {code}{when}. {self._last_words()}"
+        code = await _ended(process)
+        if ready:
+            return f"It ended with exit code {code}. {self._last_words()}", monotonic() - since
+        return f"It ended with exit code {code} before it was ready. {self._last_words()}", 0.0
 
     async def _spawn(self, launch: Launch) -> asyncio.subprocess.Process:
         """Start the engine under its guardian, whose lifeline is the pipe to its standard input."""
@@ -147,10 +134,7 @@ class SupervisedReplica:
         launch.socket.unlink(missing_ok=True)
         with self._log.open("wb") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-S",
-                guardian.__file__,
-                *launch.command,
+                *guarded(launch.command),
                 env={**os.environ, **launch.environment},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
@@ -169,20 +153,21 @@ class SupervisedReplica:
     async def _end(self, process: asyncio.subprocess.Process, grace: float) -> None:
         """Ask a process to end; after ``grace`` seconds, cut its lifeline, and its guardian kills whatever is left."""
         if process.returncode is None:
-            process.terminate()
-            try:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await process.wait()
-            except TimeoutError:
-                pass
         if process.stdin is not None:
             process.stdin.close()
-        await process.wait()
+        await _ended(process)
         self._process = None
 
     def _last_words(self) -> str:
         """Return the end of the engine's log."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        with self._log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_BYTES))
+            lines = log.read().decode(errors="replace").strip().splitlines()
         return "Its last words:\n" + "\n".join(lines[-_LAST_WORDS:]) if lines else "It said nothing."
 
     def _say(self, state: State, reason: str = "") -> None:
@@ -200,10 +185,11 @@ class Supervisor:
         folder: Path,
         cache: Path,
         on_change: Callable[[ReplicaStatus], None],
+        launchers: Mapping[str, Launcher] = LAUNCHERS,
     ) -> None:
         self._replicas: list[SupervisedReplica] = []
         for spec in specs:
-            preparation = Preparation(spec, LAUNCHERS[spec.engine], cache)
+            preparation = Preparation(spec, launchers[spec.engine], cache)
             for index, name in enumerate(spec.replicas):
                 self._replicas.append(SupervisedReplica(name, index, preparation, folder, on_change))
 
@@ -225,6 +211,23 @@ class Supervisor:
         await asyncio.gather(*(replica.stop(grace) for replica in self._replicas))
 
 
+def _file_name(replica: str) -> str:
+    """Name a replica's files after it; where its name is long or no name of a file, a digest keeps it apart."""
+    plain = re.sub(r"[^A-Za-z0-9._@-]", "_", replica)
+    if plain == replica and len(plain) <= 60:
+        return plain
+    return f"{plain[:40]}-{hashlib.sha256(replica.encode()).hexdigest()[:8]}"
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Wait for a guardian's end and return its exit code."""
+    code = await process.wait()
+    if code < 0:  # It was killed itself, and what it guarded is still in its process group.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return code
+
+
 async def _answers(socket: Path, path: str) -> bool:
     """Whether a server on ``socket`` answers ``path`` with 200."""
     try:
@@ -236,7 +239,7 @@ async def _answers(socket: Path, path: str) -> bool:
         async with asyncio.timeout(5):
             line = await reader.readline()
         return line.split(b" ")[1:2] == [b"200"]
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, ValueError):  # A line without end is a ``ValueError``.
         return False
     finally:
         writer.close()
