@@ -1,13 +1,20 @@
-"""What the tests of processes share."""
+"""Engines are watched on uvloop, and so they are in tests; and what the tests of processes share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.engines.processes import Roll
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Make the loops of all asynchronous tests below this folder."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
