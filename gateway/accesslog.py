@@ -5,22 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from gateway.context import RequestContext
-from gateway.metrics import overhead
 
 _MAX_PENDING = 100_000
 """Lines that may wait for the disk; beyond this new ones are dropped, and the log says how many."""
 
 
-class Line(msgspec.Struct, omit_defaults=True):
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
     """One request as the log shows it. Durations are milliseconds; what did not happen is left out."""
 
-    time: str
+    time: datetime
     request_id: str
     client: str
     method: str
@@ -55,8 +55,6 @@ class AccessLog:
         self._wake = threading.Event()
         self._ending = False
         self._encoder = msgspec.json.Encoder()
-        self._second = 0
-        self._second_text = ""
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
@@ -78,17 +76,18 @@ class AccessLog:
             self._dropped += 1
             return
         error = context.error
+        received = context.received_at
         finished = context.finished_at or time.perf_counter()
         first = context.first_token_at
         self._pending.append(
             Line(
-                time=self._now(),
+                time=datetime.now(UTC),
                 request_id=context.request_id,
                 client=context.client,
                 method=context.method.decode("ascii", "replace"),
                 path=context.path.decode("latin-1"),
                 status=context.status,
-                duration_ms=round((finished - context.received_at) * 1000, 3),
+                duration_ms=int((finished - received) * 1e6) / 1e3,
                 endpoint=context.endpoint,
                 model=context.model,
                 key=context.key.id,
@@ -97,9 +96,9 @@ class AccessLog:
                 stream=context.streamed,
                 replica=context.replica,
                 attempts=context.attempts,
-                queue_ms=round(context.queued_for * 1000, 3),
-                overhead_ms=round(overhead(context) * 1000, 3),
-                ttft_ms=round((first - context.received_at) * 1000, 3) if first is not None else None,
+                queue_ms=int(context.queued_for * 1e6) / 1e3,
+                overhead_ms=int(context.overhead * 1e6) / 1e3,
+                ttft_ms=int((first - received) * 1e6) / 1e3 if first is not None else None,
                 input_tokens=context.input_tokens,
                 output_tokens=context.output_tokens,
                 cached_tokens=context.cached_tokens,
@@ -117,15 +116,6 @@ class AccessLog:
         self._wake.set()
         self._thread.join()
         self._target.close()
-
-    def _now(self) -> str:
-        """Write the moment in ISO 8601, with the part that changes once a second kept."""
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
 
     def _run(self) -> None:
         while True:

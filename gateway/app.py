@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -259,6 +260,7 @@ async def _serve(config: Config) -> int:
             raise StartError(str(error)) from None
         await gateway.start()
         await _first(gateway.settle(), ended.wait())
+        _spare_the_collector()
         if not ended.is_set():
             start_up.show(gateway.panel())
             await ended.wait()
@@ -274,6 +276,17 @@ async def _first(*awaitables: object) -> None:
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]  # type: ignore[call-overload]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     await cancelled(tasks)
+
+
+def _spare_the_collector() -> None:
+    """Keep the cyclic collector off what lives for ever, and let it look less often at what does not.
+
+    A request leaves no cycles behind. At the default threshold of 700 objects the collector would walk thousands of
+    times a minute, and its longest walks are tens of milliseconds in which no token is relayed.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _under_way(status: ReplicaStatus) -> bool:

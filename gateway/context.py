@@ -79,6 +79,13 @@ class RequestContext:
         self.relayed_for = 0.0
         self.finished_at: float | None = None
 
+    @property
+    def overhead(self) -> float:
+        """The gateway's own seconds: from the request's last byte to the engine, less the queue, and the relaying."""
+        if self.sent_at is None:
+            return 0.0
+        return max(0.0, self.sent_at - self.received_at - self.queued_for) + self.relayed_for
+
     def __repr__(self) -> str:
         line = f"{self.method.decode('ascii', 'replace')} {self.path.decode('latin-1')}"
         outcome = f"{self.status}" if self.status else "in flight"

@@ -121,7 +121,7 @@ class Metrics(Collector):
         if context.sent_at is None:
             return
         metrics.queue.observe(context.queued_for)
-        metrics.overhead.observe(overhead(context))
+        metrics.overhead.observe(context.overhead)
         tokens = metrics.tokens
         tokens["input"] += context.input_tokens
         tokens["output"] += context.output_tokens
@@ -241,10 +241,3 @@ class Metrics(Collector):
         yield from families.values()
         yield ready
         yield in_flight
-
-
-def overhead(context: RequestContext) -> float:
-    """Give the gateway's own seconds: from the request's last byte to the engine, less the queue, and the relaying."""
-    if context.sent_at is None:
-        return 0.0
-    return max(0.0, context.sent_at - context.received_at - context.queued_for) + context.relayed_for

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gateway.api.completions import Completions, Plain
-from gateway.api.endpoint import Endpoint, Reading
+from gateway.api.endpoint import Endpoint
 from gateway.api.messages import Messages
 from gateway.api.pages import Page, health, model, models, version
 from gateway.api.responses import Responses
@@ -31,8 +31,8 @@ ENDPOINTS: Mapping[bytes, Endpoint] = MappingProxyType(
         b"/pooling": Endpoint(_PLAIN, "pooling"),
         b"/tokenize": Endpoint(_PLAIN, None),
         b"/detokenize": Endpoint(_PLAIN, None),
-        b"/v1/audio/transcriptions": Endpoint(_PLAIN, "transcribe", Reading.MULTIPART),
-        b"/v1/audio/translations": Endpoint(_PLAIN, "transcribe", Reading.MULTIPART),
+        b"/v1/audio/transcriptions": Endpoint(_PLAIN, "transcribe", multipart=True),
+        b"/v1/audio/translations": Endpoint(_PLAIN, "transcribe", multipart=True),
     }
 )
 """What engines answer, by path; all are POST. The second column is what a model must do; ``None``: anything."""

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from gateway.api.streams import Dialect
 
 
-class Reading(Enum):
-    """How an endpoint's body is written."""
-
-    JSON = auto()
-    MULTIPART = auto()
-
-
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How an endpoint speaks, what a model must be able to do for it, and how its body is written."""
+    """How an endpoint speaks, what a model must be able to do for it, and whether its body is a form and not JSON."""
 
     dialect: Dialect
     task: str | None
-    reading: Reading = Reading.JSON
+    multipart: bool = False

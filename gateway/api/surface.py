@@ -8,7 +8,7 @@ from gateway import api
 from gateway.accesslog import AccessLog
 from gateway.api import body, multipart
 from gateway.api.body import Facts
-from gateway.api.endpoint import Endpoint, Reading
+from gateway.api.endpoint import Endpoint
 from gateway.api.pages import Page
 from gateway.auth import Keyring
 from gateway.config import GatewayConfig
@@ -108,7 +108,7 @@ class Surface:
 
     def _prepare(self, endpoint: Endpoint, context: RequestContext) -> tuple[Pool, UpstreamRequest]:
         """Decide which pool is asked, and with what bytes."""
-        form = multipart.read(context) if endpoint.reading is Reading.MULTIPART else None
+        form = multipart.read(context) if endpoint.multipart else None
         facts = body.read(context, self._max_depth) if form is None else form.facts
         if not facts.model:
             raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")

@@ -36,6 +36,7 @@ class Address:
     path: str | None
     tls: bool
     prefix: bytes
+    host_header: bytes
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -44,22 +45,17 @@ class Address:
             path = url.removeprefix("unix:").removeprefix("//")
             if not path:
                 raise ValueError(f"{url!r} names no socket; expected unix:/path/to.sock")
-            return cls(url, "localhost", 0, path, tls=False, prefix=b"")
+            return cls(url, "localhost", 0, path, tls=False, prefix=b"", host_header=b"localhost")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not an address; expected http://HOST:PORT, https://HOST or unix:/PATH")
         tls = parts.scheme == "https"
-        port = parts.port or (443 if tls else 80)
+        default_port = 443 if tls else 80
+        port = parts.port or default_port
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host_header = (host if port == default_port else f"{host}:{port}").encode("ascii")
         prefix = parts.path.rstrip("/").removesuffix("/v1").encode("ascii")
-        return cls(url, parts.hostname, port, None, tls=tls, prefix=prefix)
-
-    @property
-    def host_header(self) -> bytes:
-        """What belongs into the header ``host``."""
-        if self.path is not None or self.port == (443 if self.tls else 80):
-            return self.host.encode("ascii")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}".encode("ascii")
+        return cls(url, parts.hostname, port, None, tls=tls, prefix=prefix, host_header=host_header)
 
 
 class UpstreamError(Exception):

@@ -112,6 +112,14 @@ def origin_form(target: bytes) -> bytes:
     return rest[slash:] if slash >= 0 else b"/"
 
 
+def is_event_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer with these headers (lower-case names) is a stream of server-sent events."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value.lower().startswith(b"text/event-stream")
+    return False
+
+
 def headers_down(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Write those of an engine's headers (lower-case names) that may reach the client."""
     lines = b""
