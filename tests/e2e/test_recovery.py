@@ -29,7 +29,11 @@ def pid_of(served: Served, model: str) -> int:
             words = command.read_bytes().split(b"\0")
         except OSError:
             continue  # It has ended meanwhile.
-        if socket.encode() in words and b"engines.onnx" in words and b"engines.guardian" not in words:
+        if (
+            socket.encode() in words
+            and b"engines.onnx" in words
+            and not any(word.endswith(b"guardian.py") for word in words)
+        ):
             return int(command.parent.name)
     raise AssertionError(f"no process serves {socket}")
 
