@@ -190,6 +190,7 @@ class ClientConnection(asyncio.Protocol):
         "_read_since",
         "_request",
         "_task",
+        "_unasked",
         "_url",
         "_waiting",
         "_written",
@@ -203,6 +204,7 @@ class ClientConnection(asyncio.Protocol):
         self._door = door
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: RequestContext | None = None
+        self._unasked = b""
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0
@@ -251,21 +253,20 @@ class ClientConnection(asyncio.Protocol):
         A head is fed no further than it may be long. So its limit holds to the byte, however it is cut into packets.
         """
         limit = self._door.limits.max_head_bytes
-        while not self._discarding:
+        while data and not self._discarding:
             room = limit - self._head_bytes
             if self._incoming is not None or len(data) <= room:
-                self._feed(data)
-                break
-            self._feed(data[:room])
-            data = data[room:]
+                data = self._feed(data)
+            else:
+                data = self._feed(data[:room]) + data[room:]
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> bytes:
+        """Parse, and return what has to be parsed again."""
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request is answered as if it had not asked (RFC 9110, section 7.8); what follows it is not read.
-            self._discarding = True
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._read_on(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             self._refuse_now(_refusal(error.__context__))
         except httptools.HttpParserError as error:
@@ -275,6 +276,21 @@ class ClientConnection(asyncio.Protocol):
                 self._refuse_now(
                     HeadTooLarge(f"Request line and headers are over {self._door.limits.max_head_bytes} bytes.")
                 )
+        return b""
+
+    def _read_on(self, rest: bytes) -> bytes:
+        """Give the head that asked to upgrade, as if it had not asked, and what follows it (RFC 9110, section 7.8).
+
+        The parser takes what follows for another protocol, but clients that hope for HTTP/2 send their body there.
+        """
+        unasked, self._unasked = self._unasked, b""
+        if not unasked:  # A CONNECT, after which nothing is HTTP.
+            self._discarding = True
+            return b""
+        self._parser = httptools.HttpRequestParser(self)
+        self._head_bytes = 0
+        self._header_lines = 0
+        return unasked + rest
 
     def eof_received(self) -> None:
         """Take a half-closed connection for a closed one: a client that has gone looks the same."""
@@ -316,6 +332,7 @@ class ClientConnection(asyncio.Protocol):
         if self._incoming is not None:
             return
         name = name.lower()
+        value = value.rstrip(b" \t")
         headers = self._headers
         if name in headers:
             if name in head.SINGLETONS:
@@ -325,6 +342,9 @@ class ClientConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Decide on the head alone, before a byte of the body is taken."""
+        if b"upgrade" in self._headers and self._parser.should_upgrade():
+            self._forget_upgrade()
+            return
         context = RequestContext(self.client)
         self._incoming = context
         headers = context.headers = self._headers
@@ -365,6 +385,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Hand over a whole request, or let it wait for its turn."""
+        if self._unasked:
+            return
         context = self._incoming
         assert context is not None
         self._incoming = None
@@ -388,6 +410,14 @@ class ClientConnection(asyncio.Protocol):
         if len(self._waiting) >= _PIPELINE_DEPTH and not self._paused_reading:
             self._paused_reading = True
             self.transport.pause_reading()
+
+    def _forget_upgrade(self) -> None:
+        """Write the head again without its wish to upgrade; it is no longer than it was."""
+        url, self._url = self._url, b""
+        headers, self._headers = self._headers, {}
+        lines = [b"%b:%b\r\n" % pair for pair in headers.items() if pair[0] != b"upgrade"]
+        version = self._parser.get_http_version().encode("ascii")
+        self._unasked = b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), url, version, b"".join(lines))
 
     # what the answering side calls
 
@@ -564,6 +594,7 @@ class ClientConnection(asyncio.Protocol):
         destroy the answer that the client has not read yet (RFC 9112, section 9.6).
         """
         self._closing = True
+        self._waiting.clear()
         if self.transport.can_write_eof():
             self._discarding = True
             self._deadline = perf_counter() + _LINGER_SECONDS

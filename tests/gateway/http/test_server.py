@@ -257,10 +257,28 @@ async def test_empty_lines_before_a_request_are_skipped(wire: Wire) -> None:
     assert (await wire.answer()).body == b"/a"
 
 
-async def test_an_upgrade_is_passed_over_and_the_connection_closed(house: House, wire: Wire) -> None:
-    await wire.send(b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n" + GET)
-    assert plain(await wire.rest()) == ANSWER_A.replace(b"content-length", b"connection: close\r\ncontent-length")
-    assert house.surface.over == [(b"/a", 200)]
+async def test_a_wish_to_upgrade_is_passed_over(house: House, wire: Wire) -> None:
+    wish = b"host: x\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAM\r\n"
+    await wire.send(b"GET /a HTTP/1.1\r\n" + wish + b"\r\n" + GET)
+    assert [(await wire.answer()).body for _ in range(2)] == [b"/a", b"/a"]
+    await wire.send(b"POST /echo HTTP/1.1\r\n" + wish + b"content-length: 5\r\n\r\nhello" + GET)
+    assert [(await wire.answer()).body for _ in range(2)] == [b"hello", b"/a"]
+    await wire.send((b"GET /b HTTP/1.1\r\n" + wish + b"\r\n") * 1_000)
+    assert [(await wire.answer()).body for _ in range(1_000)] == [b"/b"] * 1_000
+    assert len(house.surface.over) == 1_004
+
+
+async def test_nothing_follows_a_connect(house: House, wire: Wire) -> None:
+    await wire.send(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n" + GET)
+    assert (await wire.answer()).header("connection") == "close"
+    await wire.closed()
+    assert len(house.surface.over) == 1
+
+
+async def test_white_space_around_a_value_is_not_a_part_of_it(house: House, wire: Wire) -> None:
+    await wire.send(b"GET /a HTTP/1.1\r\nhost: x\r\ny: \t a  b \t \r\n\r\n")
+    await wire.answer()
+    assert house.surface.seen[0].headers[b"y"] == b"a  b"
 
 
 # HTTP/1.0
@@ -376,6 +394,15 @@ async def test_what_follows_connection_close_is_not_read(house: House, wire: Wir
     assert (await wire.answer()).body == b"/a"
     await wire.closed()
     assert house.surface.over == [(b"/a", 200)]
+
+
+async def test_what_waits_behind_the_last_answer_does_not_keep_the_connection(house: House, wire: Wire) -> None:
+    await wire.send(b"GET /held HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" + GET)
+    (await house.held()).finish()
+    assert (await wire.answer()).body == b"done"
+    house.door.tick(perf_counter() + 2.1)
+    await house.empty()
+    assert house.surface.over == [(b"/held", 200)]
 
 
 # Expect: 100-continue
