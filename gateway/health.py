@@ -23,7 +23,10 @@ class ProbeAnswer:
 
 
 class Probe:
-    """One GET to a replica, on a connection of the replica's own pool: a receiver that can be awaited."""
+    """One GET to a replica, as a receiver that can be awaited.
+
+    It is asked on a connection of its own, because a replica that takes no new connections is not well.
+    """
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -74,7 +77,7 @@ class Probe:
         authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
         self._connection = connection
         connection.send(
-            b"GET %b%b HTTP/1.1\r\nhost: %b\r\n%baccept: */*\r\n\r\n"
+            b"GET %b%b HTTP/1.1\r\nhost: %b\r\n%baccept: */*\r\nconnection: close\r\n\r\n"
             % (address.prefix, self._path, address.host_header, authorization),
             b"",
             self,

@@ -69,6 +69,8 @@ def read(context: RequestContext, max_depth: int) -> Facts:
         raise UnsupportedMediaType(
             f"This endpoint reads application/json, not {media[:100].decode('latin-1')!r}; set the header content-type."
         )
+    if context.headers.get(b"content-encoding", b"identity") != b"identity":
+        raise UnsupportedMediaType("Compressed bodies are not read here; send the JSON without a content-encoding.")
     body = context.body
     if not body:
         raise BadRequest("The body is empty; send a JSON object.", code="empty_body")
