@@ -85,11 +85,15 @@ class KeyConfig(_Model):
     """``[[gateway.keys]]``: one API key, known by its digest alone. ``headgate key ID`` makes one."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
-        description="What the access log calls this key."
+        description="What the access log calls this key.",
+        examples=["alice"],
     )
-    sha256: Sha256 = Field(description="The SHA-256 of the key, as 64 hexadecimal digits.")
+    sha256: Sha256 = Field(
+        description="The SHA-256 of the key, as 64 hexadecimal digits.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
     models: tuple[str, ...] = Field(
-        (), description="The models that this key may use; all of them if empty.", strict=False
+        (), description="The models that this key may use; all of them if empty.", strict=False, examples=[["chat"]]
     )
 
 
@@ -101,16 +105,29 @@ class GatewayConfig(_Model):
         "127.0.0.1:9000", description="Address of metrics and probes, HOST:PORT; keep it off public networks."
     )
     tls_certificate: Path | None = Field(
-        None, description="PEM file with the certificate chain; HTTPS is spoken if given.", strict=False
+        None,
+        description="PEM file with the certificate chain; HTTPS is spoken if given.",
+        strict=False,
+        examples=["/etc/headgate/tls.crt"],
     )
-    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.", strict=False)
+    tls_key: Path | None = Field(
+        None,
+        description="PEM file with the certificate's private key.",
+        strict=False,
+        examples=["/etc/headgate/tls.key"],
+    )
     keys: tuple[KeyConfig, ...] = Field((), description="API keys; without any, everyone may ask.", strict=False)
     keys_file: Path | None = Field(
         None,
         description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…]`; `#` begins a comment.",
         strict=False,
+        examples=["keys.txt"],
     )
-    access_log: str = Field("stdout", description="Where the access log goes: `stdout`, `off`, or a file.")
+    access_log: str = Field(
+        "stdout",
+        description="Where the access log goes: `stdout`, `off`, or a file.",
+        examples=["/var/log/headgate.jsonl"],
+    )
     drain_delay: float = Field(
         0.0, ge=0, le=3600, description="How long to go on serving after SIGTERM with readiness off, in seconds."
     )
@@ -118,10 +135,16 @@ class GatewayConfig(_Model):
         30.0, ge=0, le=86_400, description="How long running requests may take to finish after that, in seconds."
     )
     cors_origins: tuple[str, ...] = Field(
-        (), description="Origins of web pages that may read answers; none by default.", strict=False
+        (),
+        description="Origins of web pages that may read answers; none by default.",
+        strict=False,
+        examples=[["https://chat.example.com"]],
     )
     cache: Path | None = Field(
-        None, description="Folder for model files; by default `~/.cache/headgate`.", strict=False
+        None,
+        description="Folder for model files; by default `~/.cache/headgate`.",
+        strict=False,
+        examples=["/var/cache/headgate"],
     )
     limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
@@ -144,8 +167,14 @@ class GatewayConfig(_Model):
 class PackageFile(_Model):
     """A file inside a package: where it stands there, and what it must be."""
 
-    path: str = Field(description="The file's path inside the package.")
-    sha256: Sha256 = Field(description="The SHA-256 that the file must have, as 64 hexadecimal digits.")
+    path: str = Field(
+        description="The file's path inside the package.",
+        examples=["cloneguard/model/tokenizer.json"],
+    )
+    sha256: Sha256 = Field(
+        description="The SHA-256 that the file must have, as 64 hexadecimal digits.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
 
     @field_validator("path")
     @classmethod
@@ -159,7 +188,8 @@ class PackageTable(_Model):
     """``source`` as a table: model files that ride in a Python package, taken out as data and never imported."""
 
     package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+$")] = Field(
-        description="The package and its exact version, `NAME==VERSION`."
+        description="The package and its exact version, `NAME==VERSION`.",
+        examples=["cloneguard==0.6.0"],
     )
     files: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], PackageFile] = Field(
         min_length=1, description="The files to take out, by the name they get in the model's folder."
@@ -170,10 +200,13 @@ class ModelConfig(_Model):
     """``[models.NAME]``: one model, the engine that runs it, and how requests reach it."""
 
     engine: Literal["vllm", "onnx", "remote"] = Field(
-        description="What answers: `vllm` and `onnx` are started here, `remote` runs elsewhere."
+        description="What answers: `vllm` and `onnx` are started here, `remote` runs elsewhere.",
+        examples=["vllm"],
     )
     source: str | PackageTable | None = Field(
-        None, description="Where the model's files are: a folder, a hub id `ORG/NAME`, or a package table."
+        None,
+        description="Where the model's files are: a folder, a hub id `ORG/NAME`, or a package table.",
+        examples=["Qwen/Qwen3-8B"],
     )
     replicas: int = Field(1, ge=0, le=64, description="How many copies to start.")
     gpus: int | None = Field(
@@ -181,24 +214,50 @@ class ModelConfig(_Model):
         ge=0,
         le=64,
         description="GPUs per replica, each given to one replica only. Default: one for vllm where there are any.",
+        examples=[2],
     )
     args: dict[str, str | int | float | bool | list[str]] = Field(
-        default_factory=dict, description="Options for the engine's own command line, by name without dashes."
+        default_factory=dict,
+        description="Options for the engine's own command line, by name without dashes.",
+        examples=[{"max-model-len": 4096, "enforce-eager": True}],
     )
-    env: dict[str, str] = Field(default_factory=dict, description="Environment variables for the engine.")
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment variables for the engine.",
+        examples=[{"OMP_NUM_THREADS": "4"}],
+    )
     tasks: tuple[Task, ...] = Field(
         (),
         description="What the model can do. Default: `generate` for vllm, everything for remote; onnx needs one.",
         strict=False,
+        examples=[["classify"]],
     )
-    labels: tuple[str, ...] = Field((), description="onnx `classify`: the classes' names, in order.", strict=False)
-    max_length: int | None = Field(None, gt=0, description="onnx: longest input, in tokens.")
-    aliases: tuple[ModelName, ...] = Field((), description="Other names for the model.", strict=False)
+    labels: tuple[str, ...] = Field(
+        (),
+        description="onnx `classify`: the classes' names, in order.",
+        strict=False,
+        examples=[["benign", "injection"]],
+    )
+    max_length: int | None = Field(
+        None,
+        gt=0,
+        description="onnx: longest input, in tokens.",
+        examples=[512],
+    )
+    aliases: tuple[ModelName, ...] = Field(
+        (),
+        description="Other names for the model.",
+        strict=False,
+        examples=[["gpt-4o"]],
+    )
     policy: Literal["least_in_flight", "round_robin"] = Field(
         "least_in_flight", description="How a replica is chosen for a request."
     )
     max_in_flight: int | None = Field(
-        None, gt=0, description="Most requests of this model under way; more wait in a queue. Default: no limit."
+        None,
+        gt=0,
+        description="Most requests of this model under way; more wait in a queue. Default: no limit.",
+        examples=[64],
     )
     max_queue: int = Field(1024, ge=0, description="Most requests waiting in that queue; more are refused with 503.")
     required: bool = Field(True, description="Whether the gateway is ready only when this model is.")
@@ -211,10 +270,21 @@ class ModelConfig(_Model):
         False, description="Whether each API key gets a prefix cache of its own (vLLM's `cache_salt`)."
     )
     urls: tuple[str, ...] = Field(
-        (), description="remote: one address per replica, `http://`, `https://` or `unix:/PATH`.", strict=False
+        (),
+        description="remote: one address per replica, `http://`, `https://` or `unix:/PATH`.",
+        strict=False,
+        examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )
-    upstream_model: str | None = Field(None, description="remote: the model's name there. Default: the name here.")
-    api_key_env: str | None = Field(None, description="remote: the environment variable that holds its API key.")
+    upstream_model: str | None = Field(
+        None,
+        description="remote: the model's name there. Default: the name here.",
+        examples=["Qwen/Qwen3-8B"],
+    )
+    api_key_env: str | None = Field(
+        None,
+        description="remote: the environment variable that holds its API key.",
+        examples=["UPSTREAM_KEY"],
+    )
 
     @property
     def tasks_here(self) -> tuple[Task, ...]:
