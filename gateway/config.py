@@ -422,7 +422,9 @@ def _problem(path: Path, text: str, details: Mapping[str, Any]) -> Problem:
         reason = "is missing"
     else:
         given = details.get("input")
-        shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
+        # Whoever writes a key where its digest belongs must not find it in a log.
+        tellable = isinstance(given, str | int | float | bool) and location[-1:] != ["sha256"]
+        shown = f" (it is {given!r})" if tellable else ""
         reason = details["msg"].removeprefix("Value error, ")
         reason = f"{reason[0].lower()}{reason[1:]}{shown}"
     return Problem(path, ".".join(location), reason, _line_of(text, location))
@@ -430,25 +432,37 @@ def _problem(path: Path, text: str, details: Mapping[str, Any]) -> Problem:
 
 def _is_other_branch(details: Mapping[str, Any]) -> bool:
     """Whether this is about the form of ``source`` that the operator did not choose."""
-    branch, given = details["loc"][-1], details.get("input")
-    return (branch == "str" and isinstance(given, dict)) or (branch == "PackageTable" and isinstance(given, str))
+    # What concerns the whole file has no location.
+    branch, given = details["loc"][-1:], details.get("input")
+    return (branch == ("str",) and isinstance(given, dict)) or (branch == ("PackageTable",) and isinstance(given, str))
 
 
 def _nearest(location: Sequence[str]) -> str:
     """Suggest the known key that looks most like an unknown one."""
-    tables: Mapping[str, type[BaseModel]] = {
-        "gateway": GatewayConfig,
-        "limits": Limits,
-        "timeouts": Timeouts,
-        "keys": KeyConfig,
-        "models": ModelConfig,
-        "source": PackageTable,
-        "files": PackageFile,
-    }
-    above = [tables[part] for part in location[:-1] if part in tables]
-    known = list((above[-1] if above else Config).model_fields)
+    known = list(_table_of(location[:-1]).model_fields)
     close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(known)}"
+
+
+def _table_of(location: Sequence[str]) -> type[BaseModel]:
+    """Find the table at a location. What stands below ``models`` is a name, even if it sounds like a table."""
+    match location:
+        case []:
+            return Config
+        case ["gateway"]:
+            return GatewayConfig
+        case ["gateway", "limits"]:
+            return Limits
+        case ["gateway", "timeouts"]:
+            return Timeouts
+        case ["gateway", "keys", *_]:
+            return KeyConfig
+        case ["models", _]:
+            return ModelConfig
+        case ["models", _, "source"]:
+            return PackageTable
+        case _:
+            return PackageFile
 
 
 def _line_of(text: str, location: Sequence[str]) -> int | None:
