@@ -32,12 +32,12 @@ class RunningGateway:
         return await Wire.connect_to(self.address, **options)
 
     async def until_ready(self, models: Iterable[str]) -> None:
-        """Ask which models can answer until all of these can."""
-        async with asyncio.timeout(10), await self.wire() as wire:
+        """Ask the control plane until all of these models can answer."""
+        async with asyncio.timeout(10), await Wire.connect_to(self.control) as wire:
             while True:
-                await wire.request("GET", "/v1/models")
-                listed = {card["id"] for card in (await wire.answer()).json["data"]}
-                if listed >= set(models):
+                await wire.request("GET", "/status")
+                listed = (await wire.answer()).json["models"]
+                if {each["model"] for each in listed if any(r["ready"] for r in each["replicas"])} >= set(models):
                     return
                 await asyncio.sleep(0.01)
 

@@ -1,0 +1,61 @@
+"""What the readers of all dialects share: what is not looked at passes uncut, and an early end is still metered."""
+
+from __future__ import annotations
+
+from gateway.api.completions import CompletionsStream
+from gateway.api.messages import MessagesStream
+from gateway.context import RequestContext
+
+
+def chunk(content: str) -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % content.encode()
+
+
+def test_events_with_content_pass_as_they_are() -> None:
+    context = RequestContext("127.0.0.1")
+    stream = CompletionsStream(context, strip_usage=True)
+    events = chunk("a") + b": a comment\n\n" + chunk("b") + chunk("c")
+    assert stream.feed(chunk("first")) == chunk("first")
+    assert stream.feed(events) == events
+    stream.settle()
+    assert context.output_tokens == 4
+
+
+def test_the_first_token_is_the_first_event_with_content() -> None:
+    context = RequestContext("127.0.0.1")
+    stream = CompletionsStream(context, strip_usage=True)
+    stream.feed(b": keep-alive\n\n")
+    stream.feed(b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n')
+    assert context.first_token_at is None
+    stream.feed(chunk("a"))
+    assert context.first_token_at is not None
+
+
+def test_a_usage_that_came_counts_more_than_the_events_that_were_seen() -> None:
+    context = RequestContext("127.0.0.1")
+    stream = CompletionsStream(context, strip_usage=True)
+    stream.feed(chunk("a") + chunk("b"))
+    assert stream.feed(b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}\n\n') == b""
+    stream.settle()
+    assert (context.input_tokens, context.output_tokens) == (3, 9)
+
+
+def test_a_message_that_ends_too_early_is_metered_by_its_events() -> None:
+    context = RequestContext("127.0.0.1")
+    stream = MessagesStream(context)
+    stream.feed(b'event: message_start\ndata: {"message":{"usage":{"input_tokens":3,"output_tokens":0}}}\n\n')
+    for _ in range(5):
+        stream.feed(b'event: content_block_delta\ndata: {"delta":{"type":"text_delta","text":"a"}}\n\n')
+    assert not stream.complete
+    stream.settle()
+    assert (context.input_tokens, context.output_tokens) == (3, 5)
+
+
+def test_an_error_within_the_stream_ends_it_once() -> None:
+    stream = CompletionsStream(RequestContext("127.0.0.1"), strip_usage=True)
+    ended = stream.feed(b'data: {"error":{"message":"out of memory","code":500}}\n\n')
+    assert ended.startswith(b'data: {"error":{"message":"out of memory"')
+    assert ended.endswith(b"data: [DONE]\n\n")
+    assert stream.complete
+    assert stream.failure is not None
+    assert stream.feed(b"data: [DONE]\n\n") == b""
