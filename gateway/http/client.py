@@ -170,6 +170,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("The engine switched to another protocol, which nobody had asked for.")
+            return
         except httptools.HttpParserError as error:
             # What came before the mistake is good, and an answer that is whole stays whole.
             self._reusable = False
@@ -198,6 +201,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._fail(f"The engine closed the connection before its answer was complete{reason}.")
 
     # httptools
+
+    def on_message_begin(self) -> None:
+        """Note bytes behind a whole answer: they would become the beginning of the next exchange's."""
+        if self._complete:
+            self._reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header; trailers are read and forgotten."""
