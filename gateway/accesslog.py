@@ -35,8 +35,8 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     stream: bool = False
     replica: str = ""
     attempts: int = 0
-    queue_ms: float = 0.0
-    overhead_ms: float = 0.0
+    queue_ms: float | None = None
+    overhead_ms: float | None = None
     ttft_ms: float | None = None
     input_tokens: int = 0
     output_tokens: int = 0
@@ -96,8 +96,8 @@ class AccessLog:
                 stream=context.streamed,
                 replica=context.replica,
                 attempts=context.attempts,
-                queue_ms=int(context.queued_for * 1e6) / 1e3,
-                overhead_ms=int(context.overhead * 1e6) / 1e3,
+                queue_ms=int(context.queued_for * 1e6) / 1e3 if context.queued_for else None,
+                overhead_ms=int(context.overhead * 1e6) / 1e3 if context.sent_at is not None else None,
                 ttft_ms=int((first - received) * 1e6) / 1e3 if first is not None else None,
                 input_tokens=context.input_tokens,
                 output_tokens=context.output_tokens,
