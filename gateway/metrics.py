@@ -25,6 +25,9 @@ _QUEUE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 _OVERHEAD = (0.00005, 0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+_COMMON_ENDPOINT = "/v1/chat/completions"
+"""The endpoint whose series a model has before its first request."""
+
 
 class Histogram:
     """Counts of observations per bucket; ``bounds`` are upper limits in seconds, the last bucket has none."""
@@ -159,9 +162,9 @@ class Metrics(Collector):
             "headgate_requests_total", "Requests that ended, by status.", labels=["model", "endpoint", "code"]
         )
         counted = dict(list(self._requests.items()))
-        for name, metrics in models:
-            if name != "unknown" and not metrics.durations:
-                counted[(name, "/v1/chat/completions", 200)] = 0
+        configured = {pool.model for pool in self._registry()}
+        for name in configured:
+            counted.setdefault((name, _COMMON_ENDPOINT, 200), 0)
         for (model, endpoint, code), number in sorted(counted.items()):
             requests.add_metric([model, endpoint, str(code)], number)
         yield requests
@@ -171,7 +174,10 @@ class Metrics(Collector):
             labels=["model", "endpoint"],
         )
         for name, metrics in models:
-            for endpoint, histogram in sorted(metrics.durations.items()):
+            by_endpoint = dict(metrics.durations)
+            if name in configured:
+                by_endpoint.setdefault(_COMMON_ENDPOINT, Histogram(_DURATION))
+            for endpoint, histogram in sorted(by_endpoint.items()):
                 histogram.show(durations, [name, endpoint])
         yield durations
 
@@ -201,8 +207,13 @@ class Metrics(Collector):
         attempts = CounterMetricFamily(
             "headgate_upstream_attempts_total", "Attempts at a replica.", labels=["model", "replica", "outcome"]
         )
+        configured = {pool.model: pool for pool in self._registry()}
         for model, metrics in models:
-            for (replica, outcome), number in sorted(metrics.attempts.items()):
+            attempted = dict(metrics.attempts)
+            for each in configured[model].replicas if model in configured else ():
+                attempted.setdefault((each.name, "ok"), 0)
+                attempted.setdefault((each.name, "failed"), 0)
+            for (replica, outcome), number in sorted(attempted.items()):
                 attempts.add_metric([model, replica, outcome], number)
         yield attempts
 
