@@ -1,0 +1,156 @@
+"""The access log has one JSON line for each request, and no trouble with it reaches a request."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import accesslog
+from gateway.accesslog import AccessLog
+from gateway.auth import Key
+from gateway.context import RequestContext
+from gateway.errors import BadRequest
+
+
+def request(request_id: str = "r") -> RequestContext:
+    context = RequestContext("10.0.0.1")
+    context.method, context.path, context.request_id = b"POST", b"/v1/x", request_id
+    context.status = 200
+    context.finished_at = context.received_at + 0.25
+    return context
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def logged(path: Path, *contexts: RequestContext) -> list[dict[str, Any]]:
+    log = AccessLog.open(str(path))
+    assert log is not None
+    for context in contexts:
+        log.ended(context)
+    log.close()
+    return lines(path)
+
+
+class Disk(io.RawIOBase):
+    """A target that writes a few bytes at a time, or fails when it is full."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.full = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        piece = bytes(data[:7])
+        self.data += piece
+        return len(piece)
+
+
+def test_what_did_not_happen_is_left_out(tmp_path: Path) -> None:
+    (line,) = logged(tmp_path / "log", request())
+    assert line.pop("time").endswith("Z")
+    assert line.pop("duration_ms") == pytest.approx(250, abs=0.01)
+    asked = {"request_id": "r", "client": "10.0.0.1", "method": "POST", "path": "/v1/x", "status": 200}
+    assert line == asked | {"model": "unknown", "endpoint": "unknown"}
+
+
+def test_all_that_happened_is_told_in_milliseconds(tmp_path: Path) -> None:
+    context = request()
+    context.model, context.endpoint, context.replica, context.attempts = "m", "/v1/x", "m-0", 2
+    context.key, context.streamed = Key("alice", frozenset()), True
+    context.queued_for, context.sent_at = 0.5, context.received_at + 0.625
+    context.first_token_at = context.received_at + 0.75
+    context.input_tokens, context.output_tokens, context.cached_tokens = 3, 4, 2
+    (line,) = logged(tmp_path / "log", context)
+    told = {"model": "m", "endpoint": "/v1/x", "replica": "m-0", "attempts": 2, "key": "alice", "stream": True}
+    assert line.items() >= (told | {"input_tokens": 3, "output_tokens": 4, "cached_tokens": 2}).items()
+    times = [line["queue_ms"], line["overhead_ms"], line["ttft_ms"]]
+    assert times == pytest.approx([500, 125, 750], abs=0.01)
+
+
+def test_an_error_is_told_with_code_and_message(tmp_path: Path) -> None:
+    context = request()
+    context.status, context.error = 400, BadRequest("No.", code="bad")
+    (line,) = logged(tmp_path / "log", context)
+    assert (line["status"], line["code"], line["message"]) == (400, "bad", "No.")
+
+
+def test_a_path_cannot_forge_a_line(tmp_path: Path) -> None:
+    context = request()
+    context.path = b'/\n{"status":1}\xff"'
+    (line,) = logged(tmp_path / "log", context)
+    assert line["path"] == '/\n{"status":1}ÿ"'
+
+
+def test_a_file_is_continued(tmp_path: Path) -> None:
+    logged(tmp_path / "log", request("a"))
+    assert [line["request_id"] for line in logged(tmp_path / "log", request("b"), request("c"))] == ["a", "b", "c"]
+
+
+def test_off_is_no_log() -> None:
+    assert AccessLog.open("off") is None
+
+
+def test_stdout_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
+    log = AccessLog.open("stdout")
+    assert log is not None
+    log.ended(request())
+    log.close()
+    os.write(1, b"still open\n")
+    first, second = capfd.readouterr().out.splitlines()
+    assert json.loads(first)["request_id"] == "r"
+    assert second == "still open"
+
+
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        AccessLog.open(str(tmp_path))
+
+
+def test_a_line_is_written_whole_however_little_the_disk_takes_at_once() -> None:
+    disk = Disk()
+    log = AccessLog(disk)  # type: ignore[arg-type]
+    log.ended(request())
+    log.close()
+    assert json.loads(disk.data)["request_id"] == "r"
+
+
+def test_lines_that_found_no_room_are_counted_once_there_is_some() -> None:
+    disk = Disk()
+    disk.full = True
+    log = AccessLog(disk)  # type: ignore[arg-type]
+    log.ended(request())
+    log.ended(request())
+    log._write()
+    disk.full = False
+    log.ended(request("later"))
+    log.close()
+    later, dropped = map(json.loads, disk.data.splitlines())
+    assert later["request_id"] == "later"
+    assert dropped == {"dropped_lines": 2}
+
+
+def test_a_log_that_falls_behind_drops_lines_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accesslog, "_MAX_PENDING", 2)
+    found = logged(tmp_path / "log", *(request(str(number)) for number in range(5)))
+    assert [line.get("request_id") for line in found] == ["0", "1", None]
+    assert found[-1] == {"dropped_lines": 3}
+
+
+def test_the_repr_tells_what_is_pending(tmp_path: Path) -> None:
+    log = AccessLog.open(str(tmp_path / "log"))
+    assert log is not None
+    log.ended(request())
+    assert repr(log) == "<AccessLog [1 lines pending]>"
+    log.close()
+    assert repr(log) == "<AccessLog [0 lines pending]>"
