@@ -24,5 +24,7 @@ class OnnxRuntime:
             command += ["--labels", ",".join(spec.labels)]
         if spec.max_length is not None:
             command += ["--max-length", str(spec.max_length)]
+        if spec.gpus[index]:
+            command.append("--gpu")
         devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus[index])}
         return Launch((*command, *options(spec.args)), devices | dict(spec.env), socket)

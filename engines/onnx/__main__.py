@@ -55,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     try:
         model = load(
-            options.model_name, options.folder, options.task, labels=options.labels, max_length=options.max_length
+            options.model_name,
+            options.folder,
+            options.task,
+            labels=options.labels,
+            max_length=options.max_length,
+            gpu=options.gpu,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(model, options, start))
@@ -134,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     address.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1; 0 for a free one")
     add("--labels", type=_labels, default=(), metavar="A,B", help="names of the classes, in the graph's order")
     add("--max-length", type=_positive, metavar="N", help="tokens a text may have (default: what the files say)")
+    add("--gpu", action="store_true", help="run the graph on the first CUDA device that this process sees")
     add(
         "--threads",
         type=_positive,

@@ -32,14 +32,22 @@ class Model:
         return _compute(self.session, self.task, texts)
 
 
-def load(name: str, path: Path, task: str, *, labels: Sequence[str] = (), max_length: int | None = None) -> Model:
+def load(
+    name: str,
+    path: Path,
+    task: str,
+    *,
+    labels: Sequence[str] = (),
+    max_length: int | None = None,
+    gpu: bool = False,
+) -> Model:
     """Load a folder's model, check that its parts fit, and warm it up.
 
     Without ``max_length`` the files say how long a text may be, in tokens. Raises ``ModelError`` naming the file.
     """
     folder = ModelFolder(path)
     tokenizer = PromptTokenizer(folder.tokenizer, max_length or folder.max_length)
-    session = Session(folder.graph)
+    session = Session(folder.graph, gpu=gpu)
     meaning = TASKS[task](folder, session, labels)
     _check_extremes(folder, tokenizer, session, meaning)
     return Model(name, tokenizer, session, meaning, _warm_up(tokenizer, session, meaning))

@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.int64]
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 _DTYPES: Mapping[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _LOG_FATAL = 4
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 # The library's errors have no ancestor of their own below Exception.
 _ORT_ERRORS = (
@@ -38,25 +39,28 @@ _ORT_ERRORS = (
 
 
 class Session:
-    """One ONNX Runtime session on the CPU, to be called from as many threads as there are cores.
+    """One ONNX Runtime session, on a GPU or on the CPU, to be called from as many threads as there are cores.
 
     A run uses the calling thread only, so that runs side by side do not compete, and does not spin, so that a core that
     has nothing to do belongs to the neighbours.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Load the graph.
+    def __init__(self, file: Path, *, gpu: bool = False) -> None:
+        """Load the graph; with ``gpu`` onto the first CUDA device that this process sees.
 
-        Raises ``ModelError`` when a file is missing or broken, and when the graph's inputs are not those of a text
-        encoder with free batch size and length.
+        Raises ``ModelError`` when a file is missing or broken, when the graph's inputs are not those of a text encoder
+        with free batch size and length, and when a GPU is wanted that ONNX Runtime cannot use.
         """
         self._file = file
         if not file.is_file():
             raise ModelError(file, "no such file")
         try:
-            self._session = onnxruntime.InferenceSession(str(file), _options(), providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(file), _options(), providers=_providers(file, gpu=gpu))
         except _ORT_ERRORS as error:
             raise ModelError(file, f"ONNX Runtime cannot load it: {_brief(error)}") from error
+        # A provider whose libraries are missing is left out without an error, and everything would be slow.
+        if gpu and _CUDA not in self._session.get_providers():
+            raise ModelError(file, "ONNX Runtime could not start CUDA; are its libraries and the driver there?")
         self._inputs = {each.name: self._dtype(each) for each in self._session.get_inputs()}
         if "input_ids" not in self._inputs:
             raise ModelError(file, f"the graph has no input `input_ids`, only {_names(self._inputs)}")
@@ -98,6 +102,15 @@ class Session:
                 f"input `{given.name}` has the shape {given.shape}; batch size and length must be dynamic axes",
             )
         return _DTYPES[given.type]
+
+
+def _providers(file: Path, *, gpu: bool) -> list[str]:
+    if not gpu:
+        return [_CPU]
+    known = onnxruntime.get_available_providers()
+    if _CUDA not in known:
+        raise ModelError(file, f"a GPU is wanted, but this ONNX Runtime has only {_names(known)}; use onnxruntime-gpu")
+    return [_CUDA, _CPU]
 
 
 def _options() -> Any:

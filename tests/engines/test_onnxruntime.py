@@ -42,6 +42,10 @@ def test_each_replica_sees_its_own_gpus_and_no_others() -> None:
     assert OnnxRuntime().launch(spec(), FOLDER, 0, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": ""}
 
 
+def test_a_replica_with_a_gpu_runs_on_it() -> None:
+    assert OnnxRuntime().launch(spec(gpus=(("3",),)), FOLDER, 0, SOCKET).command == (*COMMAND, "--gpu")
+
+
 def test_the_operators_environment_wins() -> None:
     launch = OnnxRuntime().launch(spec(env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "7"}), FOLDER, 0, SOCKET)
     assert launch.environment == {"CUDA_VISIBLE_DEVICES": "7", "OMP_NUM_THREADS": "1"}

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
 import pytest
 
 from engines.onnx.errors import InferenceFailed, ModelError
@@ -64,6 +65,15 @@ def test_a_session_works_on_after_a_batch_that_failed(tmp_path: Path) -> None:
     with pytest.raises(InferenceFailed):
         session.run("logits", [[POISON]])
     assert session.run("logits", [[GOOD]])[0].tolist() == [[2, 0]]
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime can use a GPU"
+)
+def test_a_gpu_that_cannot_be_used_is_an_error_and_not_a_slow_answer(tmp_path: Path) -> None:
+    file = write_graph(tmp_path, table(LOGITS), output="logits", pooled=True)
+    with pytest.raises(ModelError, match="a GPU is wanted, but this ONNX Runtime has only .*use onnxruntime-gpu"):
+        Session(file, gpu=True)
 
 
 def test_a_missing_graph_is_named(tmp_path: Path) -> None:
