@@ -72,7 +72,7 @@ def test_a_session_works_on_after_a_batch_that_failed(tmp_path: Path) -> None:
 )
 def test_a_gpu_that_cannot_be_used_is_an_error_and_not_a_slow_answer(tmp_path: Path) -> None:
     file = write_graph(tmp_path, table(LOGITS), output="logits", pooled=True)
-    with pytest.raises(ModelError, match="a GPU is wanted, but this ONNX Runtime has only .*use onnxruntime-gpu"):
+    with pytest.raises(ModelError, match=r"a GPU is wanted, but this ONNX Runtime has only .*use onnxruntime-gpu"):
         Session(file, gpu=True)
 
 
