@@ -17,16 +17,15 @@ class MemoryTransport(asyncio.Transport):
         super().__init__()
         self.protocol = protocol
         self.written = bytearray()
-        self.aborted = False
+        self.ended = False
         self._closing = False
-        self._ended = False
         self._paused = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._ended:
+        if self.ended:
             raise RuntimeError("written after the end")
         if not self._closing:
             self.written += data
@@ -35,7 +34,7 @@ class MemoryTransport(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
-        self._ended = True
+        self.ended = True
 
     def is_closing(self) -> bool:
         return self._closing
@@ -55,7 +54,6 @@ class MemoryTransport(asyncio.Transport):
         self.lose(None)
 
     def abort(self) -> None:
-        self.aborted = True
         self.lose(None)
 
     def lose(self, error: Exception | None) -> None:
