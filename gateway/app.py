@@ -51,9 +51,14 @@ class StartError(Exception):
 
 
 class Gateway:
-    """One running gateway: every long-lived object, and the order in which they start and stop."""
+    """One running gateway: every long-lived object, and the order in which they start and stop.
+
+    Raises ``StartError``, ``EngineError`` or ``OSError`` when it cannot be built.
+    """
 
     def __init__(self, config: Config, folder: Path, start_up: StartUp) -> None:
+        # What may fail comes before what would have to be closed again.
+        self._tls = tls_of(config)
         self._config = config
         self._start_up = start_up
         self._version = importlib.metadata.version("headgate")
@@ -165,7 +170,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                self._door.connect, host, port, ssl=tls_of(self._config), backlog=4096, reuse_address=True
+                self._door.connect, host, port, ssl=self._tls, backlog=4096, reuse_address=True
             )
         except OSError as error:
             self._control.stop()
