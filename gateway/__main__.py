@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -93,9 +94,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Make a random API key of 256 bits. It is shown once; models.toml holds its SHA-256 only.",
         epilog="example:  headgate key alice",
     )
-    key.add_argument("id", metavar="ID", help="what the access log calls the key")
+    key.add_argument("id", metavar="ID", type=_key_id, help="what the access log calls the key")
     key.set_defaults(run=_key)
     return parser
+
+
+def _key_id(text: str) -> str:
+    """Take an id that ``models.toml`` would take too."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits, '.', '_' or '-'")
+    return text
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -143,9 +151,14 @@ def _models(options: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED
+    try:
+        specs = specs_of(config)
+    except EngineError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        return FAILED
     began = monotonic()
     failed = False
-    for spec in specs_of(config):
+    for spec in specs:
 
         def tell(step: str, model: str = spec.model) -> None:
             print(f"[{monotonic() - began:6.1f} s] {model}: {step}", flush=True)
