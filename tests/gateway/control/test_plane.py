@@ -1,0 +1,161 @@
+"""The control plane answers over HTTP from a thread of its own, whatever the data plane is doing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.admission import Admission
+from gateway.control.plane import ControlPlane
+from gateway.http.client import Address
+from gateway.metrics import Metrics
+from gateway.policies import RoundRobin
+from gateway.registry import Pool, Registry, Replica
+from loadtest.engine import SimulatedEngine
+from tests.kit.gateways import gateway, remote
+from tests.kit.wire import Wire
+
+
+def pool(model: str, *, required: bool = True, ready: bool = False) -> Pool:
+    replica = Replica(f"{model}-0", Address.parse("http://10.0.0.1:1"), connect_timeout=1.0, ready=ready)
+    options: Any = {"policy": RoundRobin(), "admission": Admission(4, 4), "tasks": frozenset({"generate"})}
+    return Pool(model, [replica], required=required, **options)
+
+
+@dataclass
+class Plant:
+    last_beat: float = field(default_factory=monotonic)
+    draining: bool = False
+    pools: Sequence[Pool] = ()
+
+
+@dataclass(frozen=True)
+class Running:
+    plane: ControlPlane
+    plant: Plant
+
+    def get(self, path: str) -> tuple[int, str, str]:
+        """Ask, and return status, media type and body."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.plane.port}{path}", timeout=10) as answer:
+                return answer.status, answer.headers["content-type"], answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers["content-type"], error.read().decode()
+
+    def json(self, path: str) -> tuple[int, Any]:
+        status, _, body = self.get(path)
+        return status, json.loads(body)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    plant = Plant()
+    prometheus = CollectorRegistry(auto_describe=False)
+    prometheus.register(Metrics(lambda: Registry(plant.pools), "1.2", "abc"))
+    plane = ControlPlane("127.0.0.1", 0, plant, prometheus)
+    plane.start()
+    yield Running(plane, plant)
+    plane.stop()
+
+
+def test_a_gateway_whose_loop_beats_is_alive_without_any_engine(running: Running) -> None:
+    running.plant.pools = [pool("m")]
+    running.plant.draining = True
+    assert running.json("/livez") == (200, {"status": "alive"})
+
+
+def test_a_gateway_whose_loop_is_stuck_is_not_alive(running: Running) -> None:
+    running.plant.last_beat = monotonic() - 7
+    status, body = running.json("/livez")
+    assert (status, body["status"]) == (503, "stuck")
+    assert body["silent_seconds"] >= 7
+
+
+def test_ready_is_when_every_required_model_has_a_ready_replica(running: Running) -> None:
+    first, second = pool("a", ready=True), pool("b")
+    running.plant.pools = [first, second, pool("c", required=False)]
+    assert running.json("/readyz") == (
+        503,
+        {"status": "not ready", "reasons": ["The model 'b' has no ready replica (starting)."]},
+    )
+    second.replicas[0].set_ready(ready=True, state="ready")
+    assert running.json("/readyz") == (200, {"status": "ready", "reasons": []})
+
+
+def test_a_draining_gateway_is_not_ready(running: Running) -> None:
+    running.plant.draining = True
+    status, body = running.json("/readyz")
+    assert (status, body["reasons"]) == (503, ["the gateway is shutting down"])
+
+
+def test_the_status_tells_each_replica(running: Running) -> None:
+    running.plant.pools = [pool("m")]
+    running.plant.pools[0].replicas[0].set_ready(ready=False, state="failed", reason="no file")
+    replica = {"name": "m-0", "address": "http://10.0.0.1:1", "state": "failed", "ready": False, "in_flight": 0}
+    model = {"model": "m", "running": 0, "waiting": 0, "limit": 4, "replicas": [replica | {"reason": "no file"}]}
+    assert running.json("/status") == (200, {"draining": False, "models": [model]})
+
+
+def test_the_metrics_are_prometheus_text(running: Running) -> None:
+    running.plant.pools = [pool("m")]
+    status, media, body = running.get("/metrics")
+    assert status == 200
+    assert media.startswith("text/plain; version=")
+    families = {family.name: family for family in text_string_to_metric_families(body)}
+    assert all(name.startswith("headgate_") for name in families)
+    assert families["headgate_replica_ready"].samples[0].labels == {"model": "m", "replica": "m-0"}
+
+
+def test_nothing_else_is_there(running: Running) -> None:
+    assert running.get("/")[0] == 404
+    assert running.get("/v1/models")[0] == 404
+
+
+def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
+    threads = threading.active_count()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        plane = ControlPlane("127.0.0.1", taken.getsockname()[1], Plant(), CollectorRegistry())
+        with pytest.raises(OSError, match="in use"):
+            plane.start()
+    assert threading.active_count() == threads
+
+
+def test_the_end_leaves_no_thread() -> None:
+    threads = threading.active_count()
+    plane = ControlPlane("127.0.0.1", 0, Plant(), CollectorRegistry())
+    plane.start()
+    assert repr(plane) == f"<ControlPlane http://127.0.0.1:{plane.port}>"
+    plane.stop()
+    assert threading.active_count() == threads
+
+
+async def test_what_a_client_invents_never_becomes_a_label() -> None:
+    invented = "invented-by-a-client"
+    async with (
+        SimulatedEngine("m", port=0) as engine,
+        gateway({"m": remote(engine.address)}) as served,
+        await served.wire() as wire,
+    ):
+        for model in (invented, "m"):
+            await wire.request("POST", "/v1/chat/completions", {"model": model, "messages": [], "max_tokens": 1})
+            await wire.answer()
+        await wire.request("GET", f"/{invented}")
+        await wire.answer()
+        async with await Wire.connect_to(served.control) as control:
+            await control.request("GET", "/metrics")
+            text = (await control.answer()).body.decode()
+    assert invented not in text
+    samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    assert {sample.labels["model"] for sample in samples if "model" in sample.labels} == {"m", "unknown"}

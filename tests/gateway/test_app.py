@@ -1,0 +1,185 @@
+"""The whole gateway: built from a configuration, started, and ended without leaving anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from engines.errors import GpuError
+from gateway.app import Gateway, StartError, cache_of, keyring_of, specs_of, split, tls_of
+from gateway.config import Config
+from gateway.panel import StartUp
+from loadtest.engine import SimulatedEngine
+from tests.kit.gateways import gateway, remote
+from tests.kit.leaks import nothing_left
+from tests.kit.wire import Wire
+
+VLLM = {"engine": "vllm", "source": "a/b"}
+NOBODY = remote("http://127.0.0.1:1")
+
+
+def configured(models: Mapping[str, Any], **settings: Any) -> Config:
+    base = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "access_log": "off"}
+    return Config.model_validate({"gateway": base | settings, "models": models})
+
+
+def built(config: Config, folder: Path) -> Gateway:
+    return Gateway(config, folder, StartUp(io.StringIO()))
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
+    """Make a certificate for 127.0.0.1, and give the settings that name it."""
+    issued = authority.issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    return {"tls_certificate": certificate, "tls_key": key}
+
+
+async def test_clients_are_answered_over_tls(authority: trustme.CA, tls: dict[str, Path], tmp_path: Path) -> None:
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    trusting.set_alpn_protocols(["h2", "http/1.1"])
+    async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
+        served = built(configured({"m": remote(engine.address)}, **tls), tmp_path)
+        await served.start()
+        try:
+            assert served.address.startswith("https://127.0.0.1:")
+            port = int(served.address.rpartition(":")[2])
+            async with Wire(*await asyncio.open_connection("127.0.0.1", port, ssl=trusting)) as wire:
+                assert wire.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+                await wire.request("GET", "/v1/models")
+                assert (await wire.answer()).status == 200
+        finally:
+            await served.stop()
+
+
+async def test_plain_http_at_a_tls_port_gets_no_answer(tls: dict[str, Path], tmp_path: Path) -> None:
+    served = built(configured({"m": NOBODY}, **tls), tmp_path)
+    await served.start()
+    try:
+        async with await Wire.connect_to(served.address) as wire:
+            await wire.request("GET", "/health")
+            assert not (await wire.rest()).startswith(b"HTTP/")
+    finally:
+        await served.stop()
+
+
+def test_old_versions_of_tls_are_not_spoken(tls: dict[str, Path]) -> None:
+    context = tls_of(configured({"m": NOBODY}, **tls))
+    assert context is not None
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"], ids=["absent", "garbage"])
+async def test_a_certificate_that_cannot_be_read_leaves_nothing_behind(content: bytes | None, tmp_path: Path) -> None:
+    wrong = tmp_path / "tls.crt"
+    if content is not None:
+        wrong.write_bytes(content)
+    async with nothing_left():
+        with pytest.raises(StartError, match=r"Cannot read .*tls\.crt.* \(gateway\.tls_certificate, tls_key\)"):
+            built(configured({"m": NOBODY}, tls_certificate=wrong, tls_key=wrong), tmp_path)
+
+
+@pytest.mark.parametrize("which", ["listen", "control"])
+async def test_a_port_in_use_is_told_and_leaves_nothing_behind(which: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with nothing_left():
+            served = built(configured({"m": NOBODY}, **{which: address}), tmp_path)
+            with pytest.raises(StartError, match=rf"Cannot listen on {address} \(gateway\.{which}\): .*in use"):
+                await served.start()
+
+
+async def test_a_gateway_that_served_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "engine") as engine,
+        nothing_left(),
+        gateway({"m": remote(engine.address)}) as served,
+        await served.wire() as wire,
+    ):
+        await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
+        assert (await wire.answer()).status == 200
+
+
+async def test_the_panel_shows_each_model_as_it_is(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "engine") as engine,
+        gateway({"m": remote(engine.address), "n": NOBODY}, ready=["m"]) as served,
+    ):
+        lines = served.gateway.panel().splitlines()
+    assert lines[0].startswith(f"Headgate serves at {served.address} ")
+    assert lines[3].split() == ["m", "remote", "1/1", "ready"]
+    assert lines[4].split()[:3] == ["n", "remote", "0/1"]
+
+
+async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Path) -> None:
+    async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
+        settings = {"access_log": str(tmp_path / "log")}
+        async with gateway({"m": remote(engine.address)}, **settings) as served, await served.wire() as wire:
+            await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
+            answer = await wire.answer()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    (line,) = [each for each in lines if each["request_id"] == answer.header("x-request-id")]
+    assert (line["model"], line["replica"], line["status"], line["output_tokens"]) == ("m", "m-0", 200, 2)
+
+
+async def test_a_configured_key_opens_and_no_other() -> None:
+    digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+    async with gateway({"m": NOBODY}, ready=[], keys=[{"id": "alice", "sha256": digest}]) as served:
+        statuses = []
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer secret"}):
+            async with await served.wire() as wire:
+                await wire.request("GET", "/v1/models", headers=headers)
+                statuses.append((await wire.answer()).status)
+    assert statuses == [401, 401, 200]
+
+
+def test_gpus_are_assigned_and_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+    onnx = {"engine": "onnx", "source": "a/b", "tasks": ["embed"]}
+    specs = specs_of(configured({"a": VLLM | {"gpus": 2, "replicas": 2}, "b": onnx, "c": VLLM, "d": NOBODY}))
+    assert {spec.model: spec.gpus for spec in specs} == {"a": (("0", "1"), ("2", "3")), "b": ((),), "c": (("4",),)}
+
+
+def test_too_few_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(GpuError, match=r"ask for 2 GPUs \(a: 1 x 1, b: 1 x 1\), but 1 can be used"):
+        specs_of(configured({"a": VLLM | {"gpus": 1}, "b": VLLM | {"gpus": 1}}))
+
+
+def test_without_gpus_vllm_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (spec,) = specs_of(configured({"a": VLLM | {"args": {"dtype": "float32"}, "env": {"A": "b"}}}))
+    assert (spec.gpus, spec.args, spec.env, spec.tasks) == (((),), {"dtype": "float32"}, {"A": "b"}, ("generate",))
+
+
+def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:
+    assert cache_of(configured({"m": NOBODY}, cache=tmp_path)) == tmp_path
+    assert cache_of(configured({"m": NOBODY})).name == "headgate"
+
+
+def test_without_keys_the_ring_is_open() -> None:
+    assert "0 keys" in repr(keyring_of(configured({"m": NOBODY})))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("a.b:0", ("a.b", 0))]
+)
+def test_an_address_is_split(address: str, expected: tuple[str, int]) -> None:
+    assert split(address) == expected
