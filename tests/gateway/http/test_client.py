@@ -52,9 +52,10 @@ class Notes:
         async with asyncio.timeout(5):
             await self.over.wait()
         assert self.error is None
-        (status, _), *parts, end = self.told  # type: ignore[misc]
-        assert end == "end"
-        return status, b"".join(parts)
+        assert self.told[-1] == "end"
+        head, body = self.told[0], self.told[1:-1]
+        assert isinstance(head, tuple)
+        return head[0], b"".join(part for part in body if isinstance(part, bytes))
 
     async def failure(self) -> UpstreamError:
         async with asyncio.timeout(5):
