@@ -250,7 +250,8 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse; everything else happens in the parser's callbacks.
 
-        A head is fed no further than it may be long. So its limit holds to the byte, however it is cut into packets.
+        A head is fed no further than it may be long. So its limit holds to the byte, however it is cut into packets;
+        only a head that begins in the same read as the request before it ends may be longer, by that read.
         """
         limit = self._door.limits.max_head_bytes
         while data and not self._discarding:
