@@ -79,7 +79,9 @@ class _Reader:
         while size := int(self._line(_CHUNK_LINE)[1], 16):
             parts.append(self._exactly(size))
             self._exactly_newline()
-        self._headers()
+        while not self._data.startswith(b"\r\n", self._at):
+            self._line(_HEADER_LINE)  # A trailer means nothing here, so it may come as often as it likes.
+        self._at += 2
         return b"".join(parts)
 
     def _line(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:

@@ -21,8 +21,12 @@ from tests.fuzz.memory import MemoryTransport, until
 from tests.fuzz.strict import Request, requests
 from tests.kit.wire import Answer, Wire
 
-_UNLIKE = re.compile(rb"x-request-id: [^\r]+\r\nopenai-processing-ms: \d+\r\n|HTTP/1\.1 100 Continue\r\n\r\n")
-"""What may differ between two readings of the same bytes: ids, times, and whether a body had to be asked for."""
+_UNLIKE = re.compile(
+    rb"x-request-id: [^\r]+\r\nopenai-processing-ms: \d+\r\n|HTTP/1\.1 100 Continue\r\n\r\n"
+    rb'|content-length: \d+\r\n\r\n\{"error":\{"message":"(?:[^"\\]|\\.)*"'
+)
+"""What may differ between two readings of the same bytes: ids, times, whether a body had to be asked for, and which of
+two mistakes is named."""
 
 _REFUSED_PATHS = (b"/refused", b"/locked")
 
@@ -250,8 +254,10 @@ def good_pipeline(script: bytes) -> bytes:
 async def check(data: bytes, sizes: bytes) -> None:
     """Check what must be true of any bytes."""
     whole = await converse([data])
-    if sizes:
-        assert (await converse(cut(data, sizes))).comparable == whole.comparable
+    parts = await converse(cut(data, sizes))
+    if b"HTTP/1.1 431 " not in whole.said + parts.said:
+        # Where a head's limit strikes depends on what came before the head in the same read.
+        assert parts.comparable == whole.comparable
     check_asked(whole.asked, requests(data))
     answers = await whole.answers()
     for at, answer in enumerate(answers):
