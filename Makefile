@@ -10,7 +10,7 @@ help:
 	@echo "make serve      install what is missing, start the engines and the gateway, stay in the foreground"
 	@echo "make test       everything that CI runs: format, lint, types, all tests (real vLLM included)"
 	@echo "make test-fast  the tests that take under a minute together"
-	@echo "make fuzz       the fuzz tests with $(FUZZ_CASES) cases each"
+	@echo "make fuzz       the gateway's fuzz tests with $(FUZZ_CASES) cases in all (about 20 minutes)"
 	@echo "make format     format the code"
 	@echo "make docs       write the generated reference pages again"
 	@echo "make lock       renew the lock files from pyproject.toml"
@@ -34,7 +34,7 @@ test-fast: install-dev
 	$(BIN)/pytest -m "not slow"
 
 fuzz: install-dev
-	HEADGATE_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest -k fuzz
+	HEADGATE_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest --durations=0 tests/fuzz
 
 format: install-dev
 	$(BIN)/ruff format .
