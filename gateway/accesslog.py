@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -15,6 +16,9 @@ from gateway.context import RequestContext
 
 _MAX_PENDING = 100_000
 """Lines that may wait for the disk; beyond this new ones are dropped, and the log says how many."""
+
+_CLOSE_SECONDS = 5.0
+"""Longest wait for the last lines: a pipe that nobody reads must not keep the gateway from ending."""
 
 
 class Line(msgspec.Struct, omit_defaults=True, gc=False):
@@ -52,6 +56,7 @@ class AccessLog:
         self._dropped = 0
         self._unwritten = 0
         self._told = 0
+        self._torn = False
         self._wake = threading.Event()
         self._ending = False
         self._encoder = msgspec.json.Encoder()
@@ -111,11 +116,13 @@ class AccessLog:
             self._wake.set()
 
     def close(self) -> None:
-        """Write everything and stop."""
+        """Write everything that the target takes within a few seconds, and stop."""
         self._ending = True
         self._wake.set()
-        self._thread.join()
-        self._target.close()
+        self._thread.join(_CLOSE_SECONDS)
+        # A thread that is still writing needs its target; both end with the process.
+        if not self._thread.is_alive():
+            self._target.close()
 
     def _run(self) -> None:
         while True:
@@ -130,22 +137,29 @@ class AccessLog:
         pending = self._pending
         lines = [self._encoder.encode(pending.popleft()) for _ in range(len(pending))]
         missing = self._dropped + self._unwritten
-        if missing != self._told:
+        telling = missing != self._told
+        if telling:
             lines.append(b'{"dropped_lines":%d}' % (missing - self._told))
         if not lines:
             return
-        try:
-            self._write_whole(b"\n".join(lines) + b"\n")
-        except (OSError, ValueError):
-            # A full disk or a closed pipe must not end the thread: requests matter more than their lines.
-            self._unwritten += len(lines) - (missing != self._told)
-        else:
+        # A line that a full disk cut short is ended first, so that it spoils no other.
+        data = b"\n" * self._torn + b"".join(line + b"\n" for line in lines)
+        written = self._write_whole(data)
+        if written:
+            self._torn = data[written - 1 : written] != b"\n"
+        if written == len(data):
             self._told = missing
+        else:
+            self._unwritten += min(data.count(b"\n", written), len(lines)) - telling
 
-    def _write_whole(self, data: bytes) -> None:
+    def _write_whole(self, data: bytes) -> int:
+        """Write as much as the target takes, and return how many bytes that was."""
         rest = memoryview(data)
-        while rest:
-            written = self._target.write(rest)
-            if not written:
-                raise BlockingIOError("the log's target takes no more")
-            rest = rest[written:]
+        # A full disk or a closed pipe must not end the thread: requests matter more than their lines.
+        with contextlib.suppress(OSError, ValueError):
+            while rest:
+                taken = self._target.write(rest)
+                if not taken:
+                    break
+                rest = rest[taken:]
+        return len(data) - len(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -39,19 +40,20 @@ def logged(path: Path, *contexts: RequestContext) -> list[dict[str, Any]]:
 
 
 class Disk(io.RawIOBase):
-    """A target that writes a few bytes at a time, or fails when it is full."""
+    """A target that writes a few bytes at a time, and fails when it is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 10_000) -> None:
         self.data = b""
-        self.full = False
+        self.room = room
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:
-        if self.full:
+        if not self.room:
             raise OSError(28, "No space left on device")
-        piece = bytes(data[:7])
+        piece = bytes(data[: min(7, self.room)])
+        self.room -= len(piece)
         self.data += piece
         return len(piece)
 
@@ -126,18 +128,61 @@ def test_a_line_is_written_whole_however_little_the_disk_takes_at_once() -> None
 
 
 def test_lines_that_found_no_room_are_counted_once_there_is_some() -> None:
-    disk = Disk()
-    disk.full = True
+    disk = Disk(room=0)
     log = AccessLog(disk)  # type: ignore[arg-type]
-    log.ended(request())
-    log.ended(request())
-    log._write()
-    disk.full = False
+    for _ in range(2):
+        log.ended(request())
+        log._write()
+    disk.room = 10_000
     log.ended(request("later"))
     log.close()
     later, dropped = map(json.loads, disk.data.splitlines())
     assert later["request_id"] == "later"
     assert dropped == {"dropped_lines": 2}
+
+
+def test_a_line_that_was_cut_short_spoils_no_other() -> None:
+    disk = Disk(room=300)
+    log = AccessLog(disk)  # type: ignore[arg-type]
+    for request_id in ("whole", "cut", "lost"):
+        log.ended(request(request_id))
+    log._write()
+    disk.room = 10_000
+    log.ended(request("later"))
+    log.close()
+    whole, cut, later, dropped = disk.data.splitlines()
+    assert [json.loads(line)["request_id"] for line in (whole, later)] == ["whole", "later"]
+    assert b'"request_id":"cut"' in cut
+    assert json.loads(dropped) == {"dropped_lines": 2}
+
+
+def test_a_full_disk_ends_nothing() -> None:
+    log = AccessLog.open("/dev/full")
+    assert log is not None
+    for _ in range(3):
+        log.ended(request())
+        log._write()
+    assert log._thread.is_alive()
+    assert repr(log) == "<AccessLog [0 lines pending]>"
+    log.close()
+
+
+def test_a_pipe_that_nobody_reads_does_not_keep_the_gateway_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accesslog, "_CLOSE_SECONDS", 0.05)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    log = AccessLog(os.fdopen(writing, "wb", buffering=0))
+    log.ended(request())
+    log.close()
+    assert log._thread.is_alive()
+    os.close(reading)  # The write fails now, and the thread can end.
+    log._thread.join(10)
+    assert not log._thread.is_alive()
+    log.close()
 
 
 def test_a_log_that_falls_behind_drops_lines_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
