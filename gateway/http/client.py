@@ -215,11 +215,11 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Note the status; interim answers (1xx) are passed over."""
         status = self._parser.get_status_code()
+        if self._answered:
+            raise ValueError("a second answer to one request")
         if status < 200:
             self._headers = []
             return
-        if self._answered:
-            raise ValueError("a second answer to one request")
         if self._head_bytes > _MAX_HEAD_BYTES:
             self._check_head_bytes()
         self._framed = self._is_framed()

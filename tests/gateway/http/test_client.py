@@ -259,9 +259,14 @@ async def test_garbage_within_an_answer_comes_after_what_was_good(engine: Engine
     assert notes.told == [(200, [(b"transfer-encoding", b"chunked")]), b"abc"]
 
 
-@pytest.mark.parametrize("tail", [OK, b"garbage", b"\r\n\r\ngarbage"])
+@pytest.mark.parametrize(
+    "tail",
+    [OK, b"garbage", b"\r\n\r\ngarbage", b"HTTP/1.1 100 Continue\r\n\r\n" + OK, b"HTTP/1.1 200 OK\r\nx: "],
+)
 async def test_whatever_comes_after_a_whole_answer_does_not_spoil_it(engine: Engine, tail: bytes) -> None:
-    assert await (await engine.answering(OK + tail)).answer() == (200, b"ok")
+    notes = await engine.answering(OK + tail)
+    assert await notes.answer() == (200, b"ok")
+    assert notes.told[0] == (200, [(b"content-length", b"2")])
     await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
 
 
