@@ -11,8 +11,9 @@ import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from prometheus_client import CollectorRegistry
@@ -69,7 +70,7 @@ class Gateway:
         registry = registry_of(config, started_here)
         self._replicas = {replica.name: replica for pool in registry for replica in pool.replicas}
         self._metrics = Metrics(lambda: self._surface.registry, self._version, os.environ.get("HEADGATE_COMMIT", ""))
-        self._access_log = AccessLog.open(config.gateway.access_log)
+        self._access_log = access_log_of(config)
         self._dispatcher = Dispatcher(config.gateway.timeouts, self._metrics)
         self._surface = Surface(
             config.gateway,
@@ -128,12 +129,12 @@ class Gateway:
         scheme = "https" if self._config.gateway.tls_certificate is not None else "http"
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return f"{scheme}://{joined(host, port)}"
 
     @property
     def control_address(self) -> str:
         """Where probes and metrics are, once it has started."""
-        return f"http://{split(self._config.gateway.control)[0]}:{self._control.port}"
+        return f"http://{joined(split(self._config.gateway.control)[0], self._control.port)}"
 
     # the end, in the order of ``lifecycle.drain``
 
@@ -165,6 +166,7 @@ class Gateway:
         try:
             self._control.start()
         except OSError as error:
+            self._close_access_log()
             raise StartError(f"Cannot listen on {settings.control} (gateway.control): {error.strerror}.") from None
         host, port = split(settings.listen)
         loop = asyncio.get_running_loop()
@@ -174,6 +176,7 @@ class Gateway:
             )
         except OSError as error:
             self._control.stop()
+            self._close_access_log()
             raise StartError(f"Cannot listen on {settings.listen} (gateway.listen): {error.strerror}.") from None
         self._heart.start()
         self._watching = [loop.create_task(watch.run()) for watch in self._watches.values()]
@@ -199,8 +202,7 @@ class Gateway:
         for replica in self._replicas.values():
             replica.connections.close()
         self._control.stop()
-        if self._access_log is not None:
-            self._access_log.close()
+        self._close_access_log()
 
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""
@@ -234,6 +236,10 @@ class Gateway:
         self._start_up.step(status.replica, f"{what}: {status.reason}" if status.reason else what)
         self._settled.set()
 
+    def _close_access_log(self) -> None:
+        if self._access_log is not None:
+            self._access_log.close()
+
     def _all_settled(self) -> bool:
         return not any(_under_way(status) for status in self._supervisor.statuses)
 
@@ -253,6 +259,7 @@ async def _serve(config: Config) -> int:
 
     def end() -> None:
         if ended.is_set():
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(130)
         ended.set()
 
@@ -276,9 +283,9 @@ async def _serve(config: Config) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _first(*awaitables: object) -> None:
+async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:
     """Wait for the first of several to end, and cancel the others."""
-    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]  # type: ignore[call-overload]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     await cancelled(tasks)
 
@@ -302,6 +309,11 @@ def split(address: str) -> tuple[str, int]:
     """Split HOST:PORT; brackets of an IPv6 address are taken off."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def joined(host: str, port: int) -> str:
+    """Join to HOST:PORT as URLs have it: an IPv6 address gets brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def cache_of(config: Config) -> Path:
@@ -332,6 +344,15 @@ def specs_of(config: Config) -> list[EngineSpec]:
     ]
 
 
+def access_log_of(config: Config) -> AccessLog | None:
+    """Open the access log, if there is to be one. Raises ``StartError``."""
+    where = config.gateway.access_log
+    try:
+        return AccessLog.open(where)
+    except OSError as error:
+        raise StartError(f"Cannot write to {where} (gateway.access_log): {error.strerror}.") from None
+
+
 def keyring_of(config: Config) -> Keyring:
     """Put the configured keys on a ring."""
     return Keyring((Key(key.id, frozenset(key.models)), key.sha256) for key in config.gateway.keys)
@@ -346,7 +367,8 @@ def tls_of(config: Config) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key)
+        # Without a password OpenSSL would ask for one on the terminal, where nobody sits.
+        context.load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"Cannot read {certificate} and {key} (gateway.tls_certificate, tls_key): {error}.") from None
     return context

@@ -7,7 +7,8 @@ import io
 import json
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import pytest
 import trustme
 
 from engines.errors import GpuError
-from gateway.app import Gateway, StartError, cache_of, keyring_of, specs_of, split, tls_of
+from gateway.app import Gateway, StartError, cache_of, joined, keyring_of, specs_of, split, tls_of
 from gateway.config import Config
 from gateway.panel import StartUp
-from loadtest.engine import SimulatedEngine
-from tests.kit.gateways import gateway, remote
+from loadtest.engine import SimulatedEngine, Timing
+from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
 
@@ -101,7 +102,8 @@ async def test_a_port_in_use_is_told_and_leaves_nothing_behind(which: str, tmp_p
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         async with nothing_left():
-            served = built(configured({"m": NOBODY}, **{which: address}), tmp_path)
+            settings = {which: address, "access_log": str(tmp_path / "log")}
+            served = built(configured({"m": NOBODY}, **settings), tmp_path)
             with pytest.raises(StartError, match=rf"Cannot listen on {address} \(gateway\.{which}\): .*in use"):
                 await served.start()
 
@@ -137,6 +139,104 @@ async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Pat
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     (line,) = [each for each in lines if each["request_id"] == answer.header("x-request-id")]
     assert (line["model"], line["replica"], line["status"], line["output_tokens"]) == ("m", "m-0", 200, 2)
+
+
+@asynccontextmanager
+async def started(models: Mapping[str, Any], folder: Path, **settings: Any) -> AsyncIterator[RunningGateway]:
+    """Run a gateway that the test itself ends."""
+    served = built(configured(models, **settings), folder)
+    await served.start()
+    try:
+        running = RunningGateway(served)
+        await running.until_ready(models)
+        yield running
+    finally:
+        if not served.draining:
+            await served.stop()
+
+
+def streamed(**options: Any) -> dict[str, Any]:
+    return {"model": "m", "prompt": "a", "stream": True, "max_tokens": 20, **options}
+
+
+async def test_a_drain_announces_itself_while_it_still_serves(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "engine") as engine,
+        started({"m": remote(engine.address)}, tmp_path, drain_delay=1.5) as served,
+        await served.wire() as wire,
+        await Wire.connect_to(served.control) as control,
+    ):
+        ending = asyncio.create_task(served.gateway.stop())
+        await asyncio.sleep(0)  # One turn of the loop, in which the end is announced.
+        await control.request("GET", "/readyz")
+        probe = await control.answer()
+        assert (probe.status, probe.json["reasons"]) == (503, ["the gateway is shutting down"])
+        await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
+        answer = await wire.answer()
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        async with await served.wire() as late:
+            await late.request("GET", "/v1/models")
+            assert (await late.answer()).header("connection") == "close"
+        await ending
+
+
+async def test_a_drain_refuses_the_queued_and_lets_the_running_finish(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "engine", timing=Timing(inter_token=0.02)) as engine,
+        started({"m": remote(engine.address, max_in_flight=1)}, tmp_path) as served,
+        await served.wire() as first,
+        await served.wire() as second,
+    ):
+        await first.request("POST", "/v1/completions", streamed())
+        assert (await first.head()).status == 200
+        await second.request("POST", "/v1/completions", streamed())
+        async with asyncio.timeout(10):
+            while not served.gateway.pools[0].admission.waiting:  # noqa: ASYNC110 - a queue tells nobody that it grew
+                await asyncio.sleep(0.001)
+        await served.gateway.stop()
+        refused = await second.answer()
+        assert (refused.status, refused.json["error"]["code"]) == (503, "shutting_down")
+        assert refused.header("retry-after")
+        assert refused.header("retry-after-ms")
+        events = [event async for event in first.events()]
+        assert events[-1] == b"data: [DONE]"
+        assert not any(b'"error"' in event for event in events)
+        assert engine.aborted == 0
+
+
+async def test_what_outlasts_the_drain_ends_with_an_error_in_its_stream(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "engine", timing=Timing(inter_token=30.0)) as engine,
+        started({"m": remote(engine.address)}, tmp_path, drain_timeout=0.1) as served,
+        await served.wire() as wire,
+    ):
+        await wire.request("POST", "/v1/completions", streamed())
+        assert (await wire.head()).status == 200
+        await served.gateway.stop()
+        *_, error, done = [event async for event in wire.events()]
+        assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "shutting_down"
+        assert done == b"data: [DONE]"
+        await engine.until(lambda each: each.aborted == 1)
+
+
+async def test_an_engine_that_cannot_start_leaves_the_others_alone(tmp_path: Path) -> None:
+    broken = {"engine": "onnx", "tasks": ["embed"], "source": str(tmp_path / "none")}
+    async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
+        models = {"m": remote(engine.address), "broken": broken}
+        async with gateway(models, ready=["m"]) as served, await served.wire() as wire:
+            async with asyncio.timeout(20):
+                await served.gateway.settle()
+            await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
+            assert (await wire.answer()).status == 200
+            await wire.request("POST", "/v1/embeddings", {"model": "broken", "input": "a"})
+            refused = await wire.answer()
+            assert (refused.status, refused.json["error"]["code"]) == (503, "no_ready_replica")
+            assert "broken  onnx    0/1       failed" in served.gateway.panel()
+
+
+def test_a_log_that_cannot_be_written_is_told_with_its_option(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"Cannot write to .*/none/log \(gateway\.access_log\): No such file"):
+        built(configured({"m": NOBODY}, access_log=str(tmp_path / "none" / "log")), tmp_path)
 
 
 async def test_a_configured_key_opens_and_no_other() -> None:
@@ -181,5 +281,6 @@ def test_without_keys_the_ring_is_open() -> None:
 @pytest.mark.parametrize(
     ("address", "expected"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("a.b:0", ("a.b", 0))]
 )
-def test_an_address_is_split(address: str, expected: tuple[str, int]) -> None:
+def test_an_address_is_split_and_joined(address: str, expected: tuple[str, int]) -> None:
     assert split(address) == expected
+    assert joined(*expected) == address
