@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from pydantic import (
 )
 
 from gateway.http.client import Address
+from gateway.policies import POLICIES
 
 Task = Literal["generate", "embed", "classify", "score", "pooling", "moderate", "transcribe"]
 ALL_TASKS: tuple[Task, ...] = get_args(Task)
@@ -205,7 +207,7 @@ class ModelConfig(_Model):
     )
     source: str | PackageTable | None = Field(
         None,
-        description="Where the model's files are: a folder, a hub id `ORG/NAME`, or a package table.",
+        description="Where the files are: a folder (`./…` is beside this file), a hub id `ORG/NAME`, or a package table.",
         examples=["Qwen/Qwen3-8B"],
     )
     replicas: int = Field(1, ge=0, le=64, description="How many copies to start.")
@@ -250,8 +252,9 @@ class ModelConfig(_Model):
         strict=False,
         examples=[["gpt-4o"]],
     )
-    policy: Literal["least_in_flight", "round_robin"] = Field(
-        "least_in_flight", description="How a replica is chosen for a request."
+    policy: str = Field(
+        "least_in_flight",
+        description=f"How a replica is chosen for a request: {', '.join(f'`{name}`' for name in POLICIES)}.",
     )
     max_in_flight: int | None = Field(
         None,
@@ -299,6 +302,21 @@ class ModelConfig(_Model):
             return self.gpus
         return 1 if has_gpu and self.engine == "vllm" else 0
 
+    @field_validator("policy")
+    @classmethod
+    def _policy_is_known(cls, policy: str) -> str:
+        if policy not in POLICIES:
+            raise ValueError(f"expected one of {', '.join(map(repr, POLICIES))}")
+        return policy
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_can_be_listed(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        for label in labels:
+            if not label.strip() or "," in label:
+                raise ValueError(f"{label!r} is no label: expected a name without a comma")
+        return labels
+
     @field_validator("urls")
     @classmethod
     def _addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -345,17 +363,33 @@ class Config(_Model):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        owner: dict[str, str] = {name: name for name in self.models}
-        for name, model in self.models.items():
-            for alias in model.aliases:
-                if alias in owner:
-                    raise ValueError(f"models.{name}.aliases: {alias!r} already names {owner[alias]!r}")
-                owner[alias] = name
-        for key in self.gateway.keys:
-            unknown = [model for model in key.models if model not in self.models]
-            if unknown:
-                raise ValueError(f"gateway.keys: the key {key.id!r} names unknown models: {', '.join(unknown)}")
+        aliases = {name: model.aliases for name, model in self.models.items()}
+        clashes = [f"{'.'.join(at)}: {reason}" for at, reason in _clashes(aliases, self.gateway.keys)]
+        if clashes:
+            raise ValueError("; ".join(clashes))
         return self
+
+
+def _clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Find what is wrong between tables: where it stands, and what it is."""
+    owner: dict[str, str] = {name: name for name in aliases}
+    for name, others in aliases.items():
+        for alias in others:
+            if alias in owner:
+                yield ("models", name, "aliases"), f"{alias!r} already names {owner[alias]!r}"
+            owner.setdefault(alias, name)
+    ids: set[str] = set()
+    digests: dict[str, str] = {}
+    for key in keys:
+        if key.id in ids:
+            yield ("gateway", "keys"), f"the id {key.id!r} is given to two keys"
+        if key.sha256 in digests:
+            yield ("gateway", "keys"), f"{key.id!r} and {digests[key.sha256]!r} are the same key"
+        ids.add(key.id)
+        digests.setdefault(key.sha256, key.id)
+        unknown = [model for model in key.models if model not in aliases]
+        if unknown:
+            yield ("gateway", "keys"), f"the key {key.id!r} names unknown models: {', '.join(unknown)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,12 +428,22 @@ def load(path: Path) -> Config:
         match = re.search(r"line (\d+)", str(error))
         line = int(match[1]) if match else None
         raise ConfigError([Problem(path, "", f"is not valid TOML: {error}", line)]) from None
+    keys, problems = _keys_of_file(path, tables)
     try:
         config = Config.model_validate(tables)
     except ValidationError as error:
-        problems = [_problem(path, text, details) for details in error.errors() if not _is_other_branch(details)]
-        raise ConfigError(problems) from None
-    return _with_keys_file(path, config)
+        config = None
+        # What has no location is a clash between tables, which is told below whatever else is wrong.
+        found = (details for details in error.errors() if details["loc"] and not _is_other_branch(details))
+        problems = [_problem(path, text, details) for details in found] + problems
+    elsewhere = [key.model_copy(update={"models": ()}) for key in keys]
+    for at, reason in _clashes(_aliases_in(tables), [*_keys_in(tables), *elsewhere]):
+        problems.append(Problem(path, ".".join(at), reason, _line_of(text, at)))
+    if config is None or problems:
+        raise ConfigError(problems)
+    config = _beside(path.parent, config)
+    gateway = config.gateway.model_copy(update={"keys": (*config.gateway.keys, *keys)})
+    return config.model_copy(update={"gateway": gateway})
 
 
 def overridden(config: Config, *, listen: str | None, control: str | None) -> Config:
@@ -484,15 +528,43 @@ def _line_of(text: str, location: Sequence[str]) -> int | None:
     return None
 
 
-def _with_keys_file(path: Path, config: Config) -> Config:
-    """Add the keys of ``keys_file``, which may stand beside the configuration."""
-    if config.gateway.keys_file is None:
-        return config
-    file = path.parent / config.gateway.keys_file
+def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Give a table of a file that may hold anything."""
+    found = tables.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _aliases_in(tables: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Give the names of all models and their aliases, as far as they can be read."""
+    models = _table(tables, "models")
+    given = {name: _table(models, name).get("aliases") for name in models}
+    return {
+        name: [alias for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list) else []
+        for name, aliases in given.items()
+    }
+
+
+def _keys_in(tables: Mapping[str, Any]) -> list[KeyConfig]:
+    """Give the keys of the file itself, as far as they are valid."""
+    given = _table(tables, "gateway").get("keys")
+    keys = []
+    for entry in given if isinstance(given, list) else []:
+        with suppress(ValidationError):
+            keys.append(KeyConfig.model_validate(entry))
+    return keys
+
+
+def _keys_of_file(path: Path, tables: Mapping[str, Any]) -> tuple[list[KeyConfig], list[Problem]]:
+    """Read ``keys_file``, which may stand beside the configuration: its keys, and what is wrong with it."""
+    name = _table(tables, "gateway").get("keys_file")
+    if not isinstance(name, str):
+        return [], []
+    file = path.parent / name
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(path, "gateway.keys_file", f"cannot be read: {error}")]) from None
+        return [], [Problem(path, "gateway.keys_file", f"cannot be read: {error}")]
+    known = _table(tables, "models")
     keys: list[KeyConfig] = []
     problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):
@@ -508,11 +580,23 @@ def _with_keys_file(path: Path, config: Config) -> Config:
         except ValidationError as error:
             problems += [Problem(file, str(e["loc"][0]), e["msg"], number) for e in error.errors()]
         problems += [
-            Problem(file, "models", f"there is no model {model!r}", number)
-            for model in models
-            if model not in config.models
+            Problem(file, "models", f"there is no model {model!r}", number) for model in models if model not in known
         ]
-    if problems:
-        raise ConfigError(problems)
-    gateway = config.gateway.model_copy(update={"keys": (*config.gateway.keys, *keys)})
-    return config.model_copy(update={"gateway": gateway})
+    return keys, problems
+
+
+def _beside(folder: Path, config: Config) -> Config:
+    """Read relative paths of files as standing beside the configuration, from wherever the command is run."""
+    gateway = config.gateway
+    paths = {
+        name: folder / given
+        for name in ("tls_certificate", "tls_key", "cache")
+        if (given := getattr(gateway, name)) is not None
+    }
+    models = {
+        name: model.model_copy(update={"source": str(folder / model.source)})
+        if isinstance(model.source, str) and model.source.startswith(".")
+        else model
+        for name, model in config.models.items()
+    }
+    return config.model_copy(update={"gateway": gateway.model_copy(update=paths), "models": MappingProxyType(models)})

@@ -7,6 +7,7 @@ An ``UpstreamConnection`` carries one exchange at a time and tells its ``Receive
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import httptools
 
 _MAX_HEAD_BYTES = 256 * 1024
 """An answer's head beyond this many bytes is no answer."""
+
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
 _COPIED_BYTES = 64 * 1024
 """Below this size a request's body is cheaper to copy behind its head than to write by itself."""
@@ -47,7 +50,7 @@ class Address:
                 raise ValueError(f"{url!r} names no socket; expected unix:/path/to.sock")
             return cls(url, "localhost", 0, path, tls=False, prefix=b"", host_header=b"localhost")
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or ""):
             raise ValueError(f"{url!r} is not an address; expected http://HOST:PORT, https://HOST or unix:/PATH")
         tls = parts.scheme == "https"
         default_port = 443 if tls else 80

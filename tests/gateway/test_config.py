@@ -184,15 +184,15 @@ def test_what_is_no_address_to_listen_on(write: Write, address: str) -> None:
 @pytest.mark.parametrize(
     ("aliases", "other", "expected"),
     [
-        ('["n"]', "[]", "models.m.aliases: 'n' already names 'n'"),
-        ('["m"]', "[]", "models.m.aliases: 'm' already names 'm'"),
-        ('["x"]', '["x"]', "models.n.aliases: 'x' already names 'm'"),
-        ('["x", "x"]', "[]", "models.m.aliases: 'x' already names 'm'"),
+        ('["n"]', "[]", "models.toml:4: models.m.aliases: 'n' already names 'n'"),
+        ('["m"]', "[]", "models.toml:4: models.m.aliases: 'm' already names 'm'"),
+        ('["x"]', '["x"]', "models.toml:8: models.n.aliases: 'x' already names 'm'"),
+        ('["x", "x"]', "[]", "models.toml:4: models.m.aliases: 'x' already names 'm'"),
     ],
 )
 def test_an_alias_names_one_model_only(write: Write, aliases: str, other: str, expected: str) -> None:
     text = f'{REMOTE}aliases = {aliases}\n[models.n]\nengine = "remote"\nurls = ["http://a"]\naliases = {other}\n'
-    assert mistakes(write(text)) == [f"models.toml: {expected}"]
+    assert mistakes(write(text)) == [expected]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a\\n", "é", "a" * 201])
@@ -282,7 +282,69 @@ def test_no_key_is_ever_shown(write: Write, tmp_path: Path) -> None:
 
 def test_a_key_for_a_model_that_is_not_there(write: Write) -> None:
     path = write(f'[[gateway.keys]]\nid = "a"\nsha256 = "{DIGEST}"\nmodels = ["none"]\n{REMOTE}')
-    assert mistakes(path) == ["models.toml: gateway.keys: the key 'a' names unknown models: none"]
+    assert mistakes(path) == ["models.toml:1: gateway.keys: the key 'a' names unknown models: none"]
+
+
+def test_what_is_wrong_between_tables_and_files_is_told_beside_what_is_wrong_within_them(
+    write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "keys.txt").write_text("alone\n")
+    path = write(f'[gateway]\nkeys_file = "keys.txt"\nlisten = 1\n{REMOTE}aliases = ["m"]\n')
+    assert mistakes(path) == [
+        "models.toml:3: gateway.listen: input should be a valid string (it is 1)",
+        "keys.txt:1: expected: ID SHA256 [MODEL,MODEL…]",
+        "models.toml:7: models.m.aliases: 'm' already names 'm'",
+    ]
+
+
+def test_a_key_has_one_id_and_an_id_one_key(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text(f"bob {DIGEST}\nalice {DIGEST[::-1]}\n")
+    path = write(f'[gateway]\nkeys_file = "keys.txt"\n[[gateway.keys]]\nid = "alice"\nsha256 = "{DIGEST}"\n{REMOTE}')
+    assert mistakes(path) == [
+        "models.toml:3: gateway.keys: 'bob' and 'alice' are the same key",
+        "models.toml:3: gateway.keys: the id 'alice' is given to two keys",
+    ]
+
+
+def test_clashes_are_found_in_a_configuration_that_was_not_read_from_a_file() -> None:
+    model = {"engine": "remote", "urls": ["http://a"], "aliases": ["n"]}
+    with pytest.raises(ValidationError, match=r"models\.m\.aliases: 'n' already names 'n'"):
+        Config.model_validate({"models": {"m": model, "n": model | {"aliases": []}}})
+
+
+@pytest.mark.parametrize("policy", ["least_in_flight", "round_robin"])
+def test_a_policy_is_chosen_by_name(write: Write, policy: str) -> None:
+    assert load(write(f'{REMOTE}policy = "{policy}"\n')).models["m"].policy == policy
+
+
+def test_an_unknown_policy_is_told_with_those_that_there_are(write: Write) -> None:
+    assert mistakes(write(f'{REMOTE}policy = "random"\n')) == [
+        "models.toml:4: models.m.policy: expected one of 'least_in_flight', 'round_robin' (it is 'random')"
+    ]
+
+
+@pytest.mark.parametrize("label", ["a,b", "", " "])
+def test_a_label_that_could_not_be_listed(write: Write, label: str) -> None:
+    path = write(f'[models.m]\nengine = "onnx"\nsource = "./m"\ntasks = ["classify"]\nlabels = ["{label}"]\n')
+    (line,) = mistakes(path)
+    assert line.startswith(f"models.toml:5: models.m.labels: {label!r} is no label: expected a name without a comma")
+
+
+def test_relative_paths_stand_beside_the_file_wherever_the_command_is_run(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    config = load(
+        write(
+            '[gateway]\ntls_certificate = "a.pem"\ntls_key = "/etc/a.key"\ncache = "cache"\n'
+            '[models.m]\nengine = "vllm"\nsource = "./folder"\n[models.n]\nengine = "vllm"\nsource = "org/name"\n'
+        )
+    )
+    assert config.gateway.tls_certificate == tmp_path / "a.pem"
+    assert config.gateway.tls_key == Path("/etc/a.key")
+    assert config.gateway.cache == tmp_path / "cache"
+    assert config.models["m"].source == f"{tmp_path}/folder"
+    assert config.models["n"].source == "org/name"
 
 
 def test_the_command_line_replaces_addresses(write: Write) -> None:

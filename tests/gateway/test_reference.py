@@ -72,7 +72,8 @@ def test_no_option_is_left_out() -> None:
         (ModelConfig, "source", "text or table"),
         (ModelConfig, "required", "boolean"),
         (ModelConfig, "env", "table of text"),
-        (ModelConfig, "policy", '`"least_in_flight"` or `"round_robin"`'),
+        (ModelConfig, "policy", "text"),
+        (ModelConfig, "engine", '`"vllm"` or `"onnx"` or `"remote"`'),
     ],
 )
 def test_types_are_named_in_words(model: type[BaseModel], name: str, expected: str) -> None:
