@@ -21,6 +21,9 @@ from gateway.registry import Pool
 _STALE_SECONDS = 5.0
 """A data plane that has not beaten for this long is stuck."""
 
+_CLOSE_SECONDS = 1.0
+"""How long the end waits for a client that does not read its answer."""
+
 
 class Plant(Protocol):
     """What the control plane may see of the data plane. It is read from another thread, and never changed."""
@@ -84,7 +87,7 @@ class ControlPlane:
                 web.get("/status", self._status),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
         self._port = self._runner.addresses[0][1]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admission import Admission
@@ -116,6 +117,20 @@ def test_the_metrics_are_prometheus_text(running: Running) -> None:
     families = {family.name: family for family in text_string_to_metric_families(body)}
     assert all(name.startswith("headgate_") for name in families)
     assert families["headgate_replica_ready"].samples[0].labels == {"model": "m", "replica": "m-0"}
+
+
+def test_the_metrics_are_openmetrics_for_those_who_ask(running: Running) -> None:
+    running.plant.pools = [pool("m")]
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{running.plane.port}/metrics",
+        headers={"accept": "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4"},
+    )
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        families = {each.name: each for each in openmetrics(answer.read().decode())}  # type: ignore[no-untyped-call]
+    assert families["headgate_requests"].type == "counter"
+    assert families["headgate_overhead_seconds"].type == "histogram"
+    assert families["headgate_overhead_seconds"].samples[0].labels["le"] == "5e-05"
 
 
 def test_nothing_else_is_there(running: Running) -> None:
