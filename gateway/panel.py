@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -85,6 +86,7 @@ class StartUp:
         self.show(f"[{self.seconds:6.1f} s] {text}")
 
     def show(self, text: str) -> None:
-        """Write a text as it is."""
-        self._out.write(f"{text}\n")
-        self._out.flush()
+        """Write a text as it is. That nobody reads any more must not end the gateway."""
+        with contextlib.suppress(OSError):
+            self._out.write(f"{text}\n")
+            self._out.flush()

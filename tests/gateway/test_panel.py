@@ -61,3 +61,14 @@ def test_who_is_awaited_is_said_with_the_last_step() -> None:
     start_up.step("a-0", "loading")
     start_up.waiting(["a-0", "b-0"])
     assert out.getvalue().splitlines()[-1].endswith("] still a-0: loading, b-0: waiting")
+
+
+class ClosedPipe(io.StringIO):
+    """A terminal that has gone."""
+
+    def write(self, text: str, /) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_that_nobody_reads_ends_nothing() -> None:
+    StartUp(ClosedPipe()).step("a-0", "ready")
