@@ -162,6 +162,50 @@ async def test_serve_serves_until_sigterm_and_ends_cleanly(tmp_path: Path) -> No
             assert b"Traceback" not in rest
 
 
+@asynccontextmanager
+async def streaming(folder: Path, seconds_per_token: float) -> AsyncIterator[tuple[asyncio.subprocess.Process, Wire]]:
+    """Serve in a process, with a stream of four tokens under way."""
+    slow = ("--port", "0", "--model", "m", "--inter-token", str(seconds_per_token))
+    async with running("loadtest.engine", *slow, cwd=folder) as engine:
+        url = (await says(engine, r"listens on (\S+)"))[1]
+        (folder / "models.toml").write_text(REMOTE.format(url=url))
+        async with running("gateway", "serve", cwd=folder) as served:
+            address = (await says(served, r"Headgate serves at (\S+)"))[1]
+            async with await Wire.connect_to(address) as wire:
+                asked = {"model": "m", "prompt": "a", "max_tokens": 4, "stream": True}
+                await wire.request("POST", "/v1/completions", asked)
+                assert (await wire.head()).status == 200
+                yield served, wire
+
+
+async def test_sigterm_lets_what_is_under_way_finish(tmp_path: Path) -> None:
+    async with streaming(tmp_path, 0.2) as (served, wire):
+        served.send_signal(signal.SIGTERM)
+        await says(served, "stopping")
+        events = [event async for event in wire.events()]
+        assert events[-1] == b"data: [DONE]"
+        assert not any(b'"error"' in event for event in events)
+        await served.communicate()
+        assert served.returncode == 0
+
+
+async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    async with streaming(tmp_path, 60.0) as (served, _):
+        served.send_signal(signal.SIGTERM)
+        await says(served, "stopping")
+        served.send_signal(signal.SIGTERM)
+        await served.communicate()
+        assert served.returncode == 130
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "models", "key"])
+def test_the_help_of_each_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"headgate {command}" in capsys.readouterr().out.partition("example")[2]
+
+
 @pytest.mark.parametrize("which", ["listen", "control"])
 def test_a_port_in_use_is_1_and_says_which(which: str, tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(REMOTE.format(url="http://127.0.0.1:1"))

@@ -78,6 +78,31 @@ def test_every_series_of_a_configured_model_exists_from_the_start(metrics: Metri
         assert value(samples, name, model=model) == 0
 
 
+def test_the_families_are_the_published_ones(metrics: Metrics) -> None:
+    assert {family.name.removeprefix("headgate_") for family in metrics.collect()} == {
+        "requests",
+        "request_duration_seconds",
+        "time_to_first_token_seconds",
+        "time_per_output_token_seconds",
+        "queue_duration_seconds",
+        "overhead_seconds",
+        "tokens",
+        "requests_running",
+        "requests_waiting",
+        "oldest_waiting_seconds",
+        "tokens_in_flight",
+        "pool_saturation",
+        "admissions",
+        "upstream_aborts",
+        "upstream_attempts",
+        "event_loop_lag_seconds",
+        "replica_ready",
+        "replica_in_flight",
+        "config_last_reload_successful",
+        "build_info",
+    }
+
+
 def test_each_replica_has_its_series_from_the_start(metrics: Metrics) -> None:
     samples = scraped(metrics)
     assert value(samples, "replica_ready", model="m", replica="m-0") == 1
