@@ -207,7 +207,7 @@ class ModelConfig(_Model):
     )
     source: str | PackageTable | None = Field(
         None,
-        description="Where the files are: a folder (`./…` is beside this file), a hub id `ORG/NAME`, or a package table.",
+        description="Where the files are: a folder (`./…` is beside this file), a hub id `ORG/NAME`, or a table.",
         examples=["Qwen/Qwen3-8B"],
     )
     replicas: int = Field(1, ge=0, le=64, description="How many copies to start.")

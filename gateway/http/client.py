@@ -20,13 +20,14 @@ import httptools
 _MAX_HEAD_BYTES = 256 * 1024
 """An answer's head beyond this many bytes is no answer."""
 
-_HOST = re.compile(r"[A-Za-z0-9._:-]+")
-
 _COPIED_BYTES = 64 * 1024
 """Below this size a request's body is cheaper to copy behind its head than to write by itself."""
 
 _MAX_IDLE = 1024
 """Idle connections kept per replica; more than this were a burst, and are closed as they become idle."""
+
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")
+"""What may stand in the header ``host``; names in other alphabets are written in Punycode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Address:
                 raise ValueError(f"{url!r} names no socket; expected unix:/path/to.sock")
             return cls(url, "localhost", 0, path, tls=False, prefix=b"", host_header=b"localhost")
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or ""):
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _HOST.fullmatch(parts.hostname):
             raise ValueError(f"{url!r} is not an address; expected http://HOST:PORT, https://HOST or unix:/PATH")
         tls = parts.scheme == "https"
         default_port = 443 if tls else 80

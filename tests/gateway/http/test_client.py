@@ -152,7 +152,9 @@ def test_a_unix_address_is_read(url: str) -> None:
     assert (Address.parse(url).path, Address.parse(url).host_header) == ("/run/x.sock", b"localhost")
 
 
-@pytest.mark.parametrize("url", ["", "engine:8000", "ftp://engine", "http://", "unix:", "http://engine:port"])
+@pytest.mark.parametrize(
+    "url", ["", "engine:8000", "ftp://engine", "http://", "unix:", "http://engine:port", "http://a b"]
+)
 def test_what_is_no_address_is_an_error(url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - one of them is urllib's
         Address.parse(url)
