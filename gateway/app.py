@@ -207,7 +207,8 @@ class Gateway:
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""
         rows = [self._row(pool, self._config.models[pool.model]) for pool in self._surface.registry]
-        return render(self.address, self.control_address, rows, self._start_up.seconds)
+        keyed = bool(self._config.gateway.keys)
+        return render(self.address, self.control_address, rows, self._start_up.seconds, keyed=keyed)
 
     # inside
 

@@ -121,9 +121,10 @@ class Metrics(Collector):
         if histogram is None:
             histogram = metrics.durations[context.endpoint] = Histogram(_DURATION)
         histogram.observe(duration)
+        if context.queued_for or context.sent_at is not None:
+            metrics.queue.observe(context.queued_for)
         if context.sent_at is None:
             return
-        metrics.queue.observe(context.queued_for)
         metrics.overhead.observe(context.overhead)
         tokens = metrics.tokens
         tokens["input"] += context.input_tokens

@@ -22,8 +22,11 @@ class Row:
     reason: str = ""
 
 
-def render(address: str, control: str, rows: Sequence[Row], seconds: float) -> str:
-    """Write the panel: where to ask, which models there are, and a line to paste for each kind."""
+def render(address: str, control: str, rows: Sequence[Row], seconds: float, *, keyed: bool = False) -> str:
+    """Write the panel: where to ask, which models there are, and a line to paste for each kind.
+
+    ``keyed`` says that the lines need an API key, for which they leave a place.
+    """
     wide = max([len("model"), *(len(row.model) for row in rows)])
     engine = max([len("engine"), *(len(row.engine) for row in rows)])
     lines = [f"Headgate serves at {address} (up after {seconds:.0f} s; metrics and probes at {control})", ""]
@@ -35,7 +38,8 @@ def render(address: str, control: str, rows: Sequence[Row], seconds: float) -> s
     for task, example in (("generate", _chat), ("classify", _classify), ("embed", _embed)):
         model = next((row.model for row in rows if task in row.tasks and row.ready), None)
         if model is not None:
-            lines += ["", example(address, model)]
+            line = example(address, model)
+            lines += ["", line.replace(" -H ", " -H 'authorization: Bearer YOUR_KEY' -H ", 1) if keyed else line]
     return "\n".join([*lines, ""])
 
 

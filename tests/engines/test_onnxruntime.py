@@ -10,7 +10,7 @@ import pytest
 from engines.base import EngineSpec
 from engines.errors import SourceError
 from engines.onnxruntime import OnnxRuntime
-from engines.sources import FolderSource
+from engines.sources import FolderSource, HubSource
 
 FOLDER, SOCKET = Path("/models/guard"), Path("/run/guard-0.sock")
 WORDS = "-m engines.onnx --model-name guard --folder /models/guard --uds /run/guard-0.sock --task classify"
@@ -49,6 +49,11 @@ def test_a_replica_with_a_gpu_runs_on_it() -> None:
 def test_the_operators_environment_wins() -> None:
     launch = OnnxRuntime().launch(spec(env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "7"}), FOLDER, 0, SOCKET)
     assert launch.environment == {"CUDA_VISIBLE_DEVICES": "7", "OMP_NUM_THREADS": "1"}
+
+
+def test_a_hub_is_refused_with_what_to_name_instead(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"'org/guard' is no folder here.*name a folder with model\.onnx"):
+        OnnxRuntime().prepare(spec(source=HubSource("org/guard")), tmp_path, print)
 
 
 def test_its_files_are_used_where_they_are(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def test_each_kind_of_model_has_a_line_to_paste() -> None:
     ]
 
 
+def test_where_keys_are_asked_for_the_line_has_a_place_for_one() -> None:
+    panel = render(ADDRESS, CONTROL, [row("chat", "generate")], 1.0, keyed=True)
+    assert "-H 'authorization: Bearer YOUR_KEY' -H 'content-type" in panel
+
+
 def test_a_model_that_cannot_answer_is_not_offered() -> None:
     assert "curl" not in render(ADDRESS, CONTROL, [row("chat", "generate", ready=0, state="failed")], 1.0)
 

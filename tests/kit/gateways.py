@@ -68,4 +68,5 @@ async def gateway(
             await running.until_ready(models if ready is None else ready)
             yield running
         finally:
-            await built.stop()
+            if not built.draining:
+                await built.stop()
