@@ -135,7 +135,7 @@ async def converse(pieces: Iterable[bytes]) -> Conversation:
     transport = MemoryTransport(connection)
     connection.connection_made(transport)
     await transport.receive(pieces)
-    await until(lambda: not connection.busy and "0 pipelined" in repr(connection))
+    await until(lambda: not connection.busy and "; 0 pipelined" in repr(connection))
     for seconds in (100, 200):
         door.tick(perf_counter() + seconds)
         await asyncio.sleep(0)
