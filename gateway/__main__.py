@@ -114,7 +114,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from gateway.app import StartError, serve
-    from gateway.config import ConfigError, load, overridden
+    from gateway.configfile import ConfigError, load, overridden
 
     try:
         config = overridden(load(options.config), listen=options.listen, control=options.control)
@@ -129,7 +129,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from gateway.config import ConfigError, load
+    from gateway.configfile import ConfigError, load
 
     try:
         config = load(options.config)
@@ -144,7 +144,7 @@ def _models(options: argparse.Namespace) -> int:
     from engines.errors import EngineError
     from engines.launchers import LAUNCHERS
     from gateway.app import cache_of, specs_of
-    from gateway.config import ConfigError, load
+    from gateway.configfile import ConfigError, load
 
     try:
         config = load(options.config)

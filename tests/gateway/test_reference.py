@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 from pydantic.fields import FieldInfo
 
-from gateway.config import Config, GatewayConfig, ModelConfig, load
+from gateway.config import Config, GatewayConfig, ModelConfig
+from gateway.configfile import load
 from gateway.reference import EXAMPLE, SECTIONS, example, options, page, toml, type_of
 
 ROOT = Path(__file__).parents[2]
