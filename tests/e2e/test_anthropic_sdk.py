@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import anthropic
 import pytest
 
@@ -14,8 +16,9 @@ QUESTION: list[anthropic.types.MessageParam] = [{"role": "user", "content": "Wha
 
 
 @pytest.fixture
-def client(served: Served) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=served.address, api_key="unused", max_retries=0)
+def client(served: Served) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=served.address, api_key="unused", max_retries=0) as client:
+        yield client
 
 
 def test_a_message(client: anthropic.Anthropic) -> None:

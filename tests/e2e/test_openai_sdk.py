@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import AsyncIterator, Iterator
 
 import openai
 import pytest
@@ -19,13 +20,15 @@ CAPITAL: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What i
 
 
 @pytest.fixture
-def client(served: Served) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{served.address}/v1", api_key="unused", max_retries=0)
+def client(served: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{served.address}/v1", api_key="unused", max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
-def async_client(served: Served) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{served.address}/v1", api_key="unused", max_retries=0)
+async def async_client(served: Served) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{served.address}/v1", api_key="unused", max_retries=0) as client:
+        yield client
 
 
 def test_chat(client: openai.OpenAI) -> None:
@@ -59,15 +62,9 @@ def test_a_stream_brings_the_usage_that_was_asked_for(client: openai.OpenAI) -> 
 
 
 async def test_the_asynchronous_client(async_client: openai.AsyncOpenAI) -> None:
-    async with async_client as client:
-        answer = await client.chat.completions.create(model=CHAT, messages=CAPITAL, temperature=0)
-        stream = await client.chat.completions.create(
-            model=CHAT,
-            messages=CAPITAL,
-            temperature=0,
-            stream=True,
-        )
-        words = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    answer = await async_client.chat.completions.create(model=CHAT, messages=CAPITAL, temperature=0)
+    stream = await async_client.chat.completions.create(model=CHAT, messages=CAPITAL, temperature=0, stream=True)
+    words = [chunk.choices[0].delta.content or "" async for chunk in stream]
     assert "".join(words) == answer.choices[0].message.content
 
 
