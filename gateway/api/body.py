@@ -15,10 +15,12 @@ from gateway.errors import BadRequest, UnsupportedMediaType
 if TYPE_CHECKING:
     from gateway.context import RequestContext
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""Strings, the last of which may have no end: looking for an end from each of its quotes would take for ever."""
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
 _MAX_CONTAINERS = 1_000_000
+_MAX_TOKENS = 1_000_000_000
 _AT = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<where>[^`]*)`$", re.DOTALL)
 
 
@@ -55,7 +57,7 @@ class Facts(msgspec.Struct):
     def token_limit(self) -> int:
         """Most tokens that the answer may have, 0 if the request does not say."""
         limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
-        return max(0, int(limit)) * max(1, self.n or 1)
+        return int(min(max(0, limit), _MAX_TOKENS)) * min(max(1, self.n or 1), _MAX_TOKENS)
 
 
 _DECODER = msgspec.json.Decoder(Facts)

@@ -17,19 +17,10 @@ _ENDS = frozenset({b"response.completed", b"response.incomplete", b"response.fai
 class ResponsesStream(MeteredStream):
     """Reads the events of one response."""
 
-    __slots__ = ("_events",)
-
-    def __init__(self, context: RequestContext) -> None:
-        super().__init__(context)
-        self._events = 0
-
-    def feed(self, events: bytes) -> bytes:
-        """Count the events as well: an error of ours needs the next number."""
-        self._events += events.count(b"\ndata:") + events.startswith(b"data:")
-        return super().feed(events)
+    __slots__ = ()
 
     def error(self, error: GatewayError) -> bytes:
-        """Write OpenAI's error event; ``error`` repeats it in the shape that the SDK raises."""
+        """Write OpenAI's error event with the next number; ``error`` repeats it in the shape that the SDK raises."""
         whole = {
             "type": "error",
             "code": error.code,

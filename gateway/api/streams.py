@@ -22,21 +22,29 @@ class Event(NamedTuple):
 class MeteredStream(ABC):
     """Reads one answer's events. Most pass uncut and undecoded; only those that may hold a fact are looked into."""
 
-    __slots__ = ("_content_events", "_context", "_metered", "complete", "failure")
+    __slots__ = ("_content_events", "_context", "_events", "_metered", "complete", "failure")
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
+        self._events = 0
         self._content_events = 0
         self._metered = False
         self.complete = False
         self.failure: GatewayError | None = None
 
     def feed(self, events: bytes) -> bytes:
-        """Read whole events and return those that the client gets."""
+        """Read whole events and return those that the client gets: none behind the one that ends the stream."""
         if self._context.first_token_at is not None and self._plain(events):
-            self._content_events += events.count(b"\ndata:") + events.startswith(b"data:")
+            number = events.count(b"\ndata:") + events.startswith(b"data:")
+            self._events += number
+            self._content_events += number
             return events
-        return b"".join([self._take(event) for event in sse.split(events)])
+        kept = []
+        for event in sse.split(events):
+            kept.append(self._take(event))
+            if self.complete:
+                break
+        return b"".join(kept)
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
@@ -57,7 +65,11 @@ class MeteredStream(ABC):
 
     def _take(self, event: bytes) -> bytes:
         data = sse.data_of(event)
-        return self._read(Event(event, data)) if data else event
+        if not data:
+            return event
+        kept = self._read(Event(event, data))
+        self._events += 1
+        return kept
 
     def _saw_content(self) -> None:
         """Note an event with content; the first one is the first token."""

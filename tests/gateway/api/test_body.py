@@ -90,6 +90,19 @@ def test_the_depth_limit_is_exact() -> None:
         body.read(request(nested(129)), 128)
 
 
+@pytest.mark.timeout(20)
+def test_a_string_without_an_end_is_read_once_and_not_from_each_of_its_quotes() -> None:
+    """Looked for from every quote anew, its end would take hours to miss."""
+    with pytest.raises(BadRequest):
+        body.read(request(b'{"x":' + b"[" * 200 + b'"' + b'\\"' * 2_000_000), 128)
+
+
+@pytest.mark.parametrize("limit", ["1e308", "9" * 400, "-1e308"])
+def test_no_number_of_tokens_is_too_large_to_be_added_up(limit: str) -> None:
+    facts = body.read(request(f'{{"model":"m","n":100,"max_tokens":{limit}}}'.encode()), 128)
+    assert 0 <= facts.token_limit <= 10**18
+
+
 def test_brackets_in_strings_and_side_by_side_are_not_depth() -> None:
     flat = b'{"model":"m","x":[' + b",".join([b"[]", b'{"a":"[[[[\\"{{"}'] * 500) + b"]}"
     assert body.read(request(flat), 8).model == "m"

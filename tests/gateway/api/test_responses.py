@@ -61,6 +61,14 @@ def test_an_engines_error_event_is_a_failure() -> None:
     assert stream.failure.message == "boom"
 
 
+def test_its_number_is_the_same_however_the_stream_was_cut() -> None:
+    failed = b'event: error\ndata: {"type":"error","message":"boom"}\n\n'
+    for pieces in ([CREATED, DELTA, failed], [CREATED + DELTA + failed + DELTA]):
+        _, stream = begin()
+        last = [stream.feed(piece) for piece in pieces][-1]
+        assert json.loads(last.rpartition(b"data: ")[2])["sequence_number"] == 2
+
+
 def test_a_whole_response_is_metered() -> None:
     context = RequestContext("-")
     Responses().meter(context, b'{"usage":{"input_tokens":1,"output_tokens":2}}')

@@ -51,6 +51,17 @@ def test_a_message_that_ends_too_early_is_metered_by_its_events() -> None:
     assert (context.input_tokens, context.output_tokens) == (3, 5)
 
 
+def test_nothing_passes_behind_the_end_however_it_is_cut() -> None:
+    events = [chunk("a"), b"data: [DONE]\n\n", chunk("b")]
+    for pieces in (events, [b"".join(events)]):
+        stream = CompletionsStream(RequestContext("127.0.0.1"), strip_usage=True)
+        passed = b""
+        for piece in pieces:
+            if not stream.complete:
+                passed += stream.feed(piece)
+        assert passed == chunk("a") + b"data: [DONE]\n\n"
+
+
 def test_an_error_within_the_stream_ends_it_once() -> None:
     stream = CompletionsStream(RequestContext("127.0.0.1"), strip_usage=True)
     ended = stream.feed(b'data: {"error":{"message":"out of memory","code":500}}\n\n')
