@@ -173,8 +173,9 @@ def _models(options: argparse.Namespace) -> int:
 
 def _key(options: argparse.Namespace) -> int:
     secret = f"sk-{secrets.token_urlsafe(32)}"
-    print(f"The key, shown only now: {secret}\n\nFor models.toml:\n\n[[gateway.keys]]")
-    print(f'id = "{options.id}"\nsha256 = "{hashlib.sha256(secret.encode()).hexdigest()}"')
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    print(f"The key, shown only now: {secret}\n\nFor a file of keys (gateway.keys_file):\n\n{options.id} {digest}")
+    print(f'\nOr for models.toml:\n\n[[gateway.keys]]\nid = "{options.id}"\nsha256 = "{digest}"')
     return 0
 
 

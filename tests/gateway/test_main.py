@@ -136,6 +136,7 @@ def test_a_new_key_comes_with_its_entry(tmp_path: Path) -> None:
     assert re.fullmatch(r"sk-[A-Za-z0-9_-]{43}", secret)
     (entry,) = tomllib.loads(told[told.index("[[") :])["gateway"]["keys"]
     assert entry == {"id": "alice", "sha256": hashlib.sha256(secret.encode()).hexdigest()}
+    assert f"\nalice {entry['sha256']}\n" in told
 
 
 def test_an_id_that_no_key_may_have_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
