@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from time import perf_counter
 
+import msgspec
+
 from gateway.auth import ANYONE, Key
 from gateway.errors import GatewayError
 
 
-class RequestContext:
+class RequestContext(msgspec.Struct, eq=False):
     """The facts of one request, filled in on its way and read once at its end.
 
     All moments are ``time.perf_counter()`` readings in seconds; ``None`` says that the request never got there. Headers
@@ -16,68 +18,33 @@ class RequestContext:
     so that it can become a metric's label.
     """
 
-    __slots__ = (
-        "answer_headers",
-        "attempts",
-        "body",
-        "cached_tokens",
-        "client",
-        "endpoint",
-        "error",
-        "finished_at",
-        "first_byte_at",
-        "first_token_at",
-        "headers",
-        "input_tokens",
-        "keep_alive",
-        "key",
-        "method",
-        "model",
-        "output_tokens",
-        "path",
-        "query",
-        "queued_for",
-        "received_at",
-        "relayed_for",
-        "replica",
-        "request_id",
-        "sent_at",
-        "started_at",
-        "status",
-        "streamed",
-        "version",
-    )
-
-    def __init__(self, client: str) -> None:
-        self.client = client
-        self.method = b""
-        self.path = b""
-        self.query = b""
-        self.version = "1.1"
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-        self.keep_alive = True
-        self.request_id = ""
-        self.endpoint = "unknown"
-        self.model = "unknown"
-        self.key: Key = ANYONE
-        self.answer_headers = b""
-        self.replica = ""
-        self.attempts = 0
-        self.status = 0
-        self.error: GatewayError | None = None
-        self.streamed = False
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.cached_tokens = 0
-        self.started_at = perf_counter()
-        self.received_at = self.started_at
-        self.queued_for = 0.0
-        self.sent_at: float | None = None
-        self.first_byte_at: float | None = None
-        self.first_token_at: float | None = None
-        self.relayed_for = 0.0
-        self.finished_at: float | None = None
+    client: str
+    request_id: str = ""
+    method: bytes = b""
+    path: bytes = b""
+    query: bytes = b""
+    version: str = "1.1"
+    headers: dict[bytes, bytes] = {}
+    body: bytes = b""
+    keep_alive: bool = True
+    endpoint: str = "unknown"
+    model: str = "unknown"
+    key: Key = ANYONE
+    answer_headers: bytes = b""
+    replica: str = ""
+    attempts: int = 0
+    status: int = 0
+    error: GatewayError | None = None
+    streamed: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    received_at: float = msgspec.field(default_factory=perf_counter)
+    queued_for: float = 0.0
+    sent_at: float | None = None
+    first_token_at: float | None = None
+    relayed_for: float = 0.0
+    finished_at: float | None = None
 
     @property
     def overhead(self) -> float:

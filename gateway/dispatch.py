@@ -204,6 +204,7 @@ class Exchange:
         "_client",
         "_connecting",
         "_dispatcher",
+        "_heard",
         "_held",
         "_held_bytes",
         "_kind",
@@ -220,6 +221,7 @@ class Exchange:
         "_stream",
         "_tried",
         "_written_at",
+        "_wrote",
         "context",
     )
 
@@ -248,8 +250,10 @@ class Exchange:
         self._held_bytes = 0
         self._begun = False
         self._stream: Stream | None = None
-        self._splitter: sse.EventSplitter | None = None
+        self._splitter = sse.EventSplitter()
         self._paused = False
+        self._heard = False
+        self._wrote = False
         self._started_at = self._last_at = self._written_at = context.received_at
 
     def __repr__(self) -> str:
@@ -304,6 +308,12 @@ class Exchange:
     def tick(self, now: float) -> None:
         """Enforce the deadlines, and break a stream's silence towards its client."""
         limits = self._dispatcher.deadlines
+        if self._heard:
+            self._heard = False
+            self._last_at = now
+        if self._wrote:
+            self._wrote = False
+            self._written_at = now
         if self._state is ANSWERED:
             if now - self._last_at > _LAST_BYTES_SECONDS:
                 self.release()
@@ -334,9 +344,7 @@ class Exchange:
 
     def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Decide by status and media type what the answer is."""
-        now = self._last_at = perf_counter()
-        if self.context.first_byte_at is None:
-            self.context.first_byte_at = now
+        self._heard = True
         self._state = ANSWERING
         self._status = status
         self._answer_headers = headers
@@ -346,7 +354,6 @@ class Exchange:
             self._kind = ERROR
         elif head.is_event_stream(headers):
             self._kind = EVENTS
-            self._splitter = sse.EventSplitter()
         elif self._stream is None:
             self._kind = WHOLE
         else:
@@ -354,21 +361,29 @@ class Exchange:
             self._fail(UpstreamFailed("The engine answered a streaming request without a stream."))
 
     def answer_data(self, data: bytes) -> None:
-        """Relay what one read brought."""
-        now = self._last_at = perf_counter()
+        """Relay what one read brought: of a stream whole events, as far as the dialect lets them through."""
+        self._heard = True
+        if self._kind is not EVENTS:
+            self._take_piece(data)
+            return
         if self._state is ANSWERED:
             return
-        if self._kind is EVENTS:
-            self._relay_events(data, now)
-        elif self._begun and self._stream is None:
-            self._write(data)
-        elif self._kind is ERROR and self._held_bytes >= _MAX_ERROR_BYTES:
+        try:
+            events = self._splitter.feed(data)
+        except sse.EventTooLarge as error:
+            self._fail(UpstreamFailed(f"The engine sent {error}."))
             return
-        else:
-            self._held.append(data)
-            self._held_bytes += len(data)
-            if self._kind is WHOLE and self._held_bytes > _HELD_BYTES and not self._begun:
-                self._begin_whole()
+        stream = self._stream
+        if stream is None:
+            if events:
+                self._relay_first(events)
+            return
+        events = stream.feed(events)
+        if events:
+            self._wrote = True
+            self._client.write_chunk(self.context, events)
+        if stream.complete:
+            self._finish_events(stream)
 
     def answer_end(self) -> None:
         """Finish what was relayed, or write the answer that was held."""
@@ -467,38 +482,37 @@ class Exchange:
 
     # inside: towards the client
 
-    def _relay_events(self, data: bytes, now: float) -> None:
-        """Send on whole events, as far as the dialect lets them through."""
-        assert self._splitter is not None
-        try:
-            events = self._splitter.feed(data)
-        except sse.EventTooLarge as error:
-            self._fail(UpstreamFailed(f"The engine sent {error}."))
-            return
-        if not events:
-            return
-        first = self._stream is None
-        if first:
-            self._begin_events()
-        stream = self._stream
-        assert stream is not None
+    def _relay_first(self, events: bytes) -> None:
+        """Begin the client's stream with its first events, and note how long that took."""
+        began = perf_counter()
+        stream = self._begin_events()
         events = stream.feed(events)
         if events:
-            self._written_at = now
+            self._wrote = True
             self._client.write_chunk(self.context, events)
-        if first:
-            self.context.relayed_for = perf_counter() - now
+        self.context.relayed_for = perf_counter() - began
         if stream.complete:
             self._finish_events(stream)
 
-    def _begin_events(self) -> None:
+    def _take_piece(self, data: bytes) -> None:
+        """Hold a piece of an answer that is no stream, or relay it where the answer is too large to be held."""
+        if self._begun and self._stream is None:
+            self._write(data)
+        elif self._kind is WHOLE or self._held_bytes < _MAX_ERROR_BYTES:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            if self._kind is WHOLE and self._held_bytes > _HELD_BYTES and not self._begun:
+                self._begin_whole()
+
+    def _begin_events(self) -> Stream:
         """Commit to a stream: from here on, failures are events."""
         context = self.context
-        self._stream = self._request.dialect.stream(context, strip_usage=self._request.strip_usage)
+        stream = self._stream = self._request.dialect.stream(context, strip_usage=self._request.strip_usage)
         context.streamed = True
         kept = [pair for pair in self._answer_headers if pair[0] not in _SSE_REPLACED]
         self._begun = True
         self._client.begin_stream(context, 200, _SSE_HEADERS + head.headers_down(kept))
+        return stream
 
     def _begin_whole(self) -> None:
         """Commit to a unary answer that is too large to be held."""
@@ -518,6 +532,7 @@ class Exchange:
             self._client.write_chunk(self.context, data)
 
     def _finish_whole(self) -> None:
+        began = perf_counter()
         context = self.context
         if self._begun:
             if not any(name == b"content-length" for name, _ in self._answer_headers):
@@ -527,7 +542,7 @@ class Exchange:
             body = held[0] if len(held) == 1 else b"".join(held)
             self._request.dialect.meter(context, body)
             self._client.write_answer(context, self._status, head.headers_down(self._answer_headers), body)
-            context.relayed_for = perf_counter() - self._last_at
+            context.relayed_for = perf_counter() - began
         self._end()
 
     def _finish_events(self, stream: Stream) -> None:

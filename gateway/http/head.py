@@ -9,7 +9,7 @@ from http import HTTPStatus
 from itertools import count
 from math import ceil
 
-from gateway.errors import GatewayError, MethodNotAllowed
+from gateway.errors import GatewayError, HeadTooLarge, MalformedHttp, MethodNotAllowed
 
 STATUS_LINES: Mapping[int, bytes] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -101,6 +101,25 @@ def status_line(status: int) -> bytes:
     """Give the first line of an answer with this status."""
     line = STATUS_LINES.get(status)
     return line if line is not None else b"HTTP/1.1 %d \r\n" % status
+
+
+def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, bytes]:
+    """Give the values of a head's lines by lower-case name; what may come more than once is joined by commas.
+
+    Raises ``HeadTooLarge`` for more than ``limit`` lines, ``MalformedHttp`` for a singleton that comes twice.
+    """
+    if len(lines) > limit:
+        raise HeadTooLarge(f"More than {limit} headers.")
+    found: dict[bytes, bytes] = {}
+    for name, value in lines:
+        name = name.lower()
+        value = value.rstrip(b" \t")
+        if name in found:
+            if name in SINGLETONS:
+                raise MalformedHttp(f"The header {name.decode('ascii')} must come only once.")
+            value = found[name] + b", " + value
+        found[name] = value
+    return found
 
 
 def origin_form(target: bytes) -> bytes:

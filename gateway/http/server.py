@@ -179,10 +179,10 @@ class ClientConnection(asyncio.Protocol):
         "_discarding",
         "_door",
         "_head_bytes",
-        "_header_lines",
-        "_headers",
         "_incoming",
+        "_lines",
         "_lost",
+        "_max_head_bytes",
         "_parser",
         "_paused_reading",
         "_paused_writing",
@@ -206,9 +206,9 @@ class ClientConnection(asyncio.Protocol):
         self._incoming: RequestContext | None = None
         self._unasked = b""
         self._url = b""
-        self._headers: dict[bytes, bytes] = {}
+        self._lines: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
-        self._header_lines = 0
+        self._max_head_bytes = door.limits.max_head_bytes
         self._begun = False
         self._continue_due = False
         self._body: list[bytes] = []
@@ -253,10 +253,9 @@ class ClientConnection(asyncio.Protocol):
         A head is fed no further than it may be long. So its limit holds to the byte, however it is cut into packets;
         only a head that begins in the same read as the request before it ends may be longer, by that read.
         """
-        limit = self._door.limits.max_head_bytes
         while data and not self._discarding:
-            room = limit - self._head_bytes
-            if self._incoming is not None or len(data) <= room:
+            room = self._max_head_bytes - self._head_bytes
+            if len(data) <= room or self._incoming is not None:
                 data = self._feed(data)
             else:
                 data = self._feed(data[:room]) + data[room:]
@@ -273,10 +272,8 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse_now(MalformedHttp(f"This is not valid HTTP/1.1: {error}."))
         else:
-            if self._head_bytes >= self._door.limits.max_head_bytes:
-                self._refuse_now(
-                    HeadTooLarge(f"Request line and headers are over {self._door.limits.max_head_bytes} bytes.")
-                )
+            if self._head_bytes >= self._max_head_bytes:
+                self._refuse_now(HeadTooLarge(f"Request line and headers are over {self._max_head_bytes} bytes."))
         return b""
 
     def _read_on(self, rest: bytes) -> bytes:
@@ -290,7 +287,7 @@ class ClientConnection(asyncio.Protocol):
             return b""
         self._parser = httptools.HttpRequestParser(self)
         self._head_bytes = 0
-        self._header_lines = 0
+        self._lines = []
         return unasked + rest
 
     def eof_received(self) -> None:
@@ -326,43 +323,32 @@ class ClientConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header; singletons that come twice are ambiguous and refused. Trailers are read and forgotten."""
-        self._header_lines += 1
-        if self._header_lines > self._door.limits.max_headers:
-            raise HeadTooLarge(f"More than {self._door.limits.max_headers} headers.")
-        if self._incoming is not None:
-            return
-        name = name.lower()
-        value = value.rstrip(b" \t")
-        headers = self._headers
-        if name in headers:
-            if name in head.SINGLETONS:
-                raise MalformedHttp(f"The header {name.decode('ascii')} must come only once.")
-            value = headers[name] + b", " + value
-        headers[name] = value
+        """Collect one header line; trailers are collected too, and forgotten."""
+        self._lines.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Decide on the head alone, before a byte of the body is taken."""
-        if b"upgrade" in self._headers and self._parser.should_upgrade():
-            self._forget_upgrade()
+        door, parser = self._door, self._parser
+        headers = head.fields(self._lines, door.limits.max_headers)
+        if b"upgrade" in headers and parser.should_upgrade():
+            self._forget_upgrade(headers)
             return
-        context = RequestContext(self.client)
-        self._incoming = context
-        headers = context.headers = self._headers
-        self._headers = {}
+        self._lines = []
         self._head_bytes = 0
-        context.method = self._parser.get_method()
-        context.version = self._parser.get_http_version()
         url, self._url = self._url, b""
-        context.path, _, context.query = (url if url.startswith(b"/") else head.origin_form(url)).partition(b"?")
-        context.request_id = self._door.request_ids.choose(headers.get(b"x-request-id"))
+        path, _, query = (url if url.startswith(b"/") else head.origin_form(url)).partition(b"?")
+        request_id = door.request_ids.choose(headers.get(b"x-request-id"))
+        context = RequestContext(
+            self.client, request_id, parser.get_method(), path, query, parser.get_http_version(), headers
+        )
+        self._incoming = context
         _check_framing(context)
         length = int(headers.get(b"content-length", b"0"))
         expected = headers.get(b"expect")
         try:
-            if length > self._door.limits.max_body_bytes:
+            if length > door.limits.max_body_bytes:
                 raise self._body_too_large()
-            self._door.surface.admit_head(context)
+            door.surface.admit_head(context)
             if expected is not None and expected.lower() != b"100-continue":
                 raise BadRequest("The only expectation known here is 100-continue.", param="expect")
         except GatewayError as error:
@@ -379,10 +365,10 @@ class ClientConnection(asyncio.Protocol):
         """Collect the body, up to the limit."""
         self._head_bytes = 0
         self._continue_due = False
+        self._body.append(body)
         self._body_bytes += len(body)
         if self._body_bytes > self._door.limits.max_body_bytes:
             raise self._body_too_large()
-        self._body.append(body)
 
     def on_message_complete(self) -> None:
         """Hand over a whole request, or let it wait for its turn."""
@@ -394,7 +380,8 @@ class ClientConnection(asyncio.Protocol):
         self._begun = False
         self._continue_due = False
         self._head_bytes = 0
-        self._header_lines = 0
+        if self._lines:
+            self._lines = []
         body = self._body
         if body:
             context.body = body[0] if len(body) == 1 else b"".join(body)
@@ -412,10 +399,9 @@ class ClientConnection(asyncio.Protocol):
             self._paused_reading = True
             self.transport.pause_reading()
 
-    def _forget_upgrade(self) -> None:
+    def _forget_upgrade(self, headers: dict[bytes, bytes]) -> None:
         """Write the head again without its wish to upgrade; it is no longer than it was."""
         url, self._url = self._url, b""
-        headers, self._headers = self._headers, {}
         lines = [b"%b:%b\r\n" % pair for pair in headers.items() if pair[0] != b"upgrade"]
         version = self._parser.get_http_version().encode("ascii")
         self._unasked = b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), url, version, b"".join(lines))
@@ -452,9 +438,9 @@ class ClientConnection(asyncio.Protocol):
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
         if context.version == "1.1":
-            self._write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            self._write(data)
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._written += len(data)
+        self.transport.write(data)
 
     def write_raw(self, data: bytes) -> None:
         """Write a piece of a body of known length."""
