@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,9 +80,8 @@ class AccessLog:
             self._dropped += 1
             return
         error = context.error
-        received = context.received_at
-        finished = context.finished_at or time.perf_counter()
         first = context.first_token_at
+        overhead = context.overhead
         self._pending.append(
             Line(
                 time=datetime.now(UTC),
@@ -92,7 +90,7 @@ class AccessLog:
                 method=context.method.decode("ascii", "replace"),
                 path=context.path.decode("latin-1"),
                 status=context.status,
-                duration_ms=int((finished - received) * 1e6) / 1e3,
+                duration_ms=int(context.lasted * 1e6) / 1e3,
                 endpoint=context.endpoint,
                 model=context.model,
                 key=context.key.id,
@@ -102,8 +100,8 @@ class AccessLog:
                 replica=context.replica,
                 attempts=context.attempts,
                 queue_ms=int(context.queued_for * 1e6) / 1e3 if context.queued_for else None,
-                overhead_ms=int(context.overhead * 1e6) / 1e3 if context.sent_at is not None else None,
-                ttft_ms=int((first - received) * 1e6) / 1e3 if first is not None else None,
+                overhead_ms=int(overhead * 1e6) / 1e3 if overhead is not None else None,
+                ttft_ms=int((first - context.received_at) * 1e6) / 1e3 if first is not None else None,
                 input_tokens=context.input_tokens,
                 output_tokens=context.output_tokens,
                 cached_tokens=context.cached_tokens,

@@ -44,14 +44,18 @@ class RequestContext(msgspec.Struct, eq=False):
     sent_at: float | None = None
     first_token_at: float | None = None
     relayed_for: float = 0.0
-    finished_at: float | None = None
+    lasted: float = 0.0
+    """Seconds from the request's last byte to its end."""
+    overhead: float | None = None
+    """The gateway's own seconds: from the last byte to the engine, less the queue, and the relaying."""
 
-    @property
-    def overhead(self) -> float:
-        """The gateway's own seconds: from the request's last byte to the engine, less the queue, and the relaying."""
-        if self.sent_at is None:
-            return 0.0
-        return max(0.0, self.sent_at - self.received_at - self.queued_for) + self.relayed_for
+    def finish(self, now: float) -> None:
+        """Note that the request is over, and how long it took."""
+        self.lasted = now - self.received_at
+        sent = self.sent_at
+        if sent is not None:
+            before = sent - self.received_at - self.queued_for
+            self.overhead = before + self.relayed_for if before > 0.0 else self.relayed_for
 
     def __repr__(self) -> str:
         line = f"{self.method.decode('ascii', 'replace')} {self.path.decode('latin-1')}"

@@ -115,21 +115,25 @@ class Metrics(Collector):
         key = (context.model, context.endpoint, context.status)
         self._requests[key] = self._requests.get(key, 0) + 1
         metrics = self.of(context.model)
-        finished = context.finished_at or perf_counter()
-        duration = finished - context.received_at
+        duration = context.lasted
         histogram = metrics.durations.get(context.endpoint)
         if histogram is None:
             histogram = metrics.durations[context.endpoint] = Histogram(_DURATION)
         histogram.observe(duration)
-        if context.queued_for or context.sent_at is not None:
-            metrics.queue.observe(context.queued_for)
-        if context.sent_at is None:
+        overhead = context.overhead
+        if overhead is None:
+            if context.queued_for:
+                metrics.queue.observe(context.queued_for)
             return
-        metrics.overhead.observe(context.overhead)
+        metrics.queue.observe(context.queued_for)
+        metrics.overhead.observe(overhead)
         tokens = metrics.tokens
-        tokens["input"] += context.input_tokens
-        tokens["output"] += context.output_tokens
-        tokens["cached"] += context.cached_tokens
+        if context.input_tokens:
+            tokens["input"] += context.input_tokens
+        if context.output_tokens:
+            tokens["output"] += context.output_tokens
+        if context.cached_tokens:
+            tokens["cached"] += context.cached_tokens
         if context.first_token_at is not None:
             to_first = context.first_token_at - context.received_at
             metrics.first_token.observe(to_first)

@@ -57,6 +57,8 @@ class Facts(msgspec.Struct):
     def token_limit(self) -> int:
         """Most tokens that the answer may have, 0 if the request does not say."""
         limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
+        if self.n is None and 0 <= limit <= _MAX_TOKENS:
+            return int(limit)
         return int(min(max(0, limit), _MAX_TOKENS)) * min(max(1, self.n or 1), _MAX_TOKENS)
 
 

@@ -101,7 +101,7 @@ class Surface:
 
     def ended(self, context: RequestContext) -> None:
         """Account for a request that is over."""
-        context.finished_at = time.perf_counter()
+        context.finish(time.perf_counter())
         self._metrics.ended(context)
         if self._access_log is not None:
             self._access_log.ended(context)

@@ -26,6 +26,9 @@ _COPIED_BYTES = 64 * 1024
 _MAX_IDLE = 1024
 """Idle connections kept per replica; more than this were a burst, and are closed as they become idle."""
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""The headers that say where an answer ends."""
+
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 """What may stand in the header ``host``; names in other alphabets are written in Punycode."""
 
@@ -218,9 +221,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Note the status; interim answers (1xx) are passed over."""
-        status = self._parser.get_status_code()
         if self._answered:
             raise ValueError("a second answer to one request")
+        status = self._parser.get_status_code()
         if status < 200:
             self._headers = []
             return
@@ -251,12 +254,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _is_framed(self) -> bool:
         """Say whether the answer says where it ends; refuse one that says it in two ways (RFC 9112, section 6.3)."""
-        framing = [(name, value) for name, value in self._headers if name in (b"content-length", b"transfer-encoding")]
-        if len(framing) > 1:
-            raise ValueError("an answer that says twice where it ends")
-        if framing and framing[0][0] == b"transfer-encoding" and framing[0][1].lower() != b"chunked":
-            raise ValueError("a transfer-encoding that was not asked for")
-        return bool(framing)
+        framed = False
+        for name, value in self._headers:
+            if name in _FRAMING:
+                if framed:
+                    raise ValueError("an answer that says twice where it ends")
+                framed = True
+                if name == b"transfer-encoding" and value.lower() != b"chunked":
+                    raise ValueError("a transfer-encoding that was not asked for")
+        return framed
 
     def _deliver(self) -> None:
         """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
@@ -267,15 +273,17 @@ class UpstreamConnection(asyncio.Protocol):
             self._head_ready = False
             headers, self._headers = self._headers, []
             receiver.answer_head(self._status, headers)
+            if self._receiver is not receiver:
+                return
         parts = self._parts
         if parts:
             self._parts = []
-            if self._receiver is receiver:
-                receiver.answer_data(parts[0] if len(parts) == 1 else b"".join(parts))
+            receiver.answer_data(parts[0] if len(parts) == 1 else b"".join(parts))
         if self._complete and self._receiver is receiver:
             self._receiver = None
             self._reused = True
-            self.resume()
+            if self._paused:
+                self.resume()
             if self._reusable:
                 self._pool.give_back(self)
             else:

@@ -142,27 +142,25 @@ def is_event_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 def headers_down(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Write those of an engine's headers (lower-case names) that may reach the client."""
     lines = b""
-    named: set[bytes] = set()
     for name, value in headers:
         if name not in _NOT_PASSED_DOWN:
             lines += b"%b: %b\r\n" % (name, value)
-        elif name == b"connection":
-            named.update(token.strip().lower() for token in value.split(b","))
-    if named <= _HARMLESS_CONNECTION:
-        return lines
-    return headers_down([pair for pair in headers if pair[0] not in named and pair[0] != b"connection"])
+        elif name == b"connection" and not (named := _tokens(value)) <= _HARMLESS_CONNECTION:
+            return headers_down([pair for pair in headers if pair[0] not in named and pair != (name, value)])
+    return lines
 
 
 def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
     """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses."""
-    connection = headers.get(b"connection", b"")
-    named = {token.strip().lower() for token in connection.split(b",")} if connection else ()
-    lines = b""
-    for name in _PASSED_UP:
-        value = headers.get(name)
-        if value is not None and name not in named:
-            lines += b"%b: %b\r\n" % (name, value)
-    return lines
+    passed = [name for name in _PASSED_UP if name in headers]
+    connection = headers.get(b"connection")
+    if connection is not None and not (named := _tokens(connection)) <= _HARMLESS_CONNECTION:
+        passed = [name for name in passed if name not in named]
+    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in passed])
+
+
+def _tokens(value: bytes) -> set[bytes]:
+    return {token.strip().lower() for token in value.split(b",")}
 
 
 def error_headers(error: GatewayError) -> bytes:

@@ -22,7 +22,7 @@ def request(request_id: str = "r") -> RequestContext:
     context = RequestContext("10.0.0.1")
     context.method, context.path, context.request_id = b"POST", b"/v1/x", request_id
     context.status = 200
-    context.finished_at = context.received_at + 0.25
+    context.lasted = 0.25
     return context
 
 
@@ -72,6 +72,7 @@ def test_all_that_happened_is_told_in_milliseconds(tmp_path: Path) -> None:
     context.key, context.streamed = Key("alice", frozenset()), True
     context.queued_for, context.sent_at = 0.5, context.received_at + 0.625
     context.first_token_at = context.received_at + 0.75
+    context.finish(context.received_at + 0.875)
     context.input_tokens, context.output_tokens, context.cached_tokens = 3, 4, 2
     (line,) = logged(tmp_path / "log", context)
     told = {"model": "m", "endpoint": "/v1/x", "replica": "m-0", "attempts": 2, "key": "alice", "stream": True}

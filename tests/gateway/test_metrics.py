@@ -54,7 +54,7 @@ def ended(model: str = "m", *, tokens: int = 0, sent: bool = True) -> RequestCon
         context.queued_for = 0.125
     context.first_token_at = 101.0 if tokens else None
     context.input_tokens, context.output_tokens, context.cached_tokens = 7, tokens, 2
-    context.finished_at = 103.0
+    context.finish(103.0)
     return context
 
 
