@@ -225,6 +225,14 @@ class Exchange:
         "context",
     )
 
+    # What the engine's latest answer is, from its head on.
+    _kind: Kind
+    _status: int
+    _answer_headers: list[tuple[bytes, bytes]]
+    _held: list[bytes]
+    _held_bytes: int
+    _splitter: sse.EventSplitter
+
     def __init__(
         self,
         dispatcher: Dispatcher,
@@ -243,14 +251,8 @@ class Exchange:
         self._state = QUEUED
         self._tried: tuple[Replica, ...] = ()
         self._connecting: asyncio.Task[None] | None = None
-        self._kind = WHOLE
-        self._status = 0
-        self._answer_headers: list[tuple[bytes, bytes]] = []
-        self._held: list[bytes] = []
-        self._held_bytes = 0
         self._begun = False
         self._stream: Stream | None = None
-        self._splitter = sse.EventSplitter()
         self._paused = False
         self._heard = False
         self._wrote = False
@@ -354,6 +356,7 @@ class Exchange:
             self._kind = ERROR
         elif head.is_event_stream(headers):
             self._kind = EVENTS
+            self._splitter = sse.EventSplitter()
         elif self._stream is None:
             self._kind = WHOLE
         else:

@@ -152,11 +152,14 @@ def headers_down(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
     """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses."""
-    passed = [name for name in _PASSED_UP if name in headers]
     connection = headers.get(b"connection")
     if connection is not None and not (named := _tokens(connection)) <= _HARMLESS_CONNECTION:
-        passed = [name for name in passed if name not in named]
-    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in passed])
+        return headers_up({name: value for name, value in headers.items() if name not in named | {b"connection"}})
+    lines = b""
+    for name in _PASSED_UP:
+        if name in headers:
+            lines += b"%b: %b\r\n" % (name, headers[name])
+    return lines
 
 
 def _tokens(value: bytes) -> set[bytes]:

@@ -471,7 +471,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = perf_counter() + (timeouts.receive if self._begun else timeouts.keep_alive)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
-        else:
+        elif self._continue_due:
             self._invite()
 
     def tick(self, now: float) -> None:
