@@ -7,11 +7,11 @@ beat of the data plane, never awaits, and ends exactly once, in ``_end``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from time import perf_counter
 from typing import Protocol
+
+import msgspec
 
 from gateway.admission import Slot
 from gateway.context import RequestContext
@@ -75,12 +75,8 @@ class Dialect(Protocol):
         """Take the usage out of a whole answer."""
 
 
-@dataclass(slots=True)
-class UpstreamRequest:
-    """What an engine is asked: the same for every replica, but for its address and credentials.
-
-    It is never changed, but not frozen either: that would make it three times as slow to make.
-    """
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """What an engine is asked: the same for every replica, but for its address and credentials."""
 
     target: bytes
     headers: bytes
@@ -129,23 +125,20 @@ class Deadlines(Protocol):
         """Silence towards the client after which a stream gets a comment."""
 
 
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """All that one exchange holds: slot, in-flight count, tokens in flight, connection. Released exactly once."""
 
-    __slots__ = ("_pool", "_tokens", "connection", "replica", "slot")
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._tokens = 0
-        self.slot: Slot | None = None
-        self.replica: Replica | None = None
-        self.connection: UpstreamConnection | None = None
+    pool: Pool
+    tokens: int = 0
+    slot: Slot | None = None
+    replica: Replica | None = None
+    connection: UpstreamConnection | None = None
 
     def admitted(self, slot: Slot, tokens: int) -> None:
         """Hold a slot, and count the tokens that may be produced."""
         self.slot = slot
-        self._tokens = tokens
-        self._pool.tokens_in_flight += tokens
+        self.tokens = tokens
+        self.pool.tokens_in_flight += tokens
 
     def take(self, replica: Replica) -> None:
         """Count as in flight at a replica."""
@@ -166,7 +159,7 @@ class Lease:
         self.leave_replica()
         slot, self.slot = self.slot, None
         if slot is not None:
-            self._pool.tokens_in_flight -= self._tokens
+            self.pool.tokens_in_flight -= self.tokens
             slot.release()
 
 
@@ -714,8 +707,3 @@ class Dispatcher:
 def shutting_down() -> ShuttingDown:
     """Give the error of a gateway that drains."""
     return ShuttingDown("The gateway is shutting down; send it again, another one will take it.", retry_after=1.0)
-
-
-def headers_for_engine(headers: Mapping[bytes, bytes], request_id: str) -> bytes:
-    """Write the headers that an engine gets: the allowed ones of the client's, and the request's id."""
-    return b"%bx-request-id: %b\r\n" % (head.headers_up(headers), request_id.encode("ascii"))

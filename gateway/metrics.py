@@ -114,7 +114,7 @@ class Metrics(Collector):
         """Count a request that is over."""
         key = (context.model, context.endpoint, context.status)
         self._requests[key] = self._requests.get(key, 0) + 1
-        metrics = self.of(context.model)
+        metrics = self._models.get(context.model) or self.of(context.model)
         duration = context.lasted
         histogram = metrics.durations.get(context.endpoint)
         if histogram is None:

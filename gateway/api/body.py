@@ -69,7 +69,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 def read(context: RequestContext, max_depth: int) -> Facts:
     """Decode the facts of a JSON body. Raises ``BadRequest`` naming the field, or ``UnsupportedMediaType``."""
     media = context.headers.get(b"content-type")
-    if media is not None and not is_json(media):
+    if media is not None and media != b"application/json" and not is_json(media):
         raise UnsupportedMediaType(
             f"This endpoint reads application/json, not {media[:100].decode('latin-1')!r}; set the header content-type."
         )

@@ -13,8 +13,9 @@ from gateway.api.pages import Page
 from gateway.auth import Keyring
 from gateway.config import GatewayConfig
 from gateway.context import RequestContext
-from gateway.dispatch import Dispatcher, Exchange, UpstreamRequest, headers_for_engine
+from gateway.dispatch import Dispatcher, Exchange, UpstreamRequest
 from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, UnknownUrl
+from gateway.http import head
 from gateway.http.server import ClientConnection
 from gateway.metrics import Metrics
 from gateway.registry import Pool, Registry
@@ -124,7 +125,7 @@ class Surface:
         else:
             sent = context.body if facts.model == pool.upstream_model else form.with_model(pool.upstream_model)
             strip_usage = False
-        headers = headers_for_engine(context.headers, context.request_id)
+        headers = b"%bx-request-id: %b\r\n" % (head.headers_up(context.headers), context.request_id.encode("ascii"))
         if b"content-type" not in context.headers:
             headers += _JSON
         target = context.path + b"?" + context.query if context.query else context.path

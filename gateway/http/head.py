@@ -99,8 +99,7 @@ class RequestIds:
 
 def status_line(status: int) -> bytes:
     """Give the first line of an answer with this status."""
-    line = STATUS_LINES.get(status)
-    return line if line is not None else b"HTTP/1.1 %d \r\n" % status
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, bytes]:

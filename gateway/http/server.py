@@ -415,7 +415,9 @@ class ClientConnection(asyncio.Protocol):
         """
         context.status = status
         sent = b"" if context.method == b"HEAD" else body
-        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent))
+        data = b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent)
+        self._written += len(data)
+        self.transport.write(data)
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Write an error as the whole answer."""
