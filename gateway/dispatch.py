@@ -221,7 +221,6 @@ class Exchange:
     # What the engine's latest answer is, from its head on.
     _kind: Kind
     _status: int
-    _answer_headers: list[tuple[bytes, bytes]]
     _held: list[bytes]
     _held_bytes: int
     _splitter: sse.EventSplitter
@@ -244,6 +243,7 @@ class Exchange:
         self._state = QUEUED
         self._tried: tuple[Replica, ...] = ()
         self._connecting: asyncio.Task[None] | None = None
+        self._answer_headers: list[tuple[bytes, bytes]] = []
         self._begun = False
         self._stream: Stream | None = None
         self._paused = False
