@@ -35,6 +35,12 @@ _PIPELINE_DEPTH = 32
 _SMALL_BODY = 64 * 1024
 """Bodies of refused requests up to this size, in bytes, are received so that the connection lives on."""
 
+_BEATS_PER_ROUND = 10
+"""In how many beats each connection is looked at once, where there are many."""
+
+_LOOKS = 200
+"""How many connections are looked at in one beat at least."""
+
 _LINGER_SECONDS = 2.0
 """How long a refused upload is read and thrown away, so that the refusal is not lost in a connection reset."""
 
@@ -119,6 +125,8 @@ class Door:
         self.connections: set[ClientConnection] = set()
         self.per_client: dict[str, int] = {}
         self.closing = False
+        self._unlooked: list[ClientConnection] = []
+        self._looks = 0
 
     def __repr__(self) -> str:
         busy = sum(1 for connection in self.connections if connection.busy)
@@ -155,9 +163,18 @@ class Door:
             self.per_client.pop(client, None)
 
     def tick(self, now: float) -> None:
-        """Enforce the deadlines of every connection; ``now`` is a ``perf_counter`` reading."""
-        for connection in list(self.connections):
-            connection.tick(now)
+        """Enforce deadlines, of some of the connections at each beat; ``now`` is a ``perf_counter`` reading.
+
+        Looking at ten thousand idle connections at once would delay every token that comes meanwhile.
+        """
+        if not self._unlooked:
+            self._unlooked = list(self.connections)
+            self._looks = max(_LOOKS, len(self._unlooked) // _BEATS_PER_ROUND)
+        looked = self._unlooked[-self._looks :]
+        del self._unlooked[-self._looks :]
+        for connection in looked:
+            if connection in self.connections:
+                connection.tick(now)
 
     def close_idle(self) -> None:
         """Close every connection that has no request under way, and the others after their answer."""

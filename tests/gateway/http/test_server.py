@@ -7,7 +7,7 @@ import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -657,6 +657,20 @@ async def test_an_idle_connection_is_closed_without_a_word(house: House, wire: W
     house.door.tick(perf_counter() + 76)
     await wire.closed()
     await house.empty()
+
+
+async def test_of_many_connections_each_has_its_deadline_kept_within_ten_beats() -> None:
+    async with open_house(Limits(max_connections=300)) as house, AsyncExitStack() as wires:
+        for _ in range(250):
+            wire = await wires.enter_async_context(await Wire.connect(house.host, house.port))
+            await wire.send(GET)
+            await wire.answer()
+        late = perf_counter() + 76
+        house.door.tick(late)
+        await eventually(lambda: len(house.door.connections) == 50)
+        for _ in range(9):
+            house.door.tick(late)
+        await house.empty()
 
 
 async def test_a_connection_is_not_idle_while_it_waits_for_its_answer(house: House, wire: Wire) -> None:
