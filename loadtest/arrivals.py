@@ -1,0 +1,31 @@
+"""When requests are sent: moments in seconds from the start, all drawn before the first one goes out.
+
+An open-loop test sends at these moments whatever the answers do. A client that waits for answers slows down together
+with the server and hides its worst times ("coordinated omission", Gil Tene).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+
+def poisson(rate: float, seconds: float, seed: int) -> list[float]:
+    """Draw independent arrivals, ``rate`` per second on average: the gaps are exponentially distributed."""
+    draw = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
+    moments: list[float] = []
+    now = draw.expovariate(rate)
+    while now < seconds:
+        moments.append(now)
+        now += draw.expovariate(rate)
+    return moments
+
+
+def constant(rate: float, seconds: float) -> list[float]:
+    """Give evenly spaced arrivals, ``rate`` per second."""
+    return [number / rate for number in range(int(rate * seconds))]
+
+
+def rescaled(moments: Sequence[float], scale: float) -> list[float]:
+    """Stretch (``scale`` > 1) or squeeze (< 1) the time between recorded arrivals; the first one becomes 0."""
+    return [(moment - moments[0]) * scale for moment in moments]

@@ -1,0 +1,91 @@
+"""Recorded traffic to replay: Mooncake's JSON lines, with the hashes of their prefixes, and Azure's CSV.
+
+Formats: github.com/kvcache-ai/Mooncake (FAST25 release), github.com/Azure/AzurePublicDataset (LLM inference 2023).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from loadtest import workload
+
+BLOCK_TOKENS = 512
+"""How many tokens one of Mooncake's hashes stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One recorded request: when it came in seconds, its tokens in and out, and the hashes of its prefix's blocks."""
+
+    at: float
+    tokens_in: int
+    tokens_out: int
+    blocks: tuple[int, ...] = ()
+
+    def prompt(self, seed: int) -> str:
+        """Write a prompt of this length. Equal hashes give equal text, so that a prefix cache hits as it did then."""
+        pieces: list[str] = []
+        left = self.tokens_in
+        for block in self.blocks:
+            pieces.append(workload.text(min(left, BLOCK_TOKENS), f"block {block}"))
+            left -= BLOCK_TOKENS
+        if left > 0:
+            pieces.append(workload.text(left, f"{seed} {self.at} {left}"))
+        return " ".join(pieces)
+
+
+class _Line(msgspec.Struct):
+    timestamp: float
+    input_length: int
+    output_length: int
+    hash_ids: list[int] = []
+
+
+class TraceError(ValueError):
+    """A trace cannot be read; the message names file and line."""
+
+
+def read(path: Path, limit: int | None = None) -> list[Recorded]:
+    """Read at most ``limit`` requests of a trace, by its suffix ``.jsonl`` or ``.csv``. Raises ``TraceError``."""
+    readers = {".jsonl": _mooncake, ".csv": _azure}
+    reader = readers.get(path.suffix)
+    if reader is None:
+        raise TraceError(f"{path}: a trace is a .jsonl file like Mooncake's or a .csv file like Azure's")
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TraceError(f"{path}: {error}") from error
+    found = reader(path, lines[: None if limit is None else limit + 1])[:limit]
+    if not found:
+        raise TraceError(f"{path}: no requests in it")
+    return found
+
+
+def _mooncake(path: Path, lines: Sequence[str]) -> list[Recorded]:
+    decoder = msgspec.json.Decoder(_Line)
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            read = decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise TraceError(f"{path}, line {number}: {error}") from error
+        found.append(Recorded(read.timestamp / 1000, read.input_length, read.output_length, tuple(read.hash_ids)))
+    return found
+
+
+def _azure(path: Path, lines: Sequence[str]) -> list[Recorded]:
+    found = []
+    for number, row in enumerate(csv.DictReader(lines), 2):
+        try:
+            # Seven digits of a second are one more than Python reads.
+            at = datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
+            found.append(Recorded(at, int(row["ContextTokens"]), int(row["GeneratedTokens"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise TraceError(f"{path}, line {number}: TIMESTAMP,ContextTokens,GeneratedTokens were expected") from error
+    return found

@@ -1,0 +1,80 @@
+"""What is asked: bodies of requests, made before the test begins so that making them costs it nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+_TEXT = """
+time year people way day man thing woman life child world school state family student group country problem hand
+part place case week company system program question work number night point home water room mother area money
+story fact month lot right study book eye job word business issue side kind head house service friend father
+power hour game line end member law car city community name president team minute idea body information back
+parent face others level office door health person art war history party result change morning reason research
+girl guy moment air teacher force education
+"""
+
+_WORDS = tuple(_TEXT.split())
+"""Common nouns: with the space before it, each is one token of most tokenizers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request to send: the path, the JSON body, and after how many seconds its client leaves, if it does."""
+
+    path: str
+    body: bytes
+    leave_after: float | None = None
+
+
+def text(tokens: int, seed: int | str) -> str:
+    """Write a text of about ``tokens`` tokens; the same seed gives the same text, and a longer one begins like it."""
+    draw = random.Random(seed)  # noqa: S311 - reproducible prompts, nothing secret
+    return " ".join(draw.choices(_WORDS, k=max(1, tokens)))
+
+
+def chat(model: str, prompt: str, tokens_out: int, *, stream: bool) -> Ask:
+    """Ask for a chat completion of exactly ``tokens_out`` tokens, as far as the engine honours ``ignore_eos``."""
+    fields = {"messages": [{"role": "user", "content": prompt}], "max_completion_tokens": tokens_out}
+    return Ask("/v1/chat/completions", _completion(model, fields, stream=stream))
+
+
+def completion(model: str, prompt: str, tokens_out: int, *, stream: bool) -> Ask:
+    """Ask for a completion of exactly ``tokens_out`` tokens, as far as the engine honours ``ignore_eos``."""
+    return Ask("/v1/completions", _completion(model, {"prompt": prompt, "max_tokens": tokens_out}, stream=stream))
+
+
+def embedding(model: str, prompt: str, _tokens_out: int, *, stream: bool) -> Ask:  # noqa: ARG001 - one shape for all
+    """Ask for the embedding of a text."""
+    return Ask("/v1/embeddings", msgspec.json.encode({"model": model, "input": prompt}))
+
+
+def classification(model: str, prompt: str, _tokens_out: int, *, stream: bool) -> Ask:  # noqa: ARG001 - as above
+    """Ask for the class of a text."""
+    return Ask("/classify", msgspec.json.encode({"model": model, "input": prompt}))
+
+
+WORKLOADS: Mapping[str, Callable[..., Ask]] = {
+    "chat": chat,
+    "completions": completion,
+    "embeddings": embedding,
+    "classify": classification,
+}
+"""The kinds of requests, by the name that the command line uses."""
+
+
+def leaving(asks: Sequence[Ask], share: float, seed: int, longest: float = 1.0) -> list[Ask]:
+    """Let the clients of a ``share`` of the requests go away within ``longest`` seconds."""
+    draw = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
+    return [Ask(ask.path, ask.body, draw.uniform(0.0, longest)) if draw.random() < share else ask for ask in asks]
+
+
+def _completion(model: str, fields: dict[str, Any], *, stream: bool) -> bytes:
+    asked = {"model": model, **fields, "ignore_eos": True, "temperature": 0.0}
+    if stream:
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+    return msgspec.json.encode(asked)

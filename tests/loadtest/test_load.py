@@ -1,0 +1,127 @@
+"""The load's clients send when they should, and note what came."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from loadtest import workload
+from loadtest.engine import SimulatedEngine
+from loadtest.engine.batch import Timing
+from loadtest.engine.faults import Faults
+from loadtest.load import Load
+from loadtest.workload import Ask
+
+STREAM = workload.chat("sim", "hello", 8, stream=True)
+WHOLE = workload.chat("sim", "hello", 8, stream=False)
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[SimulatedEngine]:
+    async with SimulatedEngine(timing=Timing(ttft=0.01, inter_token=0.002)) as running:
+        yield running
+
+
+@pytest.fixture
+async def load(engine: SimulatedEngine) -> AsyncIterator[Load]:
+    made = Load(engine.address, key="sk-test", headers=[("x-stainless-lang", "python")])
+    yield made
+    made.close()
+
+
+async def test_a_stream_is_timed_event_by_event(load: Load) -> None:
+    await load.open_loop([STREAM], [0.0])
+    (record,) = load.records
+    assert (record.status, record.error, record.tokens_out) == (200, None, 8)
+    assert len(record.gaps) == 7
+    assert record.ttft is not None
+    assert record.e2e is not None
+    assert 0.01 <= record.ttft < record.e2e
+    assert sum(record.gaps) == pytest.approx(record.e2e - record.ttft)
+
+
+async def test_a_whole_answer_is_timed_at_its_end(load: Load) -> None:
+    await load.open_loop([WHOLE], [0.0])
+    (record,) = load.records
+    assert record.succeeded
+    assert (record.tokens_out, record.ttft, record.gaps) == (8, None, [])
+
+
+async def test_requests_carry_key_and_headers(engine: SimulatedEngine, load: Load) -> None:
+    await load.open_loop([WHOLE], [0.0])
+    asked = engine.requests[-1]
+    assert (asked.header("authorization"), asked.header("x-stainless-lang")) == ("Bearer sk-test", "python")
+
+
+async def test_an_open_loop_does_not_wait_for_answers() -> None:
+    async with SimulatedEngine(timing=Timing(ttft=0.5)) as slow:
+        load = Load(slow.address)
+        await load.open_loop([WHOLE], [0.0, 0.02, 0.04])
+        load.close()
+    assert len(load.records) == 3
+    assert max(record.sent or 0.0 for record in load.records) < 0.4
+    assert [record.planned for record in load.records] == pytest.approx(
+        [load.records[0].planned + moment for moment in (0.0, 0.02, 0.04)]
+    )
+    assert all(record.lateness >= 0 for record in load.records)
+
+
+async def test_a_closed_loop_has_as_many_requests_under_way_as_clients(engine: SimulatedEngine, load: Load) -> None:
+    await load.closed_loop([WHOLE], clients=3, seconds=0.2)
+    assert all(record.succeeded for record in load.records)
+    ends = sorted([(record.sent or 0.0, 1) for record in load.records] + [(r.last or 0.0, -1) for r in load.records])
+    under_way = 0
+    for _, change in ends:
+        under_way += change
+        assert under_way <= 3
+    assert len(load.records) > 3
+
+
+async def test_connections_are_kept_and_used_again(engine: SimulatedEngine, load: Load) -> None:
+    await load.open_loop([WHOLE], [0.0])
+    await load.open_loop([WHOLE], [0.0])
+    assert repr(load.connections) == f"<ConnectionPool {engine.address} [1 open, 1 idle]>"
+    assert repr(load) == f"<Load {engine.address} [2 sent, 0 under way]>"
+
+
+async def test_a_refusal_is_noted_by_its_status(load: Load) -> None:
+    await load.open_loop([Ask("/v1/chat/completions", b'{"model":"other","messages":[]}')], [0.0])
+    (record,) = load.records
+    assert not record.succeeded
+    assert record.error == f"status {record.status}"
+    assert record.status == 404
+
+
+async def test_a_broken_stream_is_a_failure() -> None:
+    async with SimulatedEngine(faults=Faults(cut_after=2)) as broken:
+        load = Load(broken.address)
+        await load.open_loop([STREAM], [0.0])
+        load.close()
+    (record,) = load.records
+    assert record.error is not None
+    assert not record.succeeded
+
+
+async def test_nobody_listening_is_a_failure(tmp_path_factory: pytest.TempPathFactory) -> None:
+    load = Load(f"unix:{tmp_path_factory.mktemp('s')}/none.sock")
+    await load.open_loop([WHOLE], [0.0, 0.0])
+    assert [record.error for record in load.records] == [
+        "The engine refused the connection: No such file or directory."
+    ] * 2
+
+
+async def test_clients_that_leave_abort_their_requests() -> None:
+    async with SimulatedEngine(timing=Timing(ttft=60.0)) as slow:
+        load = Load(slow.address)
+        await load.open_loop([Ask(STREAM.path, STREAM.body, leave_after=0.05)], [0.0])
+        (record,) = load.records
+        assert record.left
+        assert not record.succeeded
+        await slow.until(lambda engine: engine.counts.aborted == 1)
+        load.close()
+
+
+async def test_the_clients_own_cpu_is_reported(load: Load) -> None:
+    await load.closed_loop([WHOLE], clients=4, seconds=0.3)
+    assert 0 < load.cpu_seconds < 5

@@ -1,0 +1,95 @@
+"""Recorded traffic is read in the formats that its publishers use, and a mistake in it is named."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from loadtest import traces
+from loadtest.traces import Recorded, TraceError
+
+TRACES = Path(__file__).parents[3] / "shared" / "data" / "traces"
+
+MOONCAKE = """\
+{"timestamp": 0, "input_length": 1030, "output_length": 5, "hash_ids": [0, 1, 2]}
+{"timestamp": 1500, "input_length": 600, "output_length": 6, "hash_ids": [0, 3]}
+"""
+
+AZURE = """\
+TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:17:03.9799600,4808,10
+2023-11-16 18:17:05.4799600,3180,8
+"""
+
+
+@pytest.fixture
+def published() -> Path:
+    if not TRACES.is_dir():
+        pytest.skip("the published traces are not beside this repository")
+    return TRACES
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_mooncake(tmp_path: Path) -> None:
+    first, second = traces.read(written(tmp_path, "t.jsonl", MOONCAKE))
+    assert first == Recorded(0.0, 1030, 5, (0, 1, 2))
+    assert second == Recorded(1.5, 600, 6, (0, 3))
+
+
+def test_azure(tmp_path: Path) -> None:
+    first, second = traces.read(written(tmp_path, "t.csv", AZURE))
+    assert (first.tokens_in, first.tokens_out, first.blocks) == (4808, 10, ())
+    assert second.at - first.at == pytest.approx(1.5)
+
+
+def test_a_limit_reads_no_further(tmp_path: Path) -> None:
+    assert len(traces.read(written(tmp_path, "t.jsonl", MOONCAKE + "rubbish\n"), limit=1)) == 1
+    assert len(traces.read(written(tmp_path, "t.csv", AZURE), limit=1)) == 1
+
+
+def test_equal_hashes_are_equal_text_and_lengths_are_kept() -> None:
+    one, other = Recorded(0.0, 1030, 5, (0, 1, 2)).prompt(0), Recorded(1.0, 600, 5, (0, 3)).prompt(0)
+    assert (len(one.split()), len(other.split())) == (1030, 600)
+    assert one.split()[:512] == other.split()[:512]
+    assert one.split()[512:600] != other.split()[512:]
+
+
+def test_a_prompt_without_hashes_has_its_length_too() -> None:
+    assert len(Recorded(0.0, 77, 5).prompt(0).split()) == 77
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.jsonl", MOONCAKE + '{"timestamp": 1}\n', "t.jsonl, line 3: Object missing required field `input_length`"),
+        ("t.csv", AZURE + "yesterday,1,2\n", "t.csv, line 4: TIMESTAMP,ContextTokens,GeneratedTokens were expected"),
+        ("t.csv", "a,b\n1,2\n", "t.csv, line 2: TIMESTAMP,ContextTokens,GeneratedTokens were expected"),
+        ("t.jsonl", "", "t.jsonl: no requests in it"),
+        ("t.txt", "", "a trace is a .jsonl file like Mooncake's or a .csv file like Azure's"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(TraceError) as caught:
+        traces.read(written(tmp_path, name, text))
+    assert message in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="No such file"):
+        traces.read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("mooncake_conversation_trace.jsonl", 12_031), ("azure_llm_2023_code.csv", 8_819)]
+)
+def test_the_published_traces_are_read_whole(published: Path, name: str, number: int) -> None:
+    found = traces.read(published / name)
+    assert len(found) == number
+    assert all(later.at >= earlier.at for earlier, later in pairwise(found))
