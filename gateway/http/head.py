@@ -112,12 +112,11 @@ def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, byte
     found: dict[bytes, bytes] = {}
     for name, value in lines:
         name = name.lower()
-        value = value.rstrip(b" \t")
         if name in found:
             if name in SINGLETONS:
                 raise MalformedHttp(f"The header {name.decode('ascii')} must come only once.")
             value = found[name] + b", " + value
-        found[name] = value
+        found[name] = value.rstrip(b" \t")
     return found
 
 

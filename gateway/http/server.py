@@ -346,11 +346,11 @@ class ClientConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Decide on the head alone, before a byte of the body is taken."""
         door, parser = self._door, self._parser
-        headers = head.fields(self._lines, door.limits.max_headers)
+        lines, self._lines = self._lines, []
+        headers = head.fields(lines, door.limits.max_headers)
         if b"upgrade" in headers and parser.should_upgrade():
             self._forget_upgrade(headers)
             return
-        self._lines = []
         self._head_bytes = 0
         url, self._url = self._url, b""
         path, _, query = (url if url.startswith(b"/") else head.origin_form(url)).partition(b"?")

@@ -63,7 +63,7 @@ class _Reader:
             name = name.lower()
             if name in headers and name in SINGLETONS:
                 raise Unreadable("twice")
-            headers[name] = headers[name] + b", " + value if name in headers else value
+            headers[name] = (headers[name] + b", " + value).rstrip() if name in headers else value
         self._at += 2
         return headers
 
