@@ -247,6 +247,7 @@ class Exchange:
         self._begun = False
         self._stream: Stream | None = None
         self._paused = False
+        # The beat turns these two into moments, so that an event need not look at the clock.
         self._heard = False
         self._wrote = False
         self._started_at = self._last_at = self._written_at = context.received_at

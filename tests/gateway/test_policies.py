@@ -51,6 +51,15 @@ def test_least_in_flight_balances_a_burst() -> None:
     assert [replica.in_flight for replica in ready] == [5, 5, 5]
 
 
+@pytest.mark.parametrize("size", [16, 17, 100, 1000])
+def test_least_in_flight_balances_a_large_pool_half_of_which_is_new(size: int) -> None:
+    policy, ready = LeastInFlight(), replicas(*[8] * (size // 2), *[0] * (size - size // 2))
+    for _ in range(4 * size):
+        policy.pick(ready).in_flight += 1
+    counts = [replica.in_flight for replica in ready]
+    assert max(counts) - min(counts) <= 2
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_picks_the_only_one(name: str) -> None:
     (only,) = replicas(7)
