@@ -52,10 +52,8 @@ class RequestContext(msgspec.Struct, eq=False):
     def finish(self, now: float) -> None:
         """Note that the request is over, and how long it took."""
         self.lasted = now - self.received_at
-        sent = self.sent_at
-        if sent is not None:
-            before = sent - self.received_at - self.queued_for
-            self.overhead = before + self.relayed_for if before > 0.0 else self.relayed_for
+        if self.sent_at is not None:
+            self.overhead = max(0.0, self.sent_at - self.received_at - self.queued_for) + self.relayed_for
 
     def __repr__(self) -> str:
         line = f"{self.method.decode('ascii', 'replace')} {self.path.decode('latin-1')}"

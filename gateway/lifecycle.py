@@ -8,7 +8,8 @@ from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 BEAT_SECONDS = 0.1
-"""How often the data plane looks at its clocks; every deadline is kept to within this."""
+"""How often the data plane looks at its clocks. Deadlines are kept to within two beats, those of one connection among
+many to within two rounds of ``Door.tick``."""
 
 
 class Heart:

@@ -114,26 +114,22 @@ class Metrics(Collector):
         """Count a request that is over."""
         key = (context.model, context.endpoint, context.status)
         self._requests[key] = self._requests.get(key, 0) + 1
-        metrics = self._models.get(context.model) or self.of(context.model)
+        metrics = self.of(context.model)
         duration = context.lasted
         histogram = metrics.durations.get(context.endpoint)
         if histogram is None:
             histogram = metrics.durations[context.endpoint] = Histogram(_DURATION)
         histogram.observe(duration)
         overhead = context.overhead
+        if context.queued_for or overhead is not None:
+            metrics.queue.observe(context.queued_for)
         if overhead is None:
-            if context.queued_for:
-                metrics.queue.observe(context.queued_for)
             return
-        metrics.queue.observe(context.queued_for)
         metrics.overhead.observe(overhead)
         tokens = metrics.tokens
-        if context.input_tokens:
-            tokens["input"] += context.input_tokens
-        if context.output_tokens:
-            tokens["output"] += context.output_tokens
-        if context.cached_tokens:
-            tokens["cached"] += context.cached_tokens
+        tokens["input"] += context.input_tokens
+        tokens["output"] += context.output_tokens
+        tokens["cached"] += context.cached_tokens
         if context.first_token_at is not None:
             to_first = context.first_token_at - context.received_at
             metrics.first_token.observe(to_first)

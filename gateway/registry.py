@@ -21,18 +21,7 @@ _FAILURES_TO_DOUBT = 3
 class Replica:
     """One running copy of a model: where it is, whether it may be asked, and how much it has to do from here."""
 
-    __slots__ = (
-        "_failures",
-        "_pool",
-        "address",
-        "connections",
-        "credentials",
-        "in_flight",
-        "name",
-        "ready",
-        "reason",
-        "state",
-    )
+    __slots__ = ("_failures", "_pool", "connections", "credentials", "in_flight", "name", "ready", "reason", "state")
 
     def __init__(
         self,
@@ -44,7 +33,6 @@ class Replica:
         ready: bool = False,
     ) -> None:
         self.name = name
-        self.address = address
         self.connections = ConnectionPool(address, connect_timeout=connect_timeout)
         self.credentials = credentials
         self.in_flight = 0
@@ -55,7 +43,12 @@ class Replica:
         self._pool: Pool | None = None
 
     def __repr__(self) -> str:
-        return f"<Replica {self.name!r} {self.address.url} [{self.state}; {self.in_flight} in flight]>"
+        return f"<Replica {self.name!r} {self.connections.address.url} [{self.state}; {self.in_flight} in flight]>"
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return self.connections.address
 
     def joined(self, pool: Pool) -> None:
         """Belong to a pool, which is told of every change of readiness."""

@@ -12,7 +12,9 @@ from time import perf_counter
 
 import msgspec
 
-from gateway.http import sse
+from gateway.api.completions import Chunk
+from gateway.api.usage import Metered, Usage
+from gateway.http import head, sse
 from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
 from loadtest.record import Record
 from loadtest.workload import Ask
@@ -20,46 +22,14 @@ from loadtest.workload import Ask
 _CONNECT_SECONDS = 10.0
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int | None = None
+class _Event(Chunk):
+    """A chunk as the gateway reads it, and its usage."""
 
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: msgspec.Raw | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    text: str | None = None
-
-
-class _Event(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    error: msgspec.Raw | None = None
-
-    @property
-    def has_content(self) -> bool:
-        for choice in self.choices:
-            delta = choice.delta
-            if choice.text or (
-                delta is not None
-                and (delta.content or delta.reasoning or delta.reasoning_content or delta.tool_calls is not None)
-            ):
-                return True
-        return False
-
-
-class _Answer(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: Usage | None = None
 
 
 _EVENT = msgspec.json.Decoder(_Event)
-_ANSWER = msgspec.json.Decoder(_Answer)
+_ANSWER = msgspec.json.Decoder(Metered)
 
 
 class Asking:
@@ -92,9 +62,8 @@ class Asking:
     def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Note the status, and whether events follow."""
         self._record.status = status
-        for name, value in headers:
-            if name == b"content-type" and value.startswith(b"text/event-stream"):
-                self._splitter = sse.EventSplitter()
+        if head.is_event_stream(headers):
+            self._splitter = sse.EventSplitter()
 
     def answer_data(self, data: bytes) -> None:
         """Note when content came."""
@@ -113,7 +82,7 @@ class Asking:
             record.error = f"status {record.status}"
         elif self._splitter is None:
             record.last = self._load.now
-            self._meter(b"".join(self._body))
+            self._read_whole(b"".join(self._body))
         elif record.last is None and record.error is None:
             record.error = "a stream without content"
         self._finish()
@@ -159,7 +128,7 @@ class Asking:
         except msgspec.DecodeError:
             record.error = "an event that is not JSON"
             return
-        if event.error is not None:
+        if bytes(event.error) != b"null":
             record.error = f"an error within the stream: {bytes(event.error)[:200].decode('utf-8', 'replace')}"
         if event.has_content:
             if record.last is None:
@@ -167,18 +136,17 @@ class Asking:
             else:
                 record.gaps.append(now - record.last)
             record.last = now
-        if event.usage is not None:
-            record.tokens_in = event.usage.prompt_tokens
-            record.tokens_out = event.usage.completion_tokens or 0
+        self._meter(event.usage)
 
-    def _meter(self, body: bytes) -> None:
+    def _read_whole(self, body: bytes) -> None:
         try:
-            usage = _ANSWER.decode(body).usage
+            self._meter(_ANSWER.decode(body).usage)
         except msgspec.DecodeError:
             self._record.error = "an answer that is not JSON"
-            return
+
+    def _meter(self, usage: Usage | None) -> None:
         if usage is not None:
-            self._record.tokens_in = usage.prompt_tokens
+            self._record.tokens_in = usage.prompt_tokens or 0
             self._record.tokens_out = usage.completion_tokens or 0
 
 

@@ -57,8 +57,6 @@ class Facts(msgspec.Struct):
     def token_limit(self) -> int:
         """Most tokens that the answer may have, 0 if the request does not say."""
         limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
-        if self.n is None and 0 <= limit <= _MAX_TOKENS:
-            return int(limit)
         return int(min(max(0, limit), _MAX_TOKENS)) * min(max(1, self.n or 1), _MAX_TOKENS)
 
 
@@ -69,7 +67,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 def read(context: RequestContext, max_depth: int) -> Facts:
     """Decode the facts of a JSON body. Raises ``BadRequest`` naming the field, or ``UnsupportedMediaType``."""
     media = context.headers.get(b"content-type")
-    if media is not None and media != b"application/json" and not is_json(media):
+    if media is not None and not is_json(media):
         raise UnsupportedMediaType(
             f"This endpoint reads application/json, not {media[:100].decode('latin-1')!r}; set the header content-type."
         )
@@ -93,6 +91,8 @@ def read(context: RequestContext, max_depth: int) -> Facts:
 
 def is_json(media: bytes) -> bool:
     """Whether a ``content-type`` says JSON."""
+    if media == b"application/json":
+        return True
     essence = media.partition(b";")[0].strip().lower()
     return essence == b"application/json" or essence.endswith(b"+json")
 

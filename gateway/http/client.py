@@ -282,8 +282,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._complete and self._receiver is receiver:
             self._receiver = None
             self._reused = True
-            if self._paused:
-                self.resume()
+            self.resume()
             if self._reusable:
                 self._pool.give_back(self)
             else:

@@ -126,7 +126,6 @@ class Door:
         self.per_client: dict[str, int] = {}
         self.closing = False
         self._unlooked: list[ClientConnection] = []
-        self._looks = 0
 
     def __repr__(self) -> str:
         busy = sum(1 for connection in self.connections if connection.busy)
@@ -169,9 +168,9 @@ class Door:
         """
         if not self._unlooked:
             self._unlooked = list(self.connections)
-            self._looks = max(_LOOKS, len(self._unlooked) // _BEATS_PER_ROUND)
-        looked = self._unlooked[-self._looks :]
-        del self._unlooked[-self._looks :]
+        looks = max(_LOOKS, len(self.connections) // _BEATS_PER_ROUND)
+        looked = self._unlooked[-looks:]
+        del self._unlooked[-looks:]
         for connection in looked:
             if connection in self.connections:
                 connection.tick(now)
@@ -432,9 +431,7 @@ class ClientConnection(asyncio.Protocol):
         """
         context.status = status
         sent = b"" if context.method == b"HEAD" else body
-        data = b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent)
-        self._written += len(data)
-        self.transport.write(data)
+        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent))
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Write an error as the whole answer."""
@@ -457,9 +454,9 @@ class ClientConnection(asyncio.Protocol):
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
         if context.version == "1.1":
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._written += len(data)
-        self.transport.write(data)
+            self._write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._write(data)
 
     def write_raw(self, data: bytes) -> None:
         """Write a piece of a body of known length."""
@@ -490,7 +487,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = perf_counter() + (timeouts.receive if self._begun else timeouts.keep_alive)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
-        elif self._continue_due:
+        else:
             self._invite()
 
     def tick(self, now: float) -> None:
