@@ -20,6 +20,8 @@ import uvloop
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 420
+HANGING_SECONDS = 120
+"""Far longer than any answer takes, even on a starved machine: it only keeps a failing test from hanging."""
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -39,7 +41,7 @@ class Served:
 
     def status(self) -> Mapping[str, dict[str, object]]:
         """Ask the control plane for the state of every model."""
-        models = httpx.get(f"{self.control}/status").json()["models"]
+        models = httpx.get(f"{self.control}/status", timeout=HANGING_SECONDS).json()["models"]
         return {model["model"]: model for model in models}
 
 
@@ -60,7 +62,7 @@ def serving(config: Path) -> Iterator[Served]:
             yield Served(addresses[1], addresses[2], process, panel, log)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) in (0, -signal.SIGKILL), said.read_text()
+            assert process.wait(HANGING_SECONDS) in (0, -signal.SIGKILL), said.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Served
+from tests.e2e.conftest import HANGING_SECONDS, Served
 from tests.kit.wire import Wire
 
 pytestmark = pytest.mark.slow
@@ -21,17 +21,25 @@ TALK = [{"role": "user", "content": "Tell me a story."}]
 async def running_and_waiting(served: Served) -> float:
     """Ask vLLM itself how many requests it works on."""
     replicas: Any = served.status()[CHAT]["replicas"]
-    async with await Wire.connect_to(replicas[0]["address"]) as wire:
+    async with await Wire.connect_to(replicas[0]["address"], timeout=HANGING_SECONDS) as wire:
         await wire.request("GET", "/metrics")
         text = (await wire.answer()).body.decode()
     return sum(float(n) for n in re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.MULTILINE))
 
 
-async def until(served: Served, count: int) -> None:
-    """Look at vLLM's gauges until they say ``count``."""
-    async with asyncio.timeout(30):
-        while await running_and_waiting(served) != count:  # noqa: ASYNC110 - another process can only be asked
-            await asyncio.sleep(0.02)
+async def until(served: Served, count: int, asked: Wire | None = None) -> None:
+    """Look at vLLM's gauges until they say ``count``; if they never do, tell what was answered to whoever ``asked``."""
+    seen: list[float] = []
+    try:
+        async with asyncio.timeout(HANGING_SECONDS):
+            while not seen or seen[-1] != count:
+                seen.append(await running_and_waiting(served))
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        answered = await asked.heard() if asked is not None else b""
+        raise AssertionError(
+            f"vLLM never worked on {count}, but on {sorted(set(seen))}; answered: {answered!r}; {served.status()}"
+        ) from None
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
@@ -47,18 +55,18 @@ async def until(served: Served, count: int) -> None:
 )
 async def test_what_is_running_is_aborted(served: Served, path: str, body: dict[str, Any], stream: bool) -> None:
     await until(served, 0)
-    async with await Wire.connect_to(served.address) as wire:
+    async with await Wire.connect_to(served.address, timeout=HANGING_SECONDS) as wire:
         await wire.request("POST", path, body | {"stream": stream})
-        await until(served, 1)
+        await until(served, 1, asked=wire)
         if stream:
-            await wire.head()
+            await anext(wire.events())
     await until(served, 0)
 
 
 async def test_what_waits_at_the_engine_is_aborted_too(served: Served) -> None:
     """vLLM takes 64 sequences at a time here; a request for 65 leaves one waiting."""
     await until(served, 0)
-    async with await Wire.connect_to(served.address) as wire:
+    async with await Wire.connect_to(served.address, timeout=HANGING_SECONDS) as wire:
         await wire.request("POST", "/v1/completions", ENDLESS | {"prompt": "Once", "n": 65})
-        await until(served, 65)
+        await until(served, 65, asked=wire)
     await until(served, 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Served, serving
+from tests.e2e.conftest import HANGING_SECONDS, ROOT, Served, serving
 from tests.kit.wire import Wire
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def pid_of(served: Served, model: str) -> int:
 
 
 async def ask(served: Served, path: str, body: object) -> tuple[int, Any, str | None]:
-    async with await Wire.connect_to(served.address) as wire:
+    async with await Wire.connect_to(served.address, timeout=HANGING_SECONDS) as wire:
         await wire.request("POST", path, body)
         answer = await wire.answer()
         return answer.status, answer.json, answer.header("retry-after")
@@ -48,7 +48,7 @@ async def ask(served: Served, path: str, body: object) -> tuple[int, Any, str | 
 async def test_a_killed_engine_comes_back_and_the_others_serve_meanwhile(served: Served) -> None:
     os.kill(pid_of(served, "minilm"), signal.SIGKILL)
     refused = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANGING_SECONDS):
         while True:
             status, body, retry_after = await ask(served, "/v1/embeddings", EMBED)
             if status == 200:
@@ -69,6 +69,6 @@ def test_no_engine_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
         served.process.kill()
         served.process.wait()
         for engine in engines:
-            readable, _, _ = select.select([engine], [], [], 20)
+            readable, _, _ = select.select([engine], [], [], HANGING_SECONDS)
             os.close(engine)
-            assert readable, "an engine was still there 20 s after its gateway was killed"
+            assert readable, f"an engine was still there {HANGING_SECONDS} s after its gateway was killed"

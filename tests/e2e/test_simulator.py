@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtest.engine import SimulatedEngine
-from tests.e2e.conftest import Served
+from tests.e2e.conftest import HANGING_SECONDS, Served
 from tests.kit.shapes import differences, shape, stream_shape
 from tests.kit.wire import Answer, Wire
 
@@ -20,8 +20,7 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 async def ask(address: str, path: str, body: Any) -> Answer:
-    async with await Wire.connect_to(address) as wire:
-        wire.timeout = 60
+    async with await Wire.connect_to(address, timeout=HANGING_SECONDS) as wire:
         await wire.request("POST", path, body)
         return await wire.answer()
 

@@ -126,6 +126,22 @@ async def test_closed_is_an_error_when_the_peer_says_more() -> None:
             await wire.closed()
 
 
+async def test_what_came_so_far_can_be_told() -> None:
+    async with connected_to(says(b"HTTP/1.1 503 Serv")) as wire:
+        assert await wire.heard() == b"HTTP/1.1 503 Serv"
+
+
+async def test_a_silent_peer_has_said_nothing_so_far() -> None:
+    silent = asyncio.Event()
+
+    async def peer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+
+    async with connected_to(peer) as wire:
+        assert await wire.heard() == b""
+        silent.set()
+
+
 async def test_a_silent_peer_does_not_hang_a_test() -> None:
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -74,19 +74,20 @@ class Wire:
         self._head: Head | None = None
 
     @classmethod
-    async def connect(cls, host: str, port: int, *, limit: int = 2**20) -> Self:
+    async def connect(cls, host: str, port: int, *, limit: int = 2**20, timeout: float = 10.0) -> Self:  # noqa: ASYNC109
         """Connect over TCP. ``limit`` bounds what is read ahead: small, and the peer feels a slow reader."""
-        return cls(*await asyncio.open_connection(host, port, limit=limit))
+        return cls(*await asyncio.open_connection(host, port, limit=limit), timeout)
 
     @classmethod
-    async def connect_to(cls, address: str, *, limit: int = 2**20) -> Self:
+    async def connect_to(cls, address: str, *, limit: int = 2**20, timeout: float = 10.0) -> Self:  # noqa: ASYNC109
         """Connect to ``http://host:port`` or ``unix:/path``."""
         if address.startswith("unix:"):
-            return cls(*await asyncio.open_unix_connection(address.removeprefix("unix:"), limit=limit))
+            path = address.removeprefix("unix:")
+            return cls(*await asyncio.open_unix_connection(path, limit=limit), timeout)
         parts = urlsplit(address)
         assert parts.hostname is not None
         assert parts.port is not None
-        return await cls.connect(parts.hostname, parts.port, limit=limit)
+        return await cls.connect(parts.hostname, parts.port, limit=limit, timeout=timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -159,6 +160,14 @@ class Wire:
             except ConnectionResetError:
                 pieces.append(b"")
         return b"".join(pieces)
+
+    async def heard(self) -> bytes:
+        """Read what has come so far, which may be nothing: what to tell about a peer that did not do its part."""
+        try:
+            async with asyncio.timeout(0.1):
+                return await self.reader.read(2**16)
+        except TimeoutError:
+            return b""
 
     async def closed(self) -> None:
         """Wait until the peer closes or resets the connection. Raises ``WireError`` if it says anything before."""
