@@ -1,4 +1,8 @@
-"""One JSON line per request, written by a thread of its own so that a slow disk or terminal delays no token."""
+"""One JSON line per request, written by a thread of its own so that a slow disk or terminal delays no token.
+
+The data plane encodes the lines, because the thread would hold the interpreter's lock for it, at a moment of its own
+choice and for many lines at once; what the thread does with whole batches takes the lock hardly at all.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ from gateway.context import RequestContext
 
 _MAX_PENDING = 100_000
 """Lines that may wait for the disk; beyond this new ones are dropped, and the log says how many."""
+
+_BATCH_LINES = 256
+"""So many lines are handed over before the next beat: a small write delays what else runs on the core less."""
 
 _CLOSE_SECONDS = 5.0
 """Longest wait for the last lines: a pipe that nobody reads must not keep the gateway from ending."""
@@ -51,14 +58,15 @@ class AccessLog:
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
-        self._pending: deque[Line] = deque()
+        self._lines: list[bytes] = []
+        self._batches: deque[list[bytes]] = deque()
         self._dropped = 0
         self._unwritten = 0
         self._told = 0
         self._torn = False
         self._wake = threading.Event()
         self._ending = False
-        self._encoder = msgspec.json.Encoder()
+        self._encode = msgspec.json.Encoder().encode
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
@@ -72,49 +80,60 @@ class AccessLog:
         return cls(Path(where).open("ab", buffering=0))
 
     def __repr__(self) -> str:
-        return f"<AccessLog [{len(self._pending)} lines pending]>"
+        return f"<AccessLog [{self._pending} lines pending]>"
+
+    @property
+    def _pending(self) -> int:
+        """How many lines wait for the disk."""
+        return len(self._lines) + sum(map(len, list(self._batches)))
 
     def ended(self, context: RequestContext) -> None:
         """Note a request that is over; called by the data plane, and cheap."""
-        if len(self._pending) >= _MAX_PENDING:
-            self._dropped += 1
-            return
-        error = context.error
-        first = context.first_token_at
-        overhead = context.overhead
-        self._pending.append(
-            Line(
-                time=datetime.now(UTC),
-                request_id=context.request_id,
-                client=context.client,
-                method=context.method.decode("ascii", "replace"),
-                path=context.path.decode("latin-1"),
-                status=context.status,
-                duration_ms=int(context.lasted * 1e6) / 1e3,
-                endpoint=context.endpoint,
-                model=context.model,
-                key=context.key.id,
-                code=error.code if error is not None else None,
-                message=error.message if error is not None else None,
-                stream=context.streamed,
-                replica=context.replica,
-                attempts=context.attempts,
-                queue_ms=int(context.queued_for * 1e6) / 1e3 if context.queued_for else None,
-                overhead_ms=int(overhead * 1e6) / 1e3 if overhead is not None else None,
-                ttft_ms=int((first - context.received_at) * 1e6) / 1e3 if first is not None else None,
-                input_tokens=context.input_tokens,
-                output_tokens=context.output_tokens,
-                cached_tokens=context.cached_tokens,
-            )
+        first, overhead, error = context.first_token_at, context.overhead, context.error
+        # By position, in the order above: naming twenty fields would cost more than all the rest.
+        line = Line(
+            datetime.now(UTC),
+            context.request_id,
+            context.client,
+            context.method.decode("latin-1"),
+            context.path.decode("latin-1"),
+            context.status,
+            int(context.lasted * 1e6) / 1e3,
+            context.endpoint,
+            context.model,
+            context.key.id,
+            None,
+            None,
+            context.streamed,
+            context.replica,
+            context.attempts,
+            int(context.queued_for * 1e6) / 1e3 if context.queued_for else None,
+            int(overhead * 1e6) / 1e3 if overhead is not None else None,
+            int((first - context.received_at) * 1e6) / 1e3 if first is not None else None,
+            context.input_tokens,
+            context.output_tokens,
+            context.cached_tokens,
         )
+        if error is not None:
+            line.code, line.message = error.code, error.message
+        self._lines.append(self._encode(line))
+        if len(self._lines) >= _BATCH_LINES:
+            self.flush()
 
     def flush(self) -> None:
-        """Let the thread write what is pending; called on every beat of the data plane."""
-        if self._pending:
+        """Let the thread write what there is; called on every beat of the data plane."""
+        lines, self._lines = self._lines, []
+        room = max(0, _MAX_PENDING - self._pending)
+        if len(lines) > room:
+            self._dropped += len(lines) - room
+            del lines[room:]
+        if lines:
+            self._batches.append(lines)
             self._wake.set()
 
     def close(self) -> None:
         """Write everything that the target takes within a few seconds, and stop."""
+        self.flush()
         self._ending = True
         self._wake.set()
         self._thread.join(_CLOSE_SECONDS)
@@ -132,8 +151,9 @@ class AccessLog:
                 return
 
     def _write(self) -> None:
-        pending = self._pending
-        lines = [self._encoder.encode(pending.popleft()) for _ in range(len(pending))]
+        lines: list[bytes] = []
+        while self._batches:
+            lines += self._batches.popleft()
         missing = self._dropped + self._unwritten
         telling = missing != self._told
         if telling:
@@ -141,7 +161,7 @@ class AccessLog:
         if not lines:
             return
         # A line that a full disk cut short is ended first, so that it spoils no other.
-        data = b"\n" * self._torn + b"".join(line + b"\n" for line in lines)
+        data = b"\n" * self._torn + b"\n".join(lines) + b"\n"
         written = self._write_whole(data)
         if written:
             self._torn = data[written - 1 : written] != b"\n"

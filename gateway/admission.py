@@ -10,26 +10,25 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import perf_counter
 
+import msgspec
+
 from gateway.errors import QueueTimeout, Unavailable
 
 _SMOOTHING = 0.1
 """The weight of the newest gap between two freed slots in the running mean of such gaps."""
 
 
-class Slot:
+class Slot(msgspec.Struct, eq=False):
     """The right to have one request under way; giving it back twice is harmless."""
 
-    __slots__ = ("_admission", "_held")
-
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-        self._held = True
+    admission: Admission
+    held: bool = True
 
     def release(self) -> None:
         """Give the slot back, once."""
-        if self._held:
-            self._held = False
-            self._admission.released()
+        if self.held:
+            self.held = False
+            self.admission.released()
 
 
 class Admission:

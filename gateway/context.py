@@ -14,8 +14,8 @@ class RequestContext(msgspec.Struct, eq=False):
     """The facts of one request, filled in on its way and read once at its end.
 
     All moments are ``time.perf_counter()`` readings in seconds; ``None`` says that the request never got there. Headers
-    are keyed by lower-case name. ``model`` is a configured model's name or ``"unknown"``, never what a client made up,
-    so that it can become a metric's label.
+    are keyed by lower-case name, without ``content-length``, which the body says itself. ``model`` is a configured
+    model's name or ``"unknown"``, never what a client made up, so that it can become a metric's label.
     """
 
     client: str
@@ -25,6 +25,7 @@ class RequestContext(msgspec.Struct, eq=False):
     query: bytes = b""
     version: str = "1.1"
     headers: dict[bytes, bytes] = {}
+    headers_up: bytes = b""
     body: bytes = b""
     keep_alive: bool = True
     endpoint: str = "unknown"
@@ -53,7 +54,7 @@ class RequestContext(msgspec.Struct, eq=False):
         """Note that the request is over, and how long it took."""
         self.lasted = now - self.received_at
         if self.sent_at is not None:
-            self.overhead = max(0.0, self.sent_at - self.received_at - self.queued_for) + self.relayed_for
+            self.overhead = self.sent_at - self.received_at - self.queued_for + self.relayed_for
 
     def __repr__(self) -> str:
         line = f"{self.method.decode('ascii', 'replace')} {self.path.decode('latin-1')}"

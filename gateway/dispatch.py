@@ -23,7 +23,8 @@ from gateway.errors import (
     UpstreamTimeout,
     from_engine,
 )
-from gateway.http import head, sse
+from gateway.http import sse
+from gateway.http.answer import AnswerHead
 from gateway.http.client import UpstreamConnection, UpstreamError
 from gateway.http.server import ClientConnection
 from gateway.metrics import Metrics, ModelMetrics
@@ -42,8 +43,6 @@ _MAX_ERROR_BYTES = 256 * 1024
 """How much of an engine's error answer is kept."""
 
 _SSE_HEADERS = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-
-_SSE_REPLACED = frozenset({b"content-type", b"cache-control", b"x-accel-buffering"})
 
 
 class Stream(Protocol):
@@ -192,11 +191,11 @@ class Exchange:
     """One request between its client and an engine."""
 
     __slots__ = (
-        "_answer_headers",
         "_begun",
         "_client",
         "_connecting",
         "_dispatcher",
+        "_head",
         "_heard",
         "_held",
         "_held_bytes",
@@ -210,7 +209,6 @@ class Exchange:
         "_splitter",
         "_started_at",
         "_state",
-        "_status",
         "_stream",
         "_tried",
         "_written_at",
@@ -220,7 +218,7 @@ class Exchange:
 
     # What the engine's latest answer is, from its head on.
     _kind: Kind
-    _status: int
+    _head: AnswerHead
     _held: list[bytes]
     _held_bytes: int
     _splitter: sse.EventSplitter
@@ -243,7 +241,6 @@ class Exchange:
         self._state = QUEUED
         self._tried: tuple[Replica, ...] = ()
         self._connecting: asyncio.Task[None] | None = None
-        self._answer_headers: list[tuple[bytes, bytes]] = []
         self._begun = False
         self._stream: Stream | None = None
         self._paused = False
@@ -338,17 +335,16 @@ class Exchange:
 
     # called by the engine's connection
 
-    def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def answer_head(self, head: AnswerHead) -> None:
         """Decide by status and media type what the answer is."""
         self._heard = True
         self._state = ANSWERING
-        self._status = status
-        self._answer_headers = headers
+        self._head = head
         self._held = []
         self._held_bytes = 0
-        if status >= 300:
+        if head.status >= 300:
             self._kind = ERROR
-        elif head.is_event_stream(headers):
+        elif head.is_events:
             self._kind = EVENTS
             self._splitter = sse.EventSplitter()
         elif self._stream is None:
@@ -506,24 +502,24 @@ class Exchange:
         context = self.context
         stream = self._stream = self._request.dialect.stream(context, strip_usage=self._request.strip_usage)
         context.streamed = True
-        kept = [pair for pair in self._answer_headers if pair[0] not in _SSE_REPLACED]
         self._begun = True
-        self._client.begin_stream(context, 200, _SSE_HEADERS + head.headers_down(kept))
+        down = self._head.down if self._state is ANSWERING else b""
+        self._client.begin_stream(context, 200, _SSE_HEADERS + down)
         return stream
 
     def _begin_whole(self) -> None:
         """Commit to a unary answer that is too large to be held."""
-        length = next((int(value) for name, value in self._answer_headers if name == b"content-length"), None)
+        head = self._head
         self._begun = True
-        self._client.begin_stream(self.context, self._status, head.headers_down(self._answer_headers), length)
-        if length is not None:
+        self._client.begin_stream(self.context, head.status, head.down, head.length)
+        if head.length is not None:
             self._client.write_raw(b"".join(self._held))
         else:
             self._client.write_chunk(self.context, b"".join(self._held))
         self._held = []
 
     def _write(self, data: bytes) -> None:
-        if any(name == b"content-length" for name, _ in self._answer_headers):
+        if self._head.length is not None:
             self._client.write_raw(data)
         else:
             self._client.write_chunk(self.context, data)
@@ -532,13 +528,13 @@ class Exchange:
         began = perf_counter()
         context = self.context
         if self._begun:
-            if not any(name == b"content-length" for name, _ in self._answer_headers):
+            if self._head.length is None:
                 self._client.end_stream(context)
         else:
             held = self._held
             body = held[0] if len(held) == 1 else b"".join(held)
             self._request.dialect.meter(context, body)
-            self._client.write_answer(context, self._status, head.headers_down(self._answer_headers), body)
+            self._client.write_answer(context, self._head.status, self._head.down, body)
             context.relayed_for = perf_counter() - began
         self._end()
 
@@ -557,21 +553,20 @@ class Exchange:
 
     def _finish_error(self, replica: Replica) -> None:
         """Answer with the engine's error in our shape; an engine that is full is left at once for another."""
-        retry_after = next(
-            (float(value) for name, value in self._answer_headers if name == b"retry-after" and value.isdigit()), None
-        )
-        if self._status in (429, 503) and retry_after is None:
+        status, said = self._head.status, self._head.first(b"retry-after")
+        retry_after = float(said) if said is not None and said.isdigit() else None
+        if status in (429, 503) and retry_after is None:
             retry_after = self._pool.admission.expected_wait()
         error = (
-            UpstreamFailed(f"The engine answered with a redirect ({self._status}), which is never followed.")
-            if self._status < 400
-            else from_engine(self._status, b"".join(self._held), retry_after)
+            UpstreamFailed(f"The engine answered with a redirect ({status}), which is never followed.")
+            if status < 400
+            else from_engine(status, b"".join(self._held), retry_after)
         )
-        if self._status == 503:
+        if status == 503:
             self._metrics.attempted(replica.name, "full")
             self._try_another(replica, error)
             return
-        self._metrics.attempted(replica.name, "ok" if self._status < 500 else "failed")
+        self._metrics.attempted(replica.name, "ok" if status < 500 else "failed")
         self._fail(error)
 
     def _break_silence(self, now: float) -> None:
@@ -647,8 +642,7 @@ class Dispatcher:
         self.metrics = metrics
         self._exchanges: set[Exchange] = set()
         self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._emptied: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         return f"<Dispatcher [{len(self._exchanges)} exchanges]>"
@@ -669,7 +663,6 @@ class Dispatcher:
             raise shutting_down()
         exchange = Exchange(self, pool, request, context, client)
         self._exchanges.add(exchange)
-        self._idle.clear()
         try:
             exchange.start()
         except BaseException:
@@ -680,8 +673,8 @@ class Dispatcher:
     def ended(self, exchange: Exchange) -> None:
         """Forget an exchange; called by itself."""
         self._exchanges.discard(exchange)
-        if not self._exchanges:
-            self._idle.set()
+        if self._emptied is not None and not self._exchanges:
+            self._emptied.set()
 
     def tick(self, now: float) -> None:
         """Let every exchange look at the clock; ``now`` is a ``perf_counter`` reading."""
@@ -697,7 +690,10 @@ class Dispatcher:
 
     async def idle(self) -> None:
         """Wait until no exchange is under way."""
-        await self._idle.wait()
+        while self._exchanges:
+            self._emptied = self._emptied or asyncio.Event()
+            await self._emptied.wait()
+            self._emptied = None
 
     def cancel_all(self) -> None:
         """End whatever is still under way."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.http.answer import AnswerHead
 from gateway.http.client import UpstreamConnection, UpstreamError
 from gateway.registry import Pool, Replica
 
@@ -50,9 +51,9 @@ class Probe:
             if self._connection is not None:
                 self._connection.abort()
 
-    def answer_head(self, status: int, _headers: list[tuple[bytes, bytes]]) -> None:
+    def answer_head(self, head: AnswerHead) -> None:
         """Keep the status."""
-        self._status = status
+        self._status = head.status
 
     def answer_data(self, data: bytes) -> None:
         """Keep the body, up to a limit."""

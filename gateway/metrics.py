@@ -83,6 +83,17 @@ class ModelMetrics:
         self.attempts[key] = self.attempts.get(key, 0) + 1
 
 
+class Outcome:
+    """The requests of one model, endpoint and status: how many, and where else each of them is counted."""
+
+    __slots__ = ("durations", "metrics", "number")
+
+    def __init__(self, metrics: ModelMetrics, durations: Histogram) -> None:
+        self.metrics = metrics
+        self.durations = durations
+        self.number = 0
+
+
 class Metrics(Collector):
     """All of the gateway's own metrics. Written by the data plane's thread, read by the control plane's.
 
@@ -93,12 +104,14 @@ class Metrics(Collector):
         self._registry = registry
         self._build = (version, commit)
         self._models: dict[str, ModelMetrics] = {}
-        self._requests: dict[tuple[str, str, int], int] = {}
+        self._outcomes: dict[tuple[str, str, int], Outcome] = {}
         self._lag = Histogram(_LAG)
         self.last_reload_successful = True
 
     def __repr__(self) -> str:
-        return f"<Metrics [{sum(self._requests.values())} requests of {len(self._models)} models]>"
+        return (
+            f"<Metrics [{sum(each.number for each in self._outcomes.values())} requests of {len(self._models)} models]>"
+        )
 
     def of(self, model: str) -> ModelMetrics:
         """Return the counters of a model, made at its first use."""
@@ -113,28 +126,31 @@ class Metrics(Collector):
     def ended(self, context: RequestContext) -> None:
         """Count a request that is over."""
         key = (context.model, context.endpoint, context.status)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        metrics = self.of(context.model)
-        duration = context.lasted
-        histogram = metrics.durations.get(context.endpoint)
-        if histogram is None:
-            histogram = metrics.durations[context.endpoint] = Histogram(_DURATION)
-        histogram.observe(duration)
+        outcome = self._outcomes.get(key)
+        if outcome is None:
+            outcome = self._outcomes[key] = self._outcome(context.model, context.endpoint)
+        metrics, duration = outcome.metrics, context.lasted
+        outcome.number += 1
+        outcome.durations.observe(duration)
         overhead = context.overhead
         if context.queued_for or overhead is not None:
             metrics.queue.observe(context.queued_for)
         if overhead is None:
             return
         metrics.overhead.observe(overhead)
-        tokens = metrics.tokens
-        tokens["input"] += context.input_tokens
-        tokens["output"] += context.output_tokens
-        tokens["cached"] += context.cached_tokens
+        metrics.tokens["input"] += context.input_tokens
+        metrics.tokens["output"] += context.output_tokens
+        if context.cached_tokens:
+            metrics.tokens["cached"] += context.cached_tokens
         if context.first_token_at is not None:
             to_first = context.first_token_at - context.received_at
             metrics.first_token.observe(to_first)
             if context.output_tokens > 1:
                 metrics.per_token.observe((duration - to_first) / (context.output_tokens - 1))
+
+    def _outcome(self, model: str, endpoint: str) -> Outcome:
+        metrics = self.of(model)
+        return Outcome(metrics, metrics.durations.setdefault(endpoint, Histogram(_DURATION)))
 
     def collect(self) -> Iterable[Metric]:
         """Give every family; called by Prometheus's registry on the control plane's thread."""
@@ -162,7 +178,7 @@ class Metrics(Collector):
         requests = CounterMetricFamily(
             "headgate_requests_total", "Requests that ended, by status.", labels=["model", "endpoint", "code"]
         )
-        counted = dict(list(self._requests.items()))
+        counted = {key: outcome.number for key, outcome in list(self._outcomes.items())}
         configured = {pool.model for pool in self._registry()}
         for name in configured:
             counted.setdefault((name, _COMMON_ENDPOINT, 200), 0)

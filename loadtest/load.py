@@ -6,15 +6,15 @@ The connections are the gateway's own to its engines: raw, kept alive, without a
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import perf_counter, process_time
 
 import msgspec
 
 from gateway.api.completions import Chunk
 from gateway.api.usage import Metered, Usage
-from gateway.http import head, sse
+from gateway.http import sse
+from gateway.http.answer import AnswerHead
 from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
 from loadtest.record import Record
 from loadtest.workload import Ask
@@ -59,10 +59,10 @@ class Asking:
         else:
             load.connections.connect(self._send, self.answer_failed)
 
-    def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def answer_head(self, head: AnswerHead) -> None:
         """Note the status, and whether events follow."""
-        self._record.status = status
-        if head.is_event_stream(headers):
+        self._record.status = head.status
+        if head.is_events:
             self._splitter = sse.EventSplitter()
 
     def answer_data(self, data: bytes) -> None:
@@ -192,7 +192,7 @@ class Load:
 
         Each record says by how much its request was late: a client that cannot keep up shows.
         """
-        used = _cpu_seconds()
+        used = process_time()
         start = self.now
         loop = asyncio.get_running_loop()
         fired = asyncio.Event()
@@ -211,11 +211,11 @@ class Load:
         fire()
         await fired.wait()
         await self._drained()
-        self.cpu_seconds += _cpu_seconds() - used
+        self.cpu_seconds += process_time() - used
 
     async def closed_loop(self, asks: Sequence[Ask], clients: int, seconds: float) -> None:
         """Let ``clients`` each send one request after the other for ``seconds``; wait for their last answers."""
-        used = _cpu_seconds()
+        used = process_time()
         end = self.now + seconds
         number = 0
 
@@ -232,7 +232,7 @@ class Load:
         for _ in range(clients):
             next_one()
         await self._drained()
-        self.cpu_seconds += _cpu_seconds() - used
+        self.cpu_seconds += process_time() - used
 
     def close(self) -> None:
         """Close every connection."""
@@ -255,9 +255,3 @@ class Load:
         while self._under_way:
             self._all_done.clear()
             await self._all_done.wait()
-
-
-def _cpu_seconds() -> float:
-    """CPU time of this process so far, user and system."""
-    times = os.times()
-    return times.user + times.system

@@ -61,6 +61,11 @@ class Surface:
         """Whether the gateway is about to stop."""
         return self._dispatcher.draining
 
+    @property
+    def rules(self) -> Keyring:
+        """What ``admit_head`` decides by; the table of paths and the origins never change."""
+        return self.keyring
+
     def admit_head(self, context: RequestContext) -> None:
         """Check path, method and key, before a byte of the body is taken."""
         endpoint = api.ENDPOINTS.get(context.path)
@@ -70,6 +75,7 @@ class Surface:
                 return
         if endpoint is not None:
             context.endpoint = context.path.decode("ascii")
+            context.headers_up = head.headers_up(context.headers)
             if context.method != b"POST":
                 raise MethodNotAllowed(f"{context.endpoint} takes POST only.", allow="POST")
         else:
@@ -125,7 +131,7 @@ class Surface:
         else:
             sent = context.body if facts.model == pool.upstream_model else form.with_model(pool.upstream_model)
             strip_usage = False
-        headers = b"%bx-request-id: %b\r\n" % (head.headers_up(context.headers), context.request_id.encode("ascii"))
+        headers = b"%bx-request-id: %b\r\n" % (context.headers_up, context.request_id.encode("ascii"))
         if b"content-type" not in context.headers:
             headers += _JSON
         target = context.path + b"?" + context.query if context.query else context.path

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from gateway.http.answer import AnswerHead
+from gateway.http.known import KnownHead
 
 _MAX_HEAD_BYTES = 256 * 1024
 """An answer's head beyond this many bytes is no answer."""
@@ -25,9 +28,6 @@ _COPIED_BYTES = 64 * 1024
 
 _MAX_IDLE = 1024
 """Idle connections kept per replica; more than this were a burst, and are closed as they become idle."""
-
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-"""The headers that say where an answer ends."""
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 """What may stand in the header ``host``; names in other alphabets are written in Punycode."""
@@ -77,8 +77,8 @@ class UpstreamError(Exception):
 class Receiver(Protocol):
     """Who wants an answer. The calls come in this order; ``answer_data`` as often as there is data."""
 
-    def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Take the answer's status and headers (lower-case names)."""
+    def answer_head(self, head: AnswerHead) -> None:
+        """Take the answer's status and headers."""
 
     def answer_data(self, data: bytes) -> None:
         """Take all of the body that one read from the socket brought."""
@@ -96,10 +96,11 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_complete",
-        "_framed",
+        "_fresh",
+        "_head",
         "_head_bytes",
         "_head_ready",
-        "_headers",
+        "_lines",
         "_parser",
         "_parts",
         "_paused",
@@ -107,24 +108,23 @@ class UpstreamConnection(asyncio.Protocol):
         "_receiver",
         "_reusable",
         "_reused",
-        "_status",
         "transport",
     )
 
     transport: asyncio.Transport
+    _head: AnswerHead
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
         self._receiver: Receiver | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines: list[tuple[bytes, bytes]] = []
         self._parts: list[bytes] = []
-        self._status = 0
+        self._fresh = b""
         self._head_bytes = 0
         self._head_ready = False
         self._answered = False
         self._complete = False
-        self._framed = False
         self._paused = False
         self._reusable = False
         self._reused = False
@@ -138,7 +138,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._answered = False
         self._complete = False
         self._head_bytes = 0
-        self._headers = []
+        self._lines = []
         if len(body) < _COPIED_BYTES:
             self.transport.write(head + body)
         else:
@@ -174,6 +174,12 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.abort()
             return
         if not self._answered:
+            if self._head_bytes == 0:
+                known = self._pool.known
+                if known is not None and (body := known.body(data)) is not None:
+                    self._take_whole(known.meaning, body)
+                    return
+                self._fresh = data
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -190,6 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(f"The engine's answer has a head of more than {_MAX_HEAD_BYTES} bytes.")
             return
         self._deliver()
+        self._fresh = b""
 
     def eof_received(self) -> None:
         """Treat the end of the stream like the loss of the connection, which follows at once."""
@@ -200,7 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
         receiver = self._receiver
         if receiver is None:
             return
-        if self._answered and not self._framed and exc is None:
+        if self._answered and not self._head.framed and exc is None:
             self._receiver = None
             receiver.answer_end()
             return
@@ -217,20 +224,19 @@ class UpstreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header; trailers are read and forgotten."""
         if not self._answered:
-            self._headers.append((name.lower(), value))
+            self._lines.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note the status; interim answers (1xx) are passed over."""
         if self._answered:
             raise ValueError("a second answer to one request")
         status = self._parser.get_status_code()
+        lines, self._lines = self._lines, []
         if status < 200:
-            self._headers = []
             return
         if self._head_bytes > _MAX_HEAD_BYTES:
-            self._check_head_bytes()
-        self._framed = self._is_framed()
-        self._status = status
+            _check_head_bytes(lines)
+        self._head = AnswerHead.read(status, lines)
         self._head_ready = True
         self._answered = True
 
@@ -244,25 +250,21 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
             # An engine that answers before it has read the request will not find the next one's beginning.
             self._reusable = self._parser.should_keep_alive() and self.transport.get_write_buffer_size() == 0
+            if self._fresh and self._reusable and self._head.length is not None:
+                learned = KnownHead.learn(self._fresh, self._head.length, self._head.of_any_length())
+                self._pool.known = learned or self._pool.known
 
     # inside
 
-    def _check_head_bytes(self) -> None:
-        """Refuse a head that is too long; what has been read may also hold much of the body."""
-        if sum(len(name) + len(value) + 4 for name, value in self._headers) > _MAX_HEAD_BYTES:
-            raise ValueError(f"a head of more than {_MAX_HEAD_BYTES} bytes")
-
-    def _is_framed(self) -> bool:
-        """Say whether the answer says where it ends; refuse one that says it in two ways (RFC 9112, section 6.3)."""
-        framed = False
-        for name, value in self._headers:
-            if name in _FRAMING:
-                if framed:
-                    raise ValueError("an answer that says twice where it ends")
-                framed = True
-                if name == b"transfer-encoding" and value.lower() != b"chunked":
-                    raise ValueError("a transfer-encoding that was not asked for")
-        return framed
+    def _take_whole(self, head: AnswerHead, body: bytes) -> None:
+        """Deliver an answer with a known head, which came in one read."""
+        self._head_bytes = 1
+        self._head = head
+        self._answered = self._complete = True
+        self._reusable = self.transport.get_write_buffer_size() == 0
+        self._head_ready = True
+        self._parts = [body] if body else []
+        self._deliver()
 
     def _deliver(self) -> None:
         """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
@@ -271,8 +273,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._head_ready:
             self._head_ready = False
-            headers, self._headers = self._headers, []
-            receiver.answer_head(self._status, headers)
+            receiver.answer_head(self._head)
             if self._receiver is not receiver:
                 return
         parts = self._parts
@@ -308,6 +309,7 @@ class ConnectionPool:
         self._idle: dict[UpstreamConnection, float] = {}
         self._open: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
+        self.known: KnownHead[AnswerHead] | None = None
         self._tls = ssl.create_default_context() if address.tls else None
 
     def __repr__(self) -> str:
@@ -384,3 +386,9 @@ class ConnectionPool:
                 return
             self._open.add(connection)
             done(connection)
+
+
+def _check_head_bytes(lines: Sequence[tuple[bytes, bytes]]) -> None:
+    """Refuse a head that is too long; what has been read may also hold much of the body."""
+    if sum(len(name) + len(value) + 4 for name, value in lines) > _MAX_HEAD_BYTES:
+        raise ValueError(f"a head of more than {_MAX_HEAD_BYTES} bytes")

@@ -33,24 +33,8 @@ HOP_BY_HOP = frozenset(
 )
 """Headers of one connection, which no proxy passes on (RFC 9110, section 7.6.1)."""
 
-_HARMLESS_CONNECTION = HOP_BY_HOP | {b"close"}
+HARMLESS_IN_CONNECTION = HOP_BY_HOP | {b"close"}
 """What ``connection`` may name without any other header being left out for it."""
-
-_NOT_PASSED_DOWN = HOP_BY_HOP | {
-    b"access-control-allow-credentials",
-    b"access-control-allow-headers",
-    b"access-control-allow-methods",
-    b"access-control-allow-origin",
-    b"access-control-expose-headers",
-    b"access-control-max-age",
-    b"content-length",
-    b"server",
-    b"set-cookie",
-    b"x-request-id",
-    b"openai-processing-ms",
-    b"alt-svc",
-    b"strict-transport-security",
-}
 
 _PASSED_UP = (
     b"accept",
@@ -129,29 +113,10 @@ def origin_form(target: bytes) -> bytes:
     return rest[slash:] if slash >= 0 else b"/"
 
 
-def is_event_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether an answer with these headers (lower-case names) is a stream of server-sent events."""
-    for name, value in headers:
-        if name == b"content-type":
-            return value.lower().startswith(b"text/event-stream")
-    return False
-
-
-def headers_down(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Write those of an engine's headers (lower-case names) that may reach the client."""
-    lines = b""
-    for name, value in headers:
-        if name not in _NOT_PASSED_DOWN:
-            lines += b"%b: %b\r\n" % (name, value)
-        elif name == b"connection" and not (named := _tokens(value)) <= _HARMLESS_CONNECTION:
-            return headers_down([pair for pair in headers if pair[0] not in named and pair != (name, value)])
-    return lines
-
-
 def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
     """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses."""
     connection = headers.get(b"connection")
-    if connection is not None and not (named := _tokens(connection)) <= _HARMLESS_CONNECTION:
+    if connection is not None and not (named := tokens(connection)) <= HARMLESS_IN_CONNECTION:
         return headers_up({name: value for name, value in headers.items() if name not in named | {b"connection"}})
     lines = b""
     for name in _PASSED_UP:
@@ -160,7 +125,8 @@ def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
     return lines
 
 
-def _tokens(value: bytes) -> set[bytes]:
+def tokens(value: bytes) -> set[bytes]:
+    """Split a header's value at its commas, in lower case."""
     return {token.strip().lower() for token in value.split(b",")}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from copy import copy
 from time import perf_counter
 from typing import Protocol, cast
 
@@ -26,6 +27,7 @@ from gateway.errors import (
     TooManyConnections,
 )
 from gateway.http import head
+from gateway.http.known import MOST_DIGITS, KnownHead
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ _PIPELINE_DEPTH = 32
 
 _SMALL_BODY = 64 * 1024
 """Bodies of refused requests up to this size, in bytes, are received so that the connection lives on."""
+
+_UNREPEATED = frozenset({b"expect", b"traceparent", b"transfer-encoding", b"x-request-id"})
+"""A head with one of these is not remembered: the next one has another value, or it asks for more than an answer."""
 
 _BEATS_PER_ROUND = 10
 """In how many beats each connection is looked at once, where there are many."""
@@ -59,7 +64,11 @@ class Answering(Protocol):
 
 
 class Surface(Protocol):
-    """What the wire hands its requests to. Both methods refuse a request by raising a ``GatewayError``."""
+    """What the wire hands its requests to; it refuses one by raising a ``GatewayError``."""
+
+    @property
+    def rules(self) -> object:
+        """What ``admit_head`` decides by: another object as soon as it may decide otherwise about the same head."""
 
     def admit_head(self, context: RequestContext) -> None:
         """Look at the head, before the body is received: path, method, key."""
@@ -194,8 +203,11 @@ class ClientConnection(asyncio.Protocol):
         "_deadline",
         "_discarding",
         "_door",
+        "_fresh",
         "_head_bytes",
         "_incoming",
+        "_known",
+        "_known_rules",
         "_lines",
         "_lost",
         "_max_head_bytes",
@@ -220,6 +232,9 @@ class ClientConnection(asyncio.Protocol):
         self._door = door
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: RequestContext | None = None
+        self._fresh = b""
+        self._known: KnownHead[RequestContext] | None = None
+        self._known_rules: object = None
         self._unasked = b""
         self._url = b""
         self._lines: list[tuple[bytes, bytes]] = []
@@ -264,17 +279,35 @@ class ClientConnection(asyncio.Protocol):
             self._refuse_now(refusal)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; everything else happens in the parser's callbacks.
+        """Take a request with a known head as it is, and parse everything else: the parser's callbacks do the rest.
 
         A head is fed no further than it may be long. So its limit holds to the byte, however it is cut into packets;
         only a head that begins in the same read as the request before it ends may be longer, by that read.
         """
+        if not self._begun:
+            known = self._known
+            if known is not None and (body := known.body(data)) is not None and self._take_known(known.meaning, body):
+                return
+            self._fresh = data
         while data and not self._discarding:
             room = self._max_head_bytes - self._head_bytes
             if len(data) <= room or self._incoming is not None:
                 data = self._feed(data)
             else:
                 data = self._feed(data[:room]) + data[room:]
+        self._fresh = b""
+
+    def _take_known(self, head: RequestContext, body: bytes) -> bool:
+        """Hand over a request with a known head, if what was decided about that head still holds."""
+        door = self._door
+        if len(body) > door.limits.max_body_bytes or self._known_rules is not door.surface.rules or self._discarding:
+            return False
+        context = copy(head)
+        context.request_id = door.request_ids.choose(None)
+        context.received_at = perf_counter()
+        context.body = body
+        self._hand_over(context)
+        return True
 
     def _feed(self, data: bytes) -> bytes:
         """Parse, and return what has to be parsed again."""
@@ -359,7 +392,7 @@ class ClientConnection(asyncio.Protocol):
         )
         self._incoming = context
         _check_framing(context)
-        length = int(headers.get(b"content-length", b"0"))
+        length = int(headers.pop(b"content-length", b"0"))
         expected = headers.get(b"expect")
         try:
             if length > door.limits.max_body_bytes:
@@ -387,7 +420,7 @@ class ClientConnection(asyncio.Protocol):
             raise self._body_too_large()
 
     def on_message_complete(self) -> None:
-        """Hand over a whole request, or let it wait for its turn."""
+        """Hand over a whole request."""
         if self._unasked:
             return
         context = self._incoming
@@ -405,6 +438,23 @@ class ClientConnection(asyncio.Protocol):
             self._body_bytes = 0
         context.keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         context.received_at = perf_counter()
+        self._learn(context)
+        self._hand_over(context)
+
+    def _learn(self, context: RequestContext) -> None:
+        """Know the head of this request from now on, if the next one may well have the same."""
+        self._known = None
+        # With any other content-length, the head must still be within its limit.
+        room = self._max_head_bytes - MOST_DIGITS - (len(self._fresh) - len(context.body))
+        plain = context.keep_alive and context.error is None and _UNREPEATED.isdisjoint(context.headers)
+        if self._fresh and plain and room > 0:
+            meaning = copy(context)
+            meaning.body = b""
+            self._known = KnownHead.learn(self._fresh, len(context.body), meaning)
+            self._known_rules = self._door.surface.rules
+
+    def _hand_over(self, context: RequestContext) -> None:
+        """Begin to answer a request, or let it wait for its turn."""
         if self._closing:
             return
         if self._request is None and not self._waiting:

@@ -39,6 +39,13 @@ def logged(path: Path, *contexts: RequestContext) -> list[dict[str, Any]]:
     return lines(path)
 
 
+def write(log: AccessLog) -> None:
+    """Write in this thread what is pending, as the log's own thread would."""
+    log._batches.append(log._lines)
+    log._lines = []
+    log._write()
+
+
 class Disk(io.RawIOBase):
     """A target that writes a few bytes at a time, and fails when it is full."""
 
@@ -133,7 +140,7 @@ def test_lines_that_found_no_room_are_counted_once_there_is_some() -> None:
     log = AccessLog(disk)  # type: ignore[arg-type]
     for _ in range(2):
         log.ended(request())
-        log._write()
+        write(log)
     disk.room = 10_000
     log.ended(request("later"))
     log.close()
@@ -147,7 +154,7 @@ def test_a_line_that_was_cut_short_spoils_no_other() -> None:
     log = AccessLog(disk)  # type: ignore[arg-type]
     for request_id in ("whole", "cut", "lost"):
         log.ended(request(request_id))
-    log._write()
+    write(log)
     disk.room = 10_000
     log.ended(request("later"))
     log.close()
@@ -162,7 +169,7 @@ def test_a_full_disk_ends_nothing() -> None:
     assert log is not None
     for _ in range(3):
         log.ended(request())
-        log._write()
+        write(log)
     assert log._thread.is_alive()
     assert repr(log) == "<AccessLog [0 lines pending]>"
     log.close()
@@ -191,6 +198,18 @@ def test_a_log_that_falls_behind_drops_lines_and_says_how_many(tmp_path: Path, m
     found = logged(tmp_path / "log", *(request(str(number)) for number in range(5)))
     assert [line.get("request_id") for line in found] == ["0", "1", None]
     assert found[-1] == {"dropped_lines": 3}
+
+
+def test_many_lines_are_written_before_the_next_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accesslog, "_BATCH_LINES", 2)
+    reading, writing = os.pipe()
+    log = AccessLog(os.fdopen(writing, "wb", buffering=0))
+    for number in range(3):
+        log.ended(request(str(number)))
+    with os.fdopen(reading, "rb") as pipe:
+        assert [json.loads(pipe.readline())["request_id"] for _ in range(2)] == ["0", "1"]
+        assert repr(log) == "<AccessLog [1 lines pending]>"
+        log.close()
 
 
 def test_the_repr_tells_what_is_pending(tmp_path: Path) -> None:

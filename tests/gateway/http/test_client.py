@@ -11,6 +11,7 @@ from time import perf_counter
 
 import pytest
 
+from gateway.http.answer import AnswerHead
 from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: engine\r\ncontent-length: 2\r\n\r\n"
@@ -34,8 +35,8 @@ class Notes:
     error: UpstreamError | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.told.append((status, headers))
+    def answer_head(self, head: AnswerHead) -> None:
+        self.told.append((head.status, head.headers))
 
     def answer_data(self, data: bytes) -> None:
         self.told.append(data)
@@ -191,6 +192,50 @@ async def test_a_large_request_too(engine: Engine) -> None:
 )
 async def test_a_framed_answer_is_received(engine: Engine, pieces: tuple[bytes, ...]) -> None:
     assert await (await engine.answering(*pieces)).answer() == (200, b"ok")
+
+
+def ok(body: bytes, more: bytes = b"") -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nx-a: 1\r\n%b\r\n%b" % (len(body), more, body)
+
+
+async def test_answers_whose_head_came_before_are_received_too(engine: Engine) -> None:
+    connection = await connected(engine.pool)
+    engine.pool.give_back(connection)
+    reader, writer = await engine.accept()
+    told: list[tuple[bytes, bytes]] = [(b"content-length", b"3"), (b"x-a", b"1")]
+    for body in (b"one", b"three", b"", b"x" * 1000):
+        same, notes = await engine.ask()
+        assert same is connection
+        await reader.readexactly(len(REQUEST) + 2)
+        writer.write(ok(body))
+        await notes.answer()
+        assert notes.told == ([(200, told), body, "end"] if body else [(200, told), "end"])
+        told = [(b"x-a", b"1")]  # What the head said of the first body's length is not said of the others.
+
+
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        ((ok(b"hello")[:30], ok(b"hello")[30:]), b"hello"),
+        ((ok(b"hello")[:-2], b"lo"), b"hello"),
+        ((ok(b"hello", b"x-b: 2\r\n"),), b"hello"),
+        ((b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",), b"ok"),
+    ],
+)
+async def test_an_answer_is_parsed_where_its_head_came_before_but_not_all_of_it_in_one_read(
+    engine: Engine, pieces: tuple[bytes, ...], body: bytes
+) -> None:
+    await (await engine.answering(ok(b"hello"))).answer()
+    engine.pool.take()
+    assert await (await engine.answering(*pieces)).answer() == (200, body)
+
+
+async def test_bytes_behind_an_answer_whose_head_came_before_spoil_the_connection(engine: Engine) -> None:
+    await (await engine.answering(ok(b"hello"))).answer()
+    engine.pool.take()
+    notes = await engine.answering(ok(b"hello") + b"HTTP")
+    assert await notes.answer() == (200, b"hello")
+    assert "0 idle" in repr(engine.pool)
 
 
 async def test_an_answer_without_length_ends_with_its_connection(engine: Engine) -> None:
@@ -399,8 +444,8 @@ async def test_aborting_is_felt_by_the_engine_and_tells_nobody(engine: Engine) -
 
 async def test_a_receiver_that_aborts_on_the_head_hears_no_more(engine: Engine) -> None:
     class Aborting(Notes):
-        def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-            super().answer_head(status, headers)
+        def answer_head(self, head: AnswerHead) -> None:
+            super().answer_head(head)
             connection.abort()
             self.over.set()
 

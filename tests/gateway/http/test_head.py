@@ -50,36 +50,6 @@ def test_an_absolute_target_is_read_as_path_and_query(target: bytes, path: bytes
     assert head.origin_form(target) == path
 
 
-def test_an_engines_headers_pass_down_in_their_order() -> None:
-    headers = [(b"content-type", b"application/json"), (b"x-kv", b"1"), (b"x-kv", b"2")]
-    assert head.headers_down(headers) == b"content-type: application/json\r\nx-kv: 1\r\nx-kv: 2\r\n"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        b"connection",
-        b"keep-alive",
-        b"transfer-encoding",
-        b"content-length",
-        b"trailer",
-        b"upgrade",
-        b"server",
-        b"set-cookie",
-        b"x-request-id",
-        b"openai-processing-ms",
-        b"access-control-allow-origin",
-    ],
-)
-def test_what_belongs_to_one_connection_or_to_the_gateway_never_passes_down(name: bytes) -> None:
-    assert head.headers_down([(name, b"close"), (b"date", b"now")]) == b"date: now\r\n"
-
-
-def test_headers_that_the_engine_names_in_connection_stay_behind() -> None:
-    headers = [(b"x-a", b"1"), (b"connection", b"close, X-A"), (b"connection", b"x-b"), (b"x-b", b"2"), (b"x-c", b"3")]
-    assert head.headers_down(headers) == b"x-c: 3\r\n"
-
-
 def test_only_the_allowed_headers_pass_up() -> None:
     headers = {
         b"host": b"gate",

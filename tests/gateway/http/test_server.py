@@ -76,8 +76,11 @@ class Tiny:
         self.over: list[tuple[bytes, int]] = []
         self.held: asyncio.Queue[Held] = asyncio.Queue()
         self.seen: list[RequestContext] = []
+        self.rules: object = "the first rules"
+        self.heads = 0
 
     def admit_head(self, context: RequestContext) -> None:
+        self.heads += 1
         if context.path == b"/refused":
             raise UnknownUrl("There is nothing here.")
         if context.path == b"/locked":
@@ -205,6 +208,43 @@ async def test_a_connection_serves_many_requests(house: House, wire: Wire) -> No
         assert (await wire.answer()).body == b"%d" % number
     assert len(house.door.connections) == 1
     assert house.surface.over == [(b"/echo", 200)] * 5
+
+
+async def test_a_head_that_came_before_is_not_looked_at_again(house: House, wire: Wire) -> None:
+    ids = set()
+    for body in (b"one", b"two", b"three", b"", b"x" * 10_000):
+        await wire.request("POST", "/echo?a=b", body, {"content-type": "text/plain", "X-A": "1"})
+        answer = await wire.answer()
+        assert (answer.status, answer.body) == (200, body or b"/echo")
+        ids.add(answer.header("x-request-id"))
+    assert len(ids) == 5
+    assert house.surface.heads == 1
+    assert {(seen.method, seen.query, seen.headers[b"x-a"]) for seen in house.surface.seen} == {(b"POST", b"a=b", b"1")}
+
+
+async def test_a_head_that_came_before_is_looked_at_again_under_other_rules(house: House, wire: Wire) -> None:
+    for rules in ("old", "old", "new", "new"):
+        house.surface.rules = rules
+        await wire.request("POST", "/echo", b"hello")
+        assert (await wire.answer()).body == b"hello"
+    assert house.surface.heads == 2
+
+
+@pytest.mark.parametrize("header", ["x-request-id", "traceparent"])
+async def test_a_head_that_differs_each_time_is_looked_at_each_time(house: House, wire: Wire, header: str) -> None:
+    for value in ("1", "1", "2"):
+        await wire.request("POST", "/echo", b"hello", {header: value})
+        await wire.answer()
+    assert house.surface.heads == 3
+    assert [seen.headers[header.encode()] for seen in house.surface.seen] == [b"1", b"1", b"2"]
+
+
+async def test_a_body_that_is_too_large_is_refused_behind_a_head_that_came_before() -> None:
+    async with open_house(Limits(max_body_bytes=10)) as house, await Wire.connect(house.host, house.port) as wire:
+        for body in (b"hello", b"x" * 10, b"x" * 11):
+            await wire.request("POST", "/echo", body)
+            status = (await wire.answer()).status
+        assert status == 413
 
 
 async def test_a_request_in_single_bytes_is_the_same_request(wire: Wire) -> None:

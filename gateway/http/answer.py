@@ -1,0 +1,83 @@
+"""The head of an engine's answer: what the way down has to know of it, found out once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.http.head import HARMLESS_IN_CONNECTION, HOP_BY_HOP, tokens
+
+_NOT_PASSED_DOWN = HOP_BY_HOP | {
+    b"access-control-allow-credentials",
+    b"access-control-allow-headers",
+    b"access-control-allow-methods",
+    b"access-control-allow-origin",
+    b"access-control-expose-headers",
+    b"access-control-max-age",
+    b"content-length",
+    b"server",
+    b"set-cookie",
+    b"x-request-id",
+    b"openai-processing-ms",
+    b"alt-svc",
+    b"strict-transport-security",
+}
+
+_OF_STREAMS = frozenset({b"content-type", b"cache-control", b"x-accel-buffering"})
+"""What the gateway says by itself about a stream of events."""
+
+
+class AnswerHead(msgspec.Struct, frozen=True):
+    """Status and headers (lower-case names) of an engine's answer.
+
+    ``length`` is that of the body in bytes, ``None`` if the head does not say it; ``framed`` is false for a body that
+    lasts until the connection closes. ``down`` are the lines that may reach the client.
+    """
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    length: int | None
+    framed: bool
+    is_events: bool
+    down: bytes
+
+    @classmethod
+    def read(cls, status: int, lines: Sequence[tuple[bytes, bytes]]) -> AnswerHead:
+        """Read a head's lines. Raises ``ValueError`` for one that says in two ways where it ends (RFC 9112, 6.3)."""
+        headers = [(name.lower(), value) for name, value in lines]
+        length: int | None = None
+        framed = is_events = False
+        passed = []
+        withheld: set[bytes] = set()
+        for pair in headers:
+            name, value = pair
+            if name not in _NOT_PASSED_DOWN:
+                passed.append(pair)
+                if name == b"content-type":
+                    is_events = value.lower().startswith(b"text/event-stream")
+            elif name == b"content-length" or name == b"transfer-encoding":
+                if framed:
+                    raise ValueError("an answer that says twice where it ends")
+                framed = True
+                if name == b"content-length":
+                    length = int(value)
+                elif value.lower() != b"chunked":
+                    raise ValueError("a transfer-encoding that was not asked for")
+            elif name == b"connection":
+                withheld |= tokens(value) - HARMLESS_IN_CONNECTION
+        if is_events:
+            withheld |= _OF_STREAMS
+        if withheld:
+            passed = [pair for pair in passed if pair[0] not in withheld]
+        down = b"".join([b"%b: %b\r\n" % pair for pair in passed])
+        return cls(status, headers, length, framed, is_events, down)
+
+    def of_any_length(self) -> AnswerHead:
+        """Give the head of all answers that differ from this one in their length only."""
+        headers = [pair for pair in self.headers if pair[0] != b"content-length"]
+        return msgspec.structs.replace(self, headers=headers, length=None)
+
+    def first(self, name: bytes) -> bytes | None:
+        """Return the first value of a header."""
+        return next((value for key, value in self.headers if key == name), None)

@@ -1,0 +1,54 @@
+"""A head that has come before: whoever keeps a connection sends the same one again and again.
+
+What the same bytes mean need not be found out twice. From one message to the next only the length of the body differs,
+so a head is known by the bytes before and behind that number, and a message that has them is taken without parsing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Generic, Self, TypeVar
+
+import msgspec
+
+MOST_DIGITS = 15
+"""How long a content-length may be in a message with a known head."""
+
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,%d})(?=\r\n)" % MOST_DIGITS, re.IGNORECASE)
+
+Meaning = TypeVar("Meaning")
+
+
+class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
+    """The bytes of a head around its content-length, and what was made of them."""
+
+    before: bytes
+    before_bytes: int
+    after: bytes
+    after_bytes: int
+    meaning: Meaning
+
+    @classmethod
+    def learn(cls, data: bytes, body_bytes: int, meaning: Meaning) -> Self | None:
+        """Know the head of the message that ``data`` is; ``None`` if that is not one whole message of given length.
+
+        ``data`` must have been parsed, so that everything is known to be in order but the number.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        length = _LENGTH.search(data, 0, end)
+        if length is None or int(length[1]) != body_bytes or end + body_bytes != len(data):
+            return None
+        start, stop = length.span(1)
+        return cls(data[:start], start, data[stop:end], end - stop, meaning)
+
+    def body(self, data: bytes) -> bytes | None:
+        """Give the body, if ``data`` is exactly one whole message with this head."""
+        if not data.startswith(self.before):
+            return None
+        start = self.before_bytes
+        end = data.find(b"\r", start, start + MOST_DIGITS + 1)
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+            return None
+        body = data[end + self.after_bytes :]
+        return body if len(body) == int(digits) else None
