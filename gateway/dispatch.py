@@ -42,6 +42,9 @@ _LAST_BYTES_SECONDS = 5.0
 _MAX_ERROR_BYTES = 256 * 1024
 """How much of an engine's error answer is kept."""
 
+_LONGEST_WAIT = 86_400.0
+"""Seconds; no client is told to stay away for longer, whatever an engine says."""
+
 _SSE_HEADERS = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 
@@ -554,7 +557,7 @@ class Exchange:
     def _finish_error(self, replica: Replica) -> None:
         """Answer with the engine's error in our shape; an engine that is full is left at once for another."""
         status, said = self._head.status, self._head.first(b"retry-after")
-        retry_after = float(said) if said is not None and said.isdigit() else None
+        retry_after = min(float(said), _LONGEST_WAIT) if said is not None and said.isdigit() else None
         if status in (429, 503) and retry_after is None:
             retry_after = self._pool.admission.expected_wait()
         error = (

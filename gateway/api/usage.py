@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from gateway.context import RequestContext
+
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+"""A number of tokens. A counter must never go down, and one absurd number would make every later sum worthless."""
 
 
 class Details(msgspec.Struct):
     """How many of the input's tokens came from a cache."""
 
-    cached_tokens: int | None = None
+    cached_tokens: Tokens | None = None
 
 
 class Usage(msgspec.Struct):
     """Usage in any of the dialects: OpenAI's completions, OpenAI's responses, Anthropic's messages."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
     prompt_tokens_details: Details | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
     input_tokens_details: Details | None = None
-    cache_read_input_tokens: int | None = None
+    cache_read_input_tokens: Tokens | None = None
 
     def put(self, context: RequestContext) -> None:
         """Write what is known here into the context; a later report replaces an earlier one, it is never added."""

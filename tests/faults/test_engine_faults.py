@@ -14,6 +14,7 @@ from loadtest.engine import SimulatedEngine
 from loadtest.engine.batch import Timing
 from loadtest.engine.faults import Cut, Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
+from tests.kit.scripted import scripted_engine, whole
 from tests.kit.wire import Answer
 
 CHAT = "/v1/chat/completions"
@@ -81,6 +82,26 @@ async def test_an_engine_that_is_full_says_when_to_come_back(tmp_path: Path, sta
         assert answer.status == status
         assert int(answer.header("retry-after") or 0) >= 1
         assert int(answer.header("retry-after-ms") or 0) >= 1
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("7", "7"), ("9" * 400, "86400"), ("soon", "1")], ids=["a while", "for ever", "in words"]
+)
+async def test_however_long_an_engine_wants_to_be_left_alone_its_client_is_answered(said: str, told: str) -> None:
+    async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+        engine.answer = [whole(b"{}", b"503 Full", f"retry-after: {said}\r\n".encode())]
+        answer = await answer_to(running, ask())
+        assert error_of(answer) == (503, "server_is_overloaded")
+        assert answer.header("retry-after") == told
+
+
+@pytest.mark.parametrize("tokens", [-5, 10**400], ids=["negative", "endless"])
+async def test_an_absurd_usage_is_the_clients_to_judge_and_spoils_no_metric(tokens: int) -> None:
+    usage = b'{"usage":{"prompt_tokens":%d,"completion_tokens":1}}' % tokens
+    async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+        engine.answer = [whole(usage)]
+        assert (await answer_to(running, ask())).body == usage
+        assert 'headgate_tokens_total{model="m",type="input"} 0.0' in await running.metrics()
 
 
 async def test_an_engine_that_never_answers_is_a_504(tmp_path: Path) -> None:

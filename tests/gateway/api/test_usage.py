@@ -22,6 +22,8 @@ def counted(context: RequestContext) -> tuple[int, int, int]:
         (b'{"usage":{"prompt_tokens":9,"prompt_tokens_details":null}}', (9, 0, 0)),
         (b'{"usage":null}', (0, 0, 0)),
         (b'{"usage":"much"}', (0, 0, 0)),
+        (b'{"usage":{"prompt_tokens":-1,"completion_tokens":4}}', (0, 0, 0)),
+        (b'{"usage":{"prompt_tokens":1%b,"completion_tokens":4}}' % (b"0" * 400), (0, 0, 0)),
         (b'not json, but "usage"', (0, 0, 0)),
         (b"{}", (0, 0, 0)),
     ],
