@@ -34,6 +34,7 @@ class MeteredStream(ABC):
 
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
+        events = sse.without_ids(events)
         if self._context.first_token_at is not None and self._plain(events):
             number = events.count(b"\ndata:") + events.startswith(b"data:")
             self._events += number

@@ -7,10 +7,15 @@ events".
 
 from __future__ import annotations
 
+import re
+
 KEEP_ALIVE = b": keep-alive\n\n"
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """An engine that sends this much without ending an event is not speaking SSE."""
+
+
+_ID_LINE = re.compile(rb"^id:[^\n]*\n", re.MULTILINE)
 
 
 class EventTooLarge(ValueError):
@@ -64,6 +69,14 @@ def split(events: bytes) -> list[bytes]:
     if lines:
         found.append(b"".join(lines))
     return found
+
+
+def without_ids(events: bytes) -> bytes:
+    """Leave out the ``id`` lines of whole events; nobody can resume a stream here, and some clients stumble over them.
+
+    OpenAI's SDK remembers an id and takes every comment behind it for an event, without data and so not readable.
+    """
+    return _ID_LINE.sub(b"", events) if b"id:" in events else events
 
 
 def data_of(event: bytes) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from openai._streaming import SSEDecoder
+
 from gateway.api.completions import CompletionsStream
 from gateway.api.messages import MessagesStream
 from gateway.context import RequestContext
+from gateway.http import sse
 
 
 def chunk(content: str) -> bytes:
@@ -70,3 +73,12 @@ def test_an_error_within_the_stream_ends_it_once() -> None:
     assert stream.complete
     assert stream.failure is not None
     assert stream.feed(b"data: [DONE]\n\n") == b""
+
+
+def test_ids_of_events_never_pass() -> None:
+    # OpenAI's SDK remembers the last id and takes every comment behind it for an event without data, which it refuses.
+    stream = CompletionsStream(RequestContext("127.0.0.1"), strip_usage=True)
+    for _ in ("looked into", "passed as it is"):
+        assert stream.feed(b"id: 1\n" + chunk("a")) == chunk("a")
+    decoded = list(SSEDecoder().iter_bytes(iter([stream.feed(b"id: 2\n" + chunk("b")), sse.KEEP_ALIVE])))
+    assert [event.data for event in decoded] == [sse.data_of(chunk("b")).decode()]

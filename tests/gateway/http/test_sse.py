@@ -86,3 +86,15 @@ def test_split_events_joined_are_the_same_bytes(events: bytes) -> None:
 )
 def test_data_of(event: bytes, data: bytes) -> None:
     assert sse.data_of(event) == data
+
+
+@pytest.mark.parametrize(
+    ("events", "rest"),
+    [
+        (b"id: 1\ndata: a\n\n", b"data: a\n\n"),
+        (b"id:1\r\ndata: a\r\n\r\ndata: b\r\nid: 2\r\n\r\n", b"data: a\r\n\r\ndata: b\r\n\r\n"),
+        (b'data: {"id": "id: 1"}\n\nidle: x\n\n', b'data: {"id": "id: 1"}\n\nidle: x\n\n'),
+    ],
+)
+def test_ids_are_left_out_line_by_line(events: bytes, rest: bytes) -> None:
+    assert sse.without_ids(events) == rest
