@@ -151,8 +151,9 @@ class Gateway:
         self._door.close_idle()
 
     async def idle(self) -> None:
-        """Wait until no request is under way."""
+        """Wait until no request is under way, and every answer has left."""
         await self._dispatcher.idle()
+        await self._door.written()
 
     def cancel_all(self) -> None:
         """End whatever is still under way."""

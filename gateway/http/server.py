@@ -135,6 +135,7 @@ class Door:
         self.per_client: dict[str, int] = {}
         self.closing = False
         self._unlooked: list[ClientConnection] = []
+        self._beat: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         busy = sum(1 for connection in self.connections if connection.busy)
@@ -183,6 +184,15 @@ class Door:
         for connection in looked:
             if connection in self.connections:
                 connection.tick(now)
+        if self._beat is not None:
+            self._beat.set()
+
+    async def written(self) -> None:
+        """Wait until all that was answered has left for its clients, some of whom read slowly; looks at each beat."""
+        while any(connection.unwritten for connection in self.connections):
+            self._beat = asyncio.Event()
+            await self._beat.wait()
+        self._beat = None
 
     def close_idle(self) -> None:
         """Close every connection that has no request under way, and the others after their answer."""
@@ -266,6 +276,11 @@ class ClientConnection(asyncio.Protocol):
     def busy(self) -> bool:
         """Whether a request is being answered."""
         return self._request is not None
+
+    @property
+    def unwritten(self) -> int:
+        """How many bytes of answers have not left yet."""
+        return self.transport.get_write_buffer_size()
 
     # asyncio.Protocol
 

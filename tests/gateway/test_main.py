@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from gateway.__main__ import main
+from tests.kit.scripted import events, scripted_engine
 from tests.kit.wire import Wire
 
 ROOT = Path(__file__).parents[2]
@@ -183,11 +184,31 @@ async def test_sigterm_lets_what_is_under_way_finish(tmp_path: Path) -> None:
     async with streaming(tmp_path, 0.2) as (served, wire):
         served.send_signal(signal.SIGTERM)
         await says(served, "stopping")
-        events = [event async for event in wire.events()]
-        assert events[-1] == b"data: [DONE]"
-        assert not any(b'"error"' in event for event in events)
+        seen = [event async for event in wire.events()]
+        assert seen[-1] == b"data: [DONE]"
+        assert not any(b'"error"' in event for event in seen)
         await served.communicate()
         assert served.returncode == 0
+
+
+async def test_sigterm_lets_a_slow_reader_have_the_rest_of_its_answer(tmp_path: Path) -> None:
+    event = b"data: " + b"x" * 15_000_000
+    async with scripted_engine() as engine:
+        (tmp_path / "models.toml").write_text(REMOTE.format(url=engine.url))
+        async with running("gateway", "serve", cwd=tmp_path) as served:
+            address = (await says(served, r"Headgate serves at (\S+)"))[1]
+            async with await Wire.connect_to(address, limit=2**16) as wire:
+                # The end of the event comes in one read with the end of the stream, so the engine is done at once.
+                engine.answer = events(event, b"\n\ndata: [DONE]\n\n")
+                await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "stream": True})
+                await engine.said_so_far()
+                engine.go_on()
+                await says(served, r'"path":"/v1/completions","status":200')
+                served.send_signal(signal.SIGTERM)
+                await says(served, "stopping")
+                assert [each async for each in wire.events()] == [event, b"data: [DONE]"]
+                await served.communicate()
+                assert served.returncode == 0
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:

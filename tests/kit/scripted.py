@@ -13,17 +13,24 @@ _HEALTHY = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 class ScriptedEngine:
     """Answers every POST with ``answer``, piece by piece, and keeps the heads of the requests in ``heads``.
 
-    Between two pieces it waits until the test has called ``go_on``; what fits into one write arrives in one read.
+    Between two pieces it waits until the test has called ``go_on``; a small piece arrives in one read.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.answer: list[bytes] = []
         self.heads: list[bytes] = []
+        self._paused = asyncio.Event()
         self._going_on = asyncio.Event()
+
+    async def said_so_far(self) -> None:
+        """Wait until all pieces so far are on their way."""
+        async with asyncio.timeout(10):
+            await self._paused.wait()
 
     def go_on(self) -> None:
         """Say the next piece."""
+        self._paused.clear()
         self._going_on.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,6 +53,7 @@ class ScriptedEngine:
         self.heads.append(head)
         for number, piece in enumerate(self.answer):
             if number:
+                self._paused.set()
                 await self._going_on.wait()
                 self._going_on.clear()
             writer.write(piece)
