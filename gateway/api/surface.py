@@ -21,12 +21,8 @@ from gateway.metrics import Metrics
 from gateway.registry import Pool, Registry
 
 _JSON = b"content-type: application/json\r\n"
-_PREFLIGHT = (
-    b"access-control-allow-methods: GET, POST\r\n"
-    b"access-control-allow-headers: authorization, content-type, x-api-key, x-request-id, anthropic-version, "
-    b"anthropic-beta\r\n"
-    b"access-control-max-age: 600\r\n"
-)
+_PREFLIGHT = b"access-control-allow-methods: GET, POST\r\naccess-control-max-age: 600\r\n"
+_EXPOSED = b"access-control-expose-headers: x-request-id, openai-processing-ms, retry-after, retry-after-ms\r\n"
 
 
 class Surface:
@@ -91,7 +87,7 @@ class Surface:
         """Answer by itself, or have an engine answer."""
         endpoint = api.ENDPOINTS.get(context.path)
         if context.method == b"OPTIONS":
-            connection.write_answer(context, 200, _PREFLIGHT if context.answer_headers else b"", b"")
+            connection.write_answer(context, 200, _preflight(context) if context.answer_headers else b"", b"")
             return None
         if endpoint is None:
             page, _ = _find_page(context)
@@ -159,7 +155,13 @@ class Surface:
         origin = context.headers.get(b"origin")
         if origin in self._origins:
             assert origin is not None
-            context.answer_headers = b"access-control-allow-origin: %b\r\nvary: origin\r\n" % origin
+            context.answer_headers = b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
+
+
+def _preflight(context: RequestContext) -> bytes:
+    """Say what a page may send: every header that it asks for, as SDKs send many of their own and engines get few."""
+    asked = context.headers.get(b"access-control-request-headers")
+    return _PREFLIGHT if asked is None else b"%baccess-control-allow-headers: %b\r\n" % (_PREFLIGHT, asked)
 
 
 def _find_page(context: RequestContext) -> tuple[Page, str]:

@@ -113,6 +113,18 @@ async def test_only_the_pages_of_configured_origins_may_read_answers(tmp_path: P
         assert preflight.header("access-control-allow-origin") == allowed
 
 
+async def test_a_page_may_send_the_headers_of_its_sdk_and_read_what_the_sdk_acts_on(tmp_path: Path) -> None:
+    origin = "https://chat.example.com"
+    sent = "authorization,content-type,x-stainless-os,x-stainless-retry-count"
+    async with one_engine(tmp_path, cors_origins=[origin]) as (_, running), await running.wire() as wire:
+        await wire.request("OPTIONS", CHAT, headers={"origin": origin, "access-control-request-headers": sent})
+        preflight = await wire.answer()
+        assert (preflight.status, preflight.header("access-control-allow-headers")) == (200, sent)
+        answer = await answer_to(running, {"model": "m", "messages": TALK}, origin=origin)
+        assert "retry-after-ms" in (answer.header("access-control-expose-headers") or "")
+        assert answer.header("vary") == "origin"
+
+
 async def test_without_configured_origins_no_page_may(tmp_path: Path) -> None:
     async with one_engine(tmp_path) as (_, running):
         answer = await answer_to(running, {"model": "m", "messages": TALK}, origin="https://chat.example.com")
