@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from loadtest.engine import SimulatedEngine
 from loadtest.engine.batch import Timing
 from loadtest.engine.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
+from tests.kit.scripted import events, scripted_engine, whole
 from tests.kit.wire import Answer, Wire
 
 CHAT = "/v1/chat/completions"
@@ -188,6 +191,35 @@ async def test_a_remote_engine_gets_its_own_name_and_key(tmp_path: Path, monkeyp
             assert (await answer_to(running, ask(model=name), authorization="Bearer x")).status == 200
             assert json.loads(engine.requests[-1].body) == ask(model="theirs")
             assert engine.requests[-1].header("authorization") == "Bearer sk-engine"
+
+
+async def test_an_engine_behind_tls_is_asked_if_its_certificate_is_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("ENGINE_KEY", "sk-engine")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    async with scripted_engine(tls) as engine:
+        models = {
+            "m": remote(f"{engine.url}/below/v1", api_key_env="ENGINE_KEY"),
+            "other": remote(engine.url.replace("localhost", "127.0.0.1"), required=False),
+        }
+        async with gateway(models, ready=["m"]) as running:
+            engine.answer = [whole(b'{"choices":[]}')]
+            assert (await answer_to(running, ask())).body == b'{"choices":[]}'
+            assert engine.heads[-1].startswith(b"POST /below/v1/chat/completions HTTP/1.1\r\nhost: localhost:")
+            assert b"authorization: Bearer sk-engine\r\n" in engine.heads[-1]
+            engine.answer = events(b"data: [DONE]\n\n")
+            assert (await answer_to(running, ask(stream=True))).events == [b"data: [DONE]"]
+            assert (await answer_to(running, ask(model="other"))).json["error"]["code"] == "no_ready_replica"
+            (other,) = running.gateway.pools[1].replicas
+            async with asyncio.timeout(5):
+                while not other.reason:  # noqa: ASYNC110 - a replica tells nobody that a probe failed
+                    await asyncio.sleep(0.01)
+            assert "CERTIFICATE_VERIFY_FAILED" in other.reason
 
 
 async def test_usage_is_always_asked_for_and_left_out_where_the_client_did_not_ask(tmp_path: Path) -> None:
