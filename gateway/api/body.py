@@ -20,6 +20,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
 _MAX_CONTAINERS = 1_000_000
+_MAX_QUOTES = 2_000_000
 _MAX_TOKENS = 1_000_000_000
 _AT = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<where>[^`]*)`$", re.DOTALL)
 
@@ -101,10 +102,13 @@ def check_depth(body: bytes, max_depth: int) -> None:
     """Refuse JSON nested deeper than ``max_depth``, before any decoder recurses into it. Raises ``BadRequest``.
 
     A body cannot be nested deeper than it has opening brackets, which settles nearly every request in two scans. For
-    the others the brackets outside strings are added up. A million containers are refused too, for the time they cost.
+    the others the brackets outside strings are added up. A million containers are refused too, for the time they cost,
+    and so are a million strings among many brackets.
     """
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return
+    if body.count(b'"') > _MAX_QUOTES:
+        raise BadRequest(f"The body has more than {_MAX_QUOTES} quotes.", code="too_complex")
     brackets = _STRINGS.sub(b"", body).translate(None, _NOT_BRACKETS)
     if len(brackets) > 2 * _MAX_CONTAINERS:
         raise BadRequest(f"The body has more than {_MAX_CONTAINERS} arrays and objects.", code="too_complex")

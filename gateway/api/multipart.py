@@ -14,6 +14,9 @@ from gateway.errors import BadRequest, UnsupportedMediaType
 _MAX_FIELD_BYTES = 4096
 """A field that the gateway reads is a name or a flag, never longer than this."""
 
+_MAX_PARTS = 1000
+"""Each part costs its callbacks; a body of 32 MiB could have half a million."""
+
 
 @dataclass(slots=True)
 class Form:
@@ -48,8 +51,12 @@ class _Reader:
         self._value = b""
         self._disposition = b""
         self._name: bytes | None = None
+        self._parts = 0
 
     def on_part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise BadRequest(f"The form has more than {_MAX_PARTS} parts.", code="too_complex")
         self._disposition = b""
         self._name = None
 

@@ -94,7 +94,18 @@ def test_the_depth_limit_is_exact() -> None:
 def test_a_string_without_an_end_is_read_once_and_not_from_each_of_its_quotes() -> None:
     """Looked for from every quote anew, its end would take hours to miss."""
     with pytest.raises(BadRequest):
-        body.read(request(b'{"x":' + b"[" * 200 + b'"' + b'\\"' * 2_000_000), 128)
+        body.read(request(b'{"x":' + b"[" * 200 + b'"' + b'\\"' * 1_900_000), 128)
+
+
+@pytest.mark.parametrize("items", [b'"[",', b"[],"], ids=["strings", "arrays"])
+def test_what_would_take_seconds_to_look_through_is_refused(items: bytes) -> None:
+    with pytest.raises(BadRequest) as refused:
+        body.read(request(b'{"model":"m","x":[' + items * 1_000_001 + b"0]}"), 128)
+    assert refused.value.code == "too_complex"
+
+
+def test_many_strings_are_many_only_among_brackets() -> None:
+    assert body.read(request(b'{"model":"m","input":[' + b'"a",' * 1_000_001 + b'""]}'), 128).model == "m"
 
 
 @pytest.mark.parametrize("limit", ["1e308", "9" * 400, "-1e308"])

@@ -78,3 +78,10 @@ def test_a_field_that_comes_twice_is_ambiguous(name: bytes) -> None:
 def test_a_name_is_not_a_book() -> None:
     with pytest.raises(BadRequest, match="The field model is not a plain name"):
         multipart.read(form(part(b"model", b"m" * 5000)))
+
+
+def test_a_form_of_very_many_parts_is_refused_before_they_are_read() -> None:
+    assert multipart.read(form(part(b"model", b"m"), *[part(b"x", b"1")] * 999)).facts.model == "m"
+    with pytest.raises(BadRequest) as refused:
+        multipart.read(form(part(b"model", b"m"), *[part(b"x", b"1")] * 1000))
+    assert refused.value.code == "too_complex"
