@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,10 @@ from gateway.policies import POLICIES
 
 Task = Literal["generate", "embed", "classify", "score", "pooling", "moderate", "transcribe"]
 ALL_TASKS: tuple[Task, ...] = get_args(Task)
+
+_REMOTE_ONLY = frozenset({"urls", "upstream_model", "api_key_env"})
+_HERE_ONLY = frozenset({"source", "replicas", "gpus", "args", "env", "startup_timeout"})
+_ONNX_ONLY = frozenset({"labels", "max_length"})
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -157,8 +161,8 @@ class GatewayConfig(_Model):
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key belong together; give both or none")
+        if problem := half_tls(self.model_dump(include={"tls_certificate", "tls_key"})):
+            raise ValueError(problem)
         return self
 
 
@@ -322,28 +326,10 @@ class ModelConfig(_Model):
 
     @model_validator(mode="after")
     def _fits_its_engine(self) -> Self:
-        problems = list(self._problems())
+        problems = list(misfits({name: getattr(self, name) for name in self.model_fields_set}))
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-    def _problems(self) -> Iterator[str]:
-        """Say what does not go together."""
-        remote_only = {"urls", "upstream_model", "api_key_env"}
-        here_only = {"source", "replicas", "gpus", "args", "env", "startup_timeout"}
-        foreign = here_only if self.engine == "remote" else remote_only
-        foreign = foreign | (set() if self.engine == "onnx" else {"labels", "max_length"})
-        for name in sorted(foreign & self.model_fields_set):
-            yield f"{name} has no meaning for engine = {self.engine!r}"
-        if self.engine == "remote":
-            if not self.urls:
-                yield "urls is missing: name at least one address"
-            if self.api_key_env is not None and not os.environ.get(self.api_key_env):
-                yield f"api_key_env names {self.api_key_env!r}, which is not set in the environment"
-        elif self.source is None:
-            yield "source is missing: name a folder, a hub id or a package"
-        if self.engine == "onnx" and (len(self.tasks) != 1 or self.tasks[0] not in ("classify", "embed")):
-            yield 'tasks must be exactly one of ["classify"] and ["embed"] for engine = \'onnx\''
 
 
 class Config(_Model):
@@ -364,6 +350,33 @@ class Config(_Model):
         if found:
             raise ValueError("; ".join(found))
         return self
+
+
+def half_tls(gateway: Mapping[str, Any]) -> str:
+    """Say what is wrong if there is a certificate without its key in ``[gateway]``, or a key alone; else nothing."""
+    whole = (gateway.get("tls_certificate") is None) == (gateway.get("tls_key") is None)
+    return "" if whole else "tls_certificate and tls_key belong together; give both or none"
+
+
+def misfits(model: Mapping[str, Any]) -> Iterator[str]:
+    """Say what does not go together in the table of a model, which may have other mistakes too."""
+    engine, tasks, key = model.get("engine"), model.get("tasks", ()), model.get("api_key_env")
+    if engine not in ("vllm", "onnx", "remote"):
+        return
+    foreign = _HERE_ONLY if engine == "remote" else _REMOTE_ONLY
+    if engine != "onnx":
+        foreign = foreign | _ONNX_ONLY
+    for name in sorted(foreign & model.keys()):
+        yield f"{name} has no meaning for engine = {engine!r}"
+    if engine == "remote":
+        if not model.get("urls"):
+            yield "urls is missing: name at least one address"
+        if isinstance(key, str) and not os.environ.get(key):
+            yield f"api_key_env names {key!r}, which is not set in the environment"
+    elif model.get("source") is None:
+        yield "source is missing: name a folder, a hub id or a package"
+    if engine == "onnx" and isinstance(tasks, list | tuple) and list(tasks) not in (["classify"], ["embed"]):
+        yield 'tasks must be exactly one of ["classify"] and ["embed"] for engine = \'onnx\''
 
 
 def clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ from gateway.config import (
     PackageTable,
     Timeouts,
     clashes,
+    half_tls,
     host_and_port,
+    misfits,
 )
 
 
@@ -69,15 +71,16 @@ def load(path: Path) -> Config:
         config = Config.model_validate(tables)
     except ValidationError as error:
         config = None
-        # What has no location is a clash between tables, which is told below whatever else is wrong.
-        found = (details for details in error.errors() if details["loc"] and not _is_other_branch(details))
+        found = (details for details in error.errors() if not _is_told_below(details) and not _is_other_branch(details))
         problems = [_problem(path, text, details) for details in found] + problems
+    for at, reason in _misfits_in(tables):
+        problems.append(Problem(path, ".".join(at), reason, _line_of(text, at)))
     elsewhere = [key.model_copy(update={"models": ()}) for key in keys]
     for at, reason in clashes(_aliases_in(tables), [*_keys_in(tables), *elsewhere]):
         problems.append(Problem(path, ".".join(at), reason, _line_of(text, at)))
     if config is None or problems:
         raise ConfigError(problems)
-    config = _beside(path.parent, config)
+    config = _beside(path.parent.absolute(), config)
     gateway = config.gateway.model_copy(update={"keys": (*config.gateway.keys, *keys)})
     return config.model_copy(update={"gateway": gateway})
 
@@ -108,6 +111,21 @@ def _problem(path: Path, text: str, details: Mapping[str, Any]) -> Problem:
         reason = details["msg"].removeprefix("Value error, ")
         reason = f"{reason[0].lower()}{reason[1:]}{shown}"
     return Problem(path, ".".join(location), reason, _line_of(text, location))
+
+
+def _is_told_below(details: Mapping[str, Any]) -> bool:
+    """Whether this is about several keys of a table or several tables, which is told whatever else is wrong."""
+    return details["type"] == "value_error" and (len(details["loc"]) == 0 or isinstance(details.get("input"), dict))
+
+
+def _misfits_in(tables: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Find what does not go together within a table: where it stands, and what it is."""
+    if problem := half_tls(_table(tables, "gateway")):
+        yield ("gateway",), problem
+    models = _table(tables, "models")
+    for name in models:
+        if problem := "; ".join(misfits(_table(models, name))):
+            yield ("models", name), problem
 
 
 def _is_other_branch(details: Mapping[str, Any]) -> bool:

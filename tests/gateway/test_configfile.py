@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from engines.sources import FolderSource
 from gateway.config import ALL_TASKS
 from gateway.configfile import ConfigError, load, overridden
+from gateway.discovery import source_of
 
 DIGEST = hashlib.sha256(b"secret").hexdigest()
 REMOTE = '[models.m]\nengine = "remote"\nurls = ["http://127.0.0.1:1"]\n'
@@ -148,6 +150,27 @@ def test_all_that_does_not_fit_the_engine_is_told_at_once(write: Write) -> None:
     assert line == (
         "models.toml:1: models.m: replicas has no meaning for engine = 'remote'; "
         "source has no meaning for engine = 'remote'; urls is missing: name at least one address"
+    )
+
+
+def test_what_does_not_fit_is_told_beside_what_is_wrong_by_itself(write: Write) -> None:
+    path = write(
+        '[gateway]\ntls_key = "a"\nlisen = 1\n\n'
+        '[models.m]\nengine = "remote"\nurls = ["ftp://a"]\nreplicas = 3\napi_key_env = "NOT_SET_ANYWHERE"\n\n'
+        '[models.o]\nengine = "onnx"\nsource = "./o"\npolcy = "x"\ntasks = 3\n'
+    )
+    told = mistakes(path)
+    assert [line.partition(": ")[2].split(":")[0] for line in told] == [
+        "gateway.lisen",
+        "models.m.urls",
+        "models.o.tasks",
+        "models.o.polcy",
+        "gateway",
+        "models.m",
+    ]
+    assert told[-1] == (
+        "models.toml:5: models.m: replicas has no meaning for engine = 'remote'; "
+        "api_key_env names 'NOT_SET_ANYWHERE', which is not set in the environment"
     )
 
 
@@ -314,6 +337,14 @@ def test_relative_paths_stand_beside_the_file_wherever_the_command_is_run(
     assert config.gateway.cache == tmp_path / "cache"
     assert config.models["m"].source == f"{tmp_path}/folder"
     assert config.models["n"].source == "org/name"
+
+
+def test_a_folder_beside_the_file_is_one_even_if_it_is_not_there(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write('[models.m]\nengine = "vllm"\nsource = "./folder"\n')
+    monkeypatch.chdir(tmp_path)
+    assert source_of(load(Path("models.toml")).models["m"]) == FolderSource(tmp_path / "folder")
 
 
 def test_the_command_line_replaces_addresses(write: Write) -> None:
