@@ -184,7 +184,10 @@ class Gateway:
         self._supervisor.start()
 
     async def settle(self) -> None:
-        """Wait until every replica that is started here is ready or has failed once, saying now and then who is not."""
+        """Wait until every replica is ready or has failed once, saying now and then who of ours is not."""
+        started_here = {status.replica for status in self._supervisor.statuses}
+        for name in self._watches.keys() - started_here:
+            await self._watches[name].looked()
         while not self._all_settled():
             self._settled.clear()
             try:

@@ -102,6 +102,7 @@ class Watch:
         self._replica = replica
         self._interval = interval
         self._timeout = timeout
+        self._looked = asyncio.Event()
         self._up = asyncio.Event()
         if up:
             self._up.set()
@@ -116,11 +117,16 @@ class Watch:
         else:
             self._up.clear()
 
+    async def looked(self) -> None:
+        """Wait until the replica was looked at for the first time."""
+        await self._looked.wait()
+
     async def run(self) -> None:
         """Look for ever, every ``interval`` seconds."""
         while True:
             await self._up.wait()
             await self.look()
+            self._looked.set()
             await asyncio.sleep(self._interval)
 
     async def look(self) -> None:

@@ -20,6 +20,7 @@ from gateway.app import Gateway, StartError, cache_of, joined, keyring_of, specs
 from gateway.config import Config
 from gateway.panel import StartUp
 from loadtest.engine import SimulatedEngine, Timing
+from loadtest.engine.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
@@ -120,14 +121,17 @@ async def test_a_gateway_that_served_leaves_nothing_behind(tmp_path: Path) -> No
 
 
 async def test_the_panel_shows_each_model_as_it_is(tmp_path: Path) -> None:
+    slow = Faults(delay=0.3, also_get=True)  # Not even a probe's answer is there at once.
     async with (
-        SimulatedEngine("m", uds=tmp_path / "engine") as engine,
-        gateway({"m": remote(engine.address), "n": NOBODY}, ready=["m"]) as served,
+        SimulatedEngine("m", uds=tmp_path / "engine", faults=slow) as engine,
+        gateway({"m": remote(engine.address), "n": NOBODY}, ready=[]) as served,
     ):
+        async with asyncio.timeout(10):
+            await served.gateway.settle()
         lines = served.gateway.panel().splitlines()
     assert lines[0].startswith(f"Headgate serves at {served.address} ")
     assert lines[3].split() == ["m", "remote", "1/1", "ready"]
-    assert lines[4].split()[:3] == ["n", "remote", "0/1"]
+    assert lines[4].split() == ["n", "remote", "0/1", "failing"]
 
 
 async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Path) -> None:
