@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import os
 import re
 import secrets
 import sys
@@ -41,9 +42,21 @@ MISCONFIGURED = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1 for a failure, 2 for a wrong configuration or command line."""
+    _open_standard_streams()
     options = _parser().parse_args(arguments)
     code: int = options.run(options)
     return code
+
+
+def _open_standard_streams() -> None:
+    """Let nothing else get the number of a standard stream that was closed, and be written into in its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -164,6 +164,23 @@ async def test_serve_serves_until_sigterm_and_ends_cleanly(tmp_path: Path) -> No
             assert b"Traceback" not in rest
 
 
+async def test_a_gateway_whose_standard_streams_are_closed_serves_all_the_same(tmp_path: Path) -> None:
+    async with scripted_engine() as engine:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        (tmp_path / "models.toml").write_text(REMOTE.format(url=engine.url).replace("127.0.0.1:0", address, 1))
+        closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "gateway", "serve"]
+        served = await asyncio.create_subprocess_exec(*closed, cwd=tmp_path, env=ENVIRONMENT)
+        try:
+            await engine.asked()  # Its health, by a gateway that listens.
+            async with await Wire.connect_to(f"http://{address}") as wire:
+                await wire.request("GET", "/version")
+                assert (await wire.answer()).status == 200
+        finally:
+            served.terminate()
+            assert await served.wait() == 0
+
+
 @asynccontextmanager
 async def streaming(folder: Path, seconds_per_token: float) -> AsyncIterator[tuple[asyncio.subprocess.Process, Wire]]:
     """Serve in a process, with a stream of four tokens under way."""

@@ -20,8 +20,14 @@ class ScriptedEngine:
         self.url = ""
         self.answer: list[bytes] = []
         self.heads: list[bytes] = []
+        self._asked = asyncio.Event()
         self._paused = asyncio.Event()
         self._going_on = asyncio.Event()
+
+    async def asked(self) -> None:
+        """Wait until the first request, a probe most likely."""
+        async with asyncio.timeout(30):
+            await self._asked.wait()
 
     async def said_so_far(self) -> None:
         """Wait until all pieces so far are on their way."""
@@ -45,6 +51,7 @@ class ScriptedEngine:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        self._asked.set()
         if head.startswith(b"GET"):
             writer.write(_HEALTHY)
             return
