@@ -32,7 +32,7 @@ from gateway.discovery import registry_of, source_of
 from gateway.dispatch import Dispatcher
 from gateway.health import Watch
 from gateway.http.server import Door
-from gateway.lifecycle import Heart, cancelled, drain
+from gateway.lifecycle import Heart, allow_files, cancelled, drain
 from gateway.metrics import Metrics
 from gateway.panel import Row, StartUp, render
 from gateway.registry import Pool, Replica
@@ -42,6 +42,9 @@ _ENGINE_GRACE = 10.0
 
 _PROBE_SECONDS = 5.0
 """Longest wait for the answer to one probe."""
+
+_OTHER_FILES = 1024
+"""Files and sockets beside those of clients and their engines: probes, logs, pipes, whatever libraries open."""
 
 _REMINDER_SECONDS = 15.0
 """How often the start-up display says who is still awaited."""
@@ -270,6 +273,9 @@ async def _serve(config: Config) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    clients = config.gateway.limits.max_connections
+    if (allowed := allow_files(2 * clients + _OTHER_FILES)) < clients:
+        start_up.say(f"only {allowed} files may be open (ulimit -n), too few for max_connections = {clients}")
     try:
         try:
             gateway = Gateway(config, folder, start_up)

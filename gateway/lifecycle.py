@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable, Iterable
 from time import monotonic, perf_counter
 from typing import Any, Protocol
@@ -74,6 +75,20 @@ async def drain(plane: Drainable, *, delay: float, within: float) -> bool:
         plane.cancel_all()
         return False
     return True
+
+
+def allow_files(wanted: int) -> int:
+    """Let this process have ``wanted`` files and sockets open, as far as the system allows; return how many it may.
+
+    Shells start programs with a limit of 1024, which a thousand clients exhaust, and with it the probes' connections.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return max(soft, allowed)
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:

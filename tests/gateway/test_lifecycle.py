@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+from collections.abc import Iterator
 
-from gateway.lifecycle import Heart, cancelled, drain
+import pytest
+
+from gateway.lifecycle import Heart, allow_files, cancelled, drain
 
 
 class Plane:
@@ -73,3 +77,20 @@ async def test_cancelled_tasks_have_ended() -> None:
     await asyncio.sleep(0)
     await cancelled(tasks)
     assert all(task.done() for task in tasks)
+
+
+@pytest.fixture
+def limit() -> Iterator[tuple[int, int]]:
+    """Have few files for the time of a test."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    yield 512, before[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_as_many_files_are_allowed_as_are_wanted_and_the_system_has(limit: tuple[int, int]) -> None:
+    soft, hard = limit
+    assert allow_files(100) == soft
+    assert allow_files(1000) == 1000
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1000, hard)
+    assert allow_files(hard + 1) == hard

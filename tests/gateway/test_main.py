@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -179,6 +179,28 @@ async def test_a_gateway_whose_standard_streams_are_closed_serves_all_the_same(t
         finally:
             served.terminate()
             assert await served.wait() == 0
+
+
+async def test_more_clients_come_than_the_shell_allows_files(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (tmp_path / "models.toml").write_text(
+        REMOTE.format(url="http://127.0.0.1:1").replace("127.0.0.1:0", address, 1) + "required = false\n"
+    )
+    few = ["sh", "-c", 'ulimit -S -n 64; exec "$@"', "sh", sys.executable, "-m", "gateway", "serve"]
+    served = await asyncio.create_subprocess_exec(
+        *few, cwd=tmp_path, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        await says(served, "Headgate serves at")
+        async with AsyncExitStack() as stack:
+            wires = [await stack.enter_async_context(await Wire.connect_to(f"http://{address}")) for _ in range(100)]
+            for wire in wires:
+                await wire.request("GET", "/version")
+                assert (await wire.answer()).status == 200
+    finally:
+        served.terminate()
+        await served.communicate()
 
 
 @asynccontextmanager
