@@ -121,7 +121,7 @@ class Surface:
         self.registry.check_task(pool, endpoint.task, context.endpoint)
         if facts.n is not None and facts.n > self._max_n:
             raise BadRequest(f"n is {facts.n}; at most {self._max_n} (limits.max_n) are allowed.", param="n")
-        streams = facts.stream is True
+        streams = endpoint.streams and facts.stream is True
         if form is None:
             sent, strip_usage = self._rewrite(endpoint, context, facts, pool)
         else:

@@ -197,6 +197,17 @@ async def test_a_long_silence_is_filled_with_comments_and_the_status_is_committe
         assert json.loads(answer.events[-2].removeprefix(b"data: "))["error"]["code"] == "upstream_failed"
 
 
+@pytest.mark.parametrize("path", ["/tokenize", "/v1/messages/count_tokens"])
+async def test_what_is_no_stream_is_waited_for_whatever_the_client_says_of_streaming(tmp_path: Path, path: str) -> None:
+    async with one_engine(tmp_path, timeouts={"keep_alive_comment": 0.1}) as (engine, running):
+        engine.faults = Faults(delay=0.5)
+        async with await running.wire() as wire:
+            await wire.request("POST", path, ask(stream=True))
+            answer = await wire.answer()
+        assert answer.status == 200
+        assert "error" not in answer.json
+
+
 async def test_connections_that_the_engine_closes_while_idle_cost_no_request(tmp_path: Path) -> None:
     async with one_engine(tmp_path) as (engine, running):
         engine.faults = Faults(close_idle_after=0.0)
