@@ -57,6 +57,9 @@ class Stream(Protocol):
     failure: GatewayError | None
     """The error that the engine reported inside the stream, if it did."""
 
+    refused: bool
+    """Whether that error is all that the stream holds."""
+
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
@@ -479,10 +482,18 @@ class Exchange:
     # inside: towards the client
 
     def _relay_first(self, events: bytes) -> None:
-        """Begin the client's stream with its first events, and note how long that took."""
+        """Begin the client's stream with its first events, and note how long that took.
+
+        An engine may begin a stream before it knows that it cannot serve it. That is a failure before the first byte.
+        """
         began = perf_counter()
-        stream = self._begin_events()
+        stream = self._new_stream()
         events = stream.feed(events)
+        if stream.refused:
+            assert stream.failure is not None
+            self._finish_refusal(stream.failure)
+            return
+        self._begin_events(stream)
         if events:
             self._wrote = True
             self._client.write_chunk(self.context, events)
@@ -500,15 +511,17 @@ class Exchange:
             if self._kind is WHOLE and self._held_bytes > _HELD_BYTES and not self._begun:
                 self._begin_whole()
 
-    def _begin_events(self) -> Stream:
+    def _new_stream(self) -> Stream:
+        return self._request.dialect.stream(self.context, strip_usage=self._request.strip_usage)
+
+    def _begin_events(self, stream: Stream) -> None:
         """Commit to a stream: from here on, failures are events."""
         context = self.context
-        stream = self._stream = self._request.dialect.stream(context, strip_usage=self._request.strip_usage)
+        self._stream = stream
         context.streamed = True
         self._begun = True
         down = self._head.down if self._state is ANSWERING else b""
         self._client.begin_stream(context, 200, _SSE_HEADERS + down)
-        return stream
 
     def _begin_whole(self) -> None:
         """Commit to a unary answer that is too large to be held."""
@@ -572,13 +585,24 @@ class Exchange:
         self._metrics.attempted(replica.name, "ok" if status < 500 else "failed")
         self._fail(error)
 
+    def _finish_refusal(self, error: GatewayError) -> None:
+        """Answer with the error that came instead of a stream, or ask another replica if it is this one's."""
+        replica = self._lease.replica
+        assert replica is not None
+        if error.status >= 500:
+            self._metrics.attempted(replica.name, "failed")
+            self._try_another(replica, error)
+        else:
+            self._metrics.attempted(replica.name, "ok")
+            self._fail(error)
+
     def _break_silence(self, now: float) -> None:
         """Send a comment after the interval, committing to a stream if the engine has not begun one."""
         interval = self._dispatcher.deadlines.keep_alive_comment
         if now - self._written_at < interval or (self._begun and self._stream is None):
             return
         if self._stream is None:
-            self._begin_events()
+            self._begin_events(self._new_stream())
         self._written_at = now
         self._client.write_chunk(self.context, sse.KEEP_ALIVE)
 

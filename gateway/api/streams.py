@@ -22,7 +22,7 @@ class Event(NamedTuple):
 class MeteredStream(ABC):
     """Reads one answer's events. Most pass uncut and undecoded; only those that may hold a fact are looked into."""
 
-    __slots__ = ("_content_events", "_context", "_events", "_metered", "complete", "failure")
+    __slots__ = ("_content_events", "_context", "_events", "_metered", "complete", "failure", "refused")
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
@@ -31,6 +31,7 @@ class MeteredStream(ABC):
         self._metered = False
         self.complete = False
         self.failure: GatewayError | None = None
+        self.refused = False
 
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
@@ -81,6 +82,7 @@ class MeteredStream(ABC):
     def _fail(self, error: GatewayError) -> bytes:
         """Note an error that the engine reported within its stream, and give it in our shape."""
         self.failure = error
+        self.refused = self._events == 0
         self.complete = True
         return self.error(error)
 

@@ -14,7 +14,7 @@ from loadtest.engine import SimulatedEngine
 from loadtest.engine.batch import Timing
 from loadtest.engine.faults import Cut, Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
-from tests.kit.scripted import scripted_engine, whole
+from tests.kit.scripted import events, scripted_engine, whole
 from tests.kit.wire import Answer
 
 CHAT = "/v1/chat/completions"
@@ -134,6 +134,31 @@ async def test_an_engine_that_falls_silent_within_its_answer_ends_the_stream_wit
         answer = await answer_to(running, ask(stream=True))
         assert json.loads(answer.events[-2].removeprefix(b"data: "))["error"]["code"] == "upstream_timeout"
         await engine.until(lambda e: e.aborted == 1)
+
+
+@pytest.mark.parametrize(("code", "status"), [(400, 400), (500, 502)])
+async def test_an_error_instead_of_a_stream_has_its_status(code: int, status: int) -> None:
+    event = b'data: {"error":{"message":"no","type":"X","code":%d}}\n\n' % code
+    async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+        engine.answer = events(b": soon\n\n" + event + b"data: [DONE]\n\n")
+        answer = await answer_to(running, ask(stream=True))
+        assert (answer.status, answer.json["error"]["message"]) == (status, "no")
+        await running.gateway.idle()
+        assert "0 in flight, 0 queued" in repr(running)
+
+
+async def test_an_error_instead_of_a_stream_is_another_replicas_chance(tmp_path: Path) -> None:
+    async with (
+        scripted_engine() as dead,
+        SimulatedEngine("m", uds=tmp_path / "a") as good,
+        gateway({"m": remote(dead.url, good.address, policy="round_robin")}) as running,
+    ):
+        dead.answer = events(b'data: {"error":{"message":"EngineCore died","code":500}}\n\ndata: [DONE]\n\n')
+        for _ in range(4):
+            answer = await answer_to(running, ask(stream=True))
+            assert (answer.status, answer.events[-1]) == (200, b"data: [DONE]")
+            assert not any(b'"error"' in event for event in answer.events)
+        assert dead.heads
 
 
 async def test_an_error_within_the_stream_is_normalised(tmp_path: Path) -> None:
