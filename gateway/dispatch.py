@@ -63,6 +63,9 @@ class Stream(Protocol):
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
+    def passes(self, chunk: bytes) -> bool:
+        """Whether a chunk of whole events can go to the client as it is, and need not be fed then."""
+
     def settle(self) -> None:
         """The stream is over, perhaps too early: meter what was seen."""
 
@@ -353,6 +356,9 @@ class Exchange:
         elif head.is_events:
             self._kind = EVENTS
             self._splitter = sse.EventSplitter()
+            if self.context.version == "1.1" and self._lease.connection is not None:
+                # Both sides frame their chunks alike, so that most of them need no more than a look.
+                self._lease.connection.relay = self.relay
         elif self._stream is None:
             self._kind = WHOLE
         else:
@@ -383,6 +389,15 @@ class Exchange:
             self._client.write_chunk(self.context, events)
         if stream.complete:
             self._finish_events(stream)
+
+    def relay(self, chunk: bytes) -> bool:
+        """Pass a chunk of whole events on as it came, if it has nothing that must be looked at."""
+        stream = self._stream
+        if stream is None or self._splitter.pending or not stream.passes(chunk):
+            return False
+        self._heard = self._wrote = True
+        self._client.write_raw(chunk)
+        return True
 
     def answer_end(self) -> None:
         """Finish what was relayed, or write the answer that was held."""
@@ -485,8 +500,13 @@ class Exchange:
         """Begin the client's stream with its first events, and note how long that took.
 
         An engine may begin a stream before it knows that it cannot serve it. That is a failure before the first byte.
+        So comments alone are no beginning either: they are held until an event follows.
         """
         began = perf_counter()
+        self._held.append(events)
+        if not any(map(sse.data_of, sse.split(events))):
+            return
+        events, self._held = b"".join(self._held), []
         stream = self._new_stream()
         events = stream.feed(events)
         if stream.refused:
@@ -559,6 +579,8 @@ class Exchange:
         context, replica = self.context, self._lease.replica
         assert replica is not None
         self._metrics.attempted(replica.name, "ok" if stream.failure is None else "failed")
+        if self._lease.connection is not None:
+            self._lease.connection.relay = None
         stream.settle()
         self._client.end_stream(context)
         if stream.failure is not None:

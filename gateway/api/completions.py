@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.api import usage
-from gateway.api.streams import Event, MeteredStream
+from gateway.api.streams import Event, MeteredStream, earliest
 from gateway.context import RequestContext
 from gateway.errors import GatewayError, from_engine
 
@@ -83,8 +83,13 @@ class CompletionsStream(MeteredStream):
         """Write the error event that OpenAI's SDK raises, and the end marker that every client waits for."""
         return b"data: %b\n\ndata: [DONE]\n\n" % error.body()
 
-    def _plain(self, events: bytes) -> bool:
-        return b'"usage":' not in events and _DONE not in events and b'"error":' not in events
+    def _fact_at(self, events: bytes) -> int:
+        if b'"usage":' not in events and _DONE not in events and b'"error":' not in events:
+            return -1
+        # Some engines say in each event that its usage is null.
+        if events.count(b'"usage":') == events.count(b'"usage":null'):
+            return earliest(events, _DONE, b'"error":')
+        return earliest(events, _DONE, b'"error":', b'"usage":')
 
     def _read(self, event: Event) -> bytes:
         if event.data == _DONE:

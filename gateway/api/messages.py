@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.api import usage
 from gateway.api.completions import status_of
-from gateway.api.streams import Event, MeteredStream
+from gateway.api.streams import Event, MeteredStream, earliest
 from gateway.context import RequestContext
 from gateway.errors import GatewayError, from_engine
 
@@ -18,8 +18,8 @@ class MessagesStream(MeteredStream):
         """Write the event that Anthropic's SDK raises."""
         return b"event: error\ndata: %b\n\n" % error.anthropic_body()
 
-    def _plain(self, events: bytes) -> bool:
-        return b'"usage":' not in events and b"event: message_" not in events and b"event: error" not in events
+    def _fact_at(self, events: bytes) -> int:
+        return earliest(events, b"event: message_", b"event: error", b'"usage":')
 
     def _read(self, event: Event) -> bytes:
         name = name_of(event.raw)

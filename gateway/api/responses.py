@@ -7,7 +7,7 @@ import msgspec
 from gateway.api import usage
 from gateway.api.completions import status_of
 from gateway.api.messages import name_of
-from gateway.api.streams import Event, MeteredStream
+from gateway.api.streams import Event, MeteredStream, earliest
 from gateway.context import RequestContext
 from gateway.errors import GatewayError, UpstreamFailed, from_engine
 
@@ -31,9 +31,14 @@ class ResponsesStream(MeteredStream):
         }
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(whole)
 
-    def _plain(self, events: bytes) -> bool:
-        ends = b"event: response.completed", b"event: response.incomplete", b"event: response.failed", b"event: error"
-        return not any(end in events for end in ends)
+    def _fact_at(self, events: bytes) -> int:
+        return earliest(
+            events,
+            b"event: response.completed",
+            b"event: response.incomplete",
+            b"event: response.failed",
+            b"event: error",
+        )
 
     def _read(self, event: Event) -> bytes:
         name = name_of(event.raw)

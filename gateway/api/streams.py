@@ -33,20 +33,29 @@ class MeteredStream(ABC):
         self.failure: GatewayError | None = None
         self.refused = False
 
+    def passes(self, chunk: bytes) -> bool:
+        """Whether whole events, with or without framing, hold nothing but content, which is counted then."""
+        if self._context.first_token_at is None or self._fact_at(chunk) >= 0 or sse.has_ids(chunk):
+            return False
+        self._count(chunk)
+        return True
+
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
+        if self.complete or not events:
+            return b""
         events = sse.without_ids(events)
-        if self._context.first_token_at is not None and self._plain(events):
-            number = events.count(b"\ndata:") + events.startswith(b"data:")
-            self._events += number
-            self._content_events += number
+        if self._context.first_token_at is None:
+            return self._feed_each(sse.split(events))
+        fact_at = self._fact_at(events)
+        if fact_at < 0:
+            self._count(events)
             return events
-        kept = []
-        for event in sse.split(events):
-            kept.append(self._take(event))
-            if self.complete:
-                break
-        return b"".join(kept)
+        # Only the event with the fact and those behind it are looked at one by one.
+        before = events.rfind(b"\n\n", 0, fact_at)
+        plain = events[: before + 2] if before >= 0 else b""
+        self._count(plain)
+        return plain + self._feed_each(sse.split(events[len(plain) :]))
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
@@ -58,12 +67,31 @@ class MeteredStream(ABC):
         """Write ``error`` as the events that end a stream."""
 
     @abstractmethod
-    def _plain(self, events: bytes) -> bool:
-        """Whether these events are nothing but content, by a search for the words that all others have."""
+    def _fact_at(self, events: bytes) -> int:
+        """Find where the first event that may be more than content has one of the words that all such have; else -1."""
 
     @abstractmethod
     def _read(self, event: Event) -> bytes:
         """Read one event and return what the client gets for it."""
+
+    def _feed_each(self, events: list[bytes]) -> bytes:
+        """Read events one by one, up to the first with content or the last of the stream; the others together."""
+        kept = []
+        looking = self._context.first_token_at is None
+        for number, event in enumerate(events, 1):
+            kept.append(self._take(event))
+            if self.complete:
+                break
+            if looking and self._context.first_token_at is not None:
+                kept.append(self.feed(b"".join(events[number:])))
+                break
+        return b"".join(kept)
+
+    def _count(self, events: bytes) -> None:
+        """Count events that are nothing but content."""
+        number = events.count(b"\ndata:") + events.startswith(b"data:")
+        self._events += number
+        self._content_events += number
 
     def _take(self, event: bytes) -> bytes:
         data = sse.data_of(event)
@@ -96,3 +124,8 @@ class Dialect(dispatch.Dialect, Protocol):
 
     def error_body(self, error: GatewayError) -> bytes:
         """Give the body of an error answer."""
+
+
+def earliest(data: bytes, *words: bytes) -> int:
+    """Find where the first of several words stands; -1 if none does."""
+    return min((at for word in words if (at := data.find(word)) >= 0), default=-1)

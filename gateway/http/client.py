@@ -29,6 +29,12 @@ _COPIED_BYTES = 64 * 1024
 _MAX_IDLE = 1024
 """Idle connections kept per replica; more than this were a burst, and are closed as they become idle."""
 
+_LONGEST_CHUNK = 1024
+"""Chunks up to this size, in bytes with their framing, can be relayed as they are; single events are shorter."""
+
+_END_OF_EVENTS = b"\n\n\r\n"
+"""How a chunk ends whose last event is whole."""
+
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 """What may stand in the header ``host``; names in other alphabets are written in Punycode."""
 
@@ -95,6 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_answered",
+        "_between_chunks",
         "_complete",
         "_fresh",
         "_head",
@@ -108,6 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_receiver",
         "_reusable",
         "_reused",
+        "relay",
         "transport",
     )
 
@@ -128,6 +136,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._reusable = False
         self._reused = False
+        self._between_chunks = False
+        self.relay: Callable[[bytes], bool] | None = None
+        """Takes the next chunk of events as it came, framing included, or leaves it to be parsed by saying ``False``.
+        A receiver sets it once it has nothing to do with most events but to pass them on."""
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self._pool.address.url} [{'idle' if self._receiver is None else 'busy'}]>"
@@ -139,6 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._complete = False
         self._head_bytes = 0
         self._lines = []
+        self.relay = None
         if len(body) < _COPIED_BYTES:
             self.transport.write(head + body)
         else:
@@ -160,6 +173,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, which is what tells an engine to stop working."""
         self._receiver = None
+        self.relay = None
         self.transport.abort()
 
     # asyncio.Protocol
@@ -169,7 +183,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then tell the receiver once what this read brought."""
+        """Parse, then tell the receiver once what this read brought; a chunk that is relayed need not be parsed."""
+        relay = self.relay
+        if relay is not None and self._between_chunks and is_chunk_of_events(data) and relay(data):
+            return
         if self._receiver is None:
             self.transport.abort()
             return
@@ -195,6 +212,9 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._answered and self._head_bytes > _MAX_HEAD_BYTES:
             self._fail(f"The engine's answer has a head of more than {_MAX_HEAD_BYTES} bytes.")
             return
+        parts = self._parts
+        # What follows the last piece of the body is the end of its chunk, and nothing of the next one.
+        self._between_chunks = bool(parts) and data.endswith(b"\r\n") and data.endswith(parts[-1], 0, -2)
         self._deliver()
         self._fresh = b""
 
@@ -282,6 +302,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.answer_data(parts[0] if len(parts) == 1 else b"".join(parts))
         if self._complete and self._receiver is receiver:
             self._receiver = None
+            self.relay = None
             self._reused = True
             self.resume()
             if self._reusable:
@@ -386,6 +407,24 @@ class ConnectionPool:
                 return
             self._open.add(connection)
             done(connection)
+
+
+def _size_line(whole: int) -> bytes | tuple[()]:
+    """Give the first line of a chunk of ``whole`` bytes, framing included; nothing where no chunk is that long."""
+    for digits in (1, 2, 3):
+        line = b"%x\r\n" % max(0, whole - digits - 4)
+        if len(line) == digits + 2 and whole > digits + 4:
+            return line
+    return ()
+
+
+_SIZE_LINES = tuple(map(_size_line, range(_LONGEST_CHUNK)))
+
+
+def is_chunk_of_events(data: bytes) -> bool:
+    """Whether ``data`` is one short chunk with its framing (RFC 9112, section 7.1) that ends with an event's end."""
+    size = len(data)
+    return size < _LONGEST_CHUNK and data.endswith(_END_OF_EVENTS) and data.startswith(_SIZE_LINES[size])
 
 
 def _check_head_bytes(lines: Sequence[tuple[bytes, bytes]]) -> None:

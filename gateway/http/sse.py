@@ -76,7 +76,12 @@ def without_ids(events: bytes) -> bytes:
 
     OpenAI's SDK remembers an id and takes every comment behind it for an event, without data and so not readable.
     """
-    return _ID_LINE.sub(b"", events) if b"id:" in events else events
+    return _ID_LINE.sub(b"", events) if has_ids(events) else events
+
+
+def has_ids(events: bytes) -> bool:
+    """Whether there may be an ``id`` line among these events."""
+    return b"id:" in events
 
 
 def data_of(event: bytes) -> bytes:

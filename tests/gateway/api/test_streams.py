@@ -24,6 +24,44 @@ def test_events_with_content_pass_as_they_are() -> None:
     assert context.output_tokens == 4
 
 
+def test_what_passes_in_one_piece_is_counted_as_if_it_came_in_many() -> None:
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}\n\n'
+    nothing = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+    without_usage = b'data: {"choices":[{"index":0,"delta":{"content":"n"}}],"usage":null}\n\n'
+    events = [
+        nothing,
+        chunk("a"),
+        chunk("b"),
+        b": a comment\n\n",
+        without_usage,
+        chunk("c"),
+        usage,
+        b"data: [DONE]\n\n",
+    ]
+    passed = []
+    for pieces in (events, [b"".join(events)], [b"".join(events[:3]), b"".join(events[3:])]):
+        context = RequestContext("127.0.0.1")
+        stream = CompletionsStream(context, strip_usage=True)
+        passed.append(b"".join(map(stream.feed, pieces)))
+        assert stream.complete
+        assert (context.input_tokens, context.output_tokens) == (3, 9)
+    assert passed == [b"".join(events).replace(usage, b"")] * 3
+
+
+def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
+    context = RequestContext("127.0.0.1")
+    stream = CompletionsStream(context, strip_usage=True)
+    assert not stream.passes(b"4\r\n" + chunk("first") + b"\r\n")
+    stream.feed(chunk("first"))
+    assert stream.passes(b"4\r\n" + chunk("a") + chunk("b") + b"\r\n")
+    assert stream.passes(b"4\r\n: a comment\n\n\r\n")
+    for fact in (b"[DONE]", b'{"usage":{}}', b'{"error":{}}'):
+        assert not stream.passes(b"4\r\ndata: %b\n\n\r\n" % fact)
+    assert not stream.passes(b"4\r\nid: 7\n" + chunk("a") + b"\r\n")
+    stream.settle()
+    assert context.output_tokens == 3
+
+
 def test_the_first_token_is_the_first_event_with_content() -> None:
     context = RequestContext("127.0.0.1")
     stream = CompletionsStream(context, strip_usage=True)

@@ -12,7 +12,7 @@ from time import perf_counter
 import pytest
 
 from gateway.http.answer import AnswerHead
-from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
+from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError, is_chunk_of_events
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: engine\r\ncontent-length: 2\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -236,6 +236,71 @@ async def test_bytes_behind_an_answer_whose_head_came_before_spoil_the_connectio
     notes = await engine.answering(ok(b"hello") + b"HTTP")
     assert await notes.answer() == (200, b"hello")
     assert "0 idle" in repr(engine.pool)
+
+
+# chunks that are passed on as they are
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [*range(1, 40), 255, 256, 257, 1000])
+def test_a_whole_chunk_of_whole_events_is_told_by_its_bytes(size: int) -> None:
+    whole = chunk(b"d" * (size - 1) + b"\n\n")
+    assert is_chunk_of_events(whole)
+    assert not is_chunk_of_events(whole[1:])
+    assert not is_chunk_of_events(whole[:-1])
+    assert not is_chunk_of_events(whole + whole)
+    assert not is_chunk_of_events(b"0" + whole)
+    assert not is_chunk_of_events(chunk(b"d" * size))
+    assert not is_chunk_of_events(b"\r\n" + b"d" * (size + 1) + b"\n\n\r\n")
+
+
+def test_a_long_chunk_is_left_to_the_parser() -> None:
+    assert not is_chunk_of_events(chunk(b"d" * 2000 + b"\n\n"))
+
+
+async def test_chunks_are_relayed_with_their_framing_once_a_receiver_says_so(engine: Engine) -> None:
+    connection, notes = await engine.ask()
+    reader, writer = await engine.accept()
+    await reader.readexactly(len(REQUEST) + 2)
+    relayed: list[bytes] = []
+    refused: list[bytes] = []
+
+    def relay(data: bytes) -> bool:
+        (refused if b"usage" in data else relayed).append(data)
+        return b"usage" not in data
+
+    async def say(piece: bytes) -> None:
+        before = len(notes.told) + len(relayed)
+        writer.write(piece)
+        await eventually(lambda: len(notes.told) + len(relayed) > before)
+
+    await say(CHUNKED)
+    connection.relay = relay
+    first, second, third = chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n"), chunk(b"data: 3\n\n")
+    await say(first)  # Only behind a chunk that was parsed is it known where the next one begins.
+    assert (relayed, notes.told[1:]) == ([], [b"data: 1\n\n"])
+    await say(second)
+    assert relayed == [second]
+    await say(chunk(b"data: usage\n\n"))
+    assert refused == [chunk(b"data: usage\n\n")]
+    await say(third[:5])
+    await say(third[5:])
+    await say(chunk(b"data: 4\n\n") + chunk(b"data: 5\n\n"))
+    await say(chunk(b"data: 6\n\n"))
+    await say(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    assert relayed == [second, chunk(b"data: 6\n\n")]
+    assert b"".join(part for part in notes.told[1:-1] if isinstance(part, bytes)) == (
+        b"data: 1\n\ndata: usage\n\ndata: 3\n\ndata: 4\n\ndata: 5\n\ndata: [DONE]\n\n"
+    )
+    assert notes.told[-1] == "end"
+    again, _ = await engine.ask()
+    assert (again, again.relay) == (connection, None)
 
 
 async def test_an_answer_without_length_ends_with_its_connection(engine: Engine) -> None:
