@@ -63,8 +63,8 @@ class Stream(Protocol):
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
-    def passes(self, chunk: bytes) -> bool:
-        """Whether a chunk of whole events can go to the client as it is, and need not be fed then."""
+    def passes(self, chunk: bytes, start: int) -> bool:
+        """Whether the whole events from ``start`` on can go to the client as they are, and need not be fed then."""
 
     def settle(self) -> None:
         """The stream is over, perhaps too early: meter what was seen."""
@@ -390,10 +390,10 @@ class Exchange:
         if stream.complete:
             self._finish_events(stream)
 
-    def relay(self, chunk: bytes) -> bool:
+    def relay(self, chunk: bytes, start: int) -> bool:
         """Pass a chunk of whole events on as it came, if it has nothing that must be looked at."""
         stream = self._stream
-        if stream is None or self._splitter.pending or not stream.passes(chunk):
+        if stream is None or self._splitter.pending or not stream.passes(chunk, start):
             return False
         self._heard = self._wrote = True
         self._client.write_raw(chunk)

@@ -75,6 +75,8 @@ class CompletionsStream(MeteredStream):
 
     __slots__ = ("_strip_usage",)
 
+    _texts = (b'"content":"', b'"text":"')
+
     def __init__(self, context: RequestContext, *, strip_usage: bool) -> None:
         super().__init__(context)
         self._strip_usage = strip_usage

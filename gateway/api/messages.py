@@ -14,6 +14,8 @@ class MessagesStream(MeteredStream):
 
     __slots__ = ()
 
+    _texts = (b'"text":"', b'"thinking":"')
+
     def error(self, error: GatewayError) -> bytes:
         """Write the event that Anthropic's SDK raises."""
         return b"event: error\ndata: %b\n\n" % error.anthropic_body()

@@ -19,6 +19,8 @@ class ResponsesStream(MeteredStream):
 
     __slots__ = ()
 
+    _texts = (b'"delta":"',)
+
     def error(self, error: GatewayError) -> bytes:
         """Write OpenAI's error event with the next number; ``error`` repeats it in the shape that the SDK raises."""
         whole = {

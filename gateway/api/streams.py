@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from gateway import dispatch
+from gateway.api.repeated import RepeatedEvent
 from gateway.context import RequestContext
 from gateway.errors import GatewayError
 from gateway.http import sse
+
+_LESSONS = 4
+"""How often a stream's events are learned anew: those of several choices take turns and are not worth it."""
 
 
 class Event(NamedTuple):
@@ -22,21 +26,44 @@ class Event(NamedTuple):
 class MeteredStream(ABC):
     """Reads one answer's events. Most pass uncut and undecoded; only those that may hold a fact are looked into."""
 
-    __slots__ = ("_content_events", "_context", "_events", "_metered", "complete", "failure", "refused")
+    __slots__ = (
+        "_content_events",
+        "_context",
+        "_events",
+        "_lessons",
+        "_metered",
+        "_repeated",
+        "complete",
+        "failure",
+        "refused",
+    )
+
+    _texts: ClassVar[tuple[bytes, ...]]
+    """The fields that hold an event's text, as they are written in JSON up to the opening quote of their value."""
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
         self._events = 0
         self._content_events = 0
         self._metered = False
+        self._repeated: RepeatedEvent | None = None
+        self._lessons = _LESSONS
         self.complete = False
         self.failure: GatewayError | None = None
         self.refused = False
 
-    def passes(self, chunk: bytes) -> bool:
-        """Whether whole events, with or without framing, hold nothing but content, which is counted then."""
+    def passes(self, chunk: bytes, start: int) -> bool:
+        """Whether the whole events from ``start`` on hold nothing but content, which is counted then."""
+        repeated = self._repeated
+        if repeated is not None and repeated.is_like(chunk, start):
+            self._events += 1
+            self._content_events += 1
+            return True
         if self._context.first_token_at is None or self._fact_at(chunk) >= 0 or sse.has_ids(chunk):
             return False
+        if self._lessons:
+            self._lessons -= 1
+            self._repeated = RepeatedEvent.learn(chunk, start, self._texts)
         self._count(chunk)
         return True
 

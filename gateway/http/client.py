@@ -137,8 +137,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = False
         self._reused = False
         self._between_chunks = False
-        self.relay: Callable[[bytes], bool] | None = None
-        """Takes the next chunk of events as it came, framing included, or leaves it to be parsed by saying ``False``.
+        self.relay: Callable[[bytes, int], bool] | None = None
+        """Takes the next chunk of events as it came and where its data begins, or leaves it to be parsed (``False``).
         A receiver sets it once it has nothing to do with most events but to pass them on."""
 
     def __repr__(self) -> str:
@@ -185,7 +185,7 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, then tell the receiver once what this read brought; a chunk that is relayed need not be parsed."""
         relay = self.relay
-        if relay is not None and self._between_chunks and is_chunk_of_events(data) and relay(data):
+        if relay is not None and self._between_chunks and (start := start_of_events(data)) and relay(data, start):
             return
         if self._receiver is None:
             self.transport.abort()
@@ -421,10 +421,15 @@ def _size_line(whole: int) -> bytes | tuple[()]:
 _SIZE_LINES = tuple(map(_size_line, range(_LONGEST_CHUNK)))
 
 
-def is_chunk_of_events(data: bytes) -> bool:
-    """Whether ``data`` is one short chunk with its framing (RFC 9112, section 7.1) that ends with an event's end."""
+def start_of_events(data: bytes) -> int:
+    """Tell where the data begins of one short chunk that ends with an event's end; 0 if ``data`` is no such chunk.
+
+    The chunk is whole, with its framing (RFC 9112, section 7.1), and nothing follows it.
+    """
     size = len(data)
-    return size < _LONGEST_CHUNK and data.endswith(_END_OF_EVENTS) and data.startswith(_SIZE_LINES[size])
+    if size < _LONGEST_CHUNK and data.endswith(_END_OF_EVENTS) and data.startswith(_SIZE_LINES[size]):
+        return len(_SIZE_LINES[size])
+    return 0
 
 
 def _check_head_bytes(lines: Sequence[tuple[bytes, bytes]]) -> None:

@@ -524,8 +524,9 @@ class ClientConnection(asyncio.Protocol):
             self._write(data)
 
     def write_raw(self, data: bytes) -> None:
-        """Write a piece of a body of known length."""
-        self._write(data)
+        """Write a piece of a body of known length, or a chunk with its framing."""
+        self._written += len(data)
+        self.transport.write(data)
 
     def end_stream(self, context: RequestContext) -> None:
         """Write the end of a body without known length."""

@@ -51,13 +51,13 @@ def test_what_passes_in_one_piece_is_counted_as_if_it_came_in_many() -> None:
 def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
     context = RequestContext("127.0.0.1")
     stream = CompletionsStream(context, strip_usage=True)
-    assert not stream.passes(b"4\r\n" + chunk("first") + b"\r\n")
+    assert not stream.passes(b"4\r\n" + chunk("first") + b"\r\n", 3)
     stream.feed(chunk("first"))
-    assert stream.passes(b"4\r\n" + chunk("a") + chunk("b") + b"\r\n")
-    assert stream.passes(b"4\r\n: a comment\n\n\r\n")
+    assert stream.passes(b"4\r\n" + chunk("a") + chunk("b") + b"\r\n", 3)
+    assert stream.passes(b"4\r\n: a comment\n\n\r\n", 3)
     for fact in (b"[DONE]", b'{"usage":{}}', b'{"error":{}}'):
-        assert not stream.passes(b"4\r\ndata: %b\n\n\r\n" % fact)
-    assert not stream.passes(b"4\r\nid: 7\n" + chunk("a") + b"\r\n")
+        assert not stream.passes(b"4\r\ndata: %b\n\n\r\n" % fact, 3)
+    assert not stream.passes(b"4\r\nid: 7\n" + chunk("a") + b"\r\n", 3)
     stream.settle()
     assert context.output_tokens == 3
 

@@ -12,7 +12,7 @@ from time import perf_counter
 import pytest
 
 from gateway.http.answer import AnswerHead
-from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError, is_chunk_of_events
+from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError, start_of_events
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: engine\r\ncontent-length: 2\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -251,17 +251,17 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encod
 @pytest.mark.parametrize("size", [*range(1, 40), 255, 256, 257, 1000])
 def test_a_whole_chunk_of_whole_events_is_told_by_its_bytes(size: int) -> None:
     whole = chunk(b"d" * (size - 1) + b"\n\n")
-    assert is_chunk_of_events(whole)
-    assert not is_chunk_of_events(whole[1:])
-    assert not is_chunk_of_events(whole[:-1])
-    assert not is_chunk_of_events(whole + whole)
-    assert not is_chunk_of_events(b"0" + whole)
-    assert not is_chunk_of_events(chunk(b"d" * size))
-    assert not is_chunk_of_events(b"\r\n" + b"d" * (size + 1) + b"\n\n\r\n")
+    assert whole[start_of_events(whole) :] == b"d" * (size - 1) + b"\n\n\r\n"
+    assert not start_of_events(whole[1:])
+    assert not start_of_events(whole[:-1])
+    assert not start_of_events(whole + whole)
+    assert not start_of_events(b"0" + whole)
+    assert not start_of_events(chunk(b"d" * size))
+    assert not start_of_events(b"\r\n" + b"d" * (size + 1) + b"\n\n\r\n")
 
 
 def test_a_long_chunk_is_left_to_the_parser() -> None:
-    assert not is_chunk_of_events(chunk(b"d" * 2000 + b"\n\n"))
+    assert not start_of_events(chunk(b"d" * 2000 + b"\n\n"))
 
 
 async def test_chunks_are_relayed_with_their_framing_once_a_receiver_says_so(engine: Engine) -> None:
@@ -271,7 +271,8 @@ async def test_chunks_are_relayed_with_their_framing_once_a_receiver_says_so(eng
     relayed: list[bytes] = []
     refused: list[bytes] = []
 
-    def relay(data: bytes) -> bool:
+    def relay(data: bytes, start: int) -> bool:
+        assert data[start:].startswith(b"data: ")
         (refused if b"usage" in data else relayed).append(data)
         return b"usage" not in data
 

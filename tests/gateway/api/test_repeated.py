@@ -1,0 +1,68 @@
+"""An event is known again by the bytes around its text, and by nothing less."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.api.repeated import RepeatedEvent
+
+FIELDS = (b'"content":"', b'"text":"')
+
+
+def chunk(text: str, *, field: str = "content", index: int = 0) -> bytes:
+    event = f'data: {{"choices":[{{"index":{index},"delta":{{"{field}":"{text}"}}}}]}}\n\n'.encode()
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+def start(chunk: bytes) -> int:
+    return chunk.index(b"data:")
+
+
+def learned(chunk: bytes) -> RepeatedEvent:
+    found = RepeatedEvent.learn(chunk, start(chunk), FIELDS)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("text", ["", "a", " longer than the first", "ü", "[DONE] and usage: null", "a\\n"])
+@pytest.mark.parametrize("first", [" first", "", 'with \\"quotes\\" of its own', "\\\\"])
+def test_the_same_event_with_another_text_is_like_it(first: str, text: str) -> None:
+    again = chunk(text)
+    assert learned(chunk(first)).is_like(again, start(again))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        chunk("a", index=1),
+        chunk("a", field="text"),
+        chunk('a"},"usage":{"prompt_tokens":1},"more":{"b":"'),
+        chunk('a\\"'),
+        chunk("a\nid: 7\ndata: b"),
+        chunk("a").replace(b"}]}", b'}],"usage":{}}'),
+        chunk("a")[:-3],
+        chunk("a") + chunk("b"),
+        b"5\r\n: a\n\n\r\n",
+    ],
+)
+def test_every_other_difference_is_noticed(other: bytes) -> None:
+    assert not learned(chunk("first")).is_like(other, other.find(b"\r\n") + 2)
+
+
+def test_an_event_that_is_shorter_than_what_is_around_the_text_is_not_like_it() -> None:
+    known = learned(chunk("first"))
+    both_share_a_quote = known.before + known.after[1:]
+    assert not known.is_like(both_share_a_quote, 0)
+
+
+@pytest.mark.parametrize(
+    "unlearnable",
+    [
+        b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n',
+        b'data: {"content":"a"}\n\ndata: {"content":"b"}\n\n',
+        b'data: {"content":"never ends\n\n',
+        b": a comment\n\n",
+    ],
+)
+def test_what_has_no_text_is_not_learned(unlearnable: bytes) -> None:
+    assert RepeatedEvent.learn(unlearnable, 0, FIELDS) is None
