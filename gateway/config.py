@@ -272,6 +272,11 @@ class ModelConfig(_Model):
     cache_salt: bool = Field(
         False, description="Whether each API key gets a prefix cache of its own (vLLM's `cache_salt`)."
     )
+    hedge: bool = Field(
+        True,
+        description="Whether a second replica is asked when the answer to an embedding, a classification or a score is "
+        "later than 95 % of them; the first answer wins, and at most 5 % of the requests are asked twice.",
+    )
     urls: tuple[str, ...] = Field(
         (),
         description="remote: one address per replica, `http://`, `https://` or `unix:/PATH`.",

@@ -40,6 +40,7 @@ def pool_of(name: str, model: ModelConfig, replicas: list[Replica]) -> Pool:
         required=model.required,
         send_priority=model.send_priority,
         cache_salt=model.cache_salt,
+        hedge=model.hedge,
     )
 
 

@@ -23,10 +23,12 @@ from gateway.errors import (
     UpstreamTimeout,
     from_engine,
 )
+from gateway.hedge import Hedge, may_be_better_elsewhere
 from gateway.http import sse
 from gateway.http.answer import AnswerHead
 from gateway.http.client import UpstreamConnection, UpstreamError
 from gateway.http.server import ClientConnection
+from gateway.lease import Lease
 from gateway.metrics import Metrics, ModelMetrics
 from gateway.registry import Pool, Replica
 
@@ -93,6 +95,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     streams: bool
     strip_usage: bool
     max_tokens: int
+    hedges: bool
+    """Whether it may be asked of two replicas: a call that changes nothing, and whose answer comes in one piece."""
 
     def head_for(self, replica: Replica) -> bytes:
         """Write the request's head for one replica."""
@@ -133,44 +137,6 @@ class Deadlines(Protocol):
         """Silence towards the client after which a stream gets a comment."""
 
 
-class Lease(msgspec.Struct, eq=False):
-    """All that one exchange holds: slot, in-flight count, tokens in flight, connection. Released exactly once."""
-
-    pool: Pool
-    tokens: int = 0
-    slot: Slot | None = None
-    replica: Replica | None = None
-    connection: UpstreamConnection | None = None
-
-    def admitted(self, slot: Slot, tokens: int) -> None:
-        """Hold a slot, and count the tokens that may be produced."""
-        self.slot = slot
-        self.tokens = tokens
-        self.pool.tokens_in_flight += tokens
-
-    def take(self, replica: Replica) -> None:
-        """Count as in flight at a replica."""
-        self.replica = replica
-        replica.in_flight += 1
-
-    def leave_replica(self) -> None:
-        """Be in flight nowhere; a connection that is still held is closed, which aborts the engine's work."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.abort()
-        replica, self.replica = self.replica, None
-        if replica is not None:
-            replica.in_flight -= 1
-
-    def release(self) -> None:
-        """Give everything back; harmless when there is nothing left."""
-        self.leave_replica()
-        slot, self.slot = self.slot, None
-        if slot is not None:
-            self.pool.tokens_in_flight -= self.tokens
-            slot.release()
-
-
 class State(Enum):
     """Where an exchange is."""
 
@@ -206,6 +172,7 @@ class Exchange:
         "_dispatcher",
         "_head",
         "_heard",
+        "_hedge",
         "_held",
         "_held_bytes",
         "_kind",
@@ -250,6 +217,7 @@ class Exchange:
         self._state = QUEUED
         self._tried: tuple[Replica, ...] = ()
         self._connecting: asyncio.Task[None] | None = None
+        self._hedge: Hedge | None = None
         self._begun = False
         self._stream: Stream | None = None
         self._paused = False
@@ -346,6 +314,8 @@ class Exchange:
 
     def answer_head(self, head: AnswerHead) -> None:
         """Decide by status and media type what the answer is."""
+        if self._hedge is not None and not may_be_better_elsewhere(head):
+            self._end_hedge()
         self._heard = True
         self._state = ANSWERING
         self._head = head
@@ -435,6 +405,36 @@ class Exchange:
         else:
             self._try_another(replica, UpstreamFailed(str(error)))
 
+    # called by its hedge
+
+    def send_on(self, connection: UpstreamConnection, replica: Replica) -> None:
+        """Ask the second replica."""
+        assert self._hedge is not None
+        connection.send(self._request.head_for(replica), self._request.body, self._hedge)
+
+    def overtaken(self, head: AnswerHead) -> None:
+        """Go on with the second replica's answer; the first one is told to stop by the closing of its connection."""
+        hedge, self._hedge = self._hedge, None
+        assert hedge is not None
+        self._count_hedged(self._lease.replica)
+        self._lease.take_over(hedge.lease)
+        connection, replica = self._lease.connection, self._lease.replica
+        assert connection is not None
+        assert replica is not None
+        self.context.attempts += 1
+        self.context.replica = replica.name
+        connection.hand_to(self)
+        if self._paused:
+            connection.pause()
+        self.answer_head(head)
+
+    def hedge_failed(self, replica: Replica, message: str) -> None:
+        """Go on with the first replica; where that has failed meanwhile, with a third one."""
+        self._hedge = None
+        self._metrics.attempted(replica.name, "failed")
+        if self._lease.replica is None:
+            self._try_another(replica, UpstreamFailed(message))
+
     # inside: towards the engine
 
     def _granted(self, slot: Slot) -> None:
@@ -481,13 +481,37 @@ class Exchange:
         now = self._last_at = perf_counter()
         if self.context.sent_at is None:
             self.context.sent_at = now
+            if self._request.hedges and self._pool.hedging is not None:
+                self._hedge_after(self._pool.hedging.asked(), lease.replica)
         if self._paused:
             connection.pause()
+
+    def _hedge_after(self, delay: float | None, first: Replica) -> None:
+        """Arrange for a second replica to be asked, where there is one and it is known when an answer is late."""
+        if delay is not None and len(self._pool.ready) > 1:
+            self._hedge = Hedge(self, self._pool, first, delay)
+
+    def _end_hedge(self) -> None:
+        hedge, self._hedge = self._hedge, None
+        if hedge is not None:
+            self._count_hedged(hedge.replica)
+            hedge.give_up()
+
+    def _count_hedged(self, loser: Replica | None) -> None:
+        """Count an attempt that was not needed after all."""
+        if loser is not None:
+            self._metrics.aborts["hedged"] += 1
+            self._metrics.attempted(loser.name, "aborted")
 
     def _try_another(self, failed: Replica, error: GatewayError) -> None:
         """Ask a replica that was not asked yet, or fail with what the last one said."""
         self._lease.leave_replica()
         self._tried = (*self._tried, failed)
+        if self._hedge is not None and self._hedge.replica is not None:
+            # Another one is being asked already.
+            self._state = WAITING
+            return
+        self._end_hedge()
         others = [replica for replica in self._pool.ready if replica not in self._tried]
         if others and len(self._tried) < _MAX_ATTEMPTS:
             self._attempt()
@@ -571,7 +595,10 @@ class Exchange:
             body = held[0] if len(held) == 1 else b"".join(held)
             self._request.dialect.meter(context, body)
             self._client.write_answer(context, self._head.status, self._head.down, body)
-            context.relayed_for = perf_counter() - began
+            now = perf_counter()
+            context.relayed_for = now - began
+            if self._request.hedges and self._pool.hedging is not None and context.sent_at is not None:
+                self._pool.hedging.answered(now - context.sent_at)
         self._end()
 
     def _finish_events(self, stream: Stream) -> None:
@@ -671,6 +698,8 @@ class Exchange:
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
+        if self._hedge is not None:
+            self._end_hedge()
         if self._stream is not None:
             self._stream.settle()
         self._lease.release()

@@ -74,7 +74,7 @@ class ModelMetrics:
         self.overhead = Histogram(_OVERHEAD)
         self.tokens = {"input": 0, "output": 0, "cached": 0}
         self.admissions = {"admitted": 0, "queued": 0, "refused": 0, "timeout": 0}
-        self.aborts: dict[str, int] = {"client_left": 0, "client_stalled": 0, "timeout": 0, "drain": 0}
+        self.aborts: dict[str, int] = dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0)
         self.attempts: dict[tuple[str, str], int] = {}
 
     def attempted(self, replica: str, outcome: str) -> None:

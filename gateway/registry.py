@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from gateway.admission import Admission
 from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
+from gateway.hedging import Hedging
 from gateway.http.client import Address, ConnectionPool
 from gateway.policies import Policy
 
@@ -90,6 +91,7 @@ class Pool:
         required: bool = True,
         send_priority: bool = False,
         cache_salt: bool = False,
+        hedge: bool = False,
     ) -> None:
         self.model = model
         self.replicas = tuple(replicas)
@@ -100,6 +102,7 @@ class Pool:
         self.required = required
         self.send_priority = send_priority
         self.cache_salt = cache_salt
+        self.hedging = Hedging() if hedge and len(self.replicas) > 1 else None
         self.tokens_in_flight = 0
         self.max_model_len: int | None = None
         self.ready: list[Replica] = []

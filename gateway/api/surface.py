@@ -132,7 +132,10 @@ class Surface:
             headers += _JSON
         target = context.path + b"?" + context.query if context.query else context.path
         context.body = b""
-        return pool, UpstreamRequest(target, headers, sent, endpoint.dialect, streams, strip_usage, facts.token_limit)
+        hedges = not endpoint.streams
+        return pool, UpstreamRequest(
+            target, headers, sent, endpoint.dialect, streams, strip_usage, facts.token_limit, hedges
+        )
 
     def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> tuple[bytes, bool]:
         """Change the few fields that are the gateway's; most bodies go on as they are, or with one field more."""

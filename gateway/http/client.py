@@ -158,6 +158,10 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.write(head)
             self.transport.write(body)
 
+    def hand_to(self, receiver: Receiver) -> None:
+        """Let another receiver have the rest of the answer."""
+        self._receiver = receiver
+
     def pause(self) -> None:
         """Read no further, so that the engine feels that its reader is slow."""
         if not self._paused and not self.transport.is_closing():
@@ -294,7 +298,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._head_ready:
             self._head_ready = False
             receiver.answer_head(self._head)
-            if self._receiver is not receiver:
+            receiver = self._receiver
+            if receiver is None:
                 return
         parts = self._parts
         if parts:

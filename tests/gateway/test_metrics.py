@@ -70,7 +70,7 @@ def test_every_series_of_a_configured_model_exists_from_the_start(metrics: Metri
         assert value(samples, "tokens_total", model=model, type=kind) == 0
     for outcome in ("admitted", "queued", "refused", "timeout"):
         assert value(samples, "admissions_total", model=model, outcome=outcome) == 0
-    for reason in ("client_left", "client_stalled", "timeout", "drain"):
+    for reason in ("client_left", "client_stalled", "timeout", "drain", "hedged"):
         assert value(samples, "upstream_aborts_total", model=model, reason=reason) == 0
     for name in ("running", "waiting"):
         assert value(samples, f"requests_{name}", model=model) == 0

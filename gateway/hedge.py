@@ -1,0 +1,120 @@
+"""The second attempt of a hedged request: another replica is asked where the first one is late."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from gateway.errors import Unavailable
+from gateway.http.answer import AnswerHead
+from gateway.http.client import UpstreamConnection, UpstreamError
+from gateway.lease import Lease
+from gateway.registry import Pool, Replica
+
+
+class Hedged(Protocol):
+    """A request that a second replica may be asked for."""
+
+    def send_on(self, connection: UpstreamConnection, replica: Replica) -> None:
+        """Send the request to ``replica``; the answer goes to the hedge."""
+
+    def overtaken(self, head: AnswerHead) -> None:
+        """The second replica answers first: take its answer over from its head on."""
+
+    def hedge_failed(self, replica: Replica, message: str) -> None:
+        """The second replica has no answer, and ``message`` says why."""
+
+
+class Hedge:
+    """The second attempt of one request: waits for its moment, asks, and hands its connection over when it wins.
+
+    It is the receiver of its answer up to the head. ``lease`` holds what it has taken, apart from the request's own.
+    """
+
+    __slots__ = ("_connecting", "_first", "_request", "_timer", "lease")
+
+    def __init__(self, request: Hedged, pool: Pool, first: Replica, delay: float) -> None:
+        self._request = request
+        self._first = first
+        self._connecting: asyncio.Task[None] | None = None
+        self.lease = Lease(pool)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._ask)
+
+    def __repr__(self) -> str:
+        where = "waiting" if self.lease.replica is None else f"at {self.lease.replica.name}"
+        return f"<Hedge of {self._request!r} [{where}]>"
+
+    @property
+    def replica(self) -> Replica | None:
+        """The second replica, once it is asked."""
+        return self.lease.replica
+
+    def give_up(self) -> None:
+        """Ask no more; an engine that is at work already is told by the closing of its connection."""
+        self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        self.lease.leave_replica()
+
+    # called by the second engine's connection
+
+    def answer_head(self, head: AnswerHead) -> None:
+        """Win with an answer, or leave the first replica to it."""
+        if may_be_better_elsewhere(head):
+            self._fail(f"The engine answered {head.status}.")
+        else:
+            self._request.overtaken(head)
+
+    def answer_data(self, data: bytes) -> None:
+        """Never called: a connection whose head has come belongs to the request, or is closed."""
+        raise NotImplementedError
+
+    def answer_end(self) -> None:
+        """Never called, likewise."""
+        raise NotImplementedError
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        """Leave the first replica to it."""
+        self._connecting = None
+        replica = self.lease.replica
+        assert replica is not None
+        if not error.stale:
+            replica.failed(str(error))
+        self._fail(str(error))
+
+    # inside
+
+    def _fail(self, message: str) -> None:
+        replica = self.lease.replica
+        assert replica is not None
+        self.lease.leave_replica()
+        self._request.hedge_failed(replica, message)
+
+    def _ask(self) -> None:
+        pool, hedging = self.lease.pool, self.lease.pool.hedging
+        assert hedging is not None
+        if not hedging.spend():
+            return
+        try:
+            replica = pool.pick((self._first,))
+        except Unavailable:
+            return
+        self.lease.take(replica)
+        connection = replica.connections.take()
+        if connection is None:
+            self._connecting = replica.connections.connect(self._send, self.answer_failed)
+        else:
+            self._send(connection)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._connecting = None
+        replica = self.lease.replica
+        assert replica is not None
+        self.lease.connection = connection
+        self._request.send_on(connection, replica)
+
+
+def may_be_better_elsewhere(head: AnswerHead) -> bool:
+    """Whether an answer is no answer to the request but says that this replica has none."""
+    return head.status >= 500 or head.status == 429
