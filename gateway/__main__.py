@@ -126,8 +126,9 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from gateway.app import StartError, serve
+    from gateway.app import serve
     from gateway.configfile import ConfigError, load, overridden
+    from gateway.dataplane import StartError
 
     try:
         config = overridden(load(options.config), listen=options.listen, control=options.control)

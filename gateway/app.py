@@ -8,7 +8,6 @@ import importlib.metadata
 import os
 import shutil
 import signal
-import ssl
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -23,17 +22,12 @@ from engines.base import EngineSpec
 from engines.errors import EngineError
 from engines.sources import default_cache
 from engines.supervisor import ReplicaStatus, State, Supervisor
-from gateway.accesslog import AccessLog
-from gateway.api.surface import Surface
-from gateway.auth import Key, Keyring
 from gateway.config import Config, ModelConfig
 from gateway.control.plane import ControlPlane
+from gateway.dataplane import DataPlane, StartError, split, url_of
 from gateway.discovery import registry_of, source_of
-from gateway.dispatch import Dispatcher
 from gateway.health import Watch
-from gateway.http.server import Door
-from gateway.lifecycle import Heart, allow_files, cancelled, drain
-from gateway.metrics import Metrics
+from gateway.lifecycle import allow_files, cancelled, drain
 from gateway.panel import Row, StartUp, render
 from gateway.registry import Pool, Replica
 
@@ -50,42 +44,24 @@ _REMINDER_SECONDS = 15.0
 """How often the start-up display says who is still awaited."""
 
 
-class StartError(Exception):
-    """The gateway cannot start: an address is taken, a certificate cannot be read, a GPU is missing."""
-
-
 class Gateway:
-    """One running gateway: every long-lived object, and the order in which they start and stop.
+    """One running gateway: engines, data plane and control plane, and the order in which they start and stop.
 
     Raises ``StartError``, ``EngineError`` or ``OSError`` when it cannot be built.
     """
 
     def __init__(self, config: Config, folder: Path, start_up: StartUp) -> None:
-        # What may fail comes before what would have to be closed again.
-        self._tls = tls_of(config)
         self._config = config
         self._start_up = start_up
-        self._version = importlib.metadata.version("headgate")
         self._supervisor = Supervisor(
             specs_of(config), folder=folder, cache=cache_of(config), on_change=self._replica_changed
         )
         started_here = {status.replica: status.address for status in self._supervisor.statuses}
-        registry = registry_of(config, started_here)
-        self._replicas = {replica.name: replica for pool in registry for replica in pool.replicas}
-        self._metrics = Metrics(lambda: self._surface.registry, self._version, os.environ.get("HEADGATE_COMMIT", ""))
-        self._access_log = access_log_of(config)
-        self._dispatcher = Dispatcher(config.gateway.timeouts, self._metrics)
-        self._surface = Surface(
-            config.gateway,
-            registry,
-            keyring_of(config),
-            self._dispatcher,
-            self._metrics,
-            self._access_log,
-            self._version,
-        )
-        self._door = Door(self._surface, config.gateway.limits, config.gateway.timeouts)
-        self._heart = Heart(self._tick, self._metrics.lagged)
+        version, commit = importlib.metadata.version("headgate"), os.environ.get("HEADGATE_COMMIT", "")
+        # What may fail comes before what would have to be closed again.
+        self._plane = DataPlane(config, registry_of(config, started_here), version, commit)
+        self._registry = self._plane.registry
+        self._replicas = {replica.name: replica for pool in self._registry for replica in pool.replicas}
         self._watches = {
             replica.name: Watch(
                 pool,
@@ -94,27 +70,26 @@ class Gateway:
                 timeout=_PROBE_SECONDS,
                 up=replica.name not in started_here,
             )
-            for pool in registry
+            for pool in self._registry
             for replica in pool.replicas
         }
         self._watching: list[asyncio.Task[None]] = []
-        self._server: asyncio.Server | None = None
         self._ending = False
         prometheus = CollectorRegistry(auto_describe=False)
-        prometheus.register(self._metrics)
+        prometheus.register(self._plane.metrics)
         host, port = split(config.gateway.control)
         self._control = ControlPlane(host, port, self, prometheus)
         self._settled = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Gateway {self._door!r} {self._surface.registry!r}>"
+        return f"<Gateway {self._plane!r}>"
 
     # what the control plane sees
 
     @property
     def last_beat(self) -> float:
         """When the data plane beat last, as a ``monotonic`` reading."""
-        return self._heart.last_beat
+        return self._plane.last_beat
 
     @property
     def draining(self) -> bool:
@@ -124,65 +99,35 @@ class Gateway:
     @property
     def pools(self) -> Sequence[Pool]:
         """All pools."""
-        return list(self._surface.registry)
+        return list(self._registry)
 
     @property
     def address(self) -> str:
         """Where clients ask, once it has started; the real port, where 0 was asked for."""
-        scheme = "https" if self._config.gateway.tls_certificate is not None else "http"
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{scheme}://{joined(host, port)}"
+        return self._plane.address
 
     @property
     def control_address(self) -> str:
         """Where probes and metrics are, once it has started."""
-        return f"http://{joined(split(self._config.gateway.control)[0], self._control.port)}"
-
-    # the end, in the order of ``lifecycle.drain``
-
-    def announce_end(self) -> None:
-        """Turn readiness off, and ask clients to close their connections."""
-        self._ending = True
-        self._door.closing = True
-
-    def stop_accepting(self) -> None:
-        """Take nothing new, and refuse what waits."""
-        if self._server is not None:
-            self._server.close()
-        self._dispatcher.refuse_new()
-        self._door.close_idle()
-
-    async def idle(self) -> None:
-        """Wait until no request is under way, and every answer has left."""
-        await self._dispatcher.idle()
-        await self._door.written()
-
-    def cancel_all(self) -> None:
-        """End whatever is still under way."""
-        self._dispatcher.cancel_all()
+        return url_of(split(self._config.gateway.control)[0], self._control.port)
 
     # start and stop
 
     async def start(self) -> None:
         """Listen on both ports, then let the engines start. Raises ``StartError``."""
-        settings = self._config.gateway
+        where = self._config.gateway.control
         try:
             self._control.start()
         except OSError as error:
-            self._close_access_log()
-            raise StartError(f"Cannot listen on {settings.control} (gateway.control): {error.strerror}.") from None
-        host, port = split(settings.listen)
-        loop = asyncio.get_running_loop()
+            self._plane.stop()
+            raise StartError(f"Cannot listen on {where} (gateway.control): {error.strerror}.") from None
         try:
-            self._server = await loop.create_server(
-                self._door.connect, host, port, ssl=self._tls, backlog=4096, reuse_address=True
-            )
-        except OSError as error:
+            await self._plane.start()
+        except StartError:
             self._control.stop()
-            self._close_access_log()
-            raise StartError(f"Cannot listen on {settings.listen} (gateway.listen): {error.strerror}.") from None
-        self._heart.start()
+            self._plane.stop()
+            raise
+        loop = asyncio.get_running_loop()
         self._watching = [loop.create_task(watch.run()) for watch in self._watches.values()]
         self._supervisor.start()
 
@@ -199,21 +144,23 @@ class Gateway:
             except TimeoutError:
                 self._start_up.waiting([status.replica for status in self._supervisor.statuses if _under_way(status)])
 
+    async def idle(self) -> None:
+        """Wait until no request is under way."""
+        await self._plane.idle()
+
     async def stop(self) -> None:
         """Drain, then stop the engines and everything else."""
         settings = self._config.gateway
-        await drain(self, delay=settings.drain_delay, within=settings.drain_timeout)
+        self._ending = True
+        await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await cancelled(self._watching)
         await self._supervisor.stop(_ENGINE_GRACE)
-        self._heart.stop()
-        for replica in self._replicas.values():
-            replica.connections.close()
+        self._plane.stop()
         self._control.stop()
-        self._close_access_log()
 
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""
-        rows = [self._row(pool, self._config.models[pool.model]) for pool in self._surface.registry]
+        rows = [self._row(pool, self._config.models[pool.model]) for pool in self._registry]
         keyed = bool(self._config.gateway.keys)
         return render(self.address, self.control_address, rows, self._start_up.seconds, keyed=keyed)
 
@@ -225,15 +172,6 @@ class Gateway:
         reason = "" if troubled is None else troubled.reason
         return Row(pool.model, model.engine, model.tasks_here, len(pool.ready), len(pool.replicas), state, reason)
 
-    def _tick(self, now: float) -> None:
-        """Let everything with a deadline look at the clock."""
-        self._door.tick(now)
-        self._dispatcher.tick(now)
-        for replica in self._replicas.values():
-            replica.connections.tick(now)
-        if self._access_log is not None:
-            self._access_log.flush()
-
     def _replica_changed(self, status: ReplicaStatus) -> None:
         """Take over what the supervisor says of a replica."""
         replica: Replica = self._replicas[status.replica]
@@ -243,10 +181,6 @@ class Gateway:
         what = status.state.value
         self._start_up.step(status.replica, f"{what}: {status.reason}" if status.reason else what)
         self._settled.set()
-
-    def _close_access_log(self) -> None:
-        if self._access_log is not None:
-            self._access_log.close()
 
     def _all_settled(self) -> bool:
         return not any(_under_way(status) for status in self._supervisor.statuses)
@@ -316,17 +250,6 @@ def _under_way(status: ReplicaStatus) -> bool:
     return status.state in (State.FETCHING, State.STARTING)
 
 
-def split(address: str) -> tuple[str, int]:
-    """Split HOST:PORT; brackets of an IPv6 address are taken off."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def joined(host: str, port: int) -> str:
-    """Join to HOST:PORT as URLs have it: an IPv6 address gets brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def cache_of(config: Config) -> Path:
     """Return the folder for model files."""
     return config.gateway.cache or default_cache()
@@ -353,33 +276,3 @@ def specs_of(config: Config) -> list[EngineSpec]:
         )
         for name, model in here.items()
     ]
-
-
-def access_log_of(config: Config) -> AccessLog | None:
-    """Open the access log, if there is to be one. Raises ``StartError``."""
-    where = config.gateway.access_log
-    try:
-        return AccessLog.open(where)
-    except OSError as error:
-        raise StartError(f"Cannot write to {where} (gateway.access_log): {error.strerror}.") from None
-
-
-def keyring_of(config: Config) -> Keyring:
-    """Put the configured keys on a ring."""
-    return Keyring((Key(key.id, frozenset(key.models)), key.sha256) for key in config.gateway.keys)
-
-
-def tls_of(config: Config) -> ssl.SSLContext | None:
-    """Load certificate and key, if there are any. Raises ``StartError``."""
-    certificate, key = config.gateway.tls_certificate, config.gateway.tls_key
-    if certificate is None or key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        # Without a password OpenSSL would ask for one on the terminal, where nobody sits.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"Cannot read {certificate} and {key} (gateway.tls_certificate, tls_key): {error}.") from None
-    return context

@@ -16,8 +16,9 @@ import pytest
 import trustme
 
 from engines.errors import GpuError
-from gateway.app import Gateway, StartError, cache_of, joined, keyring_of, specs_of, split, tls_of
+from gateway.app import Gateway, cache_of, specs_of
 from gateway.config import Config
+from gateway.dataplane import StartError
 from gateway.panel import StartUp
 from loadtest.engine import SimulatedEngine, Timing
 from loadtest.engine.faults import Faults
@@ -80,12 +81,6 @@ async def test_plain_http_at_a_tls_port_gets_no_answer(tls: dict[str, Path], tmp
             assert not (await wire.rest()).startswith(b"HTTP/")
     finally:
         await served.stop()
-
-
-def test_old_versions_of_tls_are_not_spoken(tls: dict[str, Path]) -> None:
-    context = tls_of(configured({"m": NOBODY}, **tls))
-    assert context is not None
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"], ids=["absent", "garbage"])
@@ -238,11 +233,6 @@ async def test_an_engine_that_cannot_start_leaves_the_others_alone(tmp_path: Pat
             assert "broken  onnx    0/1       failed" in served.gateway.panel()
 
 
-def test_a_log_that_cannot_be_written_is_told_with_its_option(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"Cannot write to .*/none/log \(gateway\.access_log\): No such file"):
-        built(configured({"m": NOBODY}, access_log=str(tmp_path / "none" / "log")), tmp_path)
-
-
 async def test_a_configured_key_opens_and_no_other() -> None:
     digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
     async with gateway({"m": NOBODY}, ready=[], keys=[{"id": "alice", "sha256": digest}]) as served:
@@ -276,15 +266,3 @@ def test_without_gpus_vllm_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:
     assert cache_of(configured({"m": NOBODY}, cache=tmp_path)) == tmp_path
     assert cache_of(configured({"m": NOBODY})).name == "headgate"
-
-
-def test_without_keys_the_ring_is_open() -> None:
-    assert "0 keys" in repr(keyring_of(configured({"m": NOBODY})))
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("a.b:0", ("a.b", 0))]
-)
-def test_an_address_is_split_and_joined(address: str, expected: tuple[str, int]) -> None:
-    assert split(address) == expected
-    assert joined(*expected) == address

@@ -1,0 +1,163 @@
+"""The data plane: what takes requests at the door, decides, relays, and accounts for them, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from gateway.accesslog import AccessLog
+from gateway.api.surface import Surface
+from gateway.auth import Key, Keyring
+from gateway.config import Config
+from gateway.dispatch import Dispatcher
+from gateway.http.server import Door
+from gateway.lifecycle import Heart
+from gateway.metrics import Metrics
+from gateway.registry import Registry
+
+
+class StartError(Exception):
+    """The gateway cannot start: an address is taken, a certificate cannot be read, a GPU is missing."""
+
+
+class DataPlane:
+    """Every object that a request meets on its way, and the beat that keeps their deadlines.
+
+    Raises ``StartError`` when it cannot be built.
+    """
+
+    def __init__(self, config: Config, registry: Registry, version: str, commit: str) -> None:
+        # What may fail comes before what would have to be closed again.
+        self._tls = tls_of(config)
+        self._listen = config.gateway.listen
+        self._access_log = access_log_of(config)
+        self.metrics = Metrics(lambda: self._surface.registry, version, commit)
+        self._dispatcher = Dispatcher(config.gateway.timeouts, self.metrics)
+        self._surface = Surface(
+            config.gateway, registry, keyring_of(config), self._dispatcher, self.metrics, self._access_log, version
+        )
+        self._door = Door(self._surface, config.gateway.limits, config.gateway.timeouts)
+        self._heart = Heart(self._tick, self.metrics.lagged)
+        self._server: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<DataPlane {self._door!r} {self.registry!r}>"
+
+    @property
+    def registry(self) -> Registry:
+        """The models in force."""
+        return self._surface.registry
+
+    @property
+    def last_beat(self) -> float:
+        """When the loop beat last, as a ``monotonic`` reading."""
+        return self._heart.last_beat
+
+    @property
+    def address(self) -> str:
+        """Where clients ask, once it listens; the real port, where 0 was asked for."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return url_of(host, port, tls=self._tls is not None)
+
+    # start and stop
+
+    async def start(self) -> None:
+        """Listen, and begin to beat. Raises ``StartError``."""
+        host, port = split(self._listen)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                self._door.connect, host, port, ssl=self._tls, backlog=4096, reuse_address=True
+            )
+        except OSError as error:
+            raise StartError(f"Cannot listen on {self._listen} (gateway.listen): {error.strerror}.") from None
+        self._heart.start()
+
+    def stop(self) -> None:
+        """Beat no more, and close what is open towards engines and the log."""
+        self._heart.stop()
+        for pool in self.registry:
+            for replica in pool.replicas:
+                replica.connections.close()
+        if self._access_log is not None:
+            self._access_log.close()
+
+    # the end, in the order of ``lifecycle.drain``
+
+    def announce_end(self) -> None:
+        """Ask clients to close their connections."""
+        self._door.closing = True
+
+    def stop_accepting(self) -> None:
+        """Take nothing new, and refuse what waits."""
+        if self._server is not None:
+            self._server.close()
+        self._dispatcher.refuse_new()
+        self._door.close_idle()
+
+    async def idle(self) -> None:
+        """Wait until no request is under way, and every answer has left."""
+        await self._dispatcher.idle()
+        await self._door.written()
+
+    def cancel_all(self) -> None:
+        """End whatever is still under way."""
+        self._dispatcher.cancel_all()
+
+    # inside
+
+    def _tick(self, now: float) -> None:
+        """Let everything with a deadline look at the clock."""
+        self._door.tick(now)
+        self._dispatcher.tick(now)
+        for pool in self.registry:
+            for replica in pool.replicas:
+                replica.connections.tick(now)
+        if self._access_log is not None:
+            self._access_log.flush()
+
+
+def split(address: str) -> tuple[str, int]:
+    """Split HOST:PORT; brackets of an IPv6 address are taken off."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def joined(host: str, port: int) -> str:
+    """Join to HOST:PORT as URLs have it: an IPv6 address gets brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def url_of(host: str, port: int, *, tls: bool = False) -> str:
+    """Write the URL of an address, without a path."""
+    return f"{'https' if tls else 'http'}://{joined(host, port)}"
+
+
+def access_log_of(config: Config) -> AccessLog | None:
+    """Open the access log, if there is to be one. Raises ``StartError``."""
+    where = config.gateway.access_log
+    try:
+        return AccessLog.open(where)
+    except OSError as error:
+        raise StartError(f"Cannot write to {where} (gateway.access_log): {error.strerror}.") from None
+
+
+def keyring_of(config: Config) -> Keyring:
+    """Put the configured keys on a ring."""
+    return Keyring((Key(key.id, frozenset(key.models)), key.sha256) for key in config.gateway.keys)
+
+
+def tls_of(config: Config) -> ssl.SSLContext | None:
+    """Load certificate and key, if there are any. Raises ``StartError``."""
+    certificate, key = config.gateway.tls_certificate, config.gateway.tls_key
+    if certificate is None or key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # Without a password OpenSSL would ask for one on the terminal, where nobody sits.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"Cannot read {certificate} and {key} (gateway.tls_certificate, tls_key): {error}.") from None
+    return context
