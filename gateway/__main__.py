@@ -33,6 +33,7 @@ gateway.drain_timeout seconds), then the engines are stopped. A second signal en
 examples:
   headgate serve
   headgate serve --config prod.toml --listen 0.0.0.0:8000 --control 127.0.0.1:9000
+  headgate serve --processes 4                     one address and one set of limits, on four cores
   curl http://127.0.0.1:9000/readyz                which models can answer, and why others cannot
 """
 
@@ -81,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--control", metavar="HOST:PORT", help="address for probes and metrics, instead of gateway.control"
     )
+    serve.add_argument(
+        "--processes", type=_processes, metavar="N", help="take requests in N processes, instead of gateway.processes"
+    )
     serve.set_defaults(run=_serve)
 
     check = commands.add_parser(
@@ -119,6 +123,13 @@ def _key_id(text: str) -> str:
     return text
 
 
+def _processes(text: str) -> int:
+    """Take a number that ``gateway.processes`` would take too."""
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+    return int(text)
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, default=Path("models.toml"), metavar="FILE", help="configuration (default: models.toml)"
@@ -131,7 +142,9 @@ def _serve(options: argparse.Namespace) -> int:
     from gateway.dataplane import StartError
 
     try:
-        config = overridden(load(options.config), listen=options.listen, control=options.control)
+        config = overridden(
+            load(options.config), listen=options.listen, control=options.control, processes=options.processes
+        )
     except ConfigError as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -56,8 +57,9 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
 class AccessLog:
     """Takes finished requests from the data plane and writes them in batches."""
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: BinaryIO, lock: AbstractContextManager[object] | None = None) -> None:
         self._target = target
+        self._lock = lock or contextlib.nullcontext()
         self._lines: list[bytes] = []
         self._batches: deque[list[bytes]] = deque()
         self._dropped = 0
@@ -71,13 +73,16 @@ class AccessLog:
         self._thread.start()
 
     @classmethod
-    def open(cls, where: str) -> AccessLog | None:
-        """Open ``stdout``, a file to append to, or nothing for ``off``. Raises ``OSError``."""
+    def open(cls, where: str, lock: AbstractContextManager[object] | None = None) -> AccessLog | None:
+        """Open ``stdout``, a file to append to, or nothing for ``off``. Raises ``OSError``.
+
+        ``lock`` is held while lines are written: where other processes write to the same pipe, it keeps lines whole.
+        """
         if where == "off":
             return None
         if where == "stdout":
-            return cls(open(1, "wb", buffering=0, closefd=False))
-        return cls(Path(where).open("ab", buffering=0))
+            return cls(open(1, "wb", buffering=0, closefd=False), lock)
+        return cls(Path(where).open("ab", buffering=0), lock)
 
     def __repr__(self) -> str:
         return f"<AccessLog [{self._pending} lines pending]>"
@@ -162,7 +167,8 @@ class AccessLog:
             return
         # A line that a full disk cut short is ended first, so that it spoils no other.
         data = b"\n" * self._torn + b"\n".join(lines) + b"\n"
-        written = self._write_whole(data)
+        with self._lock:
+            written = self._write_whole(data)
         if written:
             self._torn = data[written - 1 : written] != b"\n"
         if written == len(data):

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.errors import QueueTimeout, Unavailable
 
-_SMOOTHING = 0.1
+SMOOTHING = 0.1
 """The weight of the newest gap between two freed slots in the running mean of such gaps."""
 
 
@@ -51,11 +51,6 @@ class Admission:
         """How many requests are in the queue."""
         return len(self._waiting)
 
-    @property
-    def saturation(self) -> float:
-        """Slots taken as a share of the limit; 0 without a limit."""
-        return self.running / self.limit if self.limit else 0.0
-
     def oldest_wait(self, now: float) -> float:
         """How long the head of the queue has waited, in seconds; 0 for an empty queue."""
         for since in list(self._waiting.values())[:1]:
@@ -74,7 +69,7 @@ class Admission:
             return Slot(self)
         if len(self._waiting) >= self.max_queue:
             raise Unavailable(
-                f"All {self.limit} slots of this model are taken and {len(self._waiting)} requests wait already.",
+                f"All {self.limit} slots of this model are taken and {self.waiting} requests wait already.",
                 retry_after=self.expected_wait(),
             )
         self._waiting[granted] = perf_counter()
@@ -87,20 +82,20 @@ class Admission:
     def timed_out(self, limit: float) -> QueueTimeout:
         """Give the error for a request that waited as long as it may."""
         return QueueTimeout(
-            f"No slot became free within {limit:g} s; {len(self._waiting)} requests are waiting for this model.",
+            f"No slot became free within {limit:g} s; {self.waiting} requests are waiting for this model.",
             retry_after=self.expected_wait(),
         )
 
     def expected_wait(self) -> float:
         """Estimate in seconds when a request that comes now could start: queue length times the mean gap, 1 to 60 s."""
-        return min(60.0, max(1.0, (len(self._waiting) + 1) * self._mean_gap))
+        return min(60.0, max(1.0, (self.waiting + 1) * self._mean_gap))
 
     def released(self) -> None:
         """Take a slot back and hand it to the head of the queue. Called by ``Slot`` alone."""
         if self.running == self.limit:
             # Only while all slots are taken does the gap between two releases say how soon one becomes free.
             now = perf_counter()
-            self._mean_gap += _SMOOTHING * (now - self._gap_began - self._mean_gap)
+            self._mean_gap += SMOOTHING * (now - self._gap_began - self._mean_gap)
             self._gap_began = now
         self.running -= 1
         while self._waiting and (self.limit is None or self.running < self.limit):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.metadata
 import os
 import shutil
@@ -12,10 +11,11 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from engines import gpus
 from engines.base import EngineSpec
@@ -27,9 +27,10 @@ from gateway.control.plane import ControlPlane
 from gateway.dataplane import DataPlane, StartError, split, url_of
 from gateway.discovery import registry_of, source_of
 from gateway.health import Watch
-from gateway.lifecycle import allow_files, cancelled, drain
+from gateway.lifecycle import Drainable, allow_files, cancelled, drain, spare_the_collector
 from gateway.panel import Row, StartUp, render
-from gateway.registry import Pool, Replica
+from gateway.processes.fleet import Fleet
+from gateway.registry import Pool, Registry, Replica
 
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself when the gateway stops."""
@@ -42,6 +43,39 @@ _OTHER_FILES = 1024
 
 _REMINDER_SECONDS = 15.0
 """How often the start-up display says who is still awaited."""
+
+
+class Plane(Drainable, Protocol):
+    """What takes the requests: a ``DataPlane`` in this process, or a ``Fleet`` of several."""
+
+    @property
+    def registry(self) -> Registry:
+        """The models, with what is known of their replicas."""
+
+    @property
+    def metrics(self) -> Collector:
+        """What was counted."""
+
+    @property
+    def last_beat(self) -> float:
+        """When the loop that beats least beat last, as a ``monotonic`` reading."""
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """Why nothing can be asked at all."""
+
+    @property
+    def address(self) -> str:
+        """Where clients ask."""
+
+    async def count(self) -> None:
+        """Bring the metrics up to date; called on another loop."""
+
+    async def start(self) -> None:
+        """Listen. Raises ``StartError``."""
+
+    async def stop(self) -> None:
+        """Close everything; harmless before the start."""
 
 
 class Gateway:
@@ -59,7 +93,11 @@ class Gateway:
         started_here = {status.replica: status.address for status in self._supervisor.statuses}
         version, commit = importlib.metadata.version("headgate"), os.environ.get("HEADGATE_COMMIT", "")
         # What may fail comes before what would have to be closed again.
-        self._plane = DataPlane(config, registry_of(config, started_here), version, commit)
+        self._plane: Plane = (
+            DataPlane(config, registry_of(config, started_here), version, commit)
+            if config.gateway.processes == 1
+            else Fleet(config, started_here, version, commit, start_up.say)
+        )
         self._registry = self._plane.registry
         self._replicas = {replica.name: replica for pool in self._registry for replica in pool.replicas}
         self._watches = {
@@ -102,6 +140,15 @@ class Gateway:
         return list(self._registry)
 
     @property
+    def troubles(self) -> Sequence[str]:
+        """Why nothing can be asked at all."""
+        return self._plane.troubles
+
+    async def count(self) -> None:
+        """Bring the metrics up to date."""
+        await self._plane.count()
+
+    @property
     def address(self) -> str:
         """Where clients ask, once it has started; the real port, where 0 was asked for."""
         return self._plane.address
@@ -119,13 +166,13 @@ class Gateway:
         try:
             self._control.start()
         except OSError as error:
-            self._plane.stop()
+            await self._plane.stop()
             raise StartError(f"Cannot listen on {where} (gateway.control): {error.strerror}.") from None
         try:
             await self._plane.start()
         except StartError:
             self._control.stop()
-            self._plane.stop()
+            await self._plane.stop()
             raise
         loop = asyncio.get_running_loop()
         self._watching = [loop.create_task(watch.run()) for watch in self._watches.values()]
@@ -155,7 +202,7 @@ class Gateway:
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await cancelled(self._watching)
         await self._supervisor.stop(_ENGINE_GRACE)
-        self._plane.stop()
+        await self._plane.stop()
         self._control.stop()
 
     def panel(self) -> str:
@@ -217,7 +264,7 @@ async def _serve(config: Config) -> int:
             raise StartError(str(error)) from None
         await gateway.start()
         await _first(gateway.settle(), ended.wait())
-        _spare_the_collector()
+        spare_the_collector()
         if not ended.is_set():
             start_up.show(gateway.panel())
             await ended.wait()
@@ -233,17 +280,6 @@ async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     await cancelled(tasks)
-
-
-def _spare_the_collector() -> None:
-    """Keep the cyclic collector off what lives for ever, and let it look less often at what does not.
-
-    A request leaves no cycles behind. At the default threshold of 700 objects the collector would walk thousands of
-    times a minute, and its longest walks are tens of milliseconds in which no token is relayed.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _under_way(status: ReplicaStatus) -> bool:

@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -105,6 +106,12 @@ class GatewayConfig(_Model):
     listen: Listen = Field("127.0.0.1:8000", description="Address of the data plane, HOST:PORT.")
     control: Listen = Field(
         "127.0.0.1:9000", description="Address of metrics and probes, HOST:PORT; keep it off public networks."
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="How many processes take requests, on the same port and within the same limits; one per core.",
     )
     tls_certificate: Path | None = Field(
         None,
@@ -347,6 +354,10 @@ class Config(_Model):
     @classmethod
     def _freeze(cls, models: Mapping[str, ModelConfig]) -> Mapping[str, ModelConfig]:
         return MappingProxyType(dict(models))
+
+    @field_serializer("models")
+    def _thaw(self, models: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+        return dict(models)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -85,15 +85,16 @@ def load(path: Path) -> Config:
     return config.model_copy(update={"gateway": gateway})
 
 
-def overridden(config: Config, *, listen: str | None, control: str | None) -> Config:
-    """Put addresses of the command line in the place of those in the file. Raises ``ConfigError``."""
+def overridden(config: Config, *, listen: str | None, control: str | None, processes: int | None = None) -> Config:
+    """Put what the command line says in the place of what is in the file. Raises ``ConfigError``."""
     given = {name: value for name, value in (("listen", listen), ("control", control)) if value is not None}
     for name, value in given.items():
         try:
             host_and_port(value)
         except ValueError as error:
             raise ConfigError([Problem(Path(f"--{name} {value}"), "", str(error))]) from None
-    return config.model_copy(update={"gateway": config.gateway.model_copy(update=given)})
+    changes = given if processes is None else given | {"processes": processes}
+    return config.model_copy(update={"gateway": config.gateway.model_copy(update=changes)})
 
 
 def _problem(path: Path, text: str, details: Mapping[str, Any]) -> Problem:

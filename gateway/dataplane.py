@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from gateway.accesslog import AccessLog
 from gateway.api.surface import Surface
@@ -20,17 +23,52 @@ class StartError(Exception):
     """The gateway cannot start: an address is taken, a certificate cannot be read, a GPU is missing."""
 
 
+class Listener(Protocol):
+    """What listens for clients."""
+
+    @property
+    def sockets(self) -> Sequence[Any]:
+        """The listening sockets."""
+
+    def close(self) -> None:
+        """Take no more connections."""
+
+
+Listen = Callable[[Callable[[], asyncio.Protocol], str, int, ssl.SSLContext | None], Awaitable[Listener]]
+"""How to listen: with a factory of protocols, at a host and a port, with TLS or without. Raises ``OSError``."""
+
+
+async def listen_alone(
+    factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None
+) -> Listener:
+    """Listen at an address that is this process's alone."""
+    return await asyncio.get_running_loop().create_server(
+        factory, host, port, ssl=tls, backlog=4096, reuse_address=True
+    )
+
+
 class DataPlane:
     """Every object that a request meets on its way, and the beat that keeps their deadlines.
 
+    One process among several ``listen``s in its own way, and holds ``log_lock`` while it writes to the access log.
     Raises ``StartError`` when it cannot be built.
     """
 
-    def __init__(self, config: Config, registry: Registry, version: str, commit: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        version: str,
+        commit: str,
+        *,
+        listen: Listen = listen_alone,
+        log_lock: AbstractContextManager[object] | None = None,
+    ) -> None:
         # What may fail comes before what would have to be closed again.
         self._tls = tls_of(config)
-        self._listen = config.gateway.listen
-        self._access_log = access_log_of(config)
+        self._where = config.gateway.listen
+        self._listen = listen
+        self._access_log = access_log_of(config, log_lock)
         self.metrics = Metrics(lambda: self._surface.registry, version, commit)
         self._dispatcher = Dispatcher(config.gateway.timeouts, self.metrics)
         self._surface = Surface(
@@ -38,7 +76,7 @@ class DataPlane:
         )
         self._door = Door(self._surface, config.gateway.limits, config.gateway.timeouts)
         self._heart = Heart(self._tick, self.metrics.lagged)
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
 
     def __repr__(self) -> str:
         return f"<DataPlane {self._door!r} {self.registry!r}>"
@@ -54,26 +92,36 @@ class DataPlane:
         return self._heart.last_beat
 
     @property
+    def troubles(self) -> Sequence[str]:
+        """Why nothing can be asked at all: a data plane that can be asked this has none."""
+        return ()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._door.connections)
+
+    async def count(self) -> None:
+        """Bring the metrics up to date: they always are."""
+
+    @property
     def address(self) -> str:
         """Where clients ask, once it listens; the real port, where 0 was asked for."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
+        assert self._listener is not None
+        host, port = self._listener.sockets[0].getsockname()[:2]
         return url_of(host, port, tls=self._tls is not None)
 
     # start and stop
 
     async def start(self) -> None:
         """Listen, and begin to beat. Raises ``StartError``."""
-        host, port = split(self._listen)
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._door.connect, host, port, ssl=self._tls, backlog=4096, reuse_address=True
-            )
+            self._listener = await self._listen(self._door.connect, *split(self._where), self._tls)
         except OSError as error:
-            raise StartError(f"Cannot listen on {self._listen} (gateway.listen): {error.strerror}.") from None
+            raise StartError(f"Cannot listen on {self._where} (gateway.listen): {error.strerror}.") from None
         self._heart.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Beat no more, and close what is open towards engines and the log."""
         self._heart.stop()
         for pool in self.registry:
@@ -90,8 +138,8 @@ class DataPlane:
 
     def stop_accepting(self) -> None:
         """Take nothing new, and refuse what waits."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         self._dispatcher.refuse_new()
         self._door.close_idle()
 
@@ -133,11 +181,11 @@ def url_of(host: str, port: int, *, tls: bool = False) -> str:
     return f"{'https' if tls else 'http'}://{joined(host, port)}"
 
 
-def access_log_of(config: Config) -> AccessLog | None:
-    """Open the access log, if there is to be one. Raises ``StartError``."""
+def access_log_of(config: Config, lock: AbstractContextManager[object] | None) -> AccessLog | None:
+    """Open the access log, if there is to be one; ``lock`` is held while it is written. Raises ``StartError``."""
     where = config.gateway.access_log
     try:
-        return AccessLog.open(where)
+        return AccessLog.open(where, lock)
     except OSError as error:
         raise StartError(f"Cannot write to {where} (gateway.access_log): {error.strerror}.") from None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from engines.sources import FolderSource, HubSource, PackageFile, PackageSource, Source
@@ -14,27 +15,49 @@ from gateway.policies import POLICIES
 from gateway.registry import Pool, Registry, Replica
 
 
-def registry_of(config: Config, started_here: Mapping[str, str]) -> Registry:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a registry is built of: objects that count for themselves, or for several processes.
+
+    ``replica`` and ``pool`` take what ``Replica`` and ``Pool`` take, ``admission`` the model's name, the limit and the
+    length of the queue.
+    """
+
+    replica: Callable[..., Replica] = Replica
+    admission: Callable[[str, int | None, int], Admission] = lambda _, limit, max_queue: Admission(limit, max_queue)
+    pool: Callable[..., Pool] = Pool
+
+
+_PLAIN = Parts()
+
+
+def registry_of(config: Config, started_here: Mapping[str, str], parts: Parts = _PLAIN) -> Registry:
     """Build every pool. ``started_here`` gives the address of each replica that the supervisor starts, by its name."""
     pools = []
     aliases: dict[str, str] = {}
     for name, model in config.models.items():
         if model.engine == "remote":
-            replicas = remote_replicas(name, model, config.gateway.timeouts)
+            replicas = remote_replicas(name, model, config.gateway.timeouts, parts.replica)
         else:
-            replicas = supervised_replicas(name, model, config.gateway.timeouts, started_here)
-        pools.append(pool_of(name, model, replicas))
+            replicas = supervised_replicas(name, model, config.gateway.timeouts, started_here, parts.replica)
+        pools.append(pool_of(name, model, replicas, parts))
         aliases |= dict.fromkeys(model.aliases, name)
     return Registry(pools, aliases)
 
 
-def pool_of(name: str, model: ModelConfig, replicas: list[Replica]) -> Pool:
+def replica_names(name: str, model: ModelConfig) -> list[str]:
+    """Name every replica of a model."""
+    count = len(model.urls) if model.engine == "remote" else model.replicas
+    return [f"{name}-{index}" for index in range(count)]
+
+
+def pool_of(name: str, model: ModelConfig, replicas: list[Replica], parts: Parts) -> Pool:
     """Put a model's replicas behind its policy and its admission."""
-    return Pool(
+    return parts.pool(
         name,
         replicas,
         policy=POLICIES[model.policy](),
-        admission=Admission(model.max_in_flight, model.max_queue),
+        admission=parts.admission(name, model.max_in_flight, model.max_queue),
         tasks=frozenset(model.tasks_here),
         upstream_model=model.upstream_model,
         required=model.required,
@@ -44,22 +67,28 @@ def pool_of(name: str, model: ModelConfig, replicas: list[Replica]) -> Pool:
     )
 
 
-def remote_replicas(name: str, model: ModelConfig, timeouts: Timeouts) -> list[Replica]:
+def remote_replicas(
+    name: str, model: ModelConfig, timeouts: Timeouts, replica: Callable[..., Replica]
+) -> list[Replica]:
     """Take the addresses that the configuration names; the key comes from the environment, never from the file."""
     credentials = os.environ[model.api_key_env] if model.api_key_env is not None else None
     return [
-        Replica(f"{name}-{index}", Address.parse(url), connect_timeout=timeouts.connect, credentials=credentials)
-        for index, url in enumerate(model.urls)
+        replica(each, Address.parse(url), connect_timeout=timeouts.connect, credentials=credentials)
+        for each, url in zip(replica_names(name, model), model.urls, strict=True)
     ]
 
 
 def supervised_replicas(
-    name: str, model: ModelConfig, timeouts: Timeouts, started_here: Mapping[str, str]
+    name: str,
+    model: ModelConfig,
+    timeouts: Timeouts,
+    started_here: Mapping[str, str],
+    replica: Callable[..., Replica],
 ) -> list[Replica]:
     """Take the addresses at which the supervisor will start this model's engines."""
-    names = [f"{name}-{index}" for index in range(model.replicas)]
     return [
-        Replica(replica, Address.parse(started_here[replica]), connect_timeout=timeouts.connect) for replica in names
+        replica(each, Address.parse(started_here[each]), connect_timeout=timeouts.connect)
+        for each in replica_names(name, model)
     ]
 
 

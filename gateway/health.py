@@ -147,7 +147,7 @@ class Watch:
             return
         replica.set_ready(ready=True, state="ready")
         if self._pool.max_model_len is None:
-            self._pool.max_model_len = await self._longest()
+            self._pool.learned_length(await self._longest())
 
     async def _longest(self) -> int | None:
         """Ask for the model's card, which says how many tokens a request may have."""

@@ -27,7 +27,7 @@ class Lease(msgspec.Struct, eq=False):
     def take(self, replica: Replica) -> None:
         """Count as in flight at a replica."""
         self.replica = replica
-        replica.in_flight += 1
+        replica.entered()
 
     def leave_replica(self) -> None:
         """Be in flight nowhere; a connection that is still held is closed, which aborts the engine's work."""
@@ -36,7 +36,7 @@ class Lease(msgspec.Struct, eq=False):
             connection.abort()
         replica, self.replica = self.replica, None
         if replica is not None:
-            replica.in_flight -= 1
+            replica.left()
 
     def take_over(self, other: Lease) -> None:
         """Leave the own replica, and be where ``other`` is, which then is nowhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 from collections.abc import Callable, Iterable
 from time import monotonic, perf_counter
@@ -97,3 +98,14 @@ async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     for task in under_way:
         task.cancel()
     await asyncio.gather(*under_way, return_exceptions=True)
+
+
+def spare_the_collector() -> None:
+    """Keep the cyclic collector off what lives for ever, and let it look less often at what does not.
+
+    A request leaves no cycles behind. At the default threshold of 700 objects the collector would walk thousands of
+    times a minute, and its longest walks are tens of milliseconds in which no token is relayed.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from time import perf_counter
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -29,58 +30,86 @@ _COMMON_ENDPOINT = "/v1/chat/completions"
 """The endpoint whose series a model has before its first request."""
 
 
-class Histogram:
+class Histogram(msgspec.Struct):
     """Counts of observations per bucket; ``bounds`` are upper limits in seconds, the last bucket has none."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    bounds: tuple[float, ...]
+    counts: list[int]
+    sum: float = 0.0
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+    @classmethod
+    def of(cls, bounds: tuple[float, ...]) -> Histogram:
+        """Begin to count."""
+        return cls(bounds, [0] * (len(bounds) + 1))
 
     def observe(self, value: float) -> None:
         """Count one observation."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def add(self, other: Histogram) -> None:
+        """Count what another histogram with the same bounds has counted."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
 
     def show(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Add this histogram to a family that Prometheus reads."""
-        names = [*(str(bound) for bound in self._bounds), "+Inf"]
-        counts = accumulate(list(self._counts))
-        family.add_metric(labels, list(zip(names, map(float, counts), strict=True)), self._sum)
+        names = [*(str(bound) for bound in self.bounds), "+Inf"]
+        counts = accumulate(list(self.counts))
+        family.add_metric(labels, list(zip(names, map(float, counts), strict=True)), self.sum)
 
 
-class ModelMetrics:
+class ModelMetrics(msgspec.Struct):
     """What is counted for one model over all of its requests."""
 
-    __slots__ = (
-        "aborts",
-        "admissions",
-        "attempts",
-        "durations",
-        "first_token",
-        "overhead",
-        "per_token",
-        "queue",
-        "tokens",
-    )
+    durations: dict[str, Histogram]
+    first_token: Histogram
+    per_token: Histogram
+    queue: Histogram
+    overhead: Histogram
+    tokens: dict[str, int]
+    admissions: dict[str, int]
+    aborts: dict[str, int]
+    attempts: dict[tuple[str, str], int]
 
-    def __init__(self) -> None:
-        self.durations: dict[str, Histogram] = {}
-        self.first_token = Histogram(_FIRST_TOKEN)
-        self.per_token = Histogram(_PER_TOKEN)
-        self.queue = Histogram(_QUEUE)
-        self.overhead = Histogram(_OVERHEAD)
-        self.tokens = {"input": 0, "output": 0, "cached": 0}
-        self.admissions = {"admitted": 0, "queued": 0, "refused": 0, "timeout": 0}
-        self.aborts: dict[str, int] = dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0)
-        self.attempts: dict[tuple[str, str], int] = {}
+    @classmethod
+    def zero(cls) -> ModelMetrics:
+        """Begin to count."""
+        return cls(
+            durations={},
+            first_token=Histogram.of(_FIRST_TOKEN),
+            per_token=Histogram.of(_PER_TOKEN),
+            queue=Histogram.of(_QUEUE),
+            overhead=Histogram.of(_OVERHEAD),
+            tokens={"input": 0, "output": 0, "cached": 0},
+            admissions={"admitted": 0, "queued": 0, "refused": 0, "timeout": 0},
+            aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
+            attempts={},
+        )
 
     def attempted(self, replica: str, outcome: str) -> None:
         """Count one attempt at a replica: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``."""
         key = (replica, outcome)
         self.attempts[key] = self.attempts.get(key, 0) + 1
+
+    def add(self, other: ModelMetrics) -> None:
+        """Count what was counted elsewhere for the same model."""
+        for endpoint, histogram in other.durations.items():
+            self.durations.setdefault(endpoint, Histogram.of(_DURATION)).add(histogram)
+        for name in ("first_token", "per_token", "queue", "overhead"):
+            getattr(self, name).add(getattr(other, name))
+        for name in ("tokens", "admissions", "aborts", "attempts"):
+            numbers = getattr(self, name)
+            for key, number in getattr(other, name).items():
+                numbers[key] = numbers.get(key, 0) + number
+
+
+class Snapshot(msgspec.Struct):
+    """All that was counted, as it goes from one process to another; requests are by model, endpoint and status."""
+
+    models: dict[str, ModelMetrics]
+    requests: dict[tuple[str, str, int], int]
+    lag: Histogram
 
 
 class Outcome:
@@ -105,7 +134,7 @@ class Metrics(Collector):
         self._build = (version, commit)
         self._models: dict[str, ModelMetrics] = {}
         self._outcomes: dict[tuple[str, str, int], Outcome] = {}
-        self._lag = Histogram(_LAG)
+        self._lag = Histogram.of(_LAG)
         self.last_reload_successful = True
 
     def __repr__(self) -> str:
@@ -117,7 +146,7 @@ class Metrics(Collector):
         """Return the counters of a model, made at its first use."""
         found = self._models.get(model)
         # Both threads may be the first to ask.
-        return found if found is not None else self._models.setdefault(model, ModelMetrics())
+        return found if found is not None else self._models.setdefault(model, ModelMetrics.zero())
 
     def lagged(self, seconds: float) -> None:
         """Count by how much the event loop was late for its own beat."""
@@ -150,7 +179,23 @@ class Metrics(Collector):
 
     def _outcome(self, model: str, endpoint: str) -> Outcome:
         metrics = self.of(model)
-        return Outcome(metrics, metrics.durations.setdefault(endpoint, Histogram(_DURATION)))
+        return Outcome(metrics, metrics.durations.setdefault(endpoint, Histogram.of(_DURATION)))
+
+    def snapshot(self) -> Snapshot:
+        """Give everything that was counted, to be encoded at once: it is what is still being counted."""
+        requests = {key: outcome.number for key, outcome in list(self._outcomes.items())}
+        return Snapshot(dict(self._models), requests, self._lag)
+
+    def add(self, other: Snapshot) -> None:
+        """Count what another process has counted."""
+        for model, metrics in other.models.items():
+            self.of(model).add(metrics)
+        for key, number in other.requests.items():
+            outcome = self._outcomes.get(key)
+            if outcome is None:
+                outcome = self._outcomes[key] = self._outcome(*key[:2])
+            outcome.number += number
+        self._lag.add(other.lag)
 
     def collect(self) -> Iterable[Metric]:
         """Give every family; called by Prometheus's registry on the control plane's thread."""
@@ -193,7 +238,7 @@ class Metrics(Collector):
         for name, metrics in models:
             by_endpoint = dict(metrics.durations)
             if name in configured:
-                by_endpoint.setdefault(_COMMON_ENDPOINT, Histogram(_DURATION))
+                by_endpoint.setdefault(_COMMON_ENDPOINT, Histogram.of(_DURATION))
             for endpoint, histogram in sorted(by_endpoint.items()):
                 histogram.show(durations, [name, endpoint])
         yield durations
@@ -254,15 +299,9 @@ class Metrics(Collector):
             "headgate_replica_in_flight", "Requests at a replica from this gateway.", labels=["model", "replica"]
         )
         for pool in self._registry():
-            values = (
-                float(pool.admission.running),
-                float(pool.admission.waiting),
-                pool.admission.oldest_wait(now),
-                float(pool.tokens_in_flight),
-                pool.admission.saturation,
-            )
-            for family, value in zip(families.values(), values, strict=True):
-                family.add_metric([pool.model], value)
+            load = pool.load(now)
+            for family, value in zip(families.values(), (*load, load.saturation(pool.admission.limit)), strict=True):
+                family.add_metric([pool.model], float(value))
             for replica in pool.replicas:
                 ready.add_metric([pool.model, replica.name], float(replica.ready))
                 in_flight.add_metric([pool.model, replica.name], float(replica.in_flight))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from gateway.admission import Admission
 from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
@@ -65,6 +66,14 @@ class Replica:
             if self._pool is not None:
                 self._pool.readiness_changed()
 
+    def entered(self) -> None:
+        """Count a request that is sent to this replica."""
+        self.in_flight += 1
+
+    def left(self) -> None:
+        """Count a request out that is no longer at this replica."""
+        self.in_flight -= 1
+
     def succeeded(self) -> None:
         """Take note of an answer, of whatever status: the replica lives."""
         self._failures = 0
@@ -74,6 +83,19 @@ class Replica:
         self._failures += 1
         if self._failures >= _FAILURES_TO_DOUBT and self.ready:
             self.set_ready(ready=False, state="failing", reason=reason)
+
+
+class Load(NamedTuple):
+    """How much a pool has to do: requests running and waiting, the longest wait in seconds, tokens in flight."""
+
+    running: int
+    waiting: int
+    oldest_wait: float
+    tokens: int
+
+    def saturation(self, limit: int | None) -> float:
+        """Give the slots taken as a share of ``limit``; 0 without a limit."""
+        return self.running / limit if limit else 0.0
 
 
 class Pool:
@@ -114,6 +136,15 @@ class Pool:
         in_flight = sum(replica.in_flight for replica in self.replicas)
         counts = f"{len(self.ready)} ready, {len(self.replicas) - len(self.ready)} not"
         return f"<Pool {self.model!r} [{counts}; {in_flight} in flight, {self.admission.waiting} queued]>"
+
+    def load(self, now: float) -> Load:
+        """Tell how much there is to do; ``now`` is a ``perf_counter`` reading."""
+        admission = self.admission
+        return Load(admission.running, admission.waiting, admission.oldest_wait(now), self.tokens_in_flight)
+
+    def learned_length(self, max_model_len: int | None) -> None:
+        """Take note of how many tokens a request may have, as an engine says."""
+        self.max_model_len = max_model_len
 
     def readiness_changed(self) -> None:
         """Recount the ready replicas; called by a replica whose readiness changed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -39,6 +39,13 @@ class Plant(Protocol):
     @property
     def pools(self) -> Sequence[Pool]:
         """All pools."""
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """Why nothing can be asked at all, whatever the models do."""
+
+    async def count(self) -> None:
+        """Bring the metrics up to date, where that takes asking. Awaited on the control plane's loop."""
 
 
 class ControlPlane:
@@ -108,6 +115,7 @@ class ControlPlane:
         return web.json_response(status, status=503 if reasons else 200)
 
     async def _expose(self, request: web.Request) -> web.Response:
+        await self._plant.count()
         encode, media = choose_encoder(request.headers.get("accept", ""))
         return web.Response(body=encode(self._metrics), headers={"content-type": media})
 
@@ -117,14 +125,16 @@ class ControlPlane:
 
     def _why_not_ready(self) -> list[str]:
         reasons = ["the gateway is shutting down"] if self._plant.draining else []
+        reasons += self._plant.troubles
         return reasons + [pool.not_ready().message for pool in self._plant.pools if pool.required and not pool.ready]
 
 
 def _pool_status(pool: Pool) -> Mapping[str, Any]:
+    load = pool.load(perf_counter())
     return {
         "model": pool.model,
-        "running": pool.admission.running,
-        "waiting": pool.admission.waiting,
+        "running": load.running,
+        "waiting": load.waiting,
         "limit": pool.admission.limit,
         "replicas": [
             {

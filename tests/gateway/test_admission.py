@@ -51,7 +51,6 @@ def test_slots_are_given_up_to_the_limit() -> None:
     taken(admission)
     assert admission.admit(lambda _: None) is None
     assert repr(admission) == "<Admission [2 running, 1 waiting; limit 2]>"
-    assert admission.saturation == 1.0
 
 
 def test_without_a_limit_everyone_runs() -> None:
@@ -59,7 +58,6 @@ def test_without_a_limit_everyone_runs() -> None:
     for _ in range(100):
         taken(admission)
     assert repr(admission) == "<Admission [100 running, 0 waiting; no limit]>"
-    assert admission.saturation == 0.0
 
 
 def test_a_slot_given_back_twice_counts_once() -> None:

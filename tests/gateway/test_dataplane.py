@@ -38,7 +38,7 @@ async def test_a_data_plane_serves_by_itself_and_leaves_nothing_behind() -> None
             assert (await wire.answer()).json == {"version": "1.2"}
         plane.stop_accepting()
         await plane.idle()
-        plane.stop()
+        await plane.stop()
 
 
 def test_old_versions_of_tls_are_not_spoken(tmp_path: Path) -> None:

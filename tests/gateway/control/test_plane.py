@@ -39,6 +39,11 @@ class Plant:
     last_beat: float = field(default_factory=monotonic)
     draining: bool = False
     pools: Sequence[Pool] = ()
+    troubles: Sequence[str] = ()
+    counted: int = 0
+
+    async def count(self) -> None:
+        self.counted += 1
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,17 @@ def test_the_status_tells_each_replica(running: Running) -> None:
     replica = {"name": "m-0", "address": "http://10.0.0.1:1", "state": "failed", "ready": False, "in_flight": 0}
     model = {"model": "m", "running": 0, "waiting": 0, "limit": 4, "replicas": [replica | {"reason": "no file"}]}
     assert running.json("/status") == (200, {"draining": False, "models": [model]})
+
+
+def test_a_gateway_without_anyone_to_take_requests_is_not_ready(running: Running) -> None:
+    running.plant.troubles = ["no process takes requests"]
+    status, body = running.json("/readyz")
+    assert (status, body["reasons"]) == (503, ["no process takes requests"])
+
+
+def test_the_metrics_are_brought_up_to_date_first(running: Running) -> None:
+    running.get("/metrics")
+    assert running.plant.counted == 1
 
 
 def test_the_metrics_are_prometheus_text(running: Running) -> None:

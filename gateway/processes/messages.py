@@ -1,0 +1,165 @@
+"""What a parent and its children say to each other, and how: each message behind its length, on a stream socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+
+from gateway.metrics import Snapshot
+
+_LENGTH_BYTES = 4
+
+
+class ReplicaWord(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: what is known of a replica."""
+
+    replica: str
+    ready: bool
+    state: str
+    reason: str
+
+
+class LengthWord(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: how many tokens a request for a model may have."""
+
+    model: str
+    max_model_len: int | None
+
+
+class Setup(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child, first of all: who the child is, and what it serves.
+
+    ``config`` is the checked configuration as JSON; ``listen`` the address with its real port. ``cells``, ``ear`` and
+    ``mouths`` are inherited descriptors: the shared memory, where this process is spoken to, and where each is.
+    """
+
+    own: int
+    config: bytes
+    listen: str
+    version: str
+    started_here: dict[str, str]
+    cells: int
+    ear: int
+    mouths: list[int]
+    replicas: list[ReplicaWord]
+    lengths: list[LengthWord]
+
+
+class AnnounceEnd(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: ask clients to close their connections."""
+
+
+class StopAccepting(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: take nothing new, and say ``Idle`` when no request is under way."""
+
+
+class CancelAll(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: end what is still under way."""
+
+
+class End(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: count a last time, and end."""
+
+
+class Count(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: say what was counted so far."""
+
+
+class Serving(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: it listens."""
+
+
+class NotStarted(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: it cannot serve, and why."""
+
+    reason: str
+
+
+class Doubt(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: a replica gave no answers."""
+
+    replica: str
+    reason: str
+
+
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: everything counted since it started."""
+
+    snapshot: Snapshot
+
+
+class Idle(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: after ``StopAccepting``, no request is under way any more."""
+
+
+Message = (
+    ReplicaWord
+    | LengthWord
+    | Setup
+    | AnnounceEnd
+    | StopAccepting
+    | CancelAll
+    | End
+    | Count
+    | Serving
+    | NotStarted
+    | Doubt
+    | Counted
+    | Idle
+)
+
+_DECODER = msgspec.msgpack.Decoder(Message)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """Write a message as it goes over the socket."""
+    body = _ENCODER.encode(message)
+    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+
+
+class Channel(asyncio.Protocol):
+    """One end of the socket. ``received`` is called with each message, ``closed`` when the other end is gone."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, received: Callable[[Message], None], closed: Callable[[], None]) -> None:
+        self._received = received
+        self._closed = closed
+        self._rest = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on every message that is whole."""
+        rest = self._rest
+        rest += data
+        while len(rest) >= _LENGTH_BYTES:
+            end = _LENGTH_BYTES + int.from_bytes(rest[:_LENGTH_BYTES], "big")
+            if len(rest) < end:
+                return
+            message = _DECODER.decode(rest[_LENGTH_BYTES:end])
+            del rest[:end]
+            self._received(message)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Say that the other end is gone."""
+        self._closed()
+
+    def send(self, message: Message) -> None:
+        """Send a message; harmless when the other end is gone."""
+        self.send_encoded(encode(message))
+
+    def send_encoded(self, data: bytes) -> None:
+        """Send what ``encode`` wrote."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close this end, after what was sent."""
+        self._transport.close()
