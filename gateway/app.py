@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +63,10 @@ class Plane(Drainable, Protocol):
     @property
     def troubles(self) -> Sequence[str]:
         """Why nothing can be asked at all."""
+
+    @property
+    def processes(self) -> Sequence[Mapping[str, object]]:
+        """What there is to know of each process, if there are several."""
 
     @property
     def address(self) -> str:
@@ -144,6 +148,11 @@ class Gateway:
         """Why nothing can be asked at all."""
         return self._plane.troubles
 
+    @property
+    def processes(self) -> Sequence[Mapping[str, object]]:
+        """What there is to know of each process that takes requests, if there are several."""
+        return self._plane.processes
+
     async def count(self) -> None:
         """Bring the metrics up to date."""
         await self._plane.count()
@@ -202,8 +211,8 @@ class Gateway:
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await cancelled(self._watching)
         await self._supervisor.stop(_ENGINE_GRACE)
-        await self._plane.stop()
         self._control.stop()
+        await self._plane.stop()
 
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -94,6 +94,11 @@ class DataPlane:
     @property
     def troubles(self) -> Sequence[str]:
         """Why nothing can be asked at all: a data plane that can be asked this has none."""
+        return ()
+
+    @property
+    def processes(self) -> Sequence[Mapping[str, object]]:
+        """The processes among which requests are spread: there are none."""
         return ()
 
     @property

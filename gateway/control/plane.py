@@ -44,6 +44,10 @@ class Plant(Protocol):
     def troubles(self) -> Sequence[str]:
         """Why nothing can be asked at all, whatever the models do."""
 
+    @property
+    def processes(self) -> Sequence[Mapping[str, object]]:
+        """What there is to know of each process that takes requests, if there are several."""
+
     async def count(self) -> None:
         """Bring the metrics up to date, where that takes asking. Awaited on the control plane's loop."""
 
@@ -121,7 +125,9 @@ class ControlPlane:
 
     async def _status(self, _request: web.Request) -> web.Response:
         pools = [_pool_status(pool) for pool in self._plant.pools]
-        return web.json_response({"draining": self._plant.draining, "models": pools})
+        processes = self._plant.processes
+        each = {"processes": processes} if processes else {}
+        return web.json_response({"draining": self._plant.draining, "models": pools, **each})
 
     def _why_not_ready(self) -> list[str]:
         reasons = ["the gateway is shutting down"] if self._plant.draining else []

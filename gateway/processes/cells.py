@@ -73,6 +73,7 @@ class Cells:
         self._at = {name: number for number, name in enumerate(names)}
         self._map = mmap.mmap(fd, max(1, len(self._at)) * processes * _CELL_BYTES)
         self._all = memoryview(self._map).cast("q")
+        self._rows: dict[str, Row] = {}
 
     @classmethod
     def create(cls, names: Iterable[str], processes: int) -> Cells:
@@ -87,8 +88,10 @@ class Cells:
 
     def row(self, name: str) -> Row:
         """Return the row of a name, to be read by all and written by each at its own index."""
-        begin = self._at[name] * self.processes
-        return self._all[begin : begin + self.processes]
+        if name not in self._rows:
+            begin = self._at[name] * self.processes
+            self._rows[name] = self._all[begin : begin + self.processes]
+        return self._rows[name]
 
     def lock(self, name: str) -> Lock:
         """Return the lock that belongs to a row."""
@@ -100,5 +103,8 @@ class Cells:
             self._all[at] = 0
 
     def close(self) -> None:
-        """Close the descriptor; the memory goes with the last row that refers to it."""
+        """Give the memory back; no row may be looked at any more."""
+        for each in (*self._rows.values(), self._all):
+            each.release()
+        self._map.close()
         os.close(self.fd)

@@ -19,7 +19,7 @@ from gateway.processes.neighbours import Neighbours, ears_and_mouths, unheard
 from gateway.processes.nodemetrics import NodeMetrics
 from gateway.processes.process import DataProcess
 from gateway.processes.replicas import LedPool, LedReplica
-from gateway.processes.shared import BEAT, counts_of, forget, led_parts, rows
+from gateway.processes.shared import BEAT, HELD, counts_of, forget, led_parts, rows
 from gateway.registry import Replica
 
 _NANOSECONDS = 1e9
@@ -73,6 +73,15 @@ class Fleet:
     def troubles(self) -> Sequence[str]:
         """Why nothing can be asked at all."""
         return () if any(each.serving for each in self._processes) else ("no process takes requests",)
+
+    @property
+    def processes(self) -> Sequence[Mapping[str, object]]:
+        """What there is to know of each process."""
+        held = self._cells.row(HELD)
+        return [
+            {"pid": each.pid, "serving": each.serving, "connections": held[own]}
+            for own, each in enumerate(self._processes)
+        ]
 
     async def count(self) -> None:
         """Ask every process what it counted; called on the control plane's loop."""

@@ -7,7 +7,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -40,6 +40,7 @@ class Plant:
     draining: bool = False
     pools: Sequence[Pool] = ()
     troubles: Sequence[str] = ()
+    processes: Sequence[Mapping[str, object]] = ()
     counted: int = 0
 
     async def count(self) -> None:
@@ -118,6 +119,11 @@ def test_a_gateway_without_anyone_to_take_requests_is_not_ready(running: Running
     running.plant.troubles = ["no process takes requests"]
     status, body = running.json("/readyz")
     assert (status, body["reasons"]) == (503, ["no process takes requests"])
+
+
+def test_the_status_tells_each_process_where_there_are_several(running: Running) -> None:
+    running.plant.processes = [{"pid": 7, "serving": True, "connections": 3}]
+    assert running.json("/status")[1]["processes"] == [{"pid": 7, "serving": True, "connections": 3}]
 
 
 def test_the_metrics_are_brought_up_to_date_first(running: Running) -> None:

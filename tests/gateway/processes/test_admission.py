@@ -1,0 +1,277 @@
+"""Several processes share slots and queue: never more than the limit, in order, and nobody waits beside a free slot."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from gateway.admission import Slot
+from gateway.errors import Unavailable
+from gateway.processes.admission import Counts, SharedAdmission
+from gateway.processes.cells import Cells
+
+NAMES = ("running", "waiting", "since", "inside")
+
+
+@dataclass(eq=False)
+class Waiter:
+    """Someone in a queue, who notes the slot that it got."""
+
+    slots: list[Slot] = field(default_factory=list)
+
+    def granted(self, slot: Slot) -> None:
+        self.slots.append(slot)
+
+
+class Node:
+    """Several processes' parts of one admission, and the words they say to each other."""
+
+    def __init__(self, processes: int, limit: int, max_queue: int) -> None:
+        self.cells = Cells.create(NAMES, processes)
+        self.limit, self.max_queue = limit, max_queue
+        self.said: list[int] = []
+        self.counts = Counts(*(self.cells.row(name) for name in NAMES[:3]))
+        self.parts = [self.born(own) for own in range(processes)]
+
+    def born(self, own: int) -> SharedAdmission:
+        return SharedAdmission(
+            self.limit, self.max_queue, self.counts, self.cells.lock("running"), own, self.said.append
+        )
+
+    def die(self, own: int) -> None:
+        """End a process, and take back what it had, as the parent does."""
+        self.cells.clear(own)
+        self.parts[own] = self.born(own)
+        first = self.counts.longest_waiting()
+        if first is not None:
+            self.said.append(first)
+
+    def hear(self) -> None:
+        """Let everyone hear what was said."""
+        while self.said:
+            self.parts[self.said.pop(0)].serve()
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    made = Node(3, limit=2, max_queue=2)
+    yield made
+    made.cells.close()
+
+
+def taken(part: SharedAdmission) -> Slot:
+    slot = part.admit(lambda _: None)
+    assert slot is not None
+    return slot
+
+
+def test_the_limit_is_that_of_all_processes_together(node: Node) -> None:
+    taken(node.parts[0])
+    taken(node.parts[1])
+    assert node.parts[2].admit(lambda _: None) is None
+    assert repr(node.parts[1]) == ("<SharedAdmission [2 running, 1 waiting; 1 running here, 0 waiting; limit 2]>")
+
+
+def test_the_length_of_the_queue_is_that_of_all_processes_together(node: Node) -> None:
+    for part in node.parts[:2]:
+        taken(part)
+    for part in node.parts[1:]:
+        assert part.admit(Waiter().granted) is None
+    with pytest.raises(Unavailable, match="All 2 slots of this model are taken and 2 requests wait already"):
+        node.parts[0].admit(lambda _: None)
+
+
+def test_a_freed_slot_goes_to_the_longest_waiting_wherever_it_waits(node: Node) -> None:
+    slots = [taken(node.parts[0]), taken(node.parts[0])]
+    first, second = Waiter(), Waiter()
+    node.parts[2].admit(first.granted)
+    node.parts[1].admit(second.granted)
+    slots[0].release()
+    assert node.said == [2]
+    node.hear()
+    assert (len(first.slots), len(second.slots)) == (1, 0)
+    slots[1].release()
+    node.hear()
+    assert len(second.slots) == 1
+
+
+def test_nobody_overtakes_who_waits(node: Node) -> None:
+    slot, _ = taken(node.parts[0]), taken(node.parts[0])
+    waiter = Waiter()
+    node.parts[1].admit(waiter.granted)
+    slot.release()
+    assert node.parts[2].admit(lambda _: None) is None
+    node.hear()
+    assert len(waiter.slots) == 1
+
+
+def test_who_is_woken_in_vain_passes_the_word_on(node: Node) -> None:
+    slot, _ = taken(node.parts[0]), taken(node.parts[0])
+    first, second = Waiter(), Waiter()
+    node.parts[1].admit(first.granted)
+    node.parts[2].admit(second.granted)
+    slot.release()
+    node.parts[1].withdraw(first.granted)
+    node.hear()
+    assert len(second.slots) == 1
+
+
+def test_the_slots_of_the_dead_are_free_again(node: Node) -> None:
+    for _ in range(2):
+        taken(node.parts[0])
+    waiter = Waiter()
+    node.parts[1].admit(waiter.granted)
+    node.die(0)
+    node.hear()
+    assert len(waiter.slots) == 1
+    assert sum(node.counts.running) == 1
+
+
+def test_a_slot_that_nobody_takes_in_turn_is_taken_at_the_second_beat(node: Node) -> None:
+    slot, _ = taken(node.parts[0]), taken(node.parts[0])
+    deaf, waiter = Waiter(), Waiter()
+    node.parts[1].admit(deaf.granted)
+    node.parts[2].admit(waiter.granted)
+    slot.release()
+    node.parts[2].tick()
+    assert waiter.slots == []
+    node.parts[2].tick()
+    assert len(waiter.slots) == 1
+    assert sum(node.counts.running) == 2
+
+
+def test_how_long_the_first_of_all_has_waited(node: Node) -> None:
+    assert node.counts.oldest_wait(perf_counter()) == 0.0
+    taken(node.parts[0])
+    taken(node.parts[0])
+    for part in node.parts[1:]:
+        part.admit(Waiter().granted)
+    since = node.counts.since[1] / 1e9
+    assert node.counts.oldest_wait(since + 2.5) == pytest.approx(2.5)
+
+
+def test_the_expected_wait_is_that_of_the_whole_queue() -> None:
+    node = Node(2, limit=2, max_queue=100)
+    slots = [taken(node.parts[0]), taken(node.parts[0])]
+    waiters = [Waiter() for _ in range(39)]
+    for waiter in waiters:
+        node.parts[1].admit(waiter.granted)
+    slots[0].release()
+    node.parts[0]._gap_began -= 20.0
+    slots[1].release()
+    # A tenth of the gap of 20 s counts; two processes free slots at that pace; forty requests wait, with the new one.
+    assert node.parts[0].expected_wait() == pytest.approx(2.0 * 40 / 2, rel=0.01)
+    node.cells.close()
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Requests come, end and leave, words arrive late, processes die: the rules hold all the time."""
+
+    processes = st.integers(0, 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = Node(3, limit=5, max_queue=4)
+        self.held: list[list[Slot]] = [[], [], []]
+        self.queued: list[list[Waiter]] = [[], [], []]
+
+    def teardown(self) -> None:
+        self.node.cells.close()
+
+    def settle(self) -> None:
+        for queued, held in zip(self.queued, self.held, strict=True):
+            for waiter in [each for each in queued if each.slots]:
+                queued.remove(waiter)
+                held += waiter.slots
+
+    @rule(own=processes)
+    def come(self, own: int) -> None:
+        waiter = Waiter()
+        try:
+            slot = self.node.parts[own].admit(waiter.granted)
+        except Unavailable:
+            assert sum(map(len, self.queued)) >= 4
+            return
+        if slot is not None:
+            self.held[own].append(slot)
+        else:
+            self.queued[own].append(waiter)
+        self.settle()
+
+    @rule(own=processes, data=st.data())
+    def end(self, own: int, data: st.DataObject) -> None:
+        if self.held[own]:
+            self.held[own].pop(data.draw(st.integers(0, len(self.held[own]) - 1))).release()
+            self.settle()
+
+    @rule(own=processes, data=st.data())
+    def leave(self, own: int, data: st.DataObject) -> None:
+        if self.queued[own]:
+            waiter = self.queued[own].pop(data.draw(st.integers(0, len(self.queued[own]) - 1)))
+            self.node.parts[own].withdraw(waiter.granted)
+
+    @rule(own=processes)
+    def die(self, own: int) -> None:
+        self.node.said[:] = [each for each in self.node.said if each != own]
+        self.held[own], self.queued[own] = [], []
+        self.node.die(own)
+
+    @rule()
+    def hear(self) -> None:
+        self.node.hear()
+        self.settle()
+        if sum(map(len, self.queued)):
+            assert sum(map(len, self.held)) == 5
+
+    @rule(own=processes)
+    def beat(self, own: int) -> None:
+        self.node.parts[own].tick()
+        self.settle()
+
+    @invariant()
+    def counts_are_true(self) -> None:
+        assert list(self.node.counts.running) == [len(each) for each in self.held]
+        assert list(self.node.counts.waiting) == [len(each) for each in self.queued]
+        assert sum(self.node.counts.running) <= 5
+
+
+test_in_any_order = AnyOrder.TestCase
+
+
+def hammer(cells: Cells, own: int, limit: int, times: int) -> None:
+    """Take slots and give them back as fast as can be; exit with how often too many were inside."""
+    counts, inside = Counts(*(cells.row(name) for name in NAMES[:3])), cells.row("inside")
+    part = SharedAdmission(limit, 0, counts, cells.lock("running"), own, lambda _: None)
+    too_many = 0
+    for _ in range(times):
+        try:
+            slot = part.admit(lambda _: None)
+        except Unavailable:
+            continue
+        assert slot is not None
+        inside[own] = 1
+        too_many += sum(inside) > limit
+        inside[own] = 0
+        slot.release()
+    os._exit(min(too_many, 100))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_processes_that_run_at_the_same_time_never_exceed_the_limit(limit: int) -> None:
+    cells = Cells.create(NAMES, 4)
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=hammer, args=(cells, own, limit, 5_000)) for own in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    assert sum(cells.row("running")) == 0
+    cells.close()

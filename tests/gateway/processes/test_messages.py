@@ -1,0 +1,76 @@
+"""Messages arrive whole and in order, however the socket cuts them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import cast
+
+import pytest
+
+from gateway.metrics import Metrics
+from gateway.processes.messages import (
+    Channel,
+    Count,
+    Counted,
+    Doubt,
+    End,
+    LengthWord,
+    Message,
+    ReplicaWord,
+    Setup,
+    encode,
+)
+from gateway.registry import Registry
+
+MESSAGES: list[Message] = [
+    Setup(
+        own=1,
+        config=b"{}",
+        listen="127.0.0.1:1",
+        version="1",
+        started_here={"m-0": "unix:/s"},
+        cells=3,
+        ear=4,
+        mouths=[5, 6],
+        replicas=[ReplicaWord("m-0", ready=True, state="ready", reason="")],
+        lengths=[LengthWord("m", None)],
+    ),
+    Count(),
+    Doubt("m-0", "No answer, ä."),
+    End(),
+]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_messages_come_whole_and_in_order(size: int) -> None:
+    heard: list[Message] = []
+    channel = Channel(heard.append, lambda: None)
+    data = b"".join(map(encode, MESSAGES))
+    for at in range(0, len(data), size):
+        channel.data_received(data[at : at + size])
+    assert heard == MESSAGES
+
+
+def test_what_was_counted_survives_the_way() -> None:
+    metrics = Metrics(lambda: Registry([]), "1", "")
+    metrics.lagged(0.5)
+    metrics.of("m").attempted("m-0", "ok")
+    heard: list[Message] = []
+    Channel(heard.append, lambda: None).data_received(encode(Counted(metrics.snapshot())))
+    (counted,) = cast(list[Counted], heard)
+    assert counted.snapshot == metrics.snapshot()
+
+
+async def test_the_end_of_the_other_side_is_noticed_and_sending_to_it_is_harmless() -> None:
+    ours, theirs = socket.socketpair()
+    gone = asyncio.Event()
+    _, channel = await asyncio.get_running_loop().create_connection(
+        lambda: Channel(lambda _: None, gone.set), sock=ours
+    )
+    channel.send(Count())
+    assert theirs.recv(1000) == encode(Count())
+    theirs.close()
+    await asyncio.wait_for(gone.wait(), 10)
+    channel.send(Count())
+    channel.close()

@@ -1,0 +1,56 @@
+"""The node's counters are the sum over its processes, the dead among them, and never go backwards."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from gateway.context import RequestContext
+from gateway.metrics import Metrics, Snapshot
+from gateway.processes.nodemetrics import NodeMetrics
+from gateway.registry import Registry
+
+NOTHING = Registry([])
+
+
+def counted(requests: int) -> Snapshot:
+    """Count so many requests, as a process does, each of 3 s and with 5 tokens."""
+    metrics = Metrics(lambda: NOTHING, "1", "")
+    for _ in range(requests):
+        context = RequestContext("")
+        context.model, context.endpoint, context.status = "m", "/classify", 200
+        context.received_at, context.sent_at = 100.0, 100.25
+        context.output_tokens = 5
+        context.finish(103.0)
+        metrics.ended(context)
+        metrics.lagged(0.003)
+    metrics.of("m").attempted("m-0", "ok")
+    return metrics.snapshot()
+
+
+def shown(metrics: NodeMetrics) -> list[str]:
+    prometheus = CollectorRegistry(auto_describe=False)
+    prometheus.register(metrics)
+    names = ("requests_total", "request_duration_seconds_sum", "tokens_total", "lag_seconds_count", "attempts_total")
+    lines = generate_latest(prometheus).decode().splitlines()
+    return [
+        line.rpartition(" ")[2]
+        for line in lines
+        if any(name in line for name in names) and not line.startswith("#") and not line.endswith(" 0.0")
+    ]
+
+
+def test_processes_add_up_and_the_dead_stay_counted() -> None:
+    metrics = NodeMetrics(lambda: NOTHING, "1", "")
+    metrics.counted(0, counted(1))
+    metrics.counted(1, counted(2))
+    assert shown(metrics) == ["3.0", "9.0", "15.0", "2.0", "3.0"]
+    metrics.counted(1, counted(3))
+    assert shown(metrics) == ["4.0", "12.0", "20.0", "2.0", "4.0"]
+    metrics.ended(1)
+    assert repr(metrics) == "<NodeMetrics of 1 processes>"
+    assert shown(metrics) == ["4.0", "12.0", "20.0", "2.0", "4.0"]
+    metrics.counted(1, counted(1))
+    assert shown(metrics) == ["5.0", "15.0", "25.0", "3.0", "5.0"]
+    metrics.ended(1)
+    metrics.ended(1)
+    assert shown(metrics) == ["5.0", "15.0", "25.0", "3.0", "5.0"]
