@@ -62,7 +62,9 @@ class Limits(_Model):
     max_headers: int = Field(100, ge=8, description="Most headers of a request; beyond it 431.")
     max_json_depth: int = Field(128, ge=2, le=512, description="Deepest nesting of a JSON body; beyond it 400.")
     max_connections: int = Field(16_384, gt=0, description="Most connections of all clients together; then 503.")
-    max_connections_per_client: int = Field(0, ge=0, description="Most connections of one address; 0 is no limit.")
+    max_connections_per_client: int = Field(
+        0, ge=0, description="Most connections of one address to one process; 0 is no limit."
+    )
     max_n: int = Field(128, gt=0, description="Largest `n` (answers to one prompt) that a request may ask for.")
 
 
@@ -111,7 +113,7 @@ class GatewayConfig(_Model):
         1,
         ge=1,
         le=64,
-        description="How many processes take requests, on the same port and within the same limits; one per core.",
+        description="How many processes take requests, on one port and within one set of limits; at most one per core.",
     )
     tls_certificate: Path | None = Field(
         None,

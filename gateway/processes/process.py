@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.lifecycle import cancelled
 from gateway.metrics import Snapshot
@@ -99,7 +99,8 @@ class DataProcess:
     async def start(self) -> str:
         """Start it, and wait until it serves; return why it does not, or nothing."""
         self._task = asyncio.get_running_loop().create_task(self._live())
-        await asyncio.wait({self._task, self._first}, return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [self._task, self._first]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self._first.done():
             self._task.result()
         return self._first.result()
@@ -152,7 +153,7 @@ class DataProcess:
             if not self._first.done():
                 self._first.set_result(self._reason)
                 return
-            if self._orders:
+            if StopAccepting() in self._orders:
                 return
             if served > _HEALTHY_SECONDS:
                 pause = _FIRST_PAUSE

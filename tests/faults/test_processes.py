@@ -65,6 +65,17 @@ async def eventually(running: RunningGateway, holds: Callable[[Any], bool]) -> A
     return seen
 
 
+async def serves(engine: SimulatedEngine, requests: int) -> None:
+    """Wait until an engine has served so many requests more."""
+    enough = engine.counts.served + requests
+    await engine.until(lambda each: each.counts.served >= enough, 30)
+
+
+def without(pid: int) -> Callable[[Any], bool]:
+    """Tell whether a process is no longer among those that the status shows."""
+    return lambda seen: pid not in [each["pid"] for each in seen["processes"]]
+
+
 def is_idle(seen: Any) -> bool:
     (model,) = seen["models"]
     (replica,) = model["replicas"]
@@ -109,7 +120,7 @@ async def node(folder: Path, timing: Timing, **model: Any) -> AsyncIterator[tupl
 async def test_one_limit_holds_for_all_processes_under_load(tmp_path: Path) -> None:
     async with node(tmp_path, Timing(ttft=0.005), max_in_flight=LIMIT) as (engine, running):
         peak, clients = Peak(engine), Clients(running.wire, 32)
-        await engine.until(lambda each: each.counts.served >= 600, 30)
+        await serves(engine, 600)
         seen = await status(running)
         assert seen["models"][0]["running"] <= LIMIT
         await clients.end()
@@ -144,15 +155,12 @@ async def test_a_killed_process_takes_nothing_with_it_but_its_own_requests(tmp_p
     async with node(tmp_path, Timing(ttft=0.005), max_in_flight=LIMIT) as (engine, running):
         clients = Clients(running.wire, 32)
         for _ in range(3):
-            served = engine.counts.served
             before = await pids(running)
             os.kill(before[0], signal.SIGKILL)
             # The engine learns of the end of a connection a moment later than the parent of the end of a process.
-            await eventually(
-                running, lambda seen, before=before: before[0] not in [e["pid"] for e in seen["processes"]]
-            )
+            await eventually(running, without(before[0]))
             peak = Peak(engine)
-            await engine.until(lambda each, served=served: each.counts.served >= served + 300, 30)
+            await serves(engine, 300)
             await peak.stop()
             assert peak.most <= LIMIT
             await eventually(running, lambda seen: all(each["serving"] for each in seen["processes"]))
@@ -163,8 +171,7 @@ async def test_a_killed_process_takes_nothing_with_it_but_its_own_requests(tmp_p
         await engine.until(lambda each: each.running == each.waiting == 0)
         again = Clients(running.wire, 16)
         peak = Peak(engine)
-        served = engine.counts.served
-        await engine.until(lambda each: each.counts.served >= served + 200, 30)
+        await serves(engine, 200)
         await again.end()
         await peak.stop()
         assert (set(again.statuses), again.lost, peak.most) == ({200}, 0, LIMIT)
@@ -199,8 +206,7 @@ async def test_metrics_add_up_and_never_go_backwards(tmp_path: Path) -> None:
         before = counters(await running.metrics())
         for _ in range(3):
             clients = Clients(running.wire, 16)
-            served = engine.counts.served
-            await engine.until(lambda each, served=served: each.counts.served >= served + 200, 30)
+            await serves(engine, 200)
             await clients.end()
             assert clients.lost == 0
             asked += clients.statuses[200]
@@ -279,7 +285,7 @@ async def test_nothing_is_left_behind(tmp_path: Path) -> None:
 async def test_lines_of_the_log_stay_whole_in_a_pipe_that_all_processes_share(tmp_path: Path) -> None:
     async with SimulatedEngine("m", port=0) as engine, serving(engine, tmp_path) as (process, address, _):
         clients = Clients(lambda: Wire.connect_to(address), 32)
-        await engine.until(lambda each: each.counts.served >= 500, 30)
+        await serves(engine, 500)
         await clients.end()
         process.send_signal(signal.SIGTERM)
         text, _ = await process.communicate()

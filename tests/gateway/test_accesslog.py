@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,19 @@ def test_many_lines_are_written_before_the_next_beat(tmp_path: Path, monkeypatch
         assert [json.loads(pipe.readline())["request_id"] for _ in range(2)] == ["0", "1"]
         assert repr(log) == "<AccessLog [1 lines pending]>"
         log.close()
+
+
+def test_lines_are_written_under_the_lock_that_other_processes_share(tmp_path: Path) -> None:
+    lock = threading.Lock()
+    with lock:
+        log = AccessLog.open(str(tmp_path / "log"), lock)
+        assert log is not None
+        log.ended(request())
+        log.flush()
+        # Nothing can be written while another holds the lock.
+        assert (tmp_path / "log").read_text() == ""
+    log.close()
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
 
 
 def test_the_repr_tells_what_is_pending(tmp_path: Path) -> None:

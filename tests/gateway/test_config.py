@@ -54,3 +54,13 @@ def test_clashes_are_found_in_a_configuration_that_was_not_read_from_a_file() ->
     model = REMOTE | {"aliases": ["n"]}
     with pytest.raises(ValidationError, match=r"models\.m\.aliases: 'n' already names 'n'"):
         Config.model_validate({"models": {"m": model, "n": model | {"aliases": []}}})
+
+
+def test_a_configuration_survives_the_way_to_another_process() -> None:
+    key = {"id": "alice", "sha256": "0" * 64}
+    package = {"package": "a==1", "files": {"model.onnx": {"path": "a/b", "sha256": "1" * 64}}}
+    onnx = {"engine": "onnx", "tasks": ["embed"], "source": package}
+    config = Config.model_validate(
+        {"gateway": {"keys": [key], "cache": "/c", "limits": {"max_n": 3}}, "models": {"m": REMOTE, "n": onnx}}
+    )
+    assert Config.model_validate_json(config.model_dump_json(exclude_unset=True)) == config

@@ -352,6 +352,12 @@ def test_the_command_line_replaces_addresses(write: Write) -> None:
     assert (config.gateway.listen, config.gateway.control) == ("0.0.0.0:1", "127.0.0.1:9000")
 
 
+def test_the_command_line_replaces_the_number_of_processes(write: Write) -> None:
+    path = write(f"[gateway]\nprocesses = 3\n{REMOTE}")
+    assert overridden(load(path), listen=None, control=None).gateway.processes == 3
+    assert overridden(load(path), listen=None, control=None, processes=2).gateway.processes == 2
+
+
 def test_a_wrong_address_of_the_command_line_is_told_by_its_option(write: Write) -> None:
     with pytest.raises(ConfigError, match=r"^--control nowhere: expected HOST:PORT"):
         overridden(load(write(REMOTE)), listen=None, control="nowhere")

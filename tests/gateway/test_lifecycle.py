@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 from collections.abc import Iterator
 
 import pytest
 
-from gateway.lifecycle import Heart, allow_files, cancelled, drain
+from gateway.lifecycle import Heart, allow_files, cancelled, drain, spare_the_collector
 
 
 class Plane:
@@ -94,3 +95,14 @@ def test_as_many_files_are_allowed_as_are_wanted_and_the_system_has(limit: tuple
     assert allow_files(1000) == 1000
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1000, hard)
     assert allow_files(hard + 1) == hard
+
+
+def test_what_lives_for_ever_is_spared_by_the_collector() -> None:
+    before = gc.get_threshold()
+    try:
+        spare_the_collector()
+        assert gc.get_freeze_count() > 0
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

@@ -284,3 +284,11 @@ def test_serve_refuses_a_wrong_address_of_the_command_line(tmp_path: Path, capsy
     path.write_text(REMOTE.format(url="http://127.0.0.1:1"))
     assert main(["serve", "--config", str(path), "--listen", "nowhere"]) == 2
     assert "--listen nowhere: expected HOST:PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "65", "two"])
+def test_serve_refuses_a_wrong_number_of_processes(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--processes", number])
+    assert ended.value.code == 2
+    assert f"'{number}' is not a number from 1 to 64" in capsys.readouterr().err

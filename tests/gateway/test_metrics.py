@@ -182,3 +182,19 @@ def test_requests_for_no_model_are_counted_as_unknown(metrics: Metrics) -> None:
     samples = scraped(metrics)
     assert value(samples, "requests_total", model="unknown", endpoint="/v1/chat/completions", code="200") == 1
     assert repr(metrics) == "<Metrics [1 requests of 3 models]>"
+
+
+def test_what_others_counted_is_added(metrics: Metrics, registry: Registry) -> None:
+    other = Metrics(lambda: registry, "1.2", "abc")
+    for each in (metrics, other):
+        each.ended(ended(tokens=5))
+        each.lagged(0.002)
+    other.of("m").attempted("m-0", "ok")
+    metrics.add(other.snapshot())
+    samples = scraped(metrics)
+    chat = {"model": "m", "endpoint": "/v1/chat/completions"}
+    assert value(samples, "requests_total", code="200", **chat) == 2
+    assert value(samples, "request_duration_seconds_sum", **chat) == 6.0
+    assert value(samples, "tokens_total", model="m", type="output") == 10
+    assert value(samples, "upstream_attempts_total", model="m", replica="m-0", outcome="ok") == 1
+    assert value(samples, "event_loop_lag_seconds_bucket", le="0.0025") == 2

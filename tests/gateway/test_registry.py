@@ -8,7 +8,7 @@ from gateway.admission import Admission
 from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
 from gateway.http.client import Address
 from gateway.policies import RoundRobin
-from gateway.registry import Pool, Registry, Replica
+from gateway.registry import Load, Pool, Registry, Replica
 
 
 def replica(name: str, *, ready: bool = True) -> Replica:
@@ -112,3 +112,13 @@ def test_what_a_model_cannot_do_names_the_models_that_can() -> None:
     assert (refused.value.param, refused.value.code) == ("model", "unsupported_endpoint")
     with pytest.raises(BadRequest, match="no model here can"):
         registry.check_task(chat, "transcribe", "/v1/audio/transcriptions")
+
+
+def test_a_pool_tells_its_load() -> None:
+    made = pool("m", replica("a"))
+    assert made.load(0.0) == Load(0, 0, 0.0, 0)
+    made.admission.admit(lambda _: None)
+    made.tokens_in_flight = 5
+    assert made.load(0.0) == Load(1, 0, 0.0, 5)
+    assert made.load(0.0).saturation(8) == 0.125
+    assert made.load(0.0).saturation(None) == 0.0
