@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from loadtest.engine import SimulatedEngine, Timing
 from tests.kit.gateways import RunningGateway, gateway, remote
@@ -151,6 +153,7 @@ async def test_the_limit_of_the_queue_holds_for_all_processes(tmp_path: Path) ->
         await asyncio.wait(waiting)
 
 
+@pytest.mark.slow
 async def test_a_killed_process_takes_nothing_with_it_but_its_own_requests(tmp_path: Path) -> None:
     async with node(tmp_path, Timing(ttft=0.005), max_in_flight=LIMIT) as (engine, running):
         clients = Clients(running.wire, 32)
@@ -197,6 +200,7 @@ async def test_who_waits_in_another_process_gets_the_slots_of_a_killed_one(tmp_p
         await engine.until(lambda each: each.counts.aborted == 1)
 
 
+@pytest.mark.slow
 async def test_metrics_add_up_and_never_go_backwards(tmp_path: Path) -> None:
     def counters(text: str) -> dict[str, float]:
         return {name: float(value) for name, value in COUNTER.findall(text) if "lag" not in name}
@@ -271,6 +275,34 @@ async def test_what_outlasts_the_drain_ends_with_an_error(tmp_path: Path) -> Non
         await engine.until(lambda each: each.aborted == 1)
 
 
+async def test_all_processes_speak_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    tls: dict[str, Any] = dict.fromkeys(("tls_certificate", "tls_key"), tmp_path / "both.pem")
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "engine") as engine,
+        gateway({"m": remote(engine.address)}, processes=2, **tls) as running,
+        AsyncExitStack() as stack,
+    ):
+        assert running.address.startswith("https://")
+        port = int(running.address.rpartition(":")[2])
+        for _ in range(4):
+            wire = Wire(*await asyncio.open_connection("127.0.0.1", port, ssl=trusting))
+            await stack.enter_async_context(wire)
+            await wire.request("POST", "/v1/completions", ASKED)
+            assert (await wire.answer()).status == 200
+        seen = await status(running)
+        assert [each["connections"] for each in seen["processes"]] == [2, 2]
+        # One that speaks something else is no business of the others'.
+        async with await running.wire() as plain:
+            await plain.request("GET", "/health")
+            assert not (await plain.rest()).startswith(b"HTTP/")
+        await wire.request("GET", "/health")
+        assert (await wire.answer()).status == 200
+
+
 async def test_nothing_is_left_behind(tmp_path: Path) -> None:
     async with (
         SimulatedEngine("m", uds=tmp_path / "engine") as engine,
@@ -282,6 +314,7 @@ async def test_nothing_is_left_behind(tmp_path: Path) -> None:
         assert (await wire.answer()).status == 200
 
 
+@pytest.mark.slow
 async def test_lines_of_the_log_stay_whole_in_a_pipe_that_all_processes_share(tmp_path: Path) -> None:
     async with SimulatedEngine("m", port=0) as engine, serving(engine, tmp_path) as (process, address, _):
         clients = Clients(lambda: Wire.connect_to(address), 32)
@@ -296,6 +329,7 @@ async def test_lines_of_the_log_stay_whole_in_a_pipe_that_all_processes_share(tm
     assert len({each.rpartition("-")[0] for each in ids}) == PROCESSES
 
 
+@pytest.mark.slow
 async def test_when_the_parent_is_killed_no_process_is_left(tmp_path: Path) -> None:
     async with SimulatedEngine("m", port=0) as engine, serving(engine, tmp_path) as (process, address, control):
         async with await Wire.connect_to(control) as wire:

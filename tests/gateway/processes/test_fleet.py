@@ -88,6 +88,7 @@ async def test_a_stuck_process_is_seen_in_the_last_beat() -> None:
     await made.stop()
 
 
+@pytest.mark.slow
 async def test_without_any_process_nothing_can_be_asked_until_they_are_back() -> None:
     made = fleet()
     await made.start()
