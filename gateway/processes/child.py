@@ -56,10 +56,7 @@ async def run(descriptor: int) -> int:
     ended = asyncio.get_running_loop().create_future()
     child = Child(ended)
     own_end = socket.socket(fileno=descriptor)
-    _, channel = await asyncio.get_running_loop().create_connection(
-        lambda: Channel(child.received, child.orphaned), sock=own_end
-    )
-    child.channel = channel
+    await asyncio.get_running_loop().create_connection(lambda: child.channel, sock=own_end)
     code: int = await ended
     return code
 
@@ -67,9 +64,8 @@ async def run(descriptor: int) -> int:
 class Child:
     """A process that becomes a data plane with the first message it gets."""
 
-    channel: Channel
-
     def __init__(self, ended: asyncio.Future[int]) -> None:
+        self.channel = Channel(self.received, self.orphaned)
         self._ended = ended
         self._data_plane: ServingPlane | None = None
         self._code: int | None = None
@@ -81,10 +77,12 @@ class Child:
     def received(self, message: Message) -> None:
         """Do what the parent says."""
         if isinstance(message, Setup):
-            self._spawn(self._begin(message))
+            self._set_up(message)
             return
         serving = self._data_plane
-        assert serving is not None, f"{message} before Setup"
+        if serving is None:
+            # It could not be built, which the parent does not know yet.
+            return
         match message:
             case ReplicaWord():
                 serving.told(message)
@@ -122,15 +120,27 @@ class Child:
         if error is not None and not self._ended.done():
             self._ended.set_exception(error)
 
-    async def _begin(self, setup: Setup) -> None:
-        """Serve, or say why not."""
+    def _set_up(self, setup: Setup) -> None:
+        """Become a data plane at once, because what is said next may have come in the same read."""
         try:
             serving = self._data_plane = ServingPlane(setup, lambda *doubt: self.channel.send(Doubt(*doubt)))
+        except StartError as error:
+            self._give_up(error)
+        else:
+            self._spawn(self._begin(serving))
+
+    def _give_up(self, error: StartError) -> None:
+        """Say why this process cannot serve, and end."""
+        self.channel.send(NotStarted(str(error)))
+        self._code = 1
+        self.channel.close()
+
+    async def _begin(self, serving: ServingPlane) -> None:
+        """Serve, or say why not."""
+        try:
             await serving.start()
         except StartError as error:
-            self.channel.send(NotStarted(str(error)))
-            self._code = 1
-            self.channel.close()
+            self._give_up(error)
             return
         spare_the_collector()
         self.channel.send(Serving())

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +90,8 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
             lengths=[LengthWord("m", None)],
         )
     )
+    # What is said right after the setup may come in the same read.
+    parent.channel.send(LengthWord("m", 7))
     try:
         yield parent
     finally:
@@ -128,11 +130,12 @@ async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
         await parent.hears(Serving)
         async with await Wire.connect_to(parent.address) as wire:
             assert await cards(wire) == []
-            parent.channel.send(LengthWord("m", 512))
-            parent.tell_ready(ready=True)
-            async with asyncio.timeout(10):
-                while await cards(wire) != [("m", 512)]:
-                    pass
+            for length in (7, 512):
+                parent.tell_ready(ready=True)
+                async with asyncio.timeout(10):
+                    while await cards(wire) != [("m", length)]:
+                        pass
+                parent.channel.send(LengthWord("m", 512))
             parent.tell_ready(ready=False)
             async with asyncio.timeout(10):
                 while await cards(wire):
@@ -151,6 +154,17 @@ async def test_a_child_says_that_a_replica_gives_no_answers() -> None:
         doubt = await parent.hears(Doubt)
         assert doubt == Doubt("m-0", "The engine refused the connection: Connection refused.")
         assert 502 in statuses
+
+
+async def test_the_limit_of_connections_is_divided_among_the_processes() -> None:
+    async with child(limits={"max_connections": 3}) as parent, AsyncExitStack() as stack:
+        await parent.hears(Serving)
+        statuses = []
+        for _ in range(3):
+            wire = await stack.enter_async_context(await Wire.connect_to(parent.address))
+            await wire.request("GET", "/version")
+            statuses.append((await wire.answer()).status)
+        assert statuses == [200, 200, 503]
 
 
 async def test_a_child_that_cannot_serve_says_why(tmp_path: Path) -> None:
