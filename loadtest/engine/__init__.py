@@ -2,8 +2,9 @@
 
 - ``SimulatedEngine`` listens, counts, and remembers what it received.
 - a ``Connection`` speaks HTTP/1.1 with one client and hands each request to an ``Exchange``.
-- an ``Exchange`` is one request's life: it waits in the ``Batch``, runs there, and writes its answer.
-- the ``Batch`` decides when tokens are ready (``Timing``).
+- an ``Exchange`` is one request's life: it waits in the batch, runs there, and writes its answer.
+- the batch decides when tokens are ready: a ``Batch`` at a fixed pace (``Timing``), or a ``Scheduler`` that works as
+  vLLM's does, with the costs and limits of a known engine (``Profile``).
 - an answer is a ``Unary`` body or a ``Stream`` of events; ``routes`` says which path builds which.
 - ``Faults`` say what goes wrong on the way; they can change while the engine runs.
 
@@ -18,6 +19,7 @@ from loadtest.engine.batch import Timing
 from loadtest.engine.connection import ReceivedRequest
 from loadtest.engine.counts import Counts
 from loadtest.engine.faults import Cut, Faults
+from loadtest.engine.profile import Profile
 from loadtest.engine.server import SimulatedEngine
 
-__all__ = ["Counts", "Cut", "Faults", "ReceivedRequest", "SimulatedEngine", "Timing"]
+__all__ = ["Counts", "Cut", "Faults", "Profile", "ReceivedRequest", "SimulatedEngine", "Timing"]

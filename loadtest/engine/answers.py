@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,6 +37,8 @@ class Unary:
     body: bytes
     work: Work | None = None
     """What it costs; ``None``: it needs no place in the batch and is given at once."""
+    written: Callable[[], bytes] | None = None
+    """Writes the body instead, when the work is done: only then it is known how much of the prompt was cached."""
     status: int = 200
     content_type: bytes = b"application/json"
 

@@ -1,8 +1,7 @@
-"""When tokens are ready: the model of an engine's scheduler.
+"""When tokens are ready, in the simplest way: at a pace that tests can say, or at once.
 
-This is the one place that knows about time. Today: first come first served into a batch of limited size; a prefill
-takes as long as every other, and each sequence gets its tokens at a fixed pace, however many run. A calibrated model
-(steps shared by the whole batch, KV blocks, prefix cache, preemption) replaces ``Batch`` behind the same three calls.
+First come first served into a batch of limited size; a prefill takes as long as every other, and each sequence gets its
+tokens at a fixed pace, however many run. ``scheduler`` has the model of a real engine, behind the same calls.
 """
 
 from __future__ import annotations
@@ -31,12 +30,18 @@ class Timing:
     """Tokens for which there is room in the KV cache. Only reported (``vllm:kv_cache_usage_perc``), not enforced."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """What a request costs: prompt tokens to read, and tokens to produce (at least 1)."""
 
     prompt_tokens: int
     output_tokens: int
+
+    prompt: bytes | list[int] = b""
+    """The prompt itself, as text or token ids, by which a prefix cache knows it."""
+
+    cached_tokens: int | None = None
+    """How many of its tokens a prefix cache had; ``None`` until it runs, or where no prefix cache is simulated."""
 
 
 class Sequence(Protocol):

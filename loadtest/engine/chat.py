@@ -9,7 +9,7 @@ import msgspec
 from loadtest.engine import tokens
 from loadtest.engine.answers import Answer, Asked, Unary
 from loadtest.engine.generation import FINGERPRINT, GenerationStream, Plan
-from loadtest.engine.requests import ChatRequest, Tool, check_model, decode, missing, tokens_of_messages
+from loadtest.engine.requests import ChatRequest, Tool, check_model, decode, missing, text_of_messages
 
 
 def chat(asked: Asked) -> Answer:
@@ -22,7 +22,8 @@ def chat(asked: Asked) -> Answer:
     if request.messages is None:
         raise missing("messages")
     check_model(request.model, asked.model)
-    plan = Plan.of(asked, request, tokens_of_messages(request.messages), choices=request.n or 1)
+    prompt = text_of_messages(request.messages)
+    plan = Plan.of(asked, request, prompt, tokens.count(prompt), choices=request.n or 1)
     wording: _TextWording | _ToolWording
     if request.forced_tool is None:
         wording = _TextWording(plan, logprobs=bool(request.logprobs))
@@ -31,10 +32,10 @@ def chat(asked: Asked) -> Answer:
         wording = _ToolWording(plan, request.forced_tool, asked.id, reason="stop" if named else "tool_calls")
     if request.stream:
         return GenerationStream(asked, plan, wording)
-    return _unary(asked, plan, wording)
+    return Unary(b"", plan.work, lambda: _whole(asked, plan, wording))
 
 
-def _unary(asked: Asked, plan: Plan, wording: _TextWording | _ToolWording) -> Unary:
+def _whole(asked: Asked, plan: Plan, wording: _TextWording | _ToolWording) -> bytes:
     choices = [
         {
             "index": index,
@@ -63,7 +64,7 @@ def _unary(asked: Asked, plan: Plan, wording: _TextWording | _ToolWording) -> Un
         "ec_transfer_params": None,
         "metrics": None,
     }
-    return Unary(msgspec.json.encode(answer), plan.work)
+    return msgspec.json.encode(answer)
 
 
 class _ChatWording:

@@ -9,7 +9,7 @@ import msgspec
 from loadtest.engine import tokens
 from loadtest.engine.answers import Answer, Asked, Unary
 from loadtest.engine.generation import FINGERPRINT, GenerationStream, Plan
-from loadtest.engine.requests import CompletionRequest, check_model, decode, texts_of, tokens_of
+from loadtest.engine.requests import CompletionRequest, check_model, decode, prompt_of, texts_of, tokens_of
 
 
 def completion(asked: Asked) -> Answer:
@@ -19,13 +19,13 @@ def completion(asked: Asked) -> Answer:
     check_model(request.model, asked.model)
     prompts = texts_of(request.prompt, "prompt")
     prompt_tokens = sum(tokens_of(each) for each in prompts)
-    plan = Plan.of(asked, request, prompt_tokens, choices=len(prompts) * (request.n or 1))
+    plan = Plan.of(asked, request, prompt_of(prompts), prompt_tokens, choices=len(prompts) * (request.n or 1))
     if request.stream:
         return GenerationStream(asked, plan, _Wording(plan))
-    return _unary(asked, plan)
+    return Unary(b"", plan.work, lambda: _whole(asked, plan))
 
 
-def _unary(asked: Asked, plan: Plan) -> Unary:
+def _whole(asked: Asked, plan: Plan) -> bytes:
     choices = [
         {
             "index": index,
@@ -53,7 +53,7 @@ def _unary(asked: Asked, plan: Plan) -> Unary:
         "ec_transfer_params": None,
         "metrics": None,
     }
-    return Unary(msgspec.json.encode(answer), plan.work)
+    return msgspec.json.encode(answer)
 
 
 class _Wording:

@@ -8,7 +8,8 @@ from collections import deque
 from typing import Protocol
 
 from loadtest.engine.answers import Answer, Unary
-from loadtest.engine.batch import Batch, Work
+from loadtest.engine.batch import Sequence as Running
+from loadtest.engine.batch import Work
 from loadtest.engine.connection import Connection, ReceivedRequest
 from loadtest.engine.errors import EngineError, phrase
 from loadtest.engine.faults import Cut, Faults
@@ -27,10 +28,22 @@ class Outcome(enum.Enum):
     FAULTED = "faulted"
 
 
+class Batching(Protocol):
+    """Where sequences wait and run."""
+
+    def enter(self, sequence: Running) -> None:
+        """Take a sequence in, or queue it."""
+
+    def leave(self, sequence: Running) -> None:
+        """Let a sequence go, wherever it is."""
+
+
 class Stage(Protocol):
     """Whoever an exchange belongs to."""
 
-    batch: Batch
+    @property
+    def batch(self) -> Batching:
+        """What says when tokens are ready."""
 
     def ended(self, request: ReceivedRequest, outcome: Outcome) -> None:
         """Count the end of an exchange."""
@@ -152,7 +165,7 @@ class Exchange:
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _write_unary(self, answer: Unary) -> None:
-        faults, body = self._faults, answer.body
+        faults, body = self._faults, answer.body if answer.written is None else answer.written()
         head = self._head(answer.status, answer.content_type, len(body) + faults.length_error)
         if self._request.method == "HEAD":
             body = b""

@@ -9,7 +9,7 @@ import msgspec
 
 from loadtest.engine.answers import DONE, Asked
 from loadtest.engine.batch import Work
-from loadtest.engine.requests import DEFAULT_OUTPUT_TOKENS, GenerationRequest, check_lengths
+from loadtest.engine.requests import GenerationRequest, answer_length
 
 FINGERPRINT = "vllm-0.32.0-simulate"
 """``system_fingerprint`` of every answer."""
@@ -19,26 +19,27 @@ FINGERPRINT = "vllm-0.32.0-simulate"
 class Plan:
     """What will be generated: so many choices of so many tokens each."""
 
+    work: Work
+    """What one choice costs; further ones run beside it."""
     choices: int
-    length: int
     finish_reason: str
-    prompt_tokens: int
     final_usage: bool
     running_usage: bool
     piece_bytes: int
 
     @classmethod
-    def of(cls, asked: Asked, request: GenerationRequest, prompt_tokens: int, *, choices: int) -> Plan:
+    def of(
+        cls, asked: Asked, request: GenerationRequest, prompt: bytes | list[int], prompt_tokens: int, *, choices: int
+    ) -> Plan:
         """Return the plan for a request; without a limit the model stops by itself. Raises ``EngineError``."""
         limit = request.limit
-        check_lengths(prompt_tokens, limit, asked.max_model_len)
+        length = answer_length(prompt_tokens, limit, asked.max_model_len)
         options = request.stream_options
         final = bool(options and options.include_usage)
         return cls(
+            work=Work(prompt_tokens, length, prompt),
             choices=choices,
-            length=DEFAULT_OUTPUT_TOKENS if limit is None else limit,
             finish_reason="stop" if limit is None else "length",
-            prompt_tokens=prompt_tokens,
             final_usage=final,
             running_usage=asked.faults.usage_on_every_event
             or (final and bool(options and options.continuous_usage_stats)),
@@ -46,19 +47,29 @@ class Plan:
         )
 
     @property
-    def work(self) -> Work:
-        """What one choice costs; further ones run beside it."""
-        return Work(self.prompt_tokens, self.length)
+    def length(self) -> int:
+        """Tokens of each choice."""
+        return self.work.output_tokens
 
-    def usage(self, produced: int) -> dict[str, int]:
+    def usage(self, produced: int) -> dict[str, Any]:
         """Return the counts with so many output tokens."""
-        total = self.prompt_tokens + produced
-        return {"prompt_tokens": self.prompt_tokens, "total_tokens": total, "completion_tokens": produced}
+        given = self.work.prompt_tokens
+        return {"prompt_tokens": given, "total_tokens": given + produced, "completion_tokens": produced}
+
+    def final_counts(self) -> dict[str, Any]:
+        """Return the counts at a stream's end, with what was cached where a prefix cache is simulated."""
+        return self.usage(self.choices * self.length) | (self._details or {})
 
     def unary_usage(self) -> dict[str, Any]:
-        """Return the counts at the end, with the empty details that unary answers have."""
+        """Return the counts at the end, with the details, mostly empty, that unary answers have."""
         details = {"prompt_tokens_details": None, "completion_tokens_details": None}
-        return self.usage(self.choices * self.length) | details
+        return self.usage(self.choices * self.length) | details | (self._details or {})
+
+    @property
+    def _details(self) -> dict[str, Any] | None:
+        """What vLLM says of its prefix cache under ``--enable-prompt-tokens-details``."""
+        cached = self.work.cached_tokens
+        return None if cached is None else {"prompt_tokens_details": {"cached_tokens": cached}}
 
 
 class Wording(Protocol):
@@ -111,7 +122,7 @@ class GenerationStream:
                 events.append(self._event(says.stop(choice), index + 1, final))
         if last:
             if plan.final_usage:
-                usage = msgspec.json.encode(plan.usage(plan.choices * plan.length))
+                usage = msgspec.json.encode(plan.final_counts())
                 events.append(b'%s],"usage":%s%s}\n\n' % (self._head, usage, self._fingerprint))
             events.append(DONE)
         return events

@@ -9,7 +9,7 @@ import msgspec
 from loadtest.engine import tokens
 from loadtest.engine.answers import Answer, Asked, Unary
 from loadtest.engine.batch import Work
-from loadtest.engine.requests import MessagesRequest, check_lengths, check_model, decode, missing, tokens_of_messages
+from loadtest.engine.requests import MessagesRequest, answer_length, check_model, decode, missing, text_of_messages
 
 
 def messages(asked: Asked) -> Answer:
@@ -18,9 +18,9 @@ def messages(asked: Asked) -> Answer:
     if request.max_tokens is None:
         raise missing("max_tokens")
     check_model(request.model, asked.model)
-    prompt_tokens = tokens_of_messages(request.messages)
-    check_lengths(prompt_tokens, request.max_tokens, asked.max_model_len)
-    work = Work(prompt_tokens, request.max_tokens)
+    prompt = text_of_messages(request.messages)
+    prompt_tokens = tokens.count(prompt)
+    work = Work(prompt_tokens, answer_length(prompt_tokens, request.max_tokens, asked.max_model_len), prompt)
     if request.stream:
         return _MessagesStream(asked, work)
     text = tokens.text(work.output_tokens, asked.faults.event_bytes)
@@ -36,7 +36,7 @@ def count_tokens(asked: Asked) -> Unary:
     """Answer ``/v1/messages/count_tokens``. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, MessagesRequest)
     check_model(request.model, asked.model)
-    count = tokens_of_messages(request.messages)
+    count = tokens.count(text_of_messages(request.messages))
     answer = {"input_tokens": count, "context_management": {"original_input_tokens": count}}
     return Unary(msgspec.json.encode(answer))
 

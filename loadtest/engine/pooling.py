@@ -19,9 +19,9 @@ from loadtest.engine.requests import (
     ScoreRequest,
     check_pooling_model,
     decode,
+    text_of_messages,
     texts_of,
     tokens_of,
-    tokens_of_messages,
 )
 
 _DIMENSIONS = 8
@@ -112,7 +112,8 @@ def _read(asked: Asked) -> tuple[InputRequest, list[Input], int]:
     request = decode(asked.body, asked.content_type, InputRequest)
     check_pooling_model(request.model, asked.model)
     if request.messages is not None:
-        return request, [msgspec.json.encode(request.messages).decode()], tokens_of_messages(request.messages)
+        text = text_of_messages(request.messages).decode()
+        return request, [text], tokens_of(text)
     inputs = texts_of(request.input, "input")
     return request, inputs, sum(map(tokens_of, inputs))
 

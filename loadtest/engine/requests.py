@@ -172,8 +172,11 @@ def check_pooling_model(asked: str | None, served: str) -> None:
         raise EngineError(f"The model `{asked}` does not exist.", 404)
 
 
-def check_lengths(prompt_tokens: int, limit: int | None, max_model_len: int) -> None:
-    """Refuse what the context cannot hold. Raises ``EngineError``."""
+def answer_length(prompt_tokens: int, limit: int | None, max_model_len: int) -> int:
+    """Return how many tokens the answer has: as many as asked for, as far as the context has room for them.
+
+    Raises ``EngineError`` for what the context cannot hold at all.
+    """
     if limit is not None and limit < 1:
         said = f"max_tokens must be at least 1, got {limit}. (parameter=max_tokens, value={limit})"
         raise EngineError(said, param="max_tokens")
@@ -185,6 +188,7 @@ def check_lengths(prompt_tokens: int, limit: int | None, max_model_len: int) -> 
         said = f"This model's maximum context length is {max_model_len} tokens."
         more = f"However, your prompt contains at least {max_model_len + 1} input tokens."
         raise EngineError(f"{said} {more}", param="input_tokens")
+    return min(DEFAULT_OUTPUT_TOKENS if limit is None else limit, max(1, max_model_len - prompt_tokens))
 
 
 def texts_of(prompt: Prompt, name: str) -> list[str | list[int]]:
@@ -205,12 +209,19 @@ def tokens_of(prompt: str | list[int]) -> int:
     return tokens.count(prompt) if isinstance(prompt, str) else len(prompt)
 
 
-def tokens_of_messages(messages: list[dict[str, Any]]) -> int:
-    """Return how many tokens a conversation has. Raises ``EngineError`` when it is empty."""
+def text_of_messages(messages: list[dict[str, Any]]) -> bytes:
+    """Return a conversation as one prompt. Raises ``EngineError`` when it is empty."""
     if not messages:
         said = "Cannot apply chat template to an empty conversation. Provide at least one message."
         raise EngineError(said)
-    return tokens.count(msgspec.json.encode(messages).decode())
+    return msgspec.json.encode(messages)
+
+
+def prompt_of(prompts: list[str | list[int]]) -> bytes | list[int]:
+    """Return the prompts of one request as one: a prefix cache finds the beginning of the first."""
+    if len(prompts) == 1 and not isinstance(prompts[0], str):
+        return prompts[0]
+    return b"".join(each.encode() if isinstance(each, str) else msgspec.json.encode(each) for each in prompts)
 
 
 def missing(name: str) -> EngineError:

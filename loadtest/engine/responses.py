@@ -10,12 +10,12 @@ from loadtest.engine import tokens
 from loadtest.engine.answers import Answer, Asked, Unary
 from loadtest.engine.batch import Work
 from loadtest.engine.requests import (
-    DEFAULT_OUTPUT_TOKENS,
     ResponsesRequest,
-    check_lengths,
+    answer_length,
     check_model,
     decode,
     missing,
+    prompt_of,
     texts_of,
     tokens_of,
 )
@@ -27,13 +27,13 @@ def responses(asked: Asked) -> Answer:
     check_model(request.model, asked.model)
     if request.input is None:
         raise missing("input")
-    prompt_tokens = sum(tokens_of(each) for each in texts_of(request.input, "input"))
-    limit = request.max_output_tokens
-    check_lengths(prompt_tokens, limit, asked.max_model_len)
-    work = Work(prompt_tokens, DEFAULT_OUTPUT_TOKENS if limit is None else limit)
+    prompts = texts_of(request.input, "input")
+    prompt_tokens = sum(map(tokens_of, prompts))
+    length = answer_length(prompt_tokens, request.max_output_tokens, asked.max_model_len)
+    work = Work(prompt_tokens, length, prompt_of(prompts))
     if request.stream:
         return _ResponsesStream(asked, request, work)
-    return Unary(msgspec.json.encode(_finished(asked, request, work)), work)
+    return Unary(b"", work, lambda: msgspec.json.encode(_finished(asked, request, work)))
 
 
 def _finished(asked: Asked, request: ResponsesRequest, work: Work) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _finished(asked: Asked, request: ResponsesRequest, work: Work) -> dict[str, 
     usage = {
         "input_tokens": work.prompt_tokens,
         "input_tokens_details": {
-            "cached_tokens": 0,
+            "cached_tokens": work.cached_tokens or 0,
             "cache_write_tokens": 0,
             "input_tokens_per_turn": [],
             "cached_tokens_per_turn": [],

@@ -21,7 +21,9 @@ from loadtest.engine.counts import Counts
 from loadtest.engine.errors import EngineError
 from loadtest.engine.exchange import Exchange, Outcome
 from loadtest.engine.faults import NO_FAULTS, Faults
+from loadtest.engine.profile import Profile
 from loadtest.engine.routes import POST_ROUTES, answer_post, refusal
+from loadtest.engine.scheduler import Scheduler
 
 MAX_MODEL_LEN = 2**20
 """The default context length in tokens: enough not to be in a test's way."""
@@ -34,7 +36,8 @@ class SimulatedEngine:
     """An engine that listens on a Unix socket (``uds``) or on a loopback port (``port``; 0: any free one).
 
     Use it as ``async with``, or ``start`` and ``close`` it. ``recorded`` says how many requests ``requests`` keeps.
-    ``on_crash`` replaces what a crash does after it has reset all connections and closed the socket: nothing.
+    With a ``profile`` its steps, KV cache and prefix cache are modelled; otherwise it keeps the pace that ``timing``
+    says. ``on_crash`` replaces what a crash does after it has reset all connections and closed the socket: nothing.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class SimulatedEngine:
         uds: str | Path | None = None,
         port: int = 0,
         timing: Timing | None = None,
+        profile: Profile | None = None,
         faults: Faults = NO_FAULTS,
         seed: int = 0,
         max_model_len: int = MAX_MODEL_LEN,
@@ -51,9 +55,10 @@ class SimulatedEngine:
         on_crash: Callable[[], None] | None = None,
     ) -> None:
         self.model = model
-        self.max_model_len = max_model_len
+        self.max_model_len = max_model_len if profile is None else min(max_model_len, profile.capacity)
         self.draw = random.Random(seed)  # noqa: S311 - reproducible faults, nothing secret
-        self.batch = Batch(timing or Timing(), self._changed)
+        self._paced = Batch(timing or Timing(), self._changed)
+        self.batch: Batch | Scheduler = self._paced if profile is None else Scheduler(profile, self._changed)
         self.requests: deque[ReceivedRequest] = deque(maxlen=recorded)
         """The last POST requests, as they came over the wire."""
         self._uds = None if uds is None else str(uds)
@@ -145,12 +150,12 @@ class SimulatedEngine:
 
     @property
     def timing(self) -> Timing:
-        """How fast it is; a change applies to sequences that start from now on."""
-        return self.batch.timing
+        """The pace that it keeps without a profile; a change applies to sequences that start from now on."""
+        return self._paced.timing
 
     @timing.setter
     def timing(self, timing: Timing) -> None:
-        self.batch.timing = timing
+        self._paced.timing = timing
 
     # counts
 

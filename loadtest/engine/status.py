@@ -6,6 +6,7 @@ import msgspec
 
 from loadtest.engine.answers import Unary
 from loadtest.engine.batch import Batch
+from loadtest.engine.scheduler import Scheduler
 
 _VERSION = "0.32.0"
 
@@ -44,16 +45,36 @@ def version() -> Unary:
     return Unary(msgspec.json.encode({"version": _VERSION}))
 
 
-def metrics(model: str, batch: Batch) -> Unary:
-    """Answer ``/metrics`` with the gauges that gateways read, in Prometheus' text format."""
-    gauges = (
+def metrics(model: str, batch: Batch | Scheduler) -> Unary:
+    """Answer ``/metrics`` with what gateways and their operators read of vLLM, in Prometheus' text format."""
+    series: list[tuple[str, str, float]] = [
         ("vllm:num_requests_running", "Number of requests in model execution batches.", batch.running),
         ("vllm:num_requests_waiting", "Number of requests waiting to be processed.", batch.waiting),
         ("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", batch.kv_cache_usage),
-    )
+    ]
     lines = []
-    for name, description, value in gauges:
-        lines += [f"# HELP {name} {description}", f"# TYPE {name} gauge"]
+    if isinstance(batch, Scheduler):
+        series += [
+            ("vllm:num_preemptions_total", "Cumulative number of preemption from the engine.", batch.preemptions),
+            (
+                "vllm:prefix_cache_queries_total",
+                "Prefix cache queries, in terms of number of queried tokens.",
+                batch.queried_tokens,
+            ),
+            (
+                "vllm:prefix_cache_hits_total",
+                "Prefix cache hits, in terms of number of cached tokens.",
+                batch.cached_tokens,
+            ),
+        ]
+        profile = batch.profile
+        lines += ["# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig"]
+        lines += ["# TYPE vllm:cache_config_info gauge"]
+        facts = f'block_size="{profile.block_size}",enable_prefix_caching="True",num_gpu_blocks="{profile.num_blocks}"'
+        lines.append(f'vllm:cache_config_info{{engine="0",{facts}}} 1.0')
+    for name, description, value in series:
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
         lines.append(f'{name}{{engine="0",model_name="{model}"}} {float(value)}')
     text = "\n".join(lines) + "\n"
     return Unary(text.encode(), content_type=b"text/plain; version=1.0.0; charset=utf-8")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-_BYTES = 4
+BYTES = 4
+"""Of UTF-8 in one token."""
 
 
-def count(text: str) -> int:
+def count(text: str | bytes) -> int:
     """Return how many tokens a text has."""
-    return -(-len(text.encode()) // _BYTES)
+    return -(-len(text.encode() if isinstance(text, str) else text) // BYTES)
 
 
 def encode(text: str) -> list[int]:
     """Return a text's token ids; ``decode`` gives the text back."""
     data = text.encode()
-    return [int.from_bytes(b"\x01" + data[at : at + _BYTES]) for at in range(0, len(data), _BYTES)]
+    return [int.from_bytes(b"\x01" + data[at : at + BYTES]) for at in range(0, len(data), BYTES)]
 
 
 def decode(ids: list[int]) -> str:

@@ -6,15 +6,16 @@ import pytest
 
 from loadtest.engine.errors import EngineError
 from loadtest.engine.requests import (
+    DEFAULT_OUTPUT_TOKENS,
     ChatRequest,
     CompletionRequest,
-    check_lengths,
+    answer_length,
     check_model,
     check_pooling_model,
     decode,
+    text_of_messages,
     texts_of,
     tokens_of,
-    tokens_of_messages,
 )
 
 JSON = "application/json"
@@ -73,12 +74,18 @@ def test_the_newer_limit_wins() -> None:
 )
 def test_the_context_has_limits(prompt_tokens: int, limit: int | None, said: str) -> None:
     with pytest.raises(EngineError, match=said):
-        check_lengths(prompt_tokens, limit, 10)
+        answer_length(prompt_tokens, limit, 10)
 
 
 def test_what_fits_the_context_is_welcome() -> None:
-    check_lengths(10, 10, 10)
-    check_lengths(10, None, 10)
+    assert answer_length(1, 9, 10) == 9
+    assert answer_length(1, None, 100) == DEFAULT_OUTPUT_TOKENS
+
+
+@pytest.mark.parametrize("limit", [10, 2, None])
+def test_an_answer_ends_where_the_context_ends(limit: int | None) -> None:
+    assert answer_length(8, limit, 10) == 2
+    assert answer_length(10, limit, 10) == 1
 
 
 def test_another_model_does_not_exist_but_none_at_all_will_do() -> None:
@@ -113,6 +120,6 @@ def test_a_prompt_must_be_there() -> None:
 
 
 def test_a_conversation_must_be_there() -> None:
-    assert tokens_of_messages([{"role": "user", "content": "hi"}]) == 8
+    assert text_of_messages([{"role": "user", "content": "hi"}]) == b'[{"role":"user","content":"hi"}]'
     with pytest.raises(EngineError, match="empty conversation"):
-        tokens_of_messages([])
+        text_of_messages([])

@@ -1,0 +1,217 @@
+"""The clients: connections that ask without pause, and others that asked once and wait."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+_AT_ONCE = 200
+"""Connections that are opened at the same time."""
+
+_TEXT = "Please tell me, in a few words, what the weather is like in Paris in the spring, and what I should wear. "
+
+
+def request(host: str, key: str, model: str, *, body_bytes: int = 0, events: int = 0) -> bytes:
+    """Write a chat request as SDKs send it, with a body of at least ``body_bytes``; ``events`` asks for a stream."""
+    fields = {
+        "model": model,
+        "messages": [{"role": "user", "content": _TEXT}],
+        "max_tokens": events or 64,
+        "stream": bool(events),
+    }
+    if events:
+        fields["stream_options"] = {"include_usage": True}
+    body = msgspec.json.encode(fields)
+    if body_bytes > len(body):
+        # Words with spaces, as prompts are, and no character that JSON escapes.
+        longer = (_TEXT * (body_bytes // len(_TEXT) + 2))[: len(_TEXT) + body_bytes - len(body)]
+        body = msgspec.json.encode(fields | {"messages": [{"role": "user", "content": longer}]})
+    return (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\naccept: application/json\r\n"
+        f"user-agent: AsyncOpenAI/Python 2.8.0\r\nx-stainless-lang: python\r\nx-stainless-retry-count: 0\r\n"
+        f"content-type: application/json\r\nauthorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a crowd has seen. ``seconds`` are from sending to the whole answer, or to a stream's first event."""
+
+    answers: int = 0
+    failed: int = 0
+    events: int = 0
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    failure: str = ""
+    """What the first failure was."""
+
+    def fail(self, what: str) -> None:
+        """Count a failure."""
+        self.failed += 1
+        self.failure = self.failure or what
+
+
+class Client(asyncio.Protocol):
+    """One connection. ``ask`` sends one of its requests after the other; ``answered`` is called after each answer."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, requests: Sequence[bytes], answered: Callable[[Client], None], tally: Tally) -> None:
+        self.tally = tally
+        self._requests = requests
+        self._answered = answered
+        self._number = 0
+        self._sent_at = 0.0
+        self._head = b""
+        self._missing: int | None = None
+        self._tail = b""
+        self._first = True
+        self._closing = False
+
+    def ask(self) -> None:
+        """Send the next request."""
+        self._first = True
+        self._sent_at = perf_counter()
+        self.transport.write(self._requests[self._number % len(self._requests)])
+        self._number += 1
+
+    def close(self) -> None:
+        """Go away; an answer under way is not awaited."""
+        self._closing = True
+        self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        # uvloop's transports have asyncio's methods without being its classes.
+        self.transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count a failure, unless this client closed by itself."""
+        if not self._closing:
+            self.tally.fail(f"the gateway closed a connection ({exc})")
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; an answer's body is counted, not kept."""
+        if self._missing is not None:
+            self._missing -= len(data)
+        elif self._tail:
+            self._take_events(data)
+            return
+        else:
+            data = self._head + data
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                self._head = data
+                return
+            self._head = b""
+            if data[9:12] != b"200":
+                self.tally.fail(data[:200].decode("latin-1"))
+            at = data.find(b"\r\ncontent-length: ", 0, end)
+            if at < 0:
+                self._take_events(data[end:])
+                return
+            self._missing = int(data[at + 18 : data.find(b"\r", at + 18)]) - (len(data) - end)
+        if self._missing <= 0:
+            self._missing = None
+            self.tally.seconds.append(perf_counter() - self._sent_at)
+            self._done()
+
+    def _take_events(self, data: bytes) -> None:
+        """Count the events of a stream, up to its last chunk."""
+        tally = self.tally
+        if self._first and data:
+            self._first = False
+            tally.seconds.append(perf_counter() - self._sent_at)
+        seen = (self._tail or b"    ") + data
+        # A stream is told apart from the next answer's head by its tail, which is never empty within it.
+        self._tail = seen[-4:]
+        tally.events += seen.count(b"\n\n") - seen[:4].count(b"\n\n")
+        if seen.endswith(b"\r\n0\r\n\r\n"):
+            self._tail = b""
+            self._done()
+
+    def _done(self) -> None:
+        self.tally.answers += 1
+        self._answered(self)
+
+
+class Crowd:
+    """All clients of one deployment. Use it as a whole: ``open`` some, let some ask ``busily``, ``close``."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        self._host, self._port = parts.hostname, parts.port
+        self.tally = Tally()
+        self.clients: list[Client] = []
+        self._asking: set[Client] = set()
+        self._running = False
+        self._all_idle = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Crowd [{len(self.clients)} clients, {len(self._asking)} asking]>"
+
+    async def open(self, requests: Sequence[Sequence[bytes]]) -> None:
+        """Open one connection for each of these, which are what it will ask, one after the other."""
+        loop = asyncio.get_running_loop()
+        for at in range(0, len(requests), _AT_ONCE):
+            made = [
+                loop.create_connection(lambda each=each: Client(each, self._answered, self.tally), self._host, self._port)
+                for each in requests[at : at + _AT_ONCE]
+            ]
+            self.clients += [client for _, client in await asyncio.gather(*made)]
+
+    async def ask_once(self) -> None:
+        """Let every client ask one thing, not all at the same time, and wait for all answers."""
+        for at in range(0, len(self.clients), _AT_ONCE):
+            some = self.clients[at : at + _AT_ONCE]
+            self._asking.update(some)
+            for client in some:
+                client.ask()
+            await self._idle()
+
+    async def ask_busily(self, busy: int, seconds: float) -> Tally:
+        """Let the first ``busy`` clients ask without pause, and return what they saw until the time was over."""
+        self.tally = Tally()
+        self._running = True
+        for client in self.clients:
+            client.tally = self.tally
+        for client in self.clients[:busy]:
+            self._asking.add(client)
+            client.ask()
+        await asyncio.sleep(seconds)
+        self._running = False
+        await self._idle()
+        return self.tally
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in self.clients:
+            client.close()
+        self.clients = []
+        self._asking.clear()
+        await asyncio.sleep(0)
+
+    def _answered(self, client: Client) -> None:
+        if self._running:
+            client.ask()
+            return
+        self._asking.discard(client)
+        if not self._asking:
+            self._all_idle.set()
+
+    async def _idle(self) -> None:
+        """Wait until all answers are there. Raises ``TimeoutError``."""
+        async with asyncio.timeout(60):
+            while self._asking:
+                self._all_idle.clear()
+                await self._all_idle.wait()

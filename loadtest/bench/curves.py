@@ -1,0 +1,195 @@
+"""How the cost of a request grows with one thing at a time, everything else being equal."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from loadtest.bench.crowd import Crowd, request
+from loadtest.bench.deployment import MOST_HOSTS, Deployment, Plan, deployed, instant_engine
+from loadtest.summary import percentile
+
+BUSY = 32
+"""Connections that ask without pause, unless the curve says another number."""
+
+_WARM_UP_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What one point puts on the gateway."""
+
+    plan: Plan = Plan()
+    connections: int = BUSY
+    body_bytes: int = 0
+    events: int = 0
+
+    def requests(self, host: str) -> list[list[bytes]]:
+        """Write what each connection asks: its own key, and the models each in turn."""
+        plan = self.plan
+        made = []
+        for number in range(self.connections):
+            # Connections begin at models and keys that lie far apart, so that all of them are used.
+            key = plan.key(number * plan.keys // self.connections)
+            first = number * plan.models // self.connections
+            turns = -(-plan.models // min(self.connections, BUSY))
+            made.append(
+                [
+                    request(host, key, plan.model(first + turn), body_bytes=self.body_bytes, events=self.events)
+                    for turn in range(turns)
+                ]
+            )
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One thing that grows."""
+
+    name: str
+    title: str
+    """What is on the horizontal axis."""
+    values: tuple[int, ...]
+    shape: Callable[[int], Shape]
+    per: str = "request"
+    """What the cost is of: a ``request`` or an ``event``."""
+    limit: float | None = 1.3
+    """How many times as much as at the first or at the cheapest value a point may cost."""
+
+
+CURVES: tuple[Curve, ...] = (
+    Curve("connections", "connections", (1, 32, 100, 1000, 10_000), lambda n: Shape(connections=n)),
+    Curve("replicas", "replicas of a pool", (1, 10, 100, 1000), lambda n: Shape(plan=Plan(replicas=n))),
+    Curve("models", "models", (1, 10, 100, 1000), lambda n: Shape(plan=Plan(models=n))),
+    Curve("keys", "API keys", (1, 10, 100, 1000, 10_000, 100_000), lambda n: Shape(plan=Plan(keys=n))),
+    Curve(
+        "body",
+        "body of a request, in bytes",
+        (200, 2000, 20_000, 200_000, 1_000_000, 10_000_000),
+        lambda n: Shape(body_bytes=n),
+        limit=None,
+    ),
+    Curve("events", "events of a stream", (1, 10, 100, 1000, 10_000), lambda n: Shape(events=n), per="event"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement of one point. ``cpu_us`` is the gateway's processor time per request or event."""
+
+    answers: int
+    failed: int
+    failure: str
+    per_second: float
+    cpu_us: float
+    p50_us: float
+    p99_us: float
+
+
+async def measure(
+    curve: Curve,
+    values: Sequence[int],
+    *,
+    seconds: float,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure the points of a curve, each in several rounds that go over all points, and return the medians."""
+    samples: dict[int, list[Sample]] = {value: [] for value in values}
+    memory: dict[int, float] = {}
+    async with instant_engine(hosts=MOST_HOSTS if curve.name == "replicas" else 1) as engine:
+        for number in range(rounds):
+            async with _one_after_the_other(engine) as gateway_for:
+                for value in values:
+                    shape = curve.shape(value)
+                    gateway = await gateway_for(shape.plan)
+                    sample = await _sample(gateway, shape, curve.per, seconds)
+                    samples[value].append(sample)
+                    memory[value] = round(gateway.resident_bytes / 2**20, 1)
+                    tell(f"{curve.name} {value:,}: {sample.cpu_us:.1f} us per {curve.per} (round {number + 1})")
+    points = [_point(value, samples[value], memory[value]) for value in values]
+    cheapest = points[0]["cpu_us"]
+    for point in points:
+        cheapest = min(cheapest, point["cpu_us"])
+        point["times_first"] = round(point["cpu_us"] / points[0]["cpu_us"], 3)
+        point["times_cheapest"] = round(point["cpu_us"] / cheapest, 3)
+    return {
+        "curve": curve.name,
+        "per": curve.per,
+        "limit": curve.limit,
+        "seconds": seconds,
+        "rounds": rounds,
+        "busy_connections": BUSY,
+        "points": points,
+    }
+
+
+async def _sample(gateway: Deployment, shape: Shape, per: str, seconds: float) -> Sample:
+    crowd = Crowd(gateway.address)
+    busy = min(shape.connections, BUSY)
+    try:
+        await crowd.open(shape.requests("bench"))
+        if shape.connections > busy:
+            await crowd.ask_once()
+        await crowd.ask_busily(busy, min(_WARM_UP_SECONDS, seconds))
+        gc.collect()
+        gc.disable()
+        used, began = gateway.cpu_seconds, perf_counter()
+        tally = await crowd.ask_busily(busy, seconds)
+        used, lasted = gateway.cpu_seconds - used, perf_counter() - began
+    finally:
+        gc.enable()
+        await crowd.close()
+    number = tally.events if per == "event" else tally.answers
+    micros = [each * 1e6 for each in tally.seconds] or [0.0]
+    return Sample(
+        answers=tally.answers,
+        failed=tally.failed,
+        failure=tally.failure,
+        per_second=number / lasted,
+        cpu_us=used / max(1, number) * 1e6,
+        p50_us=percentile(micros, 50),
+        p99_us=percentile(micros, 99),
+    )
+
+
+def _point(value: int, samples: Sequence[Sample], memory: float) -> dict[str, Any]:
+    """Take the median of each figure over the rounds, and keep what each round gave."""
+    return {
+        "value": value,
+        "answers": sum(sample.answers for sample in samples),
+        "failed": sum(sample.failed for sample in samples),
+        **{
+            name: round(median(getattr(sample, name) for sample in samples), 2)
+            for name in ("per_second", "cpu_us", "p50_us", "p99_us")
+        },
+        "resident_mib": memory,
+        "rounds": [asdict(sample) for sample in samples],
+    }
+
+
+@asynccontextmanager
+async def _one_after_the_other(engine: str) -> AsyncIterator[Callable[[Plan], Any]]:
+    """Give the gateway of a plan: the one that runs, if it has that plan, else a new one in its place."""
+    running: Any = None
+    current: Deployment | None = None
+
+    async def gateway_for(plan: Plan) -> Deployment:
+        nonlocal running, current
+        if current is None or current.plan != plan:
+            if running is not None:
+                await running.__aexit__(None, None, None)
+            running = deployed(plan, engine)
+            current = await running.__aenter__()
+        return current
+
+    try:
+        yield gateway_for
+    finally:
+        if running is not None:
+            await running.__aexit__(None, None, None)
