@@ -6,6 +6,7 @@ import asyncio
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import cast
 from urllib.parse import urlsplit
@@ -165,7 +166,7 @@ class Crowd:
         loop = asyncio.get_running_loop()
         for at in range(0, len(requests), _AT_ONCE):
             made = [
-                loop.create_connection(lambda each=each: Client(each, self._answered, self.tally), self._host, self._port)
+                loop.create_connection(partial(Client, each, self._answered, self.tally), self._host, self._port)
                 for each in requests[at : at + _AT_ONCE]
             ]
             self.clients += [client for _, client in await asyncio.gather(*made)]

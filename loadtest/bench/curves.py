@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -24,7 +24,7 @@ _WARM_UP_SECONDS = 0.5
 class Shape:
     """What one point puts on the gateway."""
 
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
     connections: int = BUSY
     body_bytes: int = 0
     events: int = 0
@@ -145,7 +145,10 @@ async def _sample(gateway: Deployment, shape: Shape, per: str, seconds: float) -
     finally:
         gc.enable()
         await crowd.close()
-    number = tally.events if per == "event" else tally.answers
+    # Usage and the end marker are events too, but not what was asked for.
+    if tally.events != tally.answers * (shape.events + 2 if shape.events else 0):
+        tally.fail(f"{tally.events} events came in {tally.answers} streams of {shape.events} each")
+    number = tally.answers * (shape.events if per == "event" else 1)
     micros = [each * 1e6 for each in tally.seconds] or [0.0]
     return Sample(
         answers=tally.answers,

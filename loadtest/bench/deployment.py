@@ -112,7 +112,7 @@ async def deployed(plan: Plan, engine: str) -> AsyncIterator[Deployment]:
         async with _process(command, cores.cores()[1], _SERVES) as (pid, found):
             running = Deployment(plan, found[1], found[2], pid)
             async with asyncio.timeout(_START_SECONDS):
-                while (await running.page("/readyz")).status != 200:
+                while (await running.page("/readyz")).status != 200:  # noqa: ASYNC110 - another process tells no event
                     await asyncio.sleep(0.05)
             yield running
 

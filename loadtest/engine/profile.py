@@ -55,13 +55,13 @@ COSTS = ("request", "step", "prefill_token", "decode", "attended")
 
 
 PROFILES: Mapping[str, Profile] = {
-    # Fitted by `python -m loadtest.engine.calibrate`; docs/simulator.md has the measurement.
+    # Fitted by `python -m loadtest.engine.calibration` on two cores of an EPYC; docs/simulator.md has the measurement.
     "smollm2-135m-cpu": Profile(
-        request=0.0065,
-        step=0.0270,
-        prefill_token=0.00060,
-        decode=0.0026,
-        attended=2e-7,
+        request=0.0036,
+        step=0.0394,
+        prefill_token=0.0020,
+        decode=0.00215,
+        attended=1.41e-6,
         max_num_seqs=64,
         max_num_batched_tokens=2048,
         block_size=128,

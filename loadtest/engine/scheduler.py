@@ -87,6 +87,7 @@ class Scheduler:
     def _begin_step(self) -> None:
         loop = asyncio.get_running_loop()
         self._step = self._scheduled()
+        self._changed()
         if not self._step:
             self._timer = None
             return
@@ -104,7 +105,6 @@ class Scheduler:
             self._name_blocks(progress)
             if progress.computed == progress.known:
                 self._produce(progress)
-        self._changed()
         self._begin_step()
 
     def _produce(self, progress: _Progress) -> None:

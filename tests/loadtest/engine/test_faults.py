@@ -1,5 +1,6 @@
 """Faults as values: drawn by probability and seed, written as JSON."""
 
+import asyncio
 import random
 from collections import Counter
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtest.engine import Cut, Faults, SimulatedEngine
-from tests.kit.wire import Wire
+from loadtest.engine import Cut, Faults, Profile, SimulatedEngine
+from tests.kit.wire import Wire, WireError
 
 
 def test_no_faults_by_default() -> None:
@@ -91,3 +92,67 @@ async def test_health_can_fail_by_itself() -> None:
         assert (await wire.answer()).status == 503
         await wire.request("POST", "/v1/embeddings", {"input": "a"})
         assert (await wire.answer()).status == 200
+
+
+CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4, "stream": True}
+
+
+async def steer(wire: Wire, faults: dict[str, Any]) -> None:
+    """Change the faults over HTTP, as whoever steers a running simulation does."""
+    await wire.request("PUT", "/sim/faults", faults)
+    assert (await wire.answer()).status == 200
+
+
+async def what_happens(engine: SimulatedEngine) -> str:
+    """Send one request on a connection of its own, and say what its client sees."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with await Wire.connect_to(engine.address, timeout=0.3) as wire:
+            await wire.request("POST", "/v1/chat/completions", CHAT)
+            answer = await wire.answer()
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return "silent"
+    except WireError as error:
+        return f"broken: {error}"
+    if answer.status != 200:
+        return str(answer.status)
+    return "slow" if loop.time() - began >= 0.1 else "good"
+
+
+@pytest.mark.parametrize(
+    ("faults", "seen"),
+    [
+        ({"refuse": True}, "refused"),
+        ({"silent": True}, "silent"),
+        ({"hang_after": 2}, "silent"),
+        ({"cut_after": 2}, "broken: the peer closed instead of a chunk"),
+        ({"delay": 0.12}, "slow"),
+        ({"status": 500}, "500"),
+        ({"status": 503}, "503"),
+    ],
+    ids=["refuse", "hang", "hang-in-stream", "cut-mid-stream", "slow-first-byte", "500", "503-queue-full"],
+)
+@pytest.mark.parametrize("profile", [None, Profile()], ids=["paced", "profile"])
+async def test_each_fault_begins_and_ends_while_the_engine_runs(
+    profile: Profile | None, faults: dict[str, Any], seen: str
+) -> None:
+    async with SimulatedEngine(profile=profile) as engine, await Wire.connect_to(engine.address) as control:
+        assert await what_happens(engine) == "good"
+        await steer(control, faults)
+        assert (await what_happens(engine)).startswith(seen)
+        await steer(control, {})
+        await engine.until(lambda e: e.listening)
+        assert await what_happens(engine) == "good"
+
+
+async def test_a_crash_can_be_ordered_while_the_engine_runs() -> None:
+    async with SimulatedEngine() as engine, await Wire.connect_to(engine.address) as control:
+        await steer(control, {"crash_after": 2})
+        assert (await what_happens(engine)).startswith("broken")
+        assert await what_happens(engine) == "refused"
+        engine.faults = Faults()
+        await engine.restart()
+        assert await what_happens(engine) == "good"

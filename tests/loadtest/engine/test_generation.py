@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.engine import SimulatedEngine, Timing
+from loadtest.engine import Profile, SimulatedEngine, Timing
 from tests.kit.wire import Wire
 
 Endpoint = tuple[str, dict[str, Any]]
@@ -60,3 +60,25 @@ async def test_each_token_is_an_event_of_its_own() -> None:
         found = await events(wire, CHAT, {"max_tokens": 5})
     texts = [event["choices"][0]["delta"]["content"] for event in found]
     assert texts == ["", " t0", " t1", " t2", " t3", " t4"]
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETION], ids=["chat", "completion"])
+async def test_usage_says_what_the_prefix_cache_had(endpoint: Endpoint) -> None:
+    path, body = endpoint
+    asked = body | {"messages": [{"role": "user", "content": "x" * 100}], "prompt": "x" * 100}
+    async with (
+        SimulatedEngine(profile=Profile(block_size=4, num_blocks=50)) as engine,
+        await Wire.connect_to(engine.address) as wire,
+    ):
+        for cached in (0, 24 if path == COMPLETION[0] else 32):
+            await wire.request("POST", path, asked | USAGE)
+            *_, last, _done = (await wire.answer()).events
+            usage = json.loads(last.removeprefix(b"data: "))["usage"]
+            assert usage["prompt_tokens_details"] == {"cached_tokens": cached}
+        await wire.request("POST", path, asked | {"stream": False})
+        assert (await wire.answer()).json["usage"]["prompt_tokens_details"] == {"cached_tokens": cached}
+
+
+async def test_without_a_prefix_cache_nothing_is_said_of_it(wire: Wire) -> None:
+    await wire.request("POST", "/v1/completions", {"prompt": "a"})
+    assert (await wire.answer()).json["usage"]["prompt_tokens_details"] is None

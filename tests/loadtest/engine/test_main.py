@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from loadtest.engine.__main__ import main
 from tests.kit.wire import Wire
 
 
@@ -65,3 +68,26 @@ async def test_a_reset_reaches_the_client_under_uvloop_too(tmp_path: Path) -> No
         await wire.request("POST", "/v1/completions", {"prompt": "a", "stream": True})
         received = await wire.rest()
         assert received.count(b"data: ") == 2
+
+
+async def test_an_engine_can_be_modelled_and_made_faster() -> None:
+    arguments = ["--port", "0", "--profile", "smollm2-135m-cpu", "--speed", "1000", "--num-blocks", "99"]
+    async with process(*arguments) as (_, address), await Wire.connect_to(address) as wire:
+        await wire.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 2})
+        assert (await wire.answer()).status == 200
+        await wire.request("GET", "/metrics")
+        assert b'block_size="128",enable_prefix_caching="True",num_gpu_blocks="99"' in (await wire.answer()).body
+
+
+async def test_it_can_answer_at_once_at_many_addresses() -> None:
+    async with process("--port", "0", "--instant", "--hosts", "3") as (_, address):
+        port = address.rpartition(":")[2]
+        async with await Wire.connect_to(f"http://127.0.0.3:{port}") as wire:
+            await wire.request("POST", "/v1/chat/completions", {})
+            assert (await wire.answer()).json["id"] == "chatcmpl-instant"
+
+
+def test_an_instant_engine_needs_a_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--uds", "/tmp/s", "--instant"])
+    assert "--instant listens on a port" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.engine import Faults, SimulatedEngine, Timing
+from loadtest.engine import Faults, Profile, SimulatedEngine, Timing
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
 
@@ -216,3 +216,22 @@ async def test_many_streams_run_side_by_side() -> None:
         lengths = await asyncio.gather(*(one(engine) for _ in range(200)))
         assert lengths == [4] * 200
         assert engine.served == 200
+
+
+async def test_with_a_profile_the_context_is_no_longer_than_the_kv_cache() -> None:
+    profile = Profile(block_size=4, num_blocks=10)
+    async with SimulatedEngine(profile=profile) as engine, await Wire.connect_to(engine.address) as wire:
+        await wire.request("POST", "/v1/completions", {"prompt": "x" * 164})
+        assert (await wire.answer()).status == 400
+        await wire.request("POST", "/v1/completions", {"prompt": "x" * 152, "max_tokens": 40})
+        assert (await wire.answer()).json["usage"]["completion_tokens"] == 2
+
+
+async def test_a_client_that_leaves_gives_the_kv_cache_back() -> None:
+    async with SimulatedEngine(profile=Profile(step=3600)) as engine:
+        async with await Wire.connect_to(engine.address) as wire:
+            await wire.request("POST", "/v1/chat/completions", STREAM)
+            await engine.until(lambda e: e.running == 1)
+            assert engine.batch.kv_cache_usage > 0
+        await engine.until(lambda e: e.aborted == 1)
+        assert engine.batch.kv_cache_usage == 0

@@ -1,6 +1,6 @@
 """What the engine says about itself."""
 
-from loadtest.engine import SimulatedEngine, Timing
+from loadtest.engine import Profile, SimulatedEngine, Timing
 from tests.kit.wire import Wire
 
 
@@ -40,3 +40,20 @@ async def test_metrics_follow_the_batch() -> None:
         assert "# TYPE vllm:num_requests_running gauge" in lines
         for each in busy:
             await each.close()
+
+
+async def test_metrics_show_the_prefix_cache_of_a_profile() -> None:
+    profile = Profile(block_size=4, num_blocks=50)
+    async with SimulatedEngine("m", profile=profile) as engine, await Wire.connect_to(engine.address) as wire:
+        for _ in range(2):
+            await wire.request("POST", "/v1/completions", {"prompt": "x" * 100, "max_tokens": 2})
+            await wire.answer()
+        await wire.request("GET", "/metrics")
+        lines = (await wire.answer()).body.decode().splitlines()
+    assert 'vllm:prefix_cache_queries_total{engine="0",model_name="m"} 50.0' in lines
+    assert 'vllm:prefix_cache_hits_total{engine="0",model_name="m"} 24.0' in lines
+    assert 'vllm:num_preemptions_total{engine="0",model_name="m"} 0.0' in lines
+    assert "# TYPE vllm:prefix_cache_hits_total counter" in lines
+    (facts,) = [line for line in lines if line.startswith("vllm:cache_config_info{")]
+    assert 'block_size="4"' in facts
+    assert 'num_gpu_blocks="50"' in facts
