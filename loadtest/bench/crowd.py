@@ -20,25 +20,24 @@ _TEXT = "Please tell me, in a few words, what the weather is like in Paris in th
 
 
 def request(host: str, key: str, model: str, *, body_bytes: int = 0, events: int = 0) -> bytes:
-    """Write a chat request as SDKs send it, with a body of at least ``body_bytes``; ``events`` asks for a stream."""
-    fields = {
-        "model": model,
-        "messages": [{"role": "user", "content": _TEXT}],
-        "max_tokens": events or 64,
-        "stream": bool(events),
-    }
-    if events:
-        fields["stream_options"] = {"include_usage": True}
-    body = msgspec.json.encode(fields)
-    if body_bytes > len(body):
+    """Write a chat request as SDKs send it; ``body_bytes`` is the size of its body, ``events`` asks for a stream."""
+    body = _body(model, _TEXT, events)
+    if body_bytes:
         # Words with spaces, as prompts are, and no character that JSON escapes.
-        longer = (_TEXT * (body_bytes // len(_TEXT) + 2))[: len(_TEXT) + body_bytes - len(body)]
-        body = msgspec.json.encode(fields | {"messages": [{"role": "user", "content": longer}]})
+        length = max(1, len(_TEXT) + body_bytes - len(body))
+        body = _body(model, (_TEXT * (length // len(_TEXT) + 1))[:length], events)
     return (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\naccept: application/json\r\n"
         f"user-agent: AsyncOpenAI/Python 2.8.0\r\nx-stainless-lang: python\r\nx-stainless-retry-count: 0\r\n"
         f"content-type: application/json\r\nauthorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"
     ).encode() + body
+
+
+def _body(model: str, text: str, events: int) -> bytes:
+    asked = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": events or 64}
+    if events:
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+    return msgspec.json.encode(asked)
 
 
 @dataclass(slots=True)
