@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 FUZZ_CASES ?= 1000000
 
-.PHONY: help install install-dev serve test test-fast format fuzz docs lock
+.PHONY: help install install-dev serve test test-fast bench format fuzz docs lock
 
 help:
 	@echo "make serve      install what is missing, start the engines and the gateway, stay in the foreground"
 	@echo "make test       everything that CI runs: format, lint, types, all tests (real vLLM included)"
 	@echo "make test-fast  the tests that take under a minute together"
+	@echo "make bench      what the gateway costs and how that grows, into docs/performance (20 minutes; PARTS=\"keys body\")"
 	@echo "make fuzz       the gateway's fuzz tests with $(FUZZ_CASES) cases in all (about 20 minutes)"
 	@echo "make format     format the code"
 	@echo "make docs       write the generated reference pages again"
@@ -32,6 +33,9 @@ test: install-dev
 
 test-fast: install-dev
 	$(BIN)/pytest -m "not slow"
+
+bench: install-dev
+	$(BIN)/python -m loadtest.bench $(PARTS) --page docs/performance.md
 
 fuzz: install-dev
 	HEADGATE_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest --durations=0 tests/fuzz

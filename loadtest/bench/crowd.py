@@ -16,6 +16,9 @@ import msgspec
 _AT_ONCE = 200
 """Connections that are opened at the same time."""
 
+_END = b"\r\n0\r\n\r\n"
+"""How a body in chunks ends, behind its last event."""
+
 _TEXT = "Please tell me, in a few words, what the weather is like in Paris in the spring, and what I should wear. "
 
 
@@ -130,13 +133,14 @@ class Client(asyncio.Protocol):
         if self._first and data:
             self._first = False
             tally.seconds.append(perf_counter() - self._sent_at)
-        seen = (self._tail or b"    ") + data
-        # A stream is told apart from the next answer's head by its tail, which is never empty within it.
-        self._tail = seen[-4:]
-        tally.events += seen.count(b"\n\n") - seen[:4].count(b"\n\n")
-        if seen.endswith(b"\r\n0\r\n\r\n"):
+        seen = self._tail + data
+        tally.events += seen.count(b"\n\n") - self._tail.count(b"\n\n")
+        if seen.endswith(_END):
             self._tail = b""
             self._done()
+        else:
+            # A stream is told apart from the next answer's head by its tail, which is never empty within it.
+            self._tail = seen[-len(_END) :] or b" "
 
     def _done(self) -> None:
         self.tally.answers += 1

@@ -43,7 +43,7 @@ def fill(page: str, results: Mapping[str, Any]) -> str:
 
     def filled(block: re.Match[str]) -> str:
         name = block[2]
-        if name == "machine":
+        if name == "machine" and results:
             return f"{block[1]}{_machines(results)}\n{block[3]}"
         return f"{block[1]}{table(results[name])}\n{block[3]}" if name in results else block[0]
 
@@ -132,6 +132,7 @@ def _judged(found: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
     complete = f"{streams['complete']:,} of {settings['streams']:,}"
     recovered = spike["recovered_after_seconds"]
     return [
+        ("streams, and how long each", f"{settings['streams']:,}, {settings['seconds']:,.0f} s", "", True),
         ("streams that came to their end", complete, "all", streams["complete"] == settings["streams"]),
         ("events", f"{streams['events']:,}", "", True),
         ("events lost", f"{streams['lost']}", "0", streams["lost"] == 0),

@@ -1,9 +1,14 @@
 """Costs are found again in times that were made from them."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from loadtest.engine.calibration.fit import Point, first_token, fit, gap, table
-from loadtest.engine.profile import COSTS
+from loadtest.engine.profile import COSTS, PROFILES
+
+ROOT = Path(__file__).parent.parent.parent.parent.parent
 
 COST = (0.004, 0.03, 0.002, 0.0025, 1.5e-6)
 
@@ -54,3 +59,12 @@ def test_the_table_has_measured_and_fitted_beside_each_other() -> None:
     assert table([made(first_token(100, 1.0), 0.5)], COST).splitlines()[-1] == (
         "| ttft | 1 | 100 | 500.0 | 241.5 | -51.7% |"
     )
+
+
+def test_the_measured_profile_is_what_fits_its_measurement_and_the_page_shows_both() -> None:
+    measured = json.loads((ROOT / "docs/simulator/smollm2-135m-cpu.json").read_text())
+    points = [Point(**each) for each in measured["points"]]
+    costs = fit(points)
+    known = PROFILES["smollm2-135m-cpu"]
+    assert [getattr(known, name) for name in COSTS] == pytest.approx(costs, rel=0.01)
+    assert table(points, costs) in (ROOT / "docs/simulator.md").read_text("utf-8")

@@ -1,0 +1,95 @@
+"""The clients count whole answers, whole streams, and what fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from loadtest.bench.crowd import Client, Crowd, Tally, request
+from loadtest.engine import Faults, SimulatedEngine
+from loadtest.engine.instant import InstantEngine
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    """An instant engine."""
+    engine = InstantEngine()
+    yield f"http://127.0.0.1:{await engine.start()}"
+    engine.close()
+
+
+@pytest.mark.parametrize("size", [200, 2000, 1_000_000])
+def test_a_body_has_the_size_that_is_asked_for(size: int) -> None:
+    head, _, body = request("h", "k", "model-0", body_bytes=size).partition(b"\r\n\r\n")
+    assert len(body) == size
+    assert b"content-length: %d" % size in head
+    assert b"authorization: Bearer k" in head
+    assert "stream" not in msgspec.json.decode(body)
+
+
+def test_a_stream_asks_for_its_events_and_usage() -> None:
+    body = msgspec.json.decode(request("h", "k", "m", events=7).partition(b"\r\n\r\n")[2])
+    assert (body["stream"], body["max_tokens"], body["stream_options"]) == (True, 7, {"include_usage": True})
+
+
+async def test_only_the_busy_ask_without_pause(address: str) -> None:
+    crowd = Crowd(address)
+    await crowd.open([[request("h", "k", "m")]] * 300)
+    assert repr(crowd) == "<Crowd [300 clients, 0 asking]>"
+    await crowd.ask_once()
+    assert crowd.tally.answers == 300
+    tally = await crowd.ask_busily(2, 0.1)
+    assert tally.answers > 10
+    assert len(tally.seconds) == tally.answers
+    assert tally.failed == 0
+    await crowd.close()
+
+
+@pytest.mark.parametrize("events", [1, 10, 1000])
+async def test_the_events_of_streams_are_counted(address: str, events: int) -> None:
+    crowd = Crowd(address)
+    await crowd.open([[request("h", "k", "m", events=events)]] * 3)
+    tally = await crowd.ask_busily(3, 0.1)
+    await crowd.close()
+    assert tally.failed == 0
+    assert tally.answers >= 3
+    assert tally.events == tally.answers * (events + 2)
+
+
+async def test_what_is_not_answered_with_200_failed() -> None:
+    async with SimulatedEngine(faults=Faults(status=500)) as engine:
+        crowd = Crowd(engine.address)
+        await crowd.open([[request("h", "k", "sim")]])
+        await crowd.ask_once()
+        await crowd.close()
+    assert crowd.tally.failed == 1
+    assert crowd.tally.failure.startswith("HTTP/1.1 500")
+
+
+async def test_a_connection_that_is_lost_failed() -> None:
+    async with SimulatedEngine() as engine:
+        crowd = Crowd(engine.address)
+        await crowd.open([[request("h", "k", "sim")]])
+        engine.crash()
+        await engine.until(lambda e: e.connections == 0)
+        while not crowd.tally.failed:  # noqa: ASYNC110 - the client's side learns of it a moment later
+            await asyncio.sleep(0.001)
+        assert "closed a connection" in crowd.tally.failure
+        await crowd.close()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
+async def test_answers_may_come_in_any_pieces(size: int) -> None:
+    events = b"".join(
+        b"%x\r\n%s\r\n" % (len(each), each) for each in (b"data: 1\n\n", b"data: 2\n\n", b"data: [DONE]\n\n")
+    )
+    stream = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + events + b"0\r\n\r\n"
+    whole = b"HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 5\r\n\r\nhello"
+    answered: list[Client] = []
+    tally = Tally()
+    client = Client([b""], answered.append, tally)
+    for answer in (stream, whole, stream, whole):
+        for at in range(0, len(answer), size):
+            client.data_received(answer[at : at + size])
+    assert (len(answered), tally.answers, tally.events, tally.failed) == (4, 4, 6, 0)

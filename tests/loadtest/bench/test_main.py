@@ -1,0 +1,34 @@
+"""The benchmark works: everything in little, with no word about how fast it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loadtest.bench.__main__ import main
+from loadtest.bench.curves import CURVES
+from loadtest.bench.report import PARTS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_part_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- bench: {part} -->\n<!-- end -->\n" for part in ("machine", *PARTS)))
+    assert main(["--smoke", "--out", str(tmp_path), "--page", str(page)]) == 0
+    for curve in CURVES:
+        found = json.loads((tmp_path / f"{curve.name}.json").read_text())
+        assert [point["value"] for point in found["points"]] == list(curve.values[:3])
+        assert all(point["answers"] > 0 and point["failed"] == 0 for point in found["points"])
+        assert (tmp_path / f"{curve.name}.svg").read_text().startswith("<svg")
+    for part in ("memory", "steadiness"):
+        assert json.loads((tmp_path / f"{part}.json").read_text())["failed"] == 0
+    assert page.read_text().count("\n| ") > 30
+    assert f"part {len(PARTS)} of {len(PARTS)}: steadiness" in capsys.readouterr().out
+
+
+def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["kyes"])
+    assert ended.value.code == 2
+    assert "there is no part 'kyes'; the parts are: connections" in capsys.readouterr().err

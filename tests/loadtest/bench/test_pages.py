@@ -1,0 +1,13 @@
+"""Pages of the control plane."""
+
+from loadtest.bench.pages import get
+from loadtest.engine import Faults, SimulatedEngine
+
+
+async def test_a_page_has_its_status_and_text() -> None:
+    async with SimulatedEngine("m") as engine:
+        page = await get(f"{engine.address}/metrics")
+        assert page.status == 200
+        assert "vllm:num_requests_running" in page.text
+        engine.faults = Faults(unhealthy=True)
+        assert (await get(f"{engine.address}/health")).status == 503
