@@ -126,6 +126,13 @@ def test_each_limit_of_the_steadiness_can_be_missed(changes: dict[str, Any], sai
     assert "**missed**" in table(steadiness(**changes))
 
 
+def test_where_the_engine_alone_was_slower_the_latencies_themselves_are_compared() -> None:
+    added = {"without_scrapes": -10.0, "with_scrapes": 0.0}
+    assert misses(steadiness(added_p99_us=added)) == []
+    through = {"without_scrapes": {"p50_us": 1.0, "p99_us": 900.0}, "with_scrapes": {"p50_us": 1.0, "p99_us": 1800.0}}
+    assert len(misses(steadiness(added_p99_us=added, through=through))) == 1
+
+
 def test_a_page_gets_its_tables_and_keeps_the_rest() -> None:
     page = "# A\n<!-- bench: keys -->\nold\n<!-- end -->\nB\n<!-- bench: body -->\nnone yet\n<!-- end -->\n"
     page += "<!-- bench: machine -->\n<!-- end -->\n"
