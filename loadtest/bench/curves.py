@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -101,18 +103,21 @@ async def measure(
 ) -> dict[str, Any]:
     """Measure the points of a curve, each in several rounds that go over all points, and return the medians."""
     samples: dict[int, list[Sample]] = {value: [] for value in values}
-    memory: dict[int, float] = {}
+    resting: dict[int, tuple[float, float]] = {}
     async with instant_engine(hosts=MOST_HOSTS if curve.name == "replicas" else 1) as engine:
-        for number in range(rounds):
-            async with _one_after_the_other(engine) as gateway_for:
-                for value in values:
-                    shape = curve.shape(value)
-                    gateway = await gateway_for(shape.plan)
-                    sample = await _sample(gateway, shape, curve.per, seconds)
-                    samples[value].append(sample)
-                    memory[value] = round(gateway.resident_bytes / 2**20, 1)
-                    tell(f"{curve.name} {value:,}: {sample.cpu_us:.1f} us per {curve.per} (round {number + 1})")
-    points = [_point(value, samples[value], memory[value]) for value in values]
+        gateways = _OneAtATime(engine)
+        try:
+            for number, value in product(range(rounds), values):
+                shape = curve.shape(value)
+                gateway = await gateways.of(shape.plan)
+                sample = await _sample(gateway, shape, curve.per, seconds)
+                samples[value].append(sample)
+                tell(f"{curve.name} {value:,}: {sample.cpu_us:.1f} us per {curve.per} (round {number + 1})")
+                if number == rounds - 1:
+                    resting[value] = await _at_rest(gateway, seconds)
+        finally:
+            await gateways.close()
+    points = [_point(value, samples[value], *resting[value]) for value in values]
     cheapest = points[0]["cpu_us"]
     for point in points:
         cheapest = min(cheapest, point["cpu_us"])
@@ -161,7 +166,15 @@ async def _sample(gateway: Deployment, shape: Shape, per: str, seconds: float) -
     )
 
 
-def _point(value: int, samples: Sequence[Sample], memory: float) -> dict[str, Any]:
+async def _at_rest(gateway: Deployment, seconds: float) -> tuple[float, float]:
+    """Return the gateway's memory in MiB, and the share of a core in percent that it uses while nobody asks."""
+    resident = gateway.resident_bytes / 2**20
+    used, began = gateway.cpu_seconds, perf_counter()
+    await asyncio.sleep(seconds)
+    return resident, (gateway.cpu_seconds - used) / (perf_counter() - began) * 100
+
+
+def _point(value: int, samples: Sequence[Sample], resident: float, idle: float) -> dict[str, Any]:
     """Take the median of each figure over the rounds, and keep what each round gave."""
     return {
         "value": value,
@@ -171,28 +184,28 @@ def _point(value: int, samples: Sequence[Sample], memory: float) -> dict[str, An
             name: round(median(getattr(sample, name) for sample in samples), 2)
             for name in ("per_second", "cpu_us", "p50_us", "p99_us")
         },
-        "resident_mib": memory,
+        "resident_mib": round(resident, 1),
+        "idle_cpu_percent": round(idle, 1),
         "rounds": [asdict(sample) for sample in samples],
     }
 
 
-@asynccontextmanager
-async def _one_after_the_other(engine: str) -> AsyncIterator[Callable[[Plan], Any]]:
-    """Give the gateway of a plan: the one that runs, if it has that plan, else a new one in its place."""
-    running: Any = None
-    current: Deployment | None = None
+class _OneAtATime:
+    """The gateway of one plan after the other: the one that runs, if it has that plan, else a new one in its place."""
 
-    async def gateway_for(plan: Plan) -> Deployment:
-        nonlocal running, current
-        if current is None or current.plan != plan:
-            if running is not None:
-                await running.__aexit__(None, None, None)
-            running = deployed(plan, engine)
-            current = await running.__aenter__()
-        return current
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+        self._stack = AsyncExitStack()
+        self._running: Deployment | None = None
 
-    try:
-        yield gateway_for
-    finally:
-        if running is not None:
-            await running.__aexit__(None, None, None)
+    async def of(self, plan: Plan) -> Deployment:
+        """Give the gateway of a plan."""
+        if self._running is None or self._running.plan != plan:
+            await self.close()
+            self._running = await self._stack.enter_async_context(deployed(plan, self._engine))
+        return self._running
+
+    async def close(self) -> None:
+        """Stop what runs."""
+        self._running = None
+        await self._stack.aclose()
