@@ -48,9 +48,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("docs/performance"), metavar="DIR", help="for JSON and plots")
     command.add_argument("--page", type=Path, metavar="FILE", help="write the tables into this page, too")
     command.add_argument(
-        "--seconds", type=float, default=2.0, metavar="S", help="for each point and round (%(default)s)"
+        "--seconds", type=float, default=1.0, metavar="S", help="for each point and round (%(default)s)"
     )
-    command.add_argument("--rounds", type=int, default=3, metavar="N", help="over all points of a curve (%(default)s)")
+    command.add_argument("--rounds", type=int, default=5, metavar="N", help="over all points of a curve (%(default)s)")
     command.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of the streams (%(default)s)")
     command.add_argument("--smoke", action="store_true", help="little of everything, for seconds: no figures")
     return command
