@@ -79,11 +79,16 @@ class Audience:
             while any(reader.expected < events for reader in self._open):  # noqa: ASYNC110 - looked at now and then
                 await asyncio.sleep(self.pace / 10)
 
-    async def ended(self) -> None:
-        """Wait until every stream is over. Raises ``TimeoutError``."""
-        async with asyncio.timeout(60 + self.events * self.pace):
-            while self._open:  # noqa: ASYNC110 - looked at now and then
-                await asyncio.sleep(self.pace)
+    async def ended(self, patience: float = 60.0) -> None:
+        """Wait until every stream is over; one that is not, so many seconds after its time, has failed."""
+        try:
+            async with asyncio.timeout(patience + self.events * self.pace):
+                while self._open:  # noqa: ASYNC110 - looked at now and then
+                    await asyncio.sleep(self.pace)
+        except TimeoutError:
+            for reader in self._open:
+                self.record.fail(f"a stream did not go on after {reader.expected} events")
+            await self.close()
 
     async def close(self) -> None:
         """Close what is open."""

@@ -61,7 +61,10 @@ class Tally:
 
 
 class Client(asyncio.Protocol):
-    """One connection. ``ask`` sends one of its requests after the other; ``answered`` is called after each answer."""
+    """One connection, which asks one of its requests after the other.
+
+    ``answered`` is called after each answer, and when the connection is lost.
+    """
 
     transport: asyncio.Transport
 
@@ -76,6 +79,11 @@ class Client(asyncio.Protocol):
         self._tail = b""
         self._first = True
         self._closing = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be asked here."""
+        return self._closing
 
     def ask(self) -> None:
         """Send the next request."""
@@ -100,6 +108,8 @@ class Client(asyncio.Protocol):
         """Count a failure, unless this client closed by itself."""
         if not self._closing:
             self.tally.fail(f"the gateway closed a connection ({exc})")
+            self._closing = True
+            self._answered(self)
 
     def data_received(self, data: bytes) -> None:
         """Read on; an answer's body is counted, not kept."""
@@ -206,7 +216,7 @@ class Crowd:
         await asyncio.sleep(0)
 
     def _answered(self, client: Client) -> None:
-        if self._running:
+        if self._running and not client.closed:
             client.ask()
             return
         self._asking.discard(client)

@@ -106,3 +106,13 @@ async def test_open_streams_can_be_awaited_and_left() -> None:
     await audience.close()
     assert audience.record.failed == 0
     engine.close()
+
+
+async def test_a_stream_that_stops_failed() -> None:
+    engine = InstantEngine(pace=3600)
+    audience = Audience(f"http://127.0.0.1:{await engine.start()}", Plan(), events=2, pace=0.001)
+    await audience.open(2)
+    await audience.ended(patience=0.05)
+    assert audience.record.failed == 2
+    assert audience.record.failure == "a stream did not go on after 1 events"
+    engine.close()

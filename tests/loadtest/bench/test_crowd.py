@@ -79,6 +79,16 @@ async def test_a_connection_that_is_lost_failed() -> None:
         await crowd.close()
 
 
+async def test_a_connection_that_is_lost_is_not_waited_for() -> None:
+    async with SimulatedEngine(faults=Faults(crash_after=0)) as engine:
+        crowd = Crowd(engine.address)
+        await crowd.open([[request("h", "k", "sim")]] * 3)
+        tally = await crowd.ask_busily(2, 0.05)
+        assert tally.failed == 3
+        assert repr(crowd) == "<Crowd [3 clients, 0 asking]>"
+        await crowd.close()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
 async def test_answers_may_come_in_any_pieces(size: int) -> None:
     events = b"".join(
