@@ -17,6 +17,9 @@ from pathlib import Path
 from loadtest.bench import cores, processes
 from loadtest.bench.pages import Page, get
 
+_ROOT = Path(__file__).parent.parent.parent
+"""Where the processes run, so that they are of this code wherever the benchmark is called."""
+
 _START_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 _SERVES = re.compile(r"serves at (http://\S+) \(up after .*; metrics and probes at (http://\S+)\)")
@@ -124,7 +127,7 @@ async def _process(
     """Run a Python process on these cores; yield its id and what it said when it was ready."""
     with cores.on(where):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            sys.executable, *command, cwd=_ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
     said: list[str] = []
     assert process.stdout is not None
