@@ -89,13 +89,14 @@ def _curve(found: Mapping[str, Any]) -> str:
     per = found["per"]
     lines = [
         f"| {_TITLES[found['part']]} | {per}s/s | CPU µs per {per} | times the first | times the cheapest before "
-        "| p50 ms | p99 ms | RSS MiB | idle CPU % |",
-        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| p50 ms | p99 ms | RSS MiB | idle CPU % | CPU ms per scrape |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
         f"| {point['value']:,} | {point['per_second']:,.0f} | {point['cpu_us']:,.1f} | {point['times_first']:.2f} "
         f"| {point['times_cheapest']:.2f} | {point['p50_us'] / 1000:.2f} | {point['p99_us'] / 1000:.2f} "
-        f"| {point['resident_mib']:.0f} | {point['idle_cpu_percent']:.1f} |"
+        f"| {point['resident_mib']:.0f} | {point['idle_cpu_percent']:.1f} "
+        f"| {point['scrape_cpu_ms']:.1f} |"
         for point in found["points"]
     ]
     return "\n".join([*lines, "", f"![CPU per {per}](performance/{found['part']}.svg)"])

@@ -41,6 +41,7 @@ async def test_every_point_is_measured_in_every_round(name: str) -> None:
         assert point["answers"] > 0
         assert len(point["rounds"]) == 2
         assert point["cpu_us"] > 0
+        assert {"resident_mib", "idle_cpu_percent", "scrape_cpu_ms"} <= set(point)
         assert point["p99_us"] >= point["p50_us"] > 0
     assert found["points"][0]["times_first"] == found["points"][0]["times_cheapest"] == 1
     assert len(told) == 4

@@ -32,6 +32,7 @@ def curve(*costs: float) -> dict[str, Any]:
             "p99_us": 200.0,
             "resident_mib": 50.0,
             "idle_cpu_percent": 0.2,
+            "scrape_cpu_ms": 1.5,
             "times_first": cost / costs[0],
             "times_cheapest": cost / min(costs[: number + 1]),
         }
@@ -85,8 +86,8 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
 
 def test_a_table_has_a_row_for_each_point() -> None:
     lines = table(curve(40.0, 50.0)).splitlines()
-    assert lines[2] == "| 1 | 1,000 | 40.0 | 1.00 | 1.00 | 0.10 | 0.20 | 50 | 0.2 |"
-    assert lines[3] == "| 10 | 1,000 | 50.0 | 1.25 | 1.25 | 0.10 | 0.20 | 50 | 0.2 |"
+    assert lines[2] == "| 1 | 1,000 | 40.0 | 1.00 | 1.00 | 0.10 | 0.20 | 50 | 0.2 | 1.5 |"
+    assert lines[3] == "| 10 | 1,000 | 50.0 | 1.25 | 1.25 | 0.10 | 0.20 | 50 | 0.2 | 1.5 |"
     assert lines[-1] == "![CPU per request](performance/keys.svg)"
 
 
