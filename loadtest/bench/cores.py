@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+AVAILABLE = tuple(sorted(os.sched_getaffinity(0)))
+"""The cores that this process was started with, whatever it runs on later."""
+
 
 def cores() -> tuple[frozenset[int], frozenset[int]]:
     """Return the cores of the load and those of the gateway; the same where there is only one."""
-    available = sorted(os.sched_getaffinity(0))
-    return frozenset(available[:1]), frozenset(available[1:2] or available[:1])
+    return frozenset(AVAILABLE[:1]), frozenset(AVAILABLE[1:2] or AVAILABLE[:1])
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Deployment:
         self.plan = plan
         self.address = address
         self.control = control
-        self._pid = pid
+        self.pid = pid
 
     def __repr__(self) -> str:
         return f"<Deployment {self.plan} at {self.address}>"
@@ -78,12 +78,12 @@ class Deployment:
     @property
     def cpu_seconds(self) -> float:
         """Processor time of the gateway so far."""
-        return processes.cpu_seconds(self._pid)
+        return processes.cpu_seconds(self.pid)
 
     @property
     def resident_bytes(self) -> int:
         """Memory that the gateway holds now."""
-        return processes.resident_bytes(self._pid)
+        return processes.resident_bytes(self.pid)
 
     async def page(self, path: str) -> Page:
         """Get a page of the control plane."""

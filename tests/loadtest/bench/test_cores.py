@@ -13,6 +13,12 @@ def test_load_and_gateway_have_a_core_each_where_there_are_two() -> None:
     assert (load != gateway) == (len(os.sched_getaffinity(0)) > 1)
 
 
+def test_running_on_one_of_them_changes_nothing_about_which_they_are() -> None:
+    before = cores()
+    with on(before[0]):
+        assert cores() == before
+
+
 def test_what_is_started_meanwhile_stays_there_and_this_process_comes_back() -> None:
     before = os.sched_getaffinity(0)
     wanted = frozenset([max(before)])

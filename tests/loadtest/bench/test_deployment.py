@@ -1,11 +1,13 @@
 """A deployment is a real gateway with everything switched on."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from gateway.configfile import load
+from loadtest.bench.cores import cores, on
 from loadtest.bench.crowd import request
 from loadtest.bench.deployment import DidNotStart, Plan, deployed, instant_engine
 from tests.kit.wire import Wire
@@ -25,8 +27,13 @@ def test_the_configuration_is_valid_and_has_everything_switched_on(tmp_path: Pat
 
 
 @pytest.mark.slow
-async def test_it_serves_until_the_block_ends() -> None:
+async def test_it_serves_on_its_core_until_the_block_ends() -> None:
     plan = Plan(keys=3)
+    load, wanted = cores()
+    with on(load):
+        async with instant_engine() as engine, deployed(plan, engine) as gateway:
+            assert os.sched_getaffinity(gateway.pid) == wanted
+            assert os.sched_getaffinity(0) == load
     async with instant_engine() as engine, deployed(plan, engine) as gateway:
         async with await Wire.connect_to(gateway.address) as wire:
             await wire.send(request("bench", "sk-wrong", plan.model(0)))
