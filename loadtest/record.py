@@ -6,7 +6,7 @@ import msgspec
 
 
 class Record(msgspec.Struct, eq=False):
-    """One request, as its client saw it. Moments are seconds from the start of the test; ``None``: it never came.
+    """One request, as its client saw it. Moments are seconds from the making of its load; ``None``: it never came.
 
     ``tokens_out`` is what the answer's ``usage`` says, never a count of events: an event may carry several tokens.
     """
@@ -23,8 +23,17 @@ class Record(msgspec.Struct, eq=False):
     tokens_in: int = 0
     tokens_out: int = 0
     error: str | None = None
+    """What went wrong, in words that are equal for equal failures."""
+    detail: str = ""
+    """What the server said about it."""
     left: bool = False
     """Whether the client went away on purpose."""
+    ended: float | None = None
+    """When it was over, however it ended."""
+    kind: str = ""
+    """What was asked: a name of ``WORKLOADS``."""
+    asked_tokens: int = 0
+    """How many tokens the prompt was made to have; ``tokens_in`` is what the server counted."""
 
     @property
     def succeeded(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -28,22 +29,24 @@ class Recorded:
     tokens_out: int
     blocks: tuple[int, ...] = ()
 
-    def prompt(self, seed: int) -> str:
+    def prompt(self, seed: int | str) -> str:
         """Write a prompt of this length. Equal hashes give equal text, so that a prefix cache hits as it did then."""
         pieces: list[str] = []
         left = self.tokens_in
         for block in self.blocks:
-            pieces.append(workload.text(min(left, BLOCK_TOKENS), f"block {block}"))
+            if left <= 0:
+                break
+            pieces.append(workload.text(min(left, BLOCK_TOKENS), f"{seed} block {block}"))
             left -= BLOCK_TOKENS
-        if left > 0:
+        if left > 0 or not pieces:
             pieces.append(workload.text(left, f"{seed} {self.at} {left}"))
         return " ".join(pieces)
 
 
 class _Line(msgspec.Struct):
     timestamp: float
-    input_length: int
-    output_length: int
+    input_length: Annotated[int, msgspec.Meta(ge=1)]
+    output_length: Annotated[int, msgspec.Meta(ge=1)]
     hash_ids: list[int] = []
 
 
@@ -59,7 +62,9 @@ def read(path: Path, limit: int | None = None) -> list[Recorded]:
         raise TraceError(f"{path}: a trace is a .jsonl file like Mooncake's or a .csv file like Azure's")
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise TraceError(f"{path}: {error}") from error
     found = reader(path, lines[: None if limit is None else limit + 1])[:limit]
     if not found:

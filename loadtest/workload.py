@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -14,25 +14,34 @@ time year people way day man thing woman life child world school state family st
 part place case week company system program question work number night point home water room mother area money
 story fact month lot right study book eye job word business issue side kind head house service friend father
 power hour game line end member law car city community name president team minute idea body information back
-parent face others level office door health person art war history party result change morning reason research
-girl guy moment air teacher force education
+parent face others level office door health person art war history party result change reason research girl moment
+air teacher force education
 """
 
 _WORDS = tuple(_TEXT.split())
-"""Common nouns: with the space before it, each is one token of most tokenizers."""
+"""Common nouns, each one token of most tokenizers: with a space before it, and as the first word of a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request to send: the path, the JSON body, and after how many seconds its client leaves, if it does."""
+    """One request to send: the path, the JSON body, and after how many seconds its client leaves, if it does.
+
+    ``kind`` and ``tokens`` (those of the prompt) are only noted.
+    """
 
     path: str
     body: bytes
     leave_after: float | None = None
+    kind: str = ""
+    tokens: int = 0
 
 
 def text(tokens: int, seed: int | str) -> str:
-    """Write a text of about ``tokens`` tokens; the same seed gives the same text, and a longer one begins like it."""
+    """Write a text of ``tokens`` tokens, of one word each.
+
+    The same seed gives the same text, and a longer one begins like it. Texts may be joined by spaces; their tokens
+    add up. Exact with the tokenizers of SmolLM2 and of BERT; others may cut a few words in two.
+    """
     draw = random.Random(seed)  # noqa: S311 - reproducible prompts, nothing secret
     return " ".join(draw.choices(_WORDS, k=max(1, tokens)))
 
@@ -70,7 +79,7 @@ WORKLOADS: Mapping[str, Callable[..., Ask]] = {
 def leaving(asks: Sequence[Ask], share: float, seed: int, longest: float = 1.0) -> list[Ask]:
     """Let the clients of a ``share`` of the requests go away within ``longest`` seconds."""
     draw = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
-    return [Ask(ask.path, ask.body, draw.uniform(0.0, longest)) if draw.random() < share else ask for ask in asks]
+    return [replace(ask, leave_after=draw.uniform(0.0, longest)) if draw.random() < share else ask for ask in asks]
 
 
 def _completion(model: str, fields: dict[str, Any], *, stream: bool) -> bytes:

@@ -67,7 +67,7 @@ async def says(process: asyncio.subprocess.Process, pattern: str) -> re.Match[st
 def test_help_teaches_by_example(tmp_path: Path) -> None:
     told = headgate("--help", cwd=tmp_path)
     assert (told.returncode, told.stderr) == (0, "")
-    for command in ("serve", "check", "models", "key"):
+    for command in ("serve", "check", "models", "key", "bench"):
         assert f"  headgate {command}" in told.stdout
     assert "--listen HOST:PORT" in headgate("serve", "--help", cwd=tmp_path).stdout
 
@@ -259,7 +259,7 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert served.returncode == 130
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "models", "key"])
+@pytest.mark.parametrize("command", ["serve", "check", "models", "key", "bench"])
 def test_the_help_of_each_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -292,3 +292,14 @@ def test_serve_refuses_a_wrong_number_of_processes(number: str, capsys: pytest.C
         main(["serve", "--processes", number])
     assert ended.value.code == 2
     assert f"'{number}' is not a number from 1 to 64" in capsys.readouterr().err
+
+
+def test_bench_is_the_load_test_with_all_its_options(tmp_path: Path) -> None:
+    own = subprocess.run(
+        [sys.executable, "-m", "loadtest", "--help"], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    ).stdout
+    assert headgate("bench", "--help", cwd=tmp_path).stdout == own.replace("python -m loadtest", "headgate bench")
+    told = headgate("bench", "--model", "m", "--rate", "0", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "headgate bench: error: argument --rate: 0 is not a positive number" in told.stderr
+    assert "headgate bench compare: error:" in headgate("bench", "compare", cwd=tmp_path).stderr

@@ -1,0 +1,269 @@
+"""The options of the load test, and what their values may be."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.http.client import Address
+from loadtest.compare import Target
+from loadtest.load import TIMEOUT
+from loadtest.mix import MixError, mix, weights
+from loadtest.summary import SLOS
+from loadtest.workload import WORKLOADS
+
+_T = TypeVar("_T")
+
+_EXAMPLES = """\
+examples:
+  {prog} --model smollm2-135m --rate 5 --seconds 60
+      five requests a second like those of independent users, whatever the answers do
+  {prog} --model smollm2-135m --clients 8 --unary
+      eight clients, each of which asks again when its whole answer is there
+  {prog} --model smollm2-135m --ramp --slo ttft=500 --slo tpot=100
+      the highest rate at which 95 % of the requests meet both objectives
+  {prog} --rate 20 --mix chat=6,embeddings=3,classify=1 \\
+      --model chat=smollm2-135m --model embeddings=minilm --model classify=prompt-guard
+      three kinds of requests, each of a model of its own
+  {prog} --model smollm2-135m --trace conversation.jsonl --limit 500 --scale 0.5
+      recorded traffic, at twice its speed
+  {prog} --model smollm2-135m --rate 5 --metrics http://127.0.0.1:9000 --save out.json --report out.html
+      all results as JSON, and a page with plots, the gateway's queue among them
+  {prog} compare --help
+      several addresses under the same load, in turns
+
+An open-loop test (--rate, --ramp, --trace) sends at moments that are drawn beforehand; its lateness says whether the
+client kept up. A closed-loop test (--clients) sends the next request when an answer is complete. Ctrl-C ends a test
+early, with the results so far.
+exit code: 0, 1 if no request was answered (or no rate met the objectives), 2 if the test cannot begin.
+"""
+
+_COMPARE_EXAMPLES = """\
+examples:
+  {prog} --model sim --rate 50 --target direct=http://127.0.0.1:8001 --target headgate=http://127.0.0.1:8000
+      what the gateway adds to the engine's own times
+  {prog} --model sim --clients 32 --unary --rounds 7 --seconds 5 \\
+      --target direct=http://127.0.0.1:8001 --target headgate=http://127.0.0.1:8000 --target nginx=http://127.0.0.1:8080
+
+Each round puts the same load (same moments, same lengths, other words) on one target after the other. Ratios are taken
+within a round, against the first target, because machines are noisier from minute to minute than within one.
+"""
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Return the parser of a test."""
+    command = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} --model NAME (--rate R | --clients N | --trace FILE | --ramp) [options]",
+        description="Put load on an OpenAI-compatible server and measure what its clients see.",
+        epilog=_EXAMPLES.format(prog=prog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    asked = command.add_argument_group("what is asked")
+    asked.add_argument(
+        "--url", type=_said(_url), default="http://127.0.0.1:8000", help="address of the server (%(default)s)"
+    )
+    _add_asked(asked)
+    when, how = _add_arrivals(command, seconds=30.0)
+    how.add_argument(
+        "--ramp",
+        type=_positive,
+        nargs="?",
+        const=1.0,
+        metavar="R",
+        help="open loop: find the highest rate that meets every --slo, starting with R per second (1)",
+    )
+    when.add_argument(
+        "--attainment", type=_share, metavar="P", help="share of requests that have to meet them, for --ramp (0.95)"
+    )
+    results = _add_results(command)
+    results.add_argument(
+        "--metrics", type=_said(_url), metavar="URL", help="where the server shows its queue, for the report's timeline"
+    )
+    return command
+
+
+def compare_parser(prog: str) -> argparse.ArgumentParser:
+    """Return the parser of a comparison."""
+    command = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} --model NAME --target NAME=URL … (--rate R | --clients N | --trace FILE) [options]",
+        description="Put the same load on several addresses in turns and relate what comes.",
+        epilog=_COMPARE_EXAMPLES.format(prog=prog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    asked = command.add_argument_group("what is asked")
+    asked.add_argument(
+        "--target",
+        type=_said(Target.parse),
+        action="append",
+        required=True,
+        metavar="NAME=URL",
+        help="an address to compare, twice at least; the others are related to the first",
+    )
+    _add_asked(asked)
+    when, _ = _add_arrivals(command, seconds=10.0)
+    when.add_argument("--rounds", type=_count, default=5, metavar="N", help="how many turns each has (%(default)s)")
+    _add_results(command)
+    return command
+
+
+def check(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, and put in what others imply; ends the program like ``argparse``."""
+    if options.trace is None:
+        for name in ("scale", "limit"):
+            if getattr(options, name) is not None:
+                command.error(f"argument --{name}: it is about a trace; give --trace FILE too")
+    options.scale = options.scale or 1.0
+    ramp = getattr(options, "ramp", None)
+    if options.arrivals is not None and options.rate is None and ramp is None:
+        command.error("argument --arrivals: it is about a rate; give --rate R too")
+    if ramp is not None and not options.slo:
+        command.error("argument --ramp: it needs an objective to be met; give --slo NAME=MS, such as --slo ttft=200")
+    if getattr(options, "attainment", None) is not None and ramp is None:
+        command.error("argument --attainment: it is about the objectives of --ramp")
+    targets = [target.name for target in getattr(options, "target", [])]
+    if targets and (len(targets) < 2 or len(set(targets)) < len(targets)):
+        command.error("argument --target: a comparison needs at least two, with different names")
+    if options.key_env is not None and not os.environ.get(options.key_env):
+        command.error(f"argument --key-env: there is no environment variable {options.key_env}, or it is empty")
+    try:
+        options.parts = mix(options.mix or {options.workload or "chat": 1.0}, options.model)
+    except MixError as error:
+        command.error(f"argument --model: {error}")
+
+
+def _add_asked(asked: argparse._ArgumentGroup) -> None:
+    asked.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[KIND=]NAME",
+        help="the model to ask; KIND=NAME, several times, for the workloads of a mix",
+    )
+    what = asked.add_mutually_exclusive_group()
+    what.add_argument("--workload", choices=sorted(WORKLOADS), help="one kind of request (chat)")
+    what.add_argument("--mix", type=_said(weights), metavar="KIND=N,…", help="several kinds, with how often each comes")
+    asked.add_argument("--unary", action="store_true", help="ask for whole answers instead of streams")
+    asked.add_argument("--input-tokens", type=_count, default=100, metavar="N", help="prompt length (%(default)s)")
+    asked.add_argument("--output-tokens", type=_count, default=64, metavar="N", help="answer length (%(default)s)")
+    asked.add_argument("--leave", type=_share, default=0.0, metavar="P", help="share of clients that go away early (0)")
+    asked.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
+    asked.add_argument(
+        "--timeout", type=_positive, default=TIMEOUT, metavar="S", help="give up on an answer after this (%(default)s)"
+    )
+    asked.add_argument("--seed", type=_integer, default=0, metavar="N", help="seed of everything random (%(default)s)")
+
+
+def _add_arrivals(
+    command: argparse.ArgumentParser, *, seconds: float
+) -> tuple[argparse._ArgumentGroup, argparse._MutuallyExclusiveGroup]:
+    when = command.add_argument_group("when it is sent")
+    how = when.add_mutually_exclusive_group(required=True)
+    how.add_argument("--rate", type=_positive, metavar="R", help="open loop: R requests per second")
+    how.add_argument("--clients", type=_count, metavar="N", help="closed loop: N clients, one request each at a time")
+    how.add_argument("--trace", type=Path, metavar="FILE", help="open loop: replay a Mooncake .jsonl or an Azure .csv")
+    when.add_argument(
+        "--seconds", type=_positive, default=seconds, metavar="S", help="for how long, except of a trace (%(default)s)"
+    )
+    when.add_argument(
+        "--arrivals", choices=("poisson", "constant"), help="how a rate is spaced: like independent users (poisson)"
+    )
+    when.add_argument("--scale", type=_positive, metavar="X", help="stretch a trace's time (1)")
+    when.add_argument("--limit", type=_count, metavar="N", help="replay the first N requests of a trace")
+    when.add_argument("--warm-up", type=_whole, default=5, metavar="N", help="requests before the test (%(default)s)")
+    return when, how
+
+
+def _add_results(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    results = command.add_argument_group("results")
+    results.add_argument(
+        "--slo", type=_slo, action="append", default=[], metavar="NAME=MS", help=f"for goodput: {', '.join(SLOS)}"
+    )
+    results.add_argument("--save", type=_said(_writable), metavar="FILE", help="write the results as JSON")
+    results.add_argument(
+        "--report", type=_said(_writable), metavar="FILE", help="write them as an HTML page with plots"
+    )
+    return results
+
+
+def _said(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Let ``argparse`` show the message of a ``ValueError``."""
+
+    def parse(given: str) -> _T:
+        try:
+            return read(given)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
+def _number(given: str, expected: str) -> float:
+    try:
+        return float(given)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{given!r} is not {expected}") from None
+
+
+def _positive(given: str) -> float:
+    value = _number(given, "a positive number")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given} is not a positive number")
+    return value
+
+
+def _integer(given: str) -> int:
+    try:
+        return int(given)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number") from None
+
+
+def _count(given: str) -> int:
+    value = _integer(given)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{given} is not a number of at least 1")
+    return value
+
+
+def _whole(given: str) -> int:
+    value = _integer(given)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{given} is less than 0")
+    return value
+
+
+def _share(given: str) -> float:
+    value = _number(given, "a share between 0 and 1")
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{given} is not a share between 0 and 1")
+    return value
+
+
+def _slo(given: str) -> tuple[str, float]:
+    name, separator, limit = given.partition("=")
+    if name not in SLOS or not separator:
+        raise argparse.ArgumentTypeError(f"{given!r} is not an objective; one is ttft=200 (of {', '.join(SLOS)})")
+    return name, _positive(limit)
+
+
+def _url(given: str) -> str:
+    Address.parse(given)
+    return given
+
+
+def _writable(given: str) -> Path:
+    path = Path(given)
+    if path.is_dir():
+        raise ValueError(f"{given} is a folder")
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{given} cannot be written")
+    return path

@@ -1,0 +1,292 @@
+"""The load test from the command line: one test, a ramp, or a comparison, and what is written of it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import uvloop
+
+from loadtest import arguments, compare, preflight, ramp, summary, traces
+from loadtest.compare import Target
+from loadtest.load import Load
+from loadtest.plan import Outcome, Plan, Shape, carry_out
+from loadtest.preflight import CannotBegin
+from loadtest.progress import Progress
+from loadtest.queuewatch import QueueWatch
+from loadtest.ramp import Step
+from loadtest.record import Record
+from loadtest.report import Page, render
+from loadtest.traces import Recorded
+
+_SDK_HEADERS = (
+    ("accept-encoding", "identity"),
+    ("user-agent", "AsyncOpenAI/Python"),
+    ("x-stainless-lang", "python"),
+    ("x-stainless-os", "Linux"),
+    ("x-stainless-runtime", "CPython"),
+    ("x-stainless-retry-count", "0"),
+)
+"""What the OpenAI SDK sends besides, so that heads are as long as they are in earnest."""
+
+_ATTAINMENT = 0.95
+"""Which share of requests has to meet the objectives for a rate to count as met, if nothing else is said."""
+
+NOTHING_ANSWERED = 1
+CANNOT_BEGIN = 2
+INTERRUPTED = 130
+
+
+def main(given: Sequence[str] | None = None, prog: str = "python -m loadtest") -> int:
+    """Run the command line, as ``prog``; return 0, 1 if nothing was answered or no rate met, 2 if it cannot begin."""
+    given = list(sys.argv[1:] if given is None else given)
+    if given[:1] == ["compare"]:
+        command = arguments.compare_parser(f"{prog} compare")
+        options = command.parse_args(given[1:])
+        run = _comparison
+    else:
+        command = arguments.parser(prog)
+        options = command.parse_args(given)
+        run = _test if options.ramp is None else _ramp
+    arguments.check(command, options)
+    options.command = shlex.join([*prog.split(), *given])
+    try:
+        options.recorded = traces.read(options.trace, options.limit) if options.trace is not None else []
+        return uvloop.run(run(options, Progress()))
+    except (traces.TraceError, CannotBegin) as error:
+        sys.stderr.write(f"{error}\n")
+        return CANNOT_BEGIN
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def shape_of(options: argparse.Namespace) -> Shape:
+    """Return what requests look like."""
+    return Shape(
+        parts=options.parts,
+        input_tokens=options.input_tokens,
+        output_tokens=options.output_tokens,
+        stream=not options.unary,
+        leave=options.leave,
+        seed=options.seed,
+    )
+
+
+def plan_of(options: argparse.Namespace, salt: str = "") -> Plan:
+    """Make the requests of a test and their moments; other ``salt``, other words. Raises ``CannotBegin``."""
+    shape = shape_of(options)
+    if options.trace is not None:
+        recorded: Sequence[Recorded] = options.recorded
+        return Plan.of_trace(shape, recorded, options.scale, salt=salt)
+    if options.clients is not None:
+        return Plan.with_clients(shape, options.clients, options.seconds, salt=salt)
+    evenly = options.arrivals == "constant"
+    plan = Plan.at_rate(shape, options.rate, options.seconds, evenly=evenly, salt=salt)
+    if not plan.moments:
+        raise CannotBegin(f"at {options.rate:g}/s no request falls into {options.seconds:g} s; give longer --seconds")
+    return plan
+
+
+async def _test(options: argparse.Namespace, progress: Progress) -> int:
+    plan = plan_of(options)
+    async with _begun(options, options.url, progress) as load, _watched(options, load) as watch:
+        with progress.showing(load):
+            outcome = await carry_out(plan, load)
+    found = _summary(options, outcome)
+    _say(summary.table(found))
+    kinds = sorted({record.kind for record in outcome.records})
+    series = {kind: [each for each in outcome.records if each.kind == kind] for kind in kinds}
+    _write(
+        options,
+        found,
+        Page(
+            about=_about(options),
+            command=options.command,
+            found=found,
+            series=series,
+            timeline=outcome.records,
+            queue=[] if watch is None else watch.samples,
+        ),
+    )
+    return 0 if found["completed"] else NOTHING_ANSWERED
+
+
+async def _ramp(options: argparse.Namespace, progress: Progress) -> int:
+    slos, shape = dict(options.slo), shape_of(options)
+    attainment = _ATTAINMENT if options.attainment is None else options.attainment
+    evenly = options.arrivals == "constant"
+    async with _begun(options, options.url, progress) as load, _watched(options, load) as watch:
+
+        async def attempt(rate: float, seconds: float, number: int) -> Step | None:
+            plan = Plan.at_rate(shape, rate, seconds, evenly=evenly, salt=f"step {number}")
+            with progress.showing(load, f"{rate:.2f}/s  "):
+                outcome = await carry_out(plan, load)
+            if load.stopped:
+                return None
+            found = _summary(options, outcome)
+            reason = ramp.judge(outcome.records, found, slos, attainment)
+            step = Step(rate, seconds, outcome.records, found, reason)
+            _say(str(step))
+            return step
+
+        steps = await ramp.climb(attempt, options.ramp, options.seconds)
+    if not steps:
+        return INTERRUPTED
+    knee = ramp.knee(steps)
+    _say(f"\n{ramp.conclusion(knee)}\n")
+    shown = max((step for step in steps if step.reason is None), key=lambda step: step.rate, default=steps[0])
+    _say(summary.table(shown.found))
+    saved = {
+        **shown.found,
+        **knee,
+        "steps": [{"rate": step.rate, "reason": step.reason, **step.found} for step in steps],
+    }
+    ordered = sorted(steps, key=lambda step: step.rate)
+    _write(
+        options,
+        saved,
+        Page(
+            about=_about(options),
+            command=options.command,
+            found=shown.found,
+            steps=steps,
+            knee=knee,
+            series={f"{step.rate:.2f}/s": step.records for step in _few(ordered)},
+            timeline=[record for step in steps for record in step.records],
+            queue=[] if watch is None else watch.samples,
+        ),
+    )
+    return 0 if knee["knee_rate"] is not None else NOTHING_ANSWERED
+
+
+async def _comparison(options: argparse.Namespace, progress: Progress) -> int:
+    targets: list[Target] = options.target
+    rounds: list[dict[str, dict[str, Any]]] = []
+    pooled: dict[str, list[Record]] = {target.name: [] for target in targets}
+    for number in range(options.rounds):
+        found: dict[str, dict[str, Any]] = {}
+        for target in compare.turns(targets, number):
+            plan = plan_of(options, f"round {number} {target.name}")
+            async with _begun(options, target.url, progress) as load:
+                with progress.showing(load, f"round {number + 1}/{options.rounds} {target.name}  "):
+                    outcome = await carry_out(plan, load)
+                stopped = load.stopped
+            if stopped:
+                break
+            found[target.name] = _summary(options, outcome)
+            pooled[target.name] += outcome.records
+        if len(found) < len(targets):
+            break
+        rounds.append(found)
+    if not rounds:
+        return INTERRUPTED
+    related = compare.compared(rounds, targets)
+    _say(compare.table(related, len(rounds)))
+    warned = {f"{name}: {each}": None for one in rounds for name, part in one.items() for each in part["warnings"]}
+    for each in warned:
+        _say(f"warning: {each}")
+    saved = {"targets": {target.name: target.url for target in targets}, "compared": related, "rounds": rounds}
+    _write(
+        options,
+        saved,
+        Page(
+            about=_about(options),
+            command=options.command,
+            found={"warnings": list(warned)},
+            series=pooled,
+            comparison=compare.rows(related),
+        ),
+    )
+    return 0 if all(part["completed"] for one in rounds for part in one.values()) else NOTHING_ANSWERED
+
+
+@asynccontextmanager
+async def _begun(options: argparse.Namespace, url: str, progress: Progress) -> AsyncIterator[Load]:
+    """Open a load on an address, see that it answers, and warm it up. Ctrl-C then stops the load, not the program."""
+    key = os.environ[options.key_env] if options.key_env else None
+    load = Load(url, key=key, headers=_SDK_HEADERS, timeout=options.timeout)
+    loop = asyncio.get_running_loop()
+    try:
+        asks = shape_of(options).asks(max(20, options.warm_up), f"warm-up {url}")
+        with progress.showing(load, "warm-up  "):
+            await preflight.check(load, asks, key=key)
+            await load.open_loop(asks, [0.0] * options.warm_up)
+        loop.add_signal_handler(signal.SIGINT, load.stop)
+        yield load
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        load.close()
+
+
+@asynccontextmanager
+async def _watched(options: argparse.Namespace, load: Load) -> AsyncIterator[QueueWatch | None]:
+    """Watch the server's queue, if its metrics are named."""
+    if options.metrics is None:
+        yield None
+        return
+    watch = QueueWatch(options.metrics, lambda: load.now)
+    await watch.check()
+    task = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _summary(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
+    return summary.summarise(outcome.records, slos=dict(options.slo), cpu_seconds=outcome.cpu_seconds)
+
+
+def _about(options: argparse.Namespace) -> str:
+    models = ", ".join(f"{part.kind} of {part.model}" for part in options.parts)
+    if options.trace is not None:
+        how = f"replaying {options.trace.name}"
+    elif options.clients is not None:
+        how = f"with {options.clients} clients"
+    elif getattr(options, "ramp", None) is not None:
+        how = "ramp for " + ", ".join(f"{name} {limit:g} ms" for name, limit in options.slo)
+    else:
+        how = f"at {options.rate:g}/s"
+    where = " and ".join(each.name for each in getattr(options, "target", [])) or options.url
+    return f"{models} at {where}, {how}, {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
+
+
+def _few(steps: Sequence[Step]) -> list[Step]:
+    """Choose at most six steps, from the lowest to the highest rate, so that a plot stays readable."""
+    if len(steps) <= 6:
+        return list(steps)
+    return [steps[round(number * (len(steps) - 1) / 5)] for number in range(6)]
+
+
+def _write(options: argparse.Namespace, found: dict[str, Any], page: Page) -> None:
+    """Write the files that were asked for."""
+    if options.save is not None:
+        told = {
+            "date": f"{datetime.now():%Y%m%d-%H%M%S}",
+            "backend": "+".join(part.kind for part in options.parts),
+            "model_id": ", ".join(dict.fromkeys(part.model for part in options.parts)),
+            "request_rate": options.rate if options.rate is not None else "inf",
+            "max_concurrency": options.clients,
+            "command": options.command,
+        }
+        options.save.write_bytes(msgspec.json.format(msgspec.json.encode(told | found)) + b"\n")
+        _say(f"saved to {options.save}")
+    if options.report is not None:
+        options.report.write_text(render(page), "utf-8")
+        _say(f"report in {options.report}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,61 @@
+"""One request of each kind before the test: what is wrong with all requests is said once, not a thousand times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from loadtest.fetch import FetchError, fetch
+from loadtest.load import Load
+from loadtest.record import Record
+from loadtest.workload import Ask
+
+
+class CannotBegin(Exception):
+    """The server does not answer as the test needs it; the message says why, and what to do."""
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+async def check(load: Load, asks: Sequence[Ask], *, key: str | None = None) -> None:
+    """Send the first request of each kind, one after the other. Raises ``CannotBegin`` for the first that fails."""
+    for ask in {ask.kind: ask for ask in reversed(asks)}.values():
+        await load.open_loop([replace(ask, leave_after=None)], [0.0])
+        record = load.records[-1]
+        if not record.succeeded:
+            raise CannotBegin(await _reason(load.address.url, ask, record, key))
+
+
+async def _reason(url: str, ask: Ask, record: Record, key: str | None) -> str:
+    said = f": {record.detail}" if record.detail else ""
+    model = msgspec.json.decode(ask.body, type=dict[str, object])["model"]
+    match record.status:
+        case 0:
+            return f"{url} cannot be reached: {record.error}"
+        case 401 | 403 if key is None:
+            return f"{url} wants an API key (status {record.status}{said}); name its variable with --key-env NAME"
+        case 401 | 403:
+            return f"{url} refuses this API key (status {record.status}{said})"
+        case 404:
+            return f"{url} has no model {model!r} at {ask.path} (status 404{said}){await _models(url, key)}"
+        case 200:
+            return f"{url} answers {ask.path} of {model!r} with {record.error}{said}"
+        case status:
+            return f"{url} answers the first request, {ask.path} of {model!r}, with status {status}{said}"
+
+
+async def _models(url: str, key: str | None) -> str:
+    """Say which models there are, if the server tells."""
+    try:
+        found = msgspec.json.decode(await fetch(url, "/v1/models", key=key), type=_Models)
+    except (FetchError, msgspec.DecodeError):
+        return ""
+    return f"; it has {', '.join(model.id for model in found.data) or 'none'}"
