@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from time import perf_counter, process_time
+from typing import Any
 
 import msgspec
 
-from gateway.api.completions import Chunk
 from gateway.api.usage import Metered, Usage
 from gateway.http import sse
 from gateway.http.answer import AnswerHead
@@ -24,30 +24,60 @@ from loadtest.workload import Ask
 
 _CONNECT_SECONDS = 10.0
 
+_SHOWN_CHARACTERS = 300
+
 TIMEOUT = 300.0
 """How long an answer may take in seconds, if nothing else is said."""
 
 
-class _Event(Chunk):
-    """A chunk as the gateway reads it, and its usage."""
+class _Delta(msgspec.Struct):
+    content: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
 
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+
+
+class _Event(msgspec.Struct):
+    """What is read of one event. The gateway reads the same in a way that keeps every byte, which costs more."""
+
+    choices: list[_Choice] | None = None
+    error: Any = None
     usage: Usage | None = None
 
-
-class _Message(msgspec.Struct):
-    message: str = ""
+    @property
+    def has_content(self) -> bool:
+        """Whether any choice brings something to read; a role alone is nothing."""
+        for choice in self.choices or ():
+            delta = choice.delta
+            if choice.text or (
+                delta is not None
+                and (
+                    delta.content
+                    or delta.reasoning
+                    or delta.reasoning_content
+                    or delta.refusal
+                    or delta.tool_calls
+                    or delta.function_call
+                )
+            ):
+                return True
+        return False
 
 
 class _Refusal(msgspec.Struct):
-    """An error answer in OpenAI's shape, or in that of vLLM's own 401."""
-
-    error: _Message | str = ""
+    error: Any = None
 
 
 _EVENT = msgspec.json.Decoder(_Event)
 _ANSWER = msgspec.json.Decoder(Metered)
 _REFUSAL = msgspec.json.Decoder(_Refusal)
-_MESSAGE = msgspec.json.Decoder(_Message | str)
 
 
 class Asking:
@@ -158,9 +188,9 @@ class Asking:
         except msgspec.DecodeError:
             record.error = "an event that is not JSON"
             return
-        if bytes(event.error) != b"null":
+        if event.error:
             record.error = "an error within the stream"
-            record.detail = _said(bytes(event.error))
+            record.detail = _message(event.error)
         if event.has_content:
             if record.last is None:
                 record.first = now
@@ -206,6 +236,7 @@ class Load:
         if key is not None:
             lines.append(("authorization", f"Bearer {key}"))
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in lines).encode()
+        self._heads: dict[tuple[str, int], bytes] = {}
         self._under_way: dict[Asking, None] = {}
         self._stopped: asyncio.Event = asyncio.Event()
         self._all_done = asyncio.Event()
@@ -230,14 +261,18 @@ class Load:
         return perf_counter() - self._began
 
     def head_for(self, ask: Ask) -> bytes:
-        """Write the head of a request."""
-        return b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n" % (
-            self.address.prefix,
-            ask.path.encode("ascii"),
-            self.address.host_header,
-            self._headers,
-            len(ask.body),
-        )
+        """Give the head of a request, which is written once for all of the same path and length."""
+        key = (ask.path, len(ask.body))
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n" % (
+                self.address.prefix,
+                ask.path.encode("ascii"),
+                self.address.host_header,
+                self._headers,
+                len(ask.body),
+            )
+        return head
 
     async def open_loop(self, asks: Sequence[Ask], moments: Sequence[float]) -> None:
         """Send ``asks``, over and over if they are too few, at ``moments`` whatever the answers do; wait for the last.
@@ -347,22 +382,18 @@ class Load:
 
 
 def _refusal(body: bytes) -> str:
-    """Find the message in the body of an error answer; anything else is shown as it is."""
+    """Find the message in the body of an error answer; what is no such body is shown as it is."""
     try:
         error = _REFUSAL.decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        error = ""
-    return (error if isinstance(error, str) else error.message) or _shown(body)
+        error = None
+    return _message(error) if error else _shown(body.decode("utf-8", "replace"))
 
 
-def _said(error: bytes) -> str:
-    """Find the message in a stream's error object."""
-    try:
-        found = _MESSAGE.decode(error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _shown(error)
-    return (found if isinstance(found, str) else found.message) or _shown(error)
+def _message(error: Any) -> str:
+    """Find the message in an error object, in OpenAI's shape or in that of vLLM's 401, which is a string."""
+    return _shown(str(error["message"] if isinstance(error, dict) and "message" in error else error))
 
 
-def _shown(body: bytes) -> str:
-    return " ".join(body[:200].decode("utf-8", "replace").split())
+def _shown(text: str) -> str:
+    return " ".join(text[:_SHOWN_CHARACTERS].split())

@@ -26,8 +26,11 @@ class _Models(msgspec.Struct):
 
 
 async def check(load: Load, asks: Sequence[Ask], *, key: str | None = None) -> None:
-    """Send the first request of each kind, one after the other. Raises ``CannotBegin`` for the first that fails."""
-    for ask in {ask.kind: ask for ask in reversed(asks)}.values():
+    """Send the first request to each path, one after the other. Raises ``CannotBegin`` for the first that fails."""
+    first: dict[str, Ask] = {}
+    for ask in asks:
+        first.setdefault(ask.path, ask)
+    for ask in first.values():
         await load.open_loop([replace(ask, leave_after=None)], [0.0])
         record = load.records[-1]
         if not record.succeeded:

@@ -14,6 +14,7 @@ _LONGEST = 10
 _ANSWERS_LONG = 5
 _PRECISION = 0.1
 _SMALLEST = 1 / 16
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +92,20 @@ def judge(
     stayed = [record for record in records if not record.left]
     if not stayed:
         return "no request was sent"
-    allowed = 1 - attainment
+    allowed = (1 - attainment) * len(stayed) + _ROUNDING
     reasons = []
-    if found["failed"] > allowed * len(stayed):
+    if found["failed"] > allowed:
         errors = "; ".join(f"{number} x {error}" for error, number in found["errors"].items())
         reasons.append(f"errors: {found['failed']} of {len(stayed)} requests failed ({errors})")
     misses = [missed(record, slos) for record in stayed if record.succeeded]
     for name, limit in slos.items():
         number = sum(name in each for each in misses)
-        if number > allowed * len(stayed):
+        if number > allowed:
             reasons.append(
                 f"{name}: {number / len(stayed):.0%} of the requests took more than {limit:g} ms "
                 f"(p50 {found[f'p50_{name}_ms']:.1f}, p95 {found[f'p95_{name}_ms']:.1f} ms)"
             )
-    if not reasons and found["slo_attainment"] < attainment:
+    if not reasons and (1 - found["slo_attainment"]) * len(stayed) > allowed:
         reasons.append(f"together: only {found['slo_attainment']:.1%} of the requests met every objective")
     late, limit = found["median_lateness_ms"], allowed_lateness(found)
     if late > limit:

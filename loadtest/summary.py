@@ -86,7 +86,7 @@ def table(found: Mapping[str, Any]) -> str:
     if found["mean_input_tokens"] is not None:
         asked, counted = found["mean_asked_tokens"], found["mean_input_tokens"]
         lines.append(f"prompts of {asked:.1f} tokens on average, which the server counted as {counted:.1f}")
-    lines += ["", f"{'ms':<12}" + "".join(f"{name:>10}" for name in ("mean", *(f"p{p}" for p in PERCENTILES)))]
+    lines += ["", f"{'ms':<10}" + "".join(f"{name:>10}" for name in ("mean", *(f"p{p}" for p in PERCENTILES)))]
     lines += _times(found)
     for kind, part in found.get("kinds", {}).items():
         lines += ["", f"{kind}: {part['completed']} of {part['num_prompts']} answered", *_times(part)]
@@ -171,7 +171,7 @@ def _times(found: Mapping[str, Any]) -> list[str]:
     for name in ("ttft", "tpot", "itl", "e2el", "lateness"):
         if f"mean_{name}_ms" in found:
             values = (found[f"mean_{name}_ms"], *(found[f"p{percent}_{name}_ms"] for percent in PERCENTILES))
-            lines.append(f"{name:<12}" + "".join(f"{value:>10.2f}" for value in values))
+            lines.append(f"{name:<10}" + "".join(f"{value:>10.2f}" for value in values))
     return lines
 
 

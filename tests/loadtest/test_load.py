@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -85,12 +88,61 @@ async def test_connections_are_kept_and_used_again(engine: SimulatedEngine, load
     assert repr(load) == f"<Load {engine.address} [2 sent, 0 under way]>"
 
 
-async def test_a_refusal_is_noted_by_its_status(load: Load) -> None:
+async def test_a_refusal_is_noted_by_its_status_with_what_was_said(load: Load) -> None:
     await load.open_loop([Ask("/v1/chat/completions", b'{"model":"other","messages":[]}')], [0.0])
     (record,) = load.records
     assert not record.succeeded
-    assert record.error == f"status {record.status}"
-    assert record.status == 404
+    assert (record.status, record.error) == (404, "status 404")
+    assert record.detail.startswith("The model `other` does not exist.")
+
+
+async def test_an_error_within_a_stream_is_a_failure_with_what_was_said() -> None:
+    async with SimulatedEngine(faults=Faults(error_after=2)) as broken:
+        load = Load(broken.address)
+        await load.open_loop([STREAM], [0.0])
+        load.close()
+    (record,) = load.records
+    assert not record.succeeded
+    assert record.error == "an error within the stream"
+    assert record.detail
+    assert "{" not in record.detail
+
+
+async def test_what_was_asked_is_noted(load: Load) -> None:
+    await load.open_loop([replace(STREAM, kind="chat", tokens=1)], [0.0])
+    (record,) = load.records
+    assert (record.kind, record.asked_tokens) == ("chat", 1)
+    assert record.ended is not None
+    assert record.last is not None
+    assert record.ended >= record.last
+
+
+async def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    async with SimulatedEngine(timing=Timing(ttft=60.0)) as slow:
+        load = Load(slow.address, timeout=0.5)
+        await load.open_loop([STREAM], [0.0])
+        await slow.until(lambda engine: engine.counts.aborted == 1)
+        load.close()
+    assert [record.error for record in load.records] == ["no whole answer within 0.5 s"]
+    assert (load.finished, load.failed, load.under_way) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_load_that_is_stopped_ends_at_once_and_keeps_what_it_has(closed: bool) -> None:
+    async with SimulatedEngine(timing=Timing(ttft=60.0)) as slow:
+        load = Load(slow.address)
+        running = load.closed_loop([STREAM], 2, 60.0) if closed else load.open_loop([STREAM], [0.0, 0.0, 60.0])
+        task = asyncio.create_task(running)
+        await slow.until(lambda engine: engine.running == 2)
+        load.stop()
+        await task
+        load.close()
+    assert [record.error for record in load.records] == ["the test was stopped"] * 2
+
+
+async def test_the_garbage_collector_works_again_afterwards(load: Load) -> None:
+    await load.open_loop([WHOLE], [0.0])
+    assert gc.isenabled()
 
 
 async def test_a_broken_stream_is_a_failure() -> None:

@@ -61,6 +61,10 @@ def test_equal_hashes_are_equal_text_and_lengths_are_kept() -> None:
     assert one.split()[512:600] != other.split()[512:]
 
 
+def test_more_hashes_than_tokens_make_no_longer_text() -> None:
+    assert len(Recorded(0.0, 512, 5, (0, 1, 2)).prompt(0).split()) == 512
+
+
 def test_a_prompt_without_hashes_has_its_length_too() -> None:
     assert len(Recorded(0.0, 77, 5).prompt(0).split()) == 77
 
@@ -69,6 +73,7 @@ def test_a_prompt_without_hashes_has_its_length_too() -> None:
     ("name", "text", "message"),
     [
         ("t.jsonl", MOONCAKE + '{"timestamp": 1}\n', "t.jsonl, line 3: Object missing required field `input_length`"),
+        ("t.jsonl", MOONCAKE.replace("600", "0"), "t.jsonl, line 2: Expected `int` >= 1 - at `$.input_length`"),
         ("t.csv", AZURE + "yesterday,1,2\n", "t.csv, line 4: TIMESTAMP,ContextTokens,GeneratedTokens were expected"),
         ("t.csv", "a,b\n1,2\n", "t.csv, line 2: TIMESTAMP,ContextTokens,GeneratedTokens were expected"),
         ("t.jsonl", "", "t.jsonl: no requests in it"),

@@ -38,6 +38,10 @@ def test_small_models_are_asked_about_a_text(name: str, path: str) -> None:
     assert WORKLOADS[name]("m", "hi", 7, stream=True) == Ask(path, b'{"model":"m","input":"hi"}')
 
 
+def test_texts_may_be_joined() -> None:
+    assert len(" ".join([workload.text(64, 1), workload.text(3, 2)]).split()) == 67
+
+
 def test_a_share_of_the_clients_leaves_early() -> None:
     asks = workload.leaving([Ask("/", b"")] * 1000, 0.2, seed=1, longest=3.0)
     patience = [ask.leave_after for ask in asks if ask.leave_after is not None]
