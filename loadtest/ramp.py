@@ -122,7 +122,8 @@ async def climb(
     search = Search(start)
     steps: list[Step] = []
     while search.rate is not None:
-        answer = steps[-1].found.get("median_e2el_ms", 0.0) / 1000 if steps else 0.0
+        # The shortest: at a rate that is too high, answers take long because they wait.
+        answer = min((step.found["median_e2el_ms"] / 1000 for step in steps if step.found["completed"]), default=0.0)
         step = await attempt(search.rate, length(search.rate, seconds, answer), len(steps) + 1)
         if step is None:
             break
