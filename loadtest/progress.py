@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from statistics import median
 from typing import TextIO
 
@@ -23,20 +24,15 @@ _RECENT = 1000
 
 
 class Progress:
-    """Shows the load that is under way. ``label`` says which part of a test it is."""
+    """Shows on ``out`` (stderr, unless told otherwise) the load that is under way."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
         self._rewrites = self._out.isatty()
-        self._label = ""
-
-    def say(self, line: str) -> None:
-        """Write a whole line that stays."""
-        self._write((_REWRITE if self._rewrites else "") + line + "\n")
 
     @contextmanager
     def showing(self, load: Load, label: str = "") -> Iterator[None]:
-        """Show the load while the block runs; on a terminal, clear the line behind it."""
+        """Show the load while the block runs, behind ``label``; on a terminal, clear the line at the end."""
         task = asyncio.get_running_loop().create_task(self._show(load, label))
         try:
             yield
@@ -56,11 +52,11 @@ class Progress:
             then, sent, finished = seen[0]
             seen.append((now, len(load.records), load.finished))
             line = (
-                f"{label}{now - began:5.0f} s  offered {(len(load.records) - sent) / (now - then):.1f}/s  "
-                f"achieved {(load.finished - finished) / (now - then):.1f}/s  {load.under_way} in flight  "
+                f"{label}{now - began:4.0f} s  offered {(len(load.records) - sent) / (now - then):.1f}, "
+                f"achieved {(load.finished - finished) / (now - then):.1f}/s; {load.under_way} in flight, "
                 f"{load.failed - failed_before} failed{_ttft(load, sent_before)}"
             )
-            self._write(f"{_REWRITE}{line}" if self._rewrites else f"{line}\n")
+            self._write(_REWRITE + line[: get_terminal_size().columns - 1] if self._rewrites else f"{line}\n")
 
     def _write(self, text: str) -> None:
         self._out.write(text)
@@ -71,4 +67,4 @@ def _ttft(load: Load, since: int) -> str:
     """Give the median time to the first token of the last requests; nothing where answers do not stream."""
     recent = load.records[max(since, len(load.records) - _RECENT) :]
     times = [ttft for record in recent if (ttft := record.ttft) is not None]
-    return f"  ttft p50 {median(times) * 1000:.1f} ms" if times else ""
+    return f", ttft p50 {median(times) * 1000:.1f} ms" if times else ""

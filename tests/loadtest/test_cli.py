@@ -51,7 +51,7 @@ async def test_an_open_loop_from_start_to_saved_results(engine: SimulatedEngine,
     assert out.startswith("100 of 100 requests answered in ")
     assert "prompts of 100.0 tokens on average, which the server counted as" in out
     assert f"saved to {saved}\nreport in {report}" in out
-    assert "0 failed  ttft p50" in err  # The progress, after two seconds.
+    assert "0 failed, ttft p50" in err  # The progress, after two seconds.
     page = report.read_text()
     assert "waiting, as the server says" in page
     assert "chat of sim at http://127.0.0.1:" in page

@@ -56,7 +56,7 @@ async def shown(screen: Screen) -> str:
     return screen.getvalue()
 
 
-LINE = r"warm-up      0 s  offered \d+\.\d/s  achieved 0\.0/s  2 in flight  0 failed(  ttft p50 \d+\.\d ms)?"
+LINE = r"warm-up     0 s  offered \d+\.\d, achieved 0\.0/s; 2 in flight, 0 failed(, ttft p50 \d+\.\d ms)?"
 
 
 async def test_lines_elsewhere() -> None:
