@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -194,6 +195,10 @@ async def _comparison(options: argparse.Namespace, progress: Progress) -> int:
     warned = {f"{name}: {each}": None for one in rounds for name, part in one.items() for each in part["warnings"]}
     for each in warned:
         _say(f"warning: {each}")
+    errors = Counter[str]()
+    for one in rounds:
+        for name, part in one.items():
+            errors.update({f"{name}: {error}": number for error, number in part["errors"].items()})
     saved = {"targets": {target.name: target.url for target in targets}, "compared": related, "rounds": rounds}
     _write(
         options,
@@ -201,7 +206,7 @@ async def _comparison(options: argparse.Namespace, progress: Progress) -> int:
         Page(
             about=_about(options),
             command=options.command,
-            found={"warnings": list(warned)},
+            found={"warnings": list(warned), "errors": errors},
             series=pooled,
             comparison=compare.rows(related),
         ),
@@ -216,10 +221,10 @@ async def _begun(options: argparse.Namespace, url: str, progress: Progress) -> A
     load = Load(url, key=key, headers=_SDK_HEADERS, timeout=options.timeout)
     loop = asyncio.get_running_loop()
     try:
-        asks = shape_of(options).asks(max(20, options.warm_up), f"warm-up {url}")
+        shape, salt = shape_of(options), f"warm-up {url}"
         with progress.showing(load, "warm-up  "):
-            await preflight.check(load, asks, key=key)
-            await load.open_loop(asks, [0.0] * options.warm_up)
+            await preflight.check(load, shape.one_of_each(salt), key=key)
+            await load.open_loop(shape.asks(options.warm_up, salt), [0.0] * options.warm_up)
         loop.add_signal_handler(signal.SIGINT, load.stop)
         yield load
     finally:

@@ -36,6 +36,11 @@ class Shape:
             [(workload.text(self.input_tokens, f"{seed} {each}"), self.output_tokens) for each in range(number)]
         )
 
+    def one_of_each(self, salt: str = "") -> list[Ask]:
+        """Make one request of each kind."""
+        text = workload.text(self.input_tokens, f"{self.seed} {salt}")
+        return [self._ask(part, text, self.output_tokens) for part in self.parts]
+
     def replayed(self, recorded: Sequence[Recorded], salt: str = "") -> list[Ask]:
         """Make the requests of a trace, with its lengths and equal prefixes."""
         return self._made([(each.prompt(f"{self.seed} {salt}"), each.tokens_out) for each in recorded])
@@ -43,9 +48,12 @@ class Shape:
     def _made(self, sizes: Sequence[tuple[str, int]]) -> list[Ask]:
         asks = []
         for part, (prompt, tokens_out) in zip(drawn(self.parts, len(sizes), self.seed), sizes, strict=True):
-            ask = WORKLOADS[part.kind](part.model, prompt, tokens_out, stream=self.stream)
-            asks.append(replace(ask, kind=part.kind, tokens=prompt.count(" ") + 1))
+            asks.append(self._ask(part, prompt, tokens_out))
         return workload.leaving(asks, self.leave, self.seed) if self.leave else asks
+
+    def _ask(self, part: Part, prompt: str, tokens_out: int) -> Ask:
+        ask = WORKLOADS[part.kind](part.model, prompt, tokens_out, stream=self.stream)
+        return replace(ask, kind=part.kind, tokens=prompt.count(" ") + 1)
 
 
 @dataclass(frozen=True, slots=True)

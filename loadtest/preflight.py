@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -26,12 +25,9 @@ class _Models(msgspec.Struct):
 
 
 async def check(load: Load, asks: Sequence[Ask], *, key: str | None = None) -> None:
-    """Send the first request to each path, one after the other. Raises ``CannotBegin`` for the first that fails."""
-    first: dict[str, Ask] = {}
+    """Send requests one after the other, of each kind one. Raises ``CannotBegin`` for the first that fails."""
     for ask in asks:
-        first.setdefault(ask.path, ask)
-    for ask in first.values():
-        await load.open_loop([replace(ask, leave_after=None)], [0.0])
+        await load.open_loop([ask], [0.0])
         record = load.records[-1]
         if not record.succeeded:
             raise CannotBegin(await _reason(load.address.url, ask, record, key))

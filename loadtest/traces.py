@@ -55,7 +55,10 @@ class TraceError(ValueError):
 
 
 def read(path: Path, limit: int | None = None) -> list[Recorded]:
-    """Read at most ``limit`` requests of a trace, by its suffix ``.jsonl`` or ``.csv``. Raises ``TraceError``."""
+    """Read at most ``limit`` requests of a trace, by its suffix ``.jsonl`` or ``.csv``. Raises ``TraceError``.
+
+    They come in the order of time, even where a file's lines do not.
+    """
     readers = {".jsonl": _mooncake, ".csv": _azure}
     reader = readers.get(path.suffix)
     if reader is None:
@@ -69,7 +72,7 @@ def read(path: Path, limit: int | None = None) -> list[Recorded]:
     found = reader(path, lines[: None if limit is None else limit + 1])[:limit]
     if not found:
         raise TraceError(f"{path}: no requests in it")
-    return found
+    return sorted(found, key=lambda each: each.at)
 
 
 def _mooncake(path: Path, lines: Sequence[str]) -> list[Recorded]:

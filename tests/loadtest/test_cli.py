@@ -99,6 +99,7 @@ async def test_a_ramp_finds_where_the_engine_is_full(tmp_path: Path) -> None:
     assert "Goodput against rate" in report.read_text()
 
 
+@pytest.mark.slow
 async def test_a_ramp_that_meets_nothing_is_1_and_says_why() -> None:
     async with SimulatedEngine(timing=Timing(ttft=0.05)) as engine:
         code, out, _ = await run(

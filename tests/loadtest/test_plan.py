@@ -64,6 +64,11 @@ def test_each_kind_asks_its_own_model_and_some_clients_leave() -> None:
     assert all(ask.leave_after is not None for ask in asks)
 
 
+def test_one_of_each_kind_stays_to_the_end() -> None:
+    shape = Shape(parts=[Part("chat", "a", 0.999), Part("classify", "b", 0.001)], leave=1.0)
+    assert [(ask.kind, ask.leave_after) for ask in shape.one_of_each()] == [("chat", None), ("classify", None)]
+
+
 async def test_what_comes_of_a_plan_is_its_own() -> None:
     async with SimulatedEngine() as engine:
         load = Load(engine.address)

@@ -33,13 +33,6 @@ async def test_a_server_that_answers_may_be_tested() -> None:
         assert [request.path for request in engine.requests] == ["/v1/chat/completions", "/classify"]
 
 
-async def test_a_client_of_the_first_request_does_not_leave() -> None:
-    async with SimulatedEngine() as engine:
-        load = Load(engine.address)
-        await preflight.check(load, workload.leaving([CHAT], 1.0, 0, longest=0.0))
-        load.close()
-
-
 async def test_nobody_listens() -> None:
     said = await refusal("http://127.0.0.1:1", CHAT)
     assert said.startswith("http://127.0.0.1:1 cannot be reached: The engine refused the connection: Connect")

@@ -49,6 +49,12 @@ def test_azure(tmp_path: Path) -> None:
     assert second.at - first.at == pytest.approx(1.5)
 
 
+def test_requests_come_in_the_order_of_time(tmp_path: Path) -> None:
+    lines = MOONCAKE.splitlines()
+    found = traces.read(written(tmp_path, "t.jsonl", "\n".join(reversed(lines))))
+    assert [each.at for each in found] == [0.0, 1.5]
+
+
 def test_a_limit_reads_no_further(tmp_path: Path) -> None:
     assert len(traces.read(written(tmp_path, "t.jsonl", MOONCAKE + "rubbish\n"), limit=1)) == 1
     assert len(traces.read(written(tmp_path, "t.csv", AZURE), limit=1)) == 1
