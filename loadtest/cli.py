@@ -151,7 +151,6 @@ async def _ramp(options: argparse.Namespace, progress: Progress) -> int:
         **knee,
         "steps": [{"rate": step.rate, "reason": step.reason, **step.found} for step in steps],
     }
-    ordered = sorted(steps, key=lambda step: step.rate)
     _write(
         options,
         saved,
@@ -161,7 +160,7 @@ async def _ramp(options: argparse.Namespace, progress: Progress) -> int:
             found=shown.found,
             steps=steps,
             knee=knee,
-            series={f"{step.rate:.2f}/s": step.records for step in _few(ordered)},
+            series={f"{step.rate:.2f}/s": step.records for step in _around(steps, shown.rate)},
             timeline=[record for step in steps for record in step.records],
             queue=[] if watch is None else watch.samples,
         ),
@@ -267,11 +266,9 @@ def _about(options: argparse.Namespace) -> str:
     return f"{models} at {where}, {how}, {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
 
 
-def _few(steps: Sequence[Step]) -> list[Step]:
-    """Choose at most six steps, from the lowest to the highest rate, so that a plot stays readable."""
-    if len(steps) <= 6:
-        return list(steps)
-    return [steps[round(number * (len(steps) - 1) / 5)] for number in range(6)]
+def _around(steps: Sequence[Step], rate: float) -> list[Step]:
+    """Choose the six steps next to a rate, the lowest first, so that a plot stays readable."""
+    return sorted(sorted(steps, key=lambda step: abs(step.rate - rate))[:6], key=lambda step: step.rate)
 
 
 def _write(options: argparse.Namespace, found: dict[str, Any], page: Page) -> None:
