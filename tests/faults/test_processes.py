@@ -192,7 +192,7 @@ async def test_who_waits_in_another_process_gets_the_slots_of_a_killed_one(tmp_p
         async with await running.wire() as second:
             await second.request("POST", "/v1/completions", ASKED)
             await eventually(running, lambda seen: seen["models"][0]["waiting"] == 1)
-            engine.batch.timing = Timing()
+            engine.timing = Timing()
             os.kill(holder, signal.SIGKILL)
             with pytest.raises((WireError, OSError, EOFError)):
                 await first.answer()
