@@ -56,10 +56,6 @@ class WholeLock:
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
 
 class Cells:
     """Rows of cells, by name, in memory that is gone when the last process that has it ends.

@@ -45,6 +45,7 @@ class Fleet:
         self._cells = Cells.create(rows(config), number)
         self._beats = self._cells.row(BEAT)
         self._ears, self._mouths = ears_and_mouths(number)
+        # The parent speaks and never listens.
         self._neighbours = Neighbours(self._ears[0], self._mouths)
         self._addresses: list[socket.socket] = []
         self.registry = registry_of(config, started_here, led_parts(self._cells, self._tell_replica, self._tell_pool))

@@ -17,7 +17,10 @@ from gateway.registry import Load, Pool, Replica
 
 
 class SharedReplica(Replica):
-    """A replica of which each process counts what it has in flight there, and how many answers it got."""
+    """A replica of which each process counts what it has in flight there, and how many answers it got.
+
+    ``own`` is the index of this process, or -1 in the parent, which has nothing in flight.
+    """
 
     __slots__ = ("_answers", "_own", "_shared_in_flight")
 
@@ -58,7 +61,7 @@ class ServedReplica(SharedReplica):
 
     def succeeded(self) -> None:
         """Take note of an answer, for the parent to see too."""
-        super().succeeded()
+        self._failures = 0
         self._answers[self._own] += 1
 
     def set_ready(self, *, ready: bool, state: str, reason: str = "") -> None:

@@ -86,5 +86,5 @@ def test_the_whole_lock_excludes_a_process_that_inherited_the_descriptor() -> No
         holder.join()
     with lock:
         pass
-    lock.close()
+    os.close(lock._fd)
     cells.close()
