@@ -19,6 +19,7 @@ import pytest
 import trustme
 
 from loadtest.engine import SimulatedEngine, Timing
+from tests.engines.onnx.tiny import write_embedder
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire, WireError
@@ -327,6 +328,42 @@ async def test_lines_of_the_log_stay_whole_in_a_pipe_that_all_processes_share(tm
     ids = [line["request_id"] for line in lines if line["path"] == "/v1/completions"]
     assert len(ids) == len(set(ids)) == sum(clients.statuses.values())
     assert len({each.rpartition("-")[0] for each in ids}) == PROCESSES
+
+
+@pytest.mark.slow
+async def test_a_stuck_process_keeps_nobody_else_waiting_for_ever(tmp_path: Path) -> None:
+    async with node(tmp_path, Timing(ttft=0.01), max_in_flight=LIMIT) as (engine, running):
+        peak, clients = Peak(engine), Clients(running.wire, 3 * PROCESSES)
+        await serves(engine, 100)
+        stuck = (await pids(running))[0]
+        for _ in range(3):
+            # It may hold slots, though not all of them, or be the one whose turn it is.
+            os.kill(stuck, signal.SIGSTOP)
+            await serves(engine, 50)
+            os.kill(stuck, signal.SIGCONT)
+            await serves(engine, 50)
+        await clients.end()
+        await peak.stop()
+        assert (set(clients.statuses), clients.lost, peak.most) == ({200}, 0, LIMIT)
+        await eventually(running, is_idle)
+
+
+@pytest.mark.slow
+async def test_an_engine_that_is_started_here_serves_all_processes_and_outlives_each(tmp_path: Path) -> None:
+    model = write_embedder(tmp_path)
+    models = {"m": {"engine": "onnx", "tasks": ["embed"], "source": str(model), "health_interval": 0.05}}
+    async with gateway(models, processes=2, ready=[]) as running:
+        await running.gateway.settle()
+        for _ in range(2):
+            seen = await eventually(running, lambda seen: all(each["serving"] for each in seen["processes"]))
+            assert seen["models"][0]["replicas"][0]["state"] == "ready"
+            async with await running.wire() as first, await running.wire() as second:
+                for wire in (first, second):
+                    await wire.request("POST", "/v1/embeddings", {"model": "m", "input": "good"})
+                    assert (await wire.answer()).status == 200
+            gone = seen["processes"][0]["pid"]
+            os.kill(gone, signal.SIGKILL)
+            await eventually(running, without(gone))
 
 
 @pytest.mark.slow
