@@ -21,13 +21,15 @@ from engines.onnx.batcher import Batcher
 from engines.onnx.errors import ModelError
 from engines.onnx.metrics import Metrics
 from engines.onnx.model import Model, load
+from engines.onnx.moderation import Categories
 from engines.onnx.server import MAX_BODY_BYTES, Server
 from engines.onnx.tasks import TASKS
 
 _DESCRIPTION = """\
-Serve one small ONNX model over HTTP in vLLM's shapes: POST /classify or /v1/embeddings, /tokenize and /detokenize,
-GET /v1/models, /health, /version and /metrics. The socket is opened when the model has been loaded, checked and warmed
-up, so an answer from /health means that it is ready. SIGTERM ends it: what runs is finished first.
+Serve one small ONNX model over HTTP in vLLM's shapes: POST /classify, /v1/moderations, /v1/embeddings, /pooling, /score
+and /rerank as its task allows, /tokenize and /detokenize, GET /v1/models, /health, /version and /metrics. The socket is
+opened when the model has been loaded, checked and warmed up, so an answer from /health means that it is ready. SIGTERM
+ends it: what runs is finished first.
 """
 
 _EPILOG = """\
@@ -60,11 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.task,
             labels=options.labels,
             max_length=options.max_length,
+            output=options.output,
+            categories=_categories(options),
             gpu=options.gpu,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(model, options, start))
-    except (ModelError, OSError) as error:
+    except (ModelError, OSError, ValueError) as error:
         print(f"error: {options.model_name}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -138,6 +142,21 @@ def _parser() -> argparse.ArgumentParser:
     address.add_argument("--uds", type=Path, metavar="PATH", help="listen on this Unix socket")
     address.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1; 0 for a free one")
     add("--labels", type=_labels, default=(), metavar="A,B", help="names of the classes, in the graph's order")
+    add("--output", metavar="NAME", help="the graph's output to read, if it has several")
+    add(
+        "--moderate",
+        action="append",
+        default=[],
+        metavar="CATEGORY=A,B",
+        help="answer /v1/moderations: this category is filled by these labels; may be given several times",
+    )
+    add(
+        "--moderation-threshold",
+        type=_share,
+        default=0.5,
+        metavar="P",
+        help="the score from which a category is flagged (default %(default)s)",
+    )
     add("--max-length", type=_positive, metavar="N", help="tokens a text may have (default: what the files say)")
     add("--gpu", action="store_true", help="run the graph on the first CUDA device that this process sees")
     add(
@@ -176,6 +195,24 @@ def _labels(text: str) -> tuple[str, ...]:
     if not all(labels) or len(set(labels)) != len(labels):
         raise argparse.ArgumentTypeError(f"{text!r} has an empty or a repeated label")
     return labels
+
+
+def _categories(options: argparse.Namespace) -> Categories | None:
+    """Read the moderation mapping. Raises ``ValueError``."""
+    filled = {}
+    for each in options.moderate:
+        category, separator, labels = each.partition("=")
+        if not separator:
+            raise ValueError(f"--moderate {each!r} is not CATEGORY=LABEL,LABEL")
+        filled[category] = [label.strip() for label in labels.split(",") if label.strip()]
+    return Categories(filled, options.moderation_threshold) if filled else None
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return number
 
 
 def _positive(text: str) -> int:

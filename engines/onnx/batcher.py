@@ -24,14 +24,12 @@ from math import ceil
 from time import perf_counter
 from typing import Protocol
 
-import numpy as np
-
 from engines.onnx.errors import InferenceFailed, Overloaded
-from engines.onnx.tasks import Rows
+from engines.onnx.tasks import EachRow, Row
 from engines.onnx.tokens import TokenIds
 
-Compute = Callable[[Sequence[TokenIds]], Rows]
-Outcome = Rows | InferenceFailed
+Compute = Callable[[Sequence[TokenIds]], EachRow]
+Outcome = Row | InferenceFailed
 """The row of one text, or why there is none."""
 
 TOKEN_BUDGET = 256
@@ -61,25 +59,24 @@ class Observer(Protocol):
 class _Request:
     """The texts of one request: those that wait, longest first, and the rows of those that are done."""
 
-    __slots__ = ("answer", "arrived", "missing", "rows", "tag", "waiting")
+    __slots__ = ("answer", "arrived", "rows", "tag", "texts", "waiting")
 
-    def __init__(self, texts: Sequence[TokenIds], tag: float, arrived: float, answer: asyncio.Future[Rows]) -> None:
+    def __init__(
+        self, texts: Sequence[TokenIds], tag: float, arrived: float, answer: asyncio.Future[list[Row]]
+    ) -> None:
         whole = [_Text(self, index, ids) for index, ids in enumerate(texts)]
         self.waiting = dict.fromkeys(sorted(whole, key=lambda text: -text.length))
-        self.missing = len(whole)
-        self.rows: Rows | None = None
+        self.texts = len(whole)
+        self.rows: dict[int, Row] = {}
         self.tag = tag
         self.arrived: float | None = arrived
         self.answer = answer
 
-    def receive(self, index: int, row: Rows) -> None:
+    def receive(self, index: int, row: Row) -> None:
         """Keep one row, and answer when it was the last."""
-        if self.rows is None:
-            self.rows = np.empty((self.missing, len(row)), np.float32)
         self.rows[index] = row
-        self.missing -= 1
-        if not self.missing and not self.answer.done():
-            self.answer.set_result(self.rows)
+        if len(self.rows) == self.texts and not self.answer.done():
+            self.answer.set_result([self.rows[index] for index in range(self.texts)])
 
     def fail(self, error: BaseException) -> None:
         """Answer with the first error."""
@@ -158,8 +155,8 @@ class Batcher:
                 retry_after=seconds,
             )
 
-    async def submit(self, texts: Sequence[TokenIds]) -> Rows:
-        """Compute a row for each text, in their order; shape (texts, width).
+    async def submit(self, texts: Sequence[TokenIds]) -> list[Row]:
+        """Compute a row for each text, in their order.
 
         Whoever is cancelled while waiting here takes all texts along that do not run yet. Raises ``Overloaded`` when
         there is no room, and whatever the computation of one of these texts raises.

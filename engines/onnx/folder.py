@@ -10,6 +10,12 @@ import msgspec
 from engines.onnx.errors import ModelError
 
 
+class CrossEncoderConfig(msgspec.Struct, frozen=True):
+    """What sentence-transformers adds to the ``config.json`` of a cross-encoder."""
+
+    activation_fn: str | None = None
+
+
 class ModelConfig(msgspec.Struct, frozen=True):
     """``config.json``, as transformers writes it; the fields that matter here."""
 
@@ -18,6 +24,19 @@ class ModelConfig(msgspec.Struct, frozen=True):
     max_position_embeddings: int | None = None
     is_matryoshka: bool = False
     matryoshka_dimensions: list[int] | None = None
+    sentence_transformers: CrossEncoderConfig | None = None
+    sbert_ce_default_activation_function: str | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes' names in the graph's order; none where the file has none."""
+        return [self.id2label[index] for index in sorted(self.id2label)]
+
+    @property
+    def activation(self) -> str | None:
+        """The name of the function that sentence-transformers applies to a cross-encoder's number."""
+        named = self.sentence_transformers.activation_fn if self.sentence_transformers else None
+        return named or self.sbert_ce_default_activation_function
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True):

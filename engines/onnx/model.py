@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engines.onnx.endpoints import Endpoint, endpoints
 from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.folder import ModelFolder
+from engines.onnx.moderation import Categories
 from engines.onnx.session import Session
-from engines.onnx.tasks import TASKS, Rows, Task
+from engines.onnx.tasks import TASKS, Classify, EachRow, Task
 from engines.onnx.tokens import PromptTokenizer, TokenIds
 
 _WARM_UP_LENGTHS = (8, 16, 32, 64, 128)
@@ -24,10 +26,11 @@ class Model:
     name: str
     tokenizer: PromptTokenizer
     session: Session
-    task: Task[Any]
+    task: Task
     rate: float
+    endpoints: Mapping[str, Endpoint[Any]] = field(repr=False)
 
-    def compute(self, texts: Sequence[TokenIds]) -> Rows:
+    def compute(self, texts: Sequence[TokenIds]) -> EachRow:
         """Run texts as one batch and give a row for each; blocks, and may run in several threads at once."""
         return _compute(self.session, self.task, texts)
 
@@ -39,25 +42,30 @@ def load(
     *,
     labels: Sequence[str] = (),
     max_length: int | None = None,
+    output: str | None = None,
+    categories: Categories | None = None,
     gpu: bool = False,
 ) -> Model:
     """Load a folder's model, check that its parts fit, and warm it up.
 
-    Without ``max_length`` the files say how long a text may be, in tokens. Raises ``ModelError`` naming the file.
+    Without ``max_length`` the files say how long a text may be, in tokens. ``output`` names the graph's output to read;
+    ``categories`` make a classifier a moderator. Raises ``ModelError`` naming the file.
     """
     folder = ModelFolder(path)
     tokenizer = PromptTokenizer(folder.tokenizer, max_length or folder.max_length)
     session = Session(folder.graph, gpu=gpu)
-    meaning = TASKS[task](folder, session, labels)
+    meaning = TASKS[task](folder, session, labels, output)
     _check_extremes(folder, tokenizer, session, meaning)
-    return Model(name, tokenizer, session, meaning, _warm_up(tokenizer, session, meaning))
+    _check_categories(folder, meaning, categories)
+    rate = _warm_up(tokenizer, session, meaning)
+    return Model(name, tokenizer, session, meaning, rate, endpoints(name, tokenizer, meaning, categories))
 
 
-def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Session, task: Task[Any]) -> None:
+def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Session, task: Task) -> None:
     """Run the greatest token id and the longest text, so that no request meets a refusal later."""
     last = tokenizer.vocabulary_size - 1
     try:
-        width = _compute(session, task, [[last]]).shape[1]
+        width = _compute(session, task, [[last]])[0].shape[-1]
     except InferenceFailed as error:
         raise ModelError(folder.tokenizer, f"its greatest token id {last} does not fit the graph: {error}") from error
     try:
@@ -68,7 +76,18 @@ def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Se
     task.check_width(width)
 
 
-def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task[Any]) -> float:
+def _check_categories(folder: ModelFolder, task: Task, categories: Categories | None) -> None:
+    if categories is None:
+        return
+    if not isinstance(task, Classify):
+        raise ModelError(folder.path, "only a classifier can moderate")
+    try:
+        categories.check(task)
+    except ValueError as error:
+        raise ModelError(folder.graph, f"moderation: {error}") from error
+
+
+def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task) -> float:
     """Run ordinary lengths once to touch all memory, then time them; gives tokens per second of one thread."""
     texts = [[tokenizer.vocabulary_size // 2] * length for length in _WARM_UP_LENGTHS if length <= tokenizer.max_length]
     texts = texts or [[tokenizer.vocabulary_size // 2]]
@@ -80,5 +99,5 @@ def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task[Any]) -> f
     return sum(map(len, texts)) / (time.perf_counter() - start)
 
 
-def _compute(session: Session, task: Task[Any], texts: Sequence[TokenIds]) -> Rows:
+def _compute(session: Session, task: Task, texts: Sequence[TokenIds]) -> EachRow:
     return task.rows(*session.run(task.output, texts))

@@ -20,6 +20,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from aiohttp import web
 
 from engines.onnx.batcher import Batcher
+from engines.onnx.endpoints import Endpoint, Plan
 from engines.onnx.errors import BadRequest, ModelNotFound, RequestError, error_body
 from engines.onnx.metrics import Metrics
 from engines.onnx.model import Model
@@ -29,15 +30,11 @@ from engines.onnx.protocol import (
     ModelCard,
     ModelList,
     ModelPermission,
-    PoolingAnswer,
-    PoolingRequest,
+    TextRequest,
     TokenizeAnswer,
     TokenizeRequest,
-    Usage,
     decode,
 )
-from engines.onnx.tasks import Rows
-from engines.onnx.tokens import TokenIds
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
@@ -73,7 +70,7 @@ class Server:
         app = web.Application(middlewares=[self._answer_errors], client_max_size=max_body_bytes)
         app.add_routes(
             [
-                web.post(self._model.task.path, self._infer),
+                *(web.post(path, self._infer) for path in self._model.endpoints),
                 web.post("/tokenize", self._tokenize),
                 web.post("/detokenize", self._detokenize),
                 web.get("/v1/models", self._models),
@@ -90,31 +87,19 @@ class Server:
     async def _infer(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
         self._batcher.check_room()
-        asked, texts = await self._off_loop(len(body) > _SMALL_BYTES, lambda: self._prepare(body))
-        rows = await self._batcher.submit(texts)
+        endpoint = self._model.endpoints[request.path]
+        asked, plan = await self._off_loop(len(body) > _SMALL_BYTES, lambda: self._plan(endpoint, body))
+        rows = await self._batcher.submit(plan.texts)
         name = _request_id(request) or asked.request_id or uuid.uuid4().hex
-        answer = await self._off_loop(len(texts) > _SMALL_ROWS, lambda: self._encode(asked, texts, rows, name))
+        answer = await self._off_loop(len(rows) > _SMALL_ROWS, lambda: msgspec.json.encode(plan.answer(rows, name)))
         return web.Response(body=answer, content_type="application/json")
 
-    def _prepare(self, body: bytes) -> tuple[PoolingRequest, list[TokenIds]]:
-        asked: PoolingRequest = decode(body, self._model.task.request_type)
+    def _plan(self, endpoint: Endpoint[Any], body: bytes) -> tuple[TextRequest, Plan]:
+        asked: TextRequest = decode(body, endpoint.request_type)
         self._check_model(asked.model)
         if asked.normalize is not msgspec.UNSET:
             raise BadRequest("Parameter `normalize` was removed; use `use_activation` instead.", param="normalize")
-        self._model.task.check(asked, self._model.name)
-        return asked, self._model.tokenizer.encode(asked)
-
-    def _encode(self, asked: PoolingRequest, texts: list[TokenIds], rows: Rows, name: str) -> bytes:
-        tokens = sum(map(len, texts))
-        return msgspec.json.encode(
-            PoolingAnswer(
-                id=f"{self._model.task.id_prefix}-{name}",
-                created=int(time.time()),
-                model=self._model.name,
-                data=self._model.task.data(asked, rows),
-                usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
-            )
-        )
+        return asked, endpoint.plan(asked)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await _json_body(request)

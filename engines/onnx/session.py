@@ -12,7 +12,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # type: ignore[import-untyped]
 
 from engines.onnx.errors import InferenceFailed, ModelError
-from engines.onnx.tokens import TokenIds
+from engines.onnx.tokens import PairIds, TokenIds
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.int64]
@@ -78,10 +78,13 @@ class Session:
         shape = (len(texts), max(map(len, texts)))
         ids = np.zeros(shape, np.int64)
         mask: Mask = np.zeros(shape, np.int64)
+        kinds = np.zeros(shape, np.int64)
         for row, text in enumerate(texts):
             ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
-        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            if isinstance(text, PairIds):
+                kinds[row, text.first : len(text)] = 1
+        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
         feed = {name: values[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
         try:
             return self._session.run([output], feed)[0], mask

@@ -1,124 +1,168 @@
 """What the numbers of a graph mean: one class for each task.
 
-A task says at which path it is asked, what a request may hold, which output of the graph it reads, what becomes of that
-in the engine's threads (``rows``, one for each text), and how rows become an answer. To add one: write its class and
-name it in ``TASKS``.
+A task says which output of the graph it reads, what becomes of that in the engine's threads (``rows``, one for each
+text), and what it takes the rows for. How clients ask and are answered is the matter of ``endpoints``. To add a task:
+write its class, name it in ``TASKS``, and list its endpoints there.
 """
 
 from __future__ import annotations
 
-import base64
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from engines.onnx.errors import BadRequest, ModelError
-from engines.onnx.folder import ModelFolder
-from engines.onnx.protocol import Classification, ClassifyRequest, Embedding, EmbedRequest, PoolingRequest
+from engines.onnx.folder import ModelConfig, ModelFolder
 from engines.onnx.session import Array, Mask, Session
 
+Row = npt.NDArray[np.float32]
+"""What a graph says about one text: shape (classes), (dimensions), or for each token (tokens, classes)."""
+
 Rows = npt.NDArray[np.float32]
-Asked = TypeVar("Asked", bound=PoolingRequest)
+"""Rows of one shape, stacked."""
+
+EachRow = Rows | list[Row]
+"""A row for each text, stacked where they have one shape."""
+
+Activation = Callable[[Rows], Rows]
 
 
-class Task(ABC, Generic[Asked]):
-    """What all tasks have; see the module's own words."""
+class Task(ABC):
+    """What all tasks have. ``pooling`` is vLLM's name for what ``/pooling`` gives."""
 
-    path: ClassVar[str]
-    request_type: ClassVar[type[Any]]
-    id_prefix: ClassVar[str]
+    pooling: str
     output: str
 
     @abstractmethod
-    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str]) -> None:
-        """Check that the graph and the files beside it fit the task; raises ``ModelError``."""
+    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str], output: str | None = None) -> None:
+        """Check that the graph and the files beside it fit the task; raises ``ModelError``.
+
+        ``output`` names the output to read, for graphs with several; without it the task looks for a usual name.
+        """
 
     @abstractmethod
     def check_width(self, width: int) -> None:
         """Take the width of a row, known after the first run; raises ``ModelError`` if it cannot be right."""
 
     @abstractmethod
-    def check(self, request: Asked, model: str) -> None:
-        """Refuse with ``BadRequest`` what this model cannot do, before any work is done."""
-
-    @abstractmethod
-    def rows(self, output: Array, mask: Mask) -> Rows:
+    def rows(self, output: Array, mask: Mask) -> EachRow:
         """Give a float32 row for each text from the output, shape (texts, …), and the mask, shape (texts, tokens)."""
 
     @abstractmethod
-    def data(self, request: Asked, rows: Rows) -> list[msgspec.Raw]:
-        """Encode the object of each text for the answer's ``data``."""
+    def pooled(self, rows: Sequence[Row], *, activate: bool) -> EachRow:
+        """Give what ``/pooling`` answers for each row: probabilities or vectors, raw unless ``activate``."""
 
 
-class Classify(Task[ClassifyRequest]):
-    """Classification of whole texts: ``/classify``."""
+class Classify(Task):
+    """Classes of whole texts."""
 
-    path = "/classify"
-    request_type = ClassifyRequest
-    id_prefix = "classify"
+    pooling = "classify"
 
-    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str]) -> None:
+    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str], output: str | None = None) -> None:
         self._folder = folder
-        self.output = _choose(folder, session, axes=2, names=("logits",))
+        self.output = _choose(folder, session, axes=2, names=("logits",), wanted=output)
         config = folder.config
-        self._labels = list(labels) or [config.id2label[index] for index in sorted(config.id2label)]
-        self._problem = config.problem_type
-        self._activation: Callable[[Rows], Rows] = _softmax
+        self.labels = list(labels) or config.labels
+        self._activation = _activation(folder, config)
 
     def __repr__(self) -> str:
-        return f"<Classify {', '.join(self._labels)}>"
+        return f"<Classify {', '.join(self.labels)}>"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the classes' probabilities add up to 1, so that only one of them holds."""
+        return self._activation is _probabilities and len(self.labels) > 1
 
     def check_width(self, width: int) -> None:
         """Compare the labels with the classes; without any they get transformers' names."""
-        self._labels = self._labels or [f"LABEL_{index}" for index in range(width)]
-        if len(self._labels) != width:
-            raise ModelError(
-                self._folder.graph, f"the graph has {width} classes, but {len(self._labels)} labels are given: {self!r}"
-            )
-        known = {None: _sigmoid if width == 1 else _softmax, **_ACTIVATIONS}
-        if self._problem not in known:
-            raise ModelError(self._folder.path / "config.json", f"unknown problem_type {self._problem!r}")
-        self._activation = known[self._problem]
-
-    def check(self, request: ClassifyRequest, model: str) -> None:
-        """Allow everything: a classifier has no options that a graph could lack."""
+        self.labels = _named(self._folder, self.labels, width)
 
     def rows(self, output: Array, _mask: Mask) -> Rows:
         """Take the logits as they are."""
         return output.astype(np.float32, copy=False)
 
-    def data(self, request: ClassifyRequest, rows: Rows) -> list[msgspec.Raw]:
-        """Give each text its classes."""
-        if request.use_activation is not False:
-            rows = self._activation(rows)
-        return [
-            _encode(Classification(index, self._labels[int(row.argmax())], row.tolist(), len(row)))
-            for index, row in enumerate(rows)
-        ]
+    def pooled(self, rows: Sequence[Row], *, activate: bool) -> Rows:
+        """Give the probabilities of all classes."""
+        logits = np.stack(rows)
+        return self._activation(logits) if activate else logits
 
 
-class Embed(Task[EmbedRequest]):
-    """Embeddings of whole texts: ``/v1/embeddings``."""
+class CrossEncode(Task):
+    """How much two texts have to do with each other, as one number of a graph that reads both."""
 
-    path = "/v1/embeddings"
-    request_type = EmbedRequest
-    id_prefix = "embd"
+    pooling = "classify"
 
-    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str]) -> None:
+    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str], output: str | None = None) -> None:
+        if labels:
+            raise ModelError(folder.path, "a cross-encoder has no labels")
+        self._folder = folder
+        self.output = _choose(folder, session, axes=2, names=("logits",), wanted=output)
+        self._activation = _activation(folder, folder.config)
+
+    def __repr__(self) -> str:
+        return "<CrossEncode>"
+
+    def check_width(self, width: int) -> None:
+        """Refuse all but one number: of several, nothing says which is the score."""
+        if width != 1:
+            raise ModelError(self._folder.graph, f"a cross-encoder gives one number, this graph gives {width}")
+
+    def rows(self, output: Array, _mask: Mask) -> Rows:
+        """Take the logits as they are."""
+        return output.astype(np.float32, copy=False)
+
+    def pooled(self, rows: Sequence[Row], *, activate: bool) -> Rows:
+        """Give the scores, shape (pairs, 1)."""
+        logits = np.stack(rows)
+        return self._activation(logits) if activate else logits
+
+
+class ClassifyTokens(Task):
+    """A class for each token of a text."""
+
+    pooling = "token_classify"
+
+    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str], output: str | None = None) -> None:
+        self._folder = folder
+        self.output = _choose(folder, session, axes=3, names=("logits",), wanted=output)
+        self.labels = list(labels) or folder.config.labels
+
+    def __repr__(self) -> str:
+        return f"<ClassifyTokens {', '.join(self.labels)}>"
+
+    def check_width(self, width: int) -> None:
+        """Compare the labels with the classes; without any they get transformers' names."""
+        self.labels = _named(self._folder, self.labels, width)
+
+    def rows(self, output: Array, mask: Mask) -> list[Row]:
+        """Give each text the logits of its own tokens, copied, so that they do not hold the whole batch in memory."""
+        lengths = mask.sum(axis=1)
+        return [logits[:length].astype(np.float32) for logits, length in zip(output, lengths, strict=True)]
+
+    def pooled(self, rows: Sequence[Row], *, activate: bool) -> list[Row]:
+        """Give the probabilities of all classes for each token."""
+        return [_probabilities(row) for row in rows] if activate else list(rows)
+
+
+class Embed(Task):
+    """Vectors of whole texts."""
+
+    pooling = "embed"
+
+    def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str], output: str | None = None) -> None:
         if labels:
             raise ModelError(folder.path, "an embedding model has no labels")
-        pooled = _find(session, axes=2, names=("sentence_embedding",))
-        self.output = pooled or _choose(folder, session, axes=3, names=("last_hidden_state", "token_embeddings"))
+        whole = _find(session, axes=2, names=("sentence_embedding",) if output is None else (output,))
+        names = ("last_hidden_state", "token_embeddings")
+        self.output = whole or _choose(folder, session, axes=3, names=names, wanted=output)
         modes = folder.pooling.modes
-        if pooled is None and (len(modes) != 1 or modes[0] not in _POOLINGS):
+        if whole is None and (len(modes) != 1 or modes[0] not in _POOLINGS):
             raise ModelError(
                 folder.path / "1_Pooling/config.json", f"pooling by {modes} is not one of {list(_POOLINGS)}"
             )
-        self._pool = None if pooled else _POOLINGS[modes[0]]
+        self._pool = None if whole else _POOLINGS[modes[0]]
         self._normalizes = folder.normalizes
         config = folder.config
         self._matryoshka = config.is_matryoshka or config.matryoshka_dimensions is not None
@@ -132,9 +176,8 @@ class Embed(Task[EmbedRequest]):
         """Remember how many dimensions there are."""
         self._width = width
 
-    def check(self, request: EmbedRequest, model: str) -> None:
+    def check_dimensions(self, wanted: int | None, model: str) -> None:
         """Refuse ``dimensions`` unless the model was trained for vectors to be cut (Matryoshka)."""
-        wanted = request.dimensions
         if wanted is None:
             return
         if not self._matryoshka:
@@ -159,23 +202,41 @@ class Embed(Task[EmbedRequest]):
         vectors = output.astype(np.float32, copy=False)
         return vectors if self._pool is None else self._pool(vectors, mask)
 
-    def data(self, request: EmbedRequest, rows: Rows) -> list[msgspec.Raw]:
-        """Cut and scale the vectors, and encode them as asked."""
-        rows = rows[:, : request.dimensions]
-        if self._normalizes and request.use_activation is not False:
-            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        if request.encoding_format == "float":
-            return [_encode(Embedding(index, row.tolist())) for index, row in enumerate(rows)]
-        binary = np.dtype(request.embed_dtype).newbyteorder(_BYTE_ORDERS[request.endianness])
-        return [
-            _encode(Embedding(index, base64.b64encode(row.astype(binary).tobytes()).decode("ascii")))
-            for index, row in enumerate(rows)
-        ]
+    def pooled(self, rows: Sequence[Row], *, activate: bool, dimensions: int | None = None) -> Rows:
+        """Cut the vectors, and scale them to length 1 if the model does so."""
+        vectors = np.stack(rows)[:, :dimensions]
+        return _scaled(vectors) if self._normalizes and activate else vectors
 
 
-_BYTE_ORDERS: Mapping[str, Literal["=", "<", ">"]] = {"native": "=", "little": "<", "big": ">"}
+TASKS: Mapping[str, type[Task]] = {
+    "classify": Classify,
+    "embed": Embed,
+    "score": CrossEncode,
+    "token_classify": ClassifyTokens,
+}
 
-TASKS: Mapping[str, type[Task[Any]]] = {"classify": Classify, "embed": Embed}
+
+def cosines(left: Rows, right: Rows) -> Rows:
+    """Give the cosine of each left vector, or of the only one, and the right one beside it."""
+    products: Rows = np.einsum("bd,bd->b", *np.broadcast_arrays(_scaled(left), _scaled(right)))
+    return products
+
+
+def _scaled(vectors: Rows) -> Rows:
+    """Scale vectors to length 1; one of zeros stays as it is."""
+    scaled: Rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return scaled
+
+
+def _named(folder: ModelFolder, labels: list[str], width: int) -> list[str]:
+    """Give the names of all classes; raises ``ModelError`` if there are more or fewer names."""
+    labels = labels or [f"LABEL_{index}" for index in range(width)]
+    if len(labels) != width:
+        raise ModelError(
+            folder.graph,
+            f"the graph has {width} classes, but {len(labels)} labels are given: {', '.join(labels)}",
+        )
+    return labels
 
 
 def _find(session: Session, *, axes: int, names: Sequence[str]) -> str | None:
@@ -183,26 +244,49 @@ def _find(session: Session, *, axes: int, names: Sequence[str]) -> str | None:
     return next((name for name in names if session.outputs.get(name) == axes), None)
 
 
-def _choose(folder: ModelFolder, session: Session, *, axes: int, names: Sequence[str]) -> str:
-    """Find an output by name, or else the only one with so many axes."""
+def _choose(folder: ModelFolder, session: Session, *, axes: int, names: Sequence[str], wanted: str | None) -> str:
+    """Take the wanted output; without one find it by a usual name, or else take the only one with so many axes."""
+    if wanted is not None:
+        if wanted not in session.outputs:
+            raise ModelError(folder.graph, f"there is no output {wanted!r}; there are {list(session.outputs)}")
+        if session.outputs[wanted] != axes:
+            raise ModelError(folder.graph, f"output {wanted!r} has {session.outputs[wanted]} axes, not {axes}")
+        return wanted
     named = _find(session, axes=axes, names=names)
     fitting = [name for name, count in session.outputs.items() if count == axes]
     if named is None and len(fitting) != 1:
         raise ModelError(
             folder.graph,
             f"none of the outputs {list(session.outputs)} is named {' or '.join(names)}, "
-            f"and {len(fitting)} of them have {axes} axes",
+            f"and {len(fitting)} of them have {axes} axes; say which one with `output`",
         )
     return named or fitting[0]
 
 
-def _encode(item: Classification | Embedding) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(item))
+def _activation(folder: ModelFolder, config: ModelConfig) -> Activation:
+    """Find what turns logits into answers, as vLLM does: by the problem's type, else by what a cross-encoder names."""
+    if config.problem_type is not None:
+        if config.problem_type not in _ACTIVATIONS:
+            raise ModelError(folder.path / "config.json", f"unknown problem_type {config.problem_type!r}")
+        return _ACTIVATIONS[config.problem_type]
+    named = config.activation
+    if named is not None:
+        if named not in _TORCH_ACTIVATIONS:
+            raise ModelError(
+                folder.path / "config.json", f"activation {named!r} is not one of {list(_TORCH_ACTIVATIONS)}"
+            )
+        return _TORCH_ACTIVATIONS[named]
+    return _probabilities
+
+
+def _probabilities(logits: Rows) -> Rows:
+    """Make probabilities of logits: one class alone is a yes or a no."""
+    return _sigmoid(logits) if logits.shape[-1] == 1 else _softmax(logits)
 
 
 def _softmax(logits: Rows) -> Rows:
-    powers: Rows = np.exp(logits - logits.max(axis=1, keepdims=True))
-    total: Rows = powers.sum(axis=1, keepdims=True)
+    powers: Rows = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    total: Rows = powers.sum(axis=-1, keepdims=True)
     return np.divide(powers, total, dtype=np.float32)
 
 
@@ -216,11 +300,18 @@ def _identity(logits: Rows) -> Rows:
     return logits
 
 
-_ACTIVATIONS: Mapping[str | None, Callable[[Rows], Rows]] = {
-    "single_label_classification": _softmax,
+_ACTIVATIONS: Mapping[str, Activation] = {
+    "single_label_classification": _probabilities,
     "multi_label_classification": _sigmoid,
     "regression": _identity,
 }
+
+_TORCH_ACTIVATIONS: Mapping[str, Activation] = {
+    "torch.nn.modules.linear.Identity": _identity,
+    "torch.nn.modules.activation.Sigmoid": _probabilities,
+    "torch.nn.modules.activation.Softmax": _probabilities,
+}
+"""What cross-encoders of sentence-transformers name in their ``config.json``; only names are read, never code."""
 
 
 def _mean(vectors: Rows, mask: Mask) -> Rows:

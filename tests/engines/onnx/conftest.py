@@ -11,8 +11,9 @@ import pytest
 import uvloop
 
 from engines.onnx.model import Model, load
+from engines.onnx.moderation import Categories
 from engines.sources import PackageFile, PackageSource, default_cache, fetch
-from tests.engines.onnx.tiny import write_classifier, write_embedder
+from tests.engines.onnx.tiny import write_classifier, write_cross_encoder, write_embedder, write_token_classifier
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -32,6 +33,25 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def embedder(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Load a tiny model, ``m``, that embeds texts in three dimensions."""
     return load("m", write_embedder(tmp_path_factory.mktemp("embedder")), "embed")
+
+
+@pytest.fixture(scope="session")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Load a tiny model, ``m``, that scores pairs of texts."""
+    return load("m", write_cross_encoder(tmp_path_factory.mktemp("cross_encoder")), "score")
+
+
+@pytest.fixture(scope="session")
+def token_classifier(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Load a tiny model, ``m``, that finds pets in texts."""
+    return load("m", write_token_classifier(tmp_path_factory.mktemp("token_classifier")), "token_classify")
+
+
+@pytest.fixture(scope="session")
+def moderator(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Load a tiny model, ``m``, whose bad texts are hateful."""
+    folder = write_classifier(tmp_path_factory.mktemp("moderator"))
+    return load("m", folder, "classify", categories=Categories({"hate": ["bad"], "x-good": ["good"]}, 0.7))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 
 from engines.onnx.batcher import Batcher
 from engines.onnx.errors import InferenceFailed, Overloaded
-from engines.onnx.tasks import Rows
+from engines.onnx.tasks import Row, Rows
 from engines.onnx.tokens import TokenIds
 
 POISON = 666
@@ -95,11 +95,15 @@ async def batcher(
         built.close()
 
 
+def plain(rows: Sequence[Row]) -> list[list[float]]:
+    return [row.tolist() for row in rows]
+
+
 def text(length: int, first: int = 1) -> list[int]:
     return [first] * length
 
 
-async def submitted(built: Batcher, *texts: list[int]) -> asyncio.Task[Rows]:
+async def submitted(built: Batcher, *texts: list[int]) -> asyncio.Task[list[Row]]:
     """Submit a request and let it reach the queue."""
     task = asyncio.create_task(built.submit(texts))
     await asyncio.sleep(0)
@@ -111,7 +115,7 @@ async def test_a_lone_text_runs_at_once() -> None:
         asked = await submitted(built, text(5, first=7))
         assert repr(built) == "<Batcher 1 of 1 threads running; 0 texts, 0 tokens waiting>"
         (await machine.next()).finish()
-        assert (await asked).tolist() == [[7, 5]]
+        assert plain(await asked) == [[7, 5]]
         assert repr(built) == "<Batcher 0 of 1 threads running; 0 texts, 0 tokens waiting>"
 
 
@@ -119,7 +123,7 @@ async def test_rows_come_in_the_order_of_their_texts() -> None:
     async with batcher(threads=2, held=False) as (built, machine):
         lengths = [3, 200, 7, 1, 90, 3, 260, 4]
         rows = await built.submit([text(length, first=index) for index, length in enumerate(lengths)])
-        assert rows.tolist() == [[index, length] for index, length in enumerate(lengths)]
+        assert plain(rows) == [[index, length] for index, length in enumerate(lengths)]
         assert sum(texts for texts, _, _ in machine.batches) == len(lengths)
 
 
@@ -128,7 +132,7 @@ async def test_many_requests_at_once_get_their_own_rows() -> None:
         requests = [[text(1 + (index * step) % 40, first=index) for step in range(5)] for index in range(200)]
         answers = await asyncio.gather(*map(built.submit, requests))
     for index, (texts, rows) in enumerate(zip(requests, answers, strict=True)):
-        assert rows.tolist() == [[index, len(each)] for each in texts]
+        assert plain(rows) == [[index, len(each)] for each in texts]
 
 
 async def test_a_request_is_shared_among_idle_threads() -> None:
@@ -180,7 +184,7 @@ async def test_a_batch_keeps_to_the_token_budget_with_its_padding() -> None:
 
 async def test_a_text_larger_than_the_token_budget_runs_alone() -> None:
     async with batcher(budget=64, held=False) as (built, machine):
-        assert (await built.submit([text(500), text(500)])).tolist() == [[1, 500], [1, 500]]
+        assert plain(await built.submit([text(500), text(500)])) == [[1, 500], [1, 500]]
     assert machine.batches == [(1, 500, 500), (1, 500, 500)]
 
 
@@ -270,7 +274,7 @@ async def test_whoever_leaves_takes_the_waiting_texts_along() -> None:
         following = await machine.next()
         assert following.texts == [text(60, first=2)]
         following.finish()
-        assert (await staying).tolist() == [[2, 60]]
+        assert plain(await staying) == [[2, 60]]
     assert machine.batches == [(1, 60, 60), (1, 60, 60)]
 
 
@@ -282,7 +286,7 @@ async def test_whoever_leaves_while_all_is_running_drops_nothing() -> None:
         await asyncio.wait([leaving])
         running.finish()
         machine.release()
-        assert (await built.submit([text(3)])).tolist() == [[1, 3]]
+        assert plain(await built.submit([text(3)])) == [[1, 3]]
         assert machine.left == 0
 
 
@@ -291,7 +295,7 @@ async def test_a_batch_that_fails_fails_its_request() -> None:
         with pytest.raises(InferenceFailed, match="a batch of 1 failed"):
             await built.submit([text(3, first=POISON)])
         assert repr(built) == "<Batcher 0 of 1 threads running; 0 texts, 0 tokens waiting>"
-        assert (await built.submit([text(3)])).tolist() == [[1, 3]]
+        assert plain(await built.submit([text(3)])) == [[1, 3]]
         assert machine.batches == [(1, 3, 3)]
 
 
@@ -300,11 +304,11 @@ async def test_neighbours_in_a_batch_that_fails_are_answered_all_the_same() -> N
         first = await submitted(built, text(20))
         good, bad, fine = [await submitted(built, text(5, first=number)) for number in (2, POISON, 3)]
         machine.release()
-        assert (await first).tolist() == [[1, 20]]
+        assert plain(await first) == [[1, 20]]
         with pytest.raises(InferenceFailed, match="a batch of 1 failed"):
             await bad
-        assert (await good).tolist() == [[2, 5]]
-        assert (await fine).tolist() == [[3, 5]]
+        assert plain(await good) == [[2, 5]]
+        assert plain(await fine) == [[3, 5]]
 
 
 async def test_the_rest_of_a_request_that_failed_is_given_up_but_nobody_left() -> None:
@@ -338,4 +342,4 @@ async def test_closing_waits_for_what_runs() -> None:
         threading.Timer(0.05, (await machine.next()).finish).start()
         built.close()
         assert machine.ended == 1
-        assert (await asked).tolist() == [[1, 5]]
+        assert plain(await asked) == [[1, 5]]

@@ -7,13 +7,35 @@ import os
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.onnx.errors import BadRequest
 from engines.onnx.model import Model
-from engines.onnx.protocol import ClassifyRequest, DetokenizeRequest, EmbedRequest, TokenizeRequest, decode
+from engines.onnx.protocol import (
+    ClassifyRequest,
+    DetokenizeRequest,
+    EmbedRequest,
+    ModerationRequest,
+    PoolingRequest,
+    RerankRequest,
+    ScoreRequest,
+    TextRequest,
+    TokenizeRequest,
+    decode,
+)
 from tests.engines.onnx.tiny import POISON, WORDS
+
+REQUESTS: tuple[type[TextRequest], ...] = (
+    ClassifyRequest,
+    EmbedRequest,
+    PoolingRequest,
+    ScoreRequest,
+    RerankRequest,
+    ModerationRequest,
+)
 
 CASES = int(os.environ.get("HEADGATE_FUZZ_CASES", "1000"))
 fuzz = settings(max_examples=max(100, CASES // 100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +62,15 @@ BODY = st.fixed_dictionaries(
         "dimensions": st.one_of(st.integers(0, 4), VALUE),
         "use_activation": st.one_of(st.booleans(), VALUE),
         "encoding_format": st.one_of(st.sampled_from(["float", "base64"]), VALUE),
+        "task": st.one_of(st.sampled_from(["embed", "classify", "token_classify"]), VALUE),
+        "return_spans": st.one_of(st.booleans(), VALUE),
+        "query": st.one_of(TEXT, VALUE),
+        "documents": st.one_of(st.lists(TEXT), VALUE),
+        "text_1": st.one_of(TEXT, st.lists(TEXT), VALUE),
+        "text_2": st.one_of(st.lists(TEXT), VALUE),
+        "top_n": st.one_of(st.integers(0, 3), VALUE),
+        "max_tokens_per_query": st.one_of(st.integers(0, 20), VALUE),
+        "max_tokens_per_doc": st.one_of(st.integers(0, 20), VALUE),
     },
 )
 
@@ -47,22 +78,24 @@ BODY = st.fixed_dictionaries(
 @settings(fuzz, max_examples=CASES)
 @given(body=st.binary())
 def test_fuzz_any_bytes_are_read_or_refused(body: bytes) -> None:
-    for kind in (ClassifyRequest, EmbedRequest, TokenizeRequest, DetokenizeRequest):
+    for kind in (*REQUESTS, TokenizeRequest, DetokenizeRequest):
         with suppress(BadRequest):
             decode(body, kind)
 
 
 @fuzz
-@given(fields=BODY)
-def test_fuzz_any_texts_fit_the_model_and_get_a_row_each(embedder: Model, fields: dict[str, Any]) -> None:
-    with suppress(BadRequest):
-        asked = decode(json.dumps(fields).encode(), EmbedRequest)
-        embedder.task.check(asked, "m")
-        texts = embedder.tokenizer.encode(asked)
-        assert all(1 <= len(text) <= embedder.tokenizer.max_length for text in texts)
-        assert all(0 <= token < len(WORDS) for text in texts for token in text)
-        if not any(POISON in text for text in texts):
-            assert len(embedder.task.data(asked, embedder.compute(texts))) == len(texts)
+@given(fields=BODY, model=st.sampled_from(["classifier", "embedder", "cross_encoder", "token_classifier"]))
+def test_fuzz_any_texts_fit_the_model_and_get_an_answer(
+    request: pytest.FixtureRequest, fields: dict[str, Any], model: str
+) -> None:
+    loaded: Model = request.getfixturevalue(model)
+    for endpoint in loaded.endpoints.values():
+        with suppress(BadRequest):
+            plan = endpoint.plan(decode(json.dumps(fields).encode(), endpoint.request_type))
+            assert all(1 <= len(text) <= loaded.tokenizer.max_length for text in plan.texts)
+            assert all(0 <= token < len(WORDS) for text in plan.texts for token in text)
+            if not any(POISON in text for text in plan.texts):
+                assert msgspec.json.encode(plan.answer(list(loaded.compute(plan.texts)), "a"))
 
 
 @fuzz

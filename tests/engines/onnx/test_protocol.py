@@ -14,16 +14,21 @@ from engines.onnx.protocol import (
     ClassifyRequest,
     DetokenizeRequest,
     EmbedRequest,
-    PoolingAnswer,
-    PoolingRequest,
+    ListAnswer,
+    ModerationRequest,
+    RerankRequest,
+    ScoreRequest,
+    TextRequest,
     TokenizeRequest,
     Usage,
     decode,
+    moderated_texts,
+    sides_of,
     texts_of,
 )
 
 
-def refusal(body: bytes, kind: type[PoolingRequest] = ClassifyRequest) -> tuple[str, str | None]:
+def refusal(body: bytes, kind: type[TextRequest] = ClassifyRequest) -> tuple[str, str | None]:
     with pytest.raises(BadRequest) as raised:
         decode(body, kind)
     return raised.value.message, raised.value.param
@@ -171,13 +176,83 @@ def test_detokenize_takes_only_what_may_be_a_token(tokens: Any) -> None:
     assert (raised.value.param or "").startswith("tokens")
 
 
+def score(**fields: Any) -> ScoreRequest:
+    return decode(json.dumps(fields).encode(), ScoreRequest)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2")]
+)
+def test_the_sides_of_a_score_have_vllms_four_pairs_of_names(left: str, right: str) -> None:
+    one, many = sides_of(score(**{left: "a", right: ["b", "c"]}))
+    assert (one.name, one.texts, one.place(0)) == (left, ["a"], left)
+    assert (many.name, many.texts, many.place(1)) == (right, ["b", "c"], f"{right}[1]")
+
+
+def test_half_a_pair_of_sides_is_refused_with_all_names() -> None:
+    with pytest.raises(BadRequest, match="one of `queries` and `documents`, `queries` and `items`, `data_1`"):
+        sides_of(score(queries="a", text_2="b"))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "message", "place"),
+    [
+        (["a", "b"], ["a", "b", "c"], "Input lengths must be either 1:1, 1:N or N:N", "text_2"),
+        (["a", "b"], "a", "Input lengths must be either 1:1, 1:N or N:N", "text_2"),
+        ([], ["a"], "At least one text element must be given", "text_1"),
+        ("a", [], "At least one text_pair element must be given", "text_2"),
+    ],
+)
+def test_sides_that_make_no_pairs_are_refused_as_vllm_does(left: Any, right: Any, message: str, place: str) -> None:
+    with pytest.raises(BadRequest) as raised:
+        sides_of(score(text_1=left, text_2=right))
+    assert (raised.value.message, raised.value.param) == (message, place)
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"query": ["a"], "documents": ["b"]}, "query"),
+        ({"query": "a", "documents": [5]}, "documents[0]"),
+        ({"query": "a", "documents": [{"content": []}]}, "documents[0]"),
+        ({"query": "a", "documents": ["b"], "top_n": -1}, "top_n"),
+        ({"query": "a", "documents": ["b"], "max_tokens_per_doc": -1}, "max_tokens_per_doc"),
+        ({"query": "a", "documents": ["b"], "instruction": "Be kind."}, "instruction"),
+    ],
+)
+def test_a_wrong_value_of_rerank_is_refused_with_its_place(fields: dict[str, Any], place: str) -> None:
+    assert refusal(json.dumps(fields).encode(), RerankRequest)[1] == place
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a", ["a"]),
+        (["a", "b"], ["a", "b"]),
+        ([{"type": "text", "text": "a"}], ["a"]),
+    ],
+)
+def test_what_is_moderated_comes_in_openais_shapes(given: Any, expected: list[str]) -> None:
+    assert moderated_texts(decode(json.dumps({"input": given}).encode(), ModerationRequest)) == expected
+
+
+@pytest.mark.parametrize("given", [[{"type": "image_url", "image_url": {"url": "x"}}], [[1, 2]], None])
+def test_what_is_no_text_cannot_be_moderated(given: Any) -> None:
+    assert (refusal(json.dumps({"input": given}).encode(), ModerationRequest)[1] or "").startswith("input")
+
+
+def test_nothing_to_moderate_is_refused() -> None:
+    with pytest.raises(BadRequest, match="You must pass at least one prompt"):
+        moderated_texts(ModerationRequest(input=[]))
+
+
 def test_an_answer_holds_what_vllms_holds() -> None:
     item = Classification(index=0, label="good", probs=[1.0, 0.0], num_classes=2)
-    answer = PoolingAnswer(
+    answer = ListAnswer(
         id="classify-1",
         created=5,
         model="m",
-        data=[msgspec.Raw(msgspec.json.encode(item))],
+        data=[item],
         usage=Usage(prompt_tokens=3, total_tokens=3),
     )
     assert json.loads(msgspec.json.encode(answer)) == {

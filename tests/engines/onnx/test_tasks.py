@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
 from engines.onnx.errors import BadRequest, ModelError
 from engines.onnx.folder import ModelFolder
-from engines.onnx.protocol import ClassifyRequest, EmbedRequest
 from engines.onnx.session import Session
-from engines.onnx.tasks import Classify, Embed, Rows
+from engines.onnx.tasks import Classify, ClassifyTokens, CrossEncode, Embed, Rows, cosines
 from tests.engines.onnx.tiny import VECTORS, table, write_graph
 
 
@@ -44,33 +41,29 @@ def rows(*values: list[float]) -> Rows:
     return np.array(values, np.float32)
 
 
-def classes(task: Classify, *values: list[float], **options: Any) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(item) for item in task.data(ClassifyRequest(input="a", **options), rows(*values))]
+def classes(task: Classify, *values: list[float], activate: bool = True) -> list[list[float]]:
+    found: list[list[float]] = task.pooled(rows(*values), activate=activate).tolist()
+    return found
 
 
-def vectors(task: Embed, *values: list[float], **options: Any) -> list[Any]:
-    items = [msgspec.json.decode(item) for item in task.data(EmbedRequest(input="a", **options), rows(*values))]
-    assert [item["index"] for item in items] == list(range(len(values)))
-    assert {item["object"] for item in items} == {"embedding"}
-    return [item["embedding"] for item in items]
+def vectors(task: Embed, *values: list[float], **options: Any) -> list[list[float]]:
+    found: list[list[float]] = task.pooled(rows(*values), **{"activate": True} | options).tolist()
+    return found
 
 
-def test_a_class_is_told_by_its_name_with_all_probabilities(tmp_path: Path) -> None:
+def test_a_text_has_a_probability_of_each_class(tmp_path: Path) -> None:
     task = classify(tmp_path, "benign", "injection")
     assert repr(task) == "<Classify benign, injection>"
     first, second = classes(task, [0.0, np.log(3)], [0.0, 0.0])
-    assert first == {"index": 0, "label": "injection", "probs": pytest.approx([0.25, 0.75]), "num_classes": 2}
-    assert second == {"index": 1, "label": "benign", "probs": [0.5, 0.5], "num_classes": 2}
+    assert (first, second) == (pytest.approx([0.25, 0.75]), [0.5, 0.5])
 
 
 def test_probabilities_of_huge_logits_are_numbers(tmp_path: Path) -> None:
-    (only,) = classes(classify(tmp_path), [-1e38, 1e38])
-    assert only["probs"] == [0, 1]
+    assert classes(classify(tmp_path), [-1e38, 1e38]) == [[0, 1]]
 
 
 def test_logits_can_be_had_instead(tmp_path: Path) -> None:
-    (only,) = classes(classify(tmp_path), [-1.5, 2.5], use_activation=False)
-    assert only["probs"] == [-1.5, 2.5]
+    assert classes(classify(tmp_path), [-1.5, 2.5], activate=False) == [[-1.5, 2.5]]
 
 
 def test_names_come_from_the_command_line_then_the_configuration_then_numbers(tmp_path: Path) -> None:
@@ -81,7 +74,7 @@ def test_names_come_from_the_command_line_then_the_configuration_then_numbers(tm
 
 
 def test_as_many_names_as_classes(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the graph has 3 classes, but 2 labels are given: <Classify a, b>"):
+    with pytest.raises(ModelError, match="the graph has 3 classes, but 2 labels are given: a, b"):
         classify(tmp_path, "a", "b", width=3)
 
 
@@ -100,7 +93,7 @@ def test_the_kind_of_problem_says_what_becomes_of_logits(
     tmp_path: Path, problem: str | None, logits: list[float], probabilities: list[float]
 ) -> None:
     (only,) = classes(classify(tmp_path, width=len(logits), problem_type=problem), logits)
-    assert only["probs"] == pytest.approx(probabilities)
+    assert only == pytest.approx(probabilities)
 
 
 def test_an_unknown_kind_of_problem_is_refused(tmp_path: Path) -> None:
@@ -118,7 +111,8 @@ def test_a_graph_without_logits_is_no_classifier(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as raised:
         Classify(ModelFolder(tmp_path), session, ())
     assert raised.value.reason == (
-        "none of the outputs ['last_hidden_state'] is named logits, and 0 of them have 2 axes"
+        "none of the outputs ['last_hidden_state'] is named logits, and 0 of them have 2 axes; "
+        "say which one with `output`"
     )
 
 
@@ -186,7 +180,7 @@ def test_a_vector_of_zeros_stays_one(tmp_path: Path) -> None:
 
 
 def test_vectors_can_be_had_as_they_are(tmp_path: Path) -> None:
-    assert vectors(embed(tmp_path), [0, 3, 4], use_activation=False) == [[0, 3, 4]]
+    assert vectors(embed(tmp_path), [0, 3, 4], activate=False) == [[0, 3, 4]]
 
 
 def test_a_model_that_does_not_scale_its_vectors_is_obeyed(tmp_path: Path) -> None:
@@ -194,24 +188,9 @@ def test_a_model_that_does_not_scale_its_vectors_is_obeyed(tmp_path: Path) -> No
     assert vectors(embed(tmp_path), [0, 3, 4]) == [[0, 3, 4]]
 
 
-@pytest.mark.parametrize(
-    ("options", "kind"),
-    [
-        ({}, "<f4"),
-        ({"endianness": "little"}, "<f4"),
-        ({"endianness": "big"}, ">f4"),
-        ({"embed_dtype": "float16"}, "<f2"),
-        ({"embed_dtype": "float16", "endianness": "big"}, ">f2"),
-    ],
-)
-def test_base64_holds_the_numbers_bytes(tmp_path: Path, options: dict[str, Any], kind: str) -> None:
-    (text,) = vectors(embed(tmp_path), [0, 3, 4], encoding_format="base64", **options)
-    assert np.frombuffer(base64.b64decode(text), kind).tolist() == pytest.approx([0, 0.6, 0.8], abs=1e-3)
-
-
 def test_matryoshka_vectors_are_cut_and_then_scaled(tmp_path: Path) -> None:
     task = embed(tmp_path, is_matryoshka=True)
-    task.check(EmbedRequest(input="a", dimensions=2), "m")
+    task.check_dimensions(2, "m")
     assert vectors(task, [3, 4, 12], dimensions=2) == [pytest.approx([0.6, 0.8])]
 
 
@@ -228,14 +207,75 @@ def test_dimensions_that_a_model_does_not_have_are_refused_as_vllm_does(
     tmp_path: Path, config: dict[str, Any], wanted: int, message: str
 ) -> None:
     with pytest.raises(BadRequest) as raised:
-        embed(tmp_path, **config).check(EmbedRequest(input="a", dimensions=wanted), "m")
+        embed(tmp_path, **config).check_dimensions(wanted, "m")
     assert (raised.value.message, raised.value.param) == (message, "dimensions")
 
 
 def test_the_dimensions_a_model_was_trained_for_are_allowed(tmp_path: Path) -> None:
-    embed(tmp_path, matryoshka_dimensions=[1, 3]).check(EmbedRequest(input="a", dimensions=1), "m")
+    embed(tmp_path, matryoshka_dimensions=[1, 3]).check_dimensions(1, "m")
 
 
-def test_an_answers_items_are_json_already(tmp_path: Path) -> None:
-    (item,) = classify(tmp_path, "a", "b").data(ClassifyRequest(input="a"), rows([0, 0]))
-    assert msgspec.json.encode([item]) == b'[{"index":0,"label":"a","probs":[0.5,0.5],"num_classes":2}]'
+@pytest.mark.parametrize(
+    ("config", "score"),
+    [
+        ({}, 0.75),
+        ({"problem_type": "regression"}, np.log(3)),
+        ({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, np.log(3)),
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, 0.75),
+    ],
+)
+def test_a_cross_encoders_number_becomes_its_score_as_its_configuration_says(
+    tmp_path: Path, config: dict[str, Any], score: float
+) -> None:
+    task = cross_encode(tmp_path, **config)
+    assert task.pooled(rows([np.log(3)]), activate=True).tolist() == [[pytest.approx(score)]]
+    assert task.pooled(rows([5]), activate=False).tolist() == [[5]]
+
+
+def test_a_cross_encoders_activation_is_a_name_and_no_code(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json: activation 'os\.system' is not one of"):
+        cross_encode(tmp_path, sbert_ce_default_activation_function="os.system")
+
+
+def test_a_cross_encoder_has_one_number(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a cross-encoder gives one number, this graph gives 2"):
+        cross_encode(tmp_path).check_width(2)
+    with pytest.raises(ModelError, match="a cross-encoder has no labels"):
+        cross_encode(tmp_path, labels=("a",))
+
+
+def cross_encode(folder: Path, *, labels: tuple[str, ...] = (), **config: Any) -> CrossEncode:
+    write(folder, "config.json", config)
+    session = Session(write_graph(folder, np.zeros((10, 1), np.float32), output="logits", pooled=True))
+    return CrossEncode(ModelFolder(folder), session, labels)
+
+
+def test_each_token_has_a_probability_of_each_class_and_padding_has_none(tmp_path: Path) -> None:
+    session = Session(write_graph(tmp_path, np.zeros((10, 2), np.float32), output="logits", pooled=False))
+    task = ClassifyTokens(ModelFolder(tmp_path), session, ("a", "b"))
+    task.check_width(2)
+    assert repr(task) == "<ClassifyTokens a, b>"
+    output = np.array([[[0, 0], [0, np.log(3)]], [[0, 0], [9, 9]]], np.float32)
+    first, second = task.pooled(task.rows(output, np.array([[1, 1], [1, 0]])), activate=True)
+    assert first == pytest.approx(np.array([[0.5, 0.5], [0.25, 0.75]]))
+    assert second.tolist() == [[0.5, 0.5]]
+
+
+def test_one_of_several_outputs_is_chosen_by_its_name(tmp_path: Path) -> None:
+    file = write_graph(tmp_path, np.zeros((10, 2), np.float32), output="topics", pooled=True, beside="each")
+    session, folder = Session(file), ModelFolder(tmp_path)
+    assert session.outputs == {"topics": 2, "each": 3}
+    assert Classify(folder, session, (), "topics").output == "topics"
+    assert Embed(folder, session, (), "topics").output == "topics"
+    assert Embed(folder, session, (), "each").output == "each"
+    with pytest.raises(ModelError, match=r"model\.onnx: there is no output 'none'; there are \['topics', 'each'\]"):
+        Classify(folder, session, (), "none")
+    with pytest.raises(ModelError, match="output 'each' has 3 axes, not 2"):
+        Classify(folder, session, (), "each")
+
+
+def test_cosines_are_of_each_left_vector_or_the_only_one_with_the_right_one() -> None:
+    left, right = rows([3, 4], [0, 2]), rows([4, 3], [1, 0])
+    assert cosines(left, right).tolist() == pytest.approx([0.96, 0])
+    assert cosines(left[:1], right).tolist() == pytest.approx([0.96, 0.6])
+    assert cosines(left[:1], rows([0, 0])).tolist() == [0]

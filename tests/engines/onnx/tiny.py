@@ -44,7 +44,8 @@ def write_tokenizer(folder: Path, *, max_length: int | None = 16, specials: bool
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = Whitespace()
     if specials:
-        tokenizer.post_processor = TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", CLS), ("[SEP]", SEP)])
+        pair = "[CLS] $A [SEP] $B:1 [SEP]:1"
+        tokenizer.post_processor = TemplateProcessing("[CLS] $A [SEP]", pair, [("[CLS]", CLS), ("[SEP]", SEP)])
     if max_length is not None:
         tokenizer.enable_truncation(max_length)
         tokenizer.enable_padding(length=max_length)
@@ -64,11 +65,12 @@ def write_graph(
     kinds: Mapping[str, int] = MappingProxyType({}),
     axes: Sequence[str | int] = ("batch", "length"),
     positions: int | None = None,
+    beside: str | None = None,
 ) -> Path:
     """Write ``model.onnx``: an output of each word's row, or when ``pooled`` of the sum of these.
 
-    Inputs are integers of this ``kind``, or what ``kinds`` says. The word ``poison`` makes the graph fail while it
-    runs, and so do more words than there are ``positions``.
+    Inputs are integers of this ``kind``, or what ``kinds`` says; ``beside`` names a second output, of each word's row.
+    The word ``poison`` makes the graph fail while it runs, and so do more words than there are ``positions``.
     """
     lookup = np.arange(len(rows), dtype=np.int64)
     if len(rows) > POISON:
@@ -95,6 +97,9 @@ def write_graph(
     graph += _field(2, "tiny") + b"".join(_field(5, tensor) for tensor in tensors)
     graph += b"".join(_field(11, _value(name, kinds.get(name, kind), axes)) for name in inputs)
     graph += _field(12, _value(output, FLOAT, produced))
+    if beside is not None:
+        graph += _field(1, _node("Identity", [last], beside))
+        graph += _field(12, _value(beside, FLOAT, [*axes, rows.shape[1]]))
     file = folder / "model.onnx"
     file.write_bytes(_field(1, 8) + _field(8, _field(2, 17)) + _field(7, graph))
     return file
@@ -112,6 +117,26 @@ def write_embedder(folder: Path, **options: Any) -> Path:
     """Write the whole folder of a model that embeds texts in three dimensions, the mean of their words."""
     write_tokenizer(folder)
     write_graph(folder, table(VECTORS), output="last_hidden_state", pooled=False, **options)
+    return folder
+
+
+def write_cross_encoder(folder: Path) -> Path:
+    """Write the whole folder of a model that scores pairs of texts: the number of their good words less the bad."""
+    write_tokenizer(folder)
+    write_graph(folder, table({"good": (1.0,), "bad": (-1.0,), "[PAD]": (9.0,)}), output="logits", pooled=True)
+    return folder
+
+
+TAGS = {"O": 0, "B-PET": 1, "I-PET": 2}
+"""Labels of tokens: a cat begins a pet, a dog goes on with one."""
+
+
+def write_token_classifier(folder: Path) -> Path:
+    """Write the whole folder of a model that finds pets, as in ``cat dog``."""
+    write_tokenizer(folder)
+    rows = dict.fromkeys(WORDS, (3.0, 0.0, 0.0)) | {"cat": (0.0, 3.0, 0.0), "dog": (0.0, 0.0, 3.0)}
+    write_graph(folder, table(rows), output="logits", pooled=False)
+    (folder / "config.json").write_text(json.dumps({"id2label": {str(index): tag for tag, index in TAGS.items()}}))
     return folder
 
 

@@ -1,0 +1,350 @@
+"""How clients ask and are answered: one class for each endpoint, in vLLM's and OpenAI's shapes.
+
+An endpoint turns a request into a ``Plan``: the texts that must be computed, and how their rows become the answer.
+Which endpoints a model has depends on its task; ``endpoints`` tells.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+
+import msgspec
+import numpy as np
+
+from engines.onnx.errors import BadRequest
+from engines.onnx.moderation import Categories
+from engines.onnx.protocol import (
+    Classification,
+    ClassifyRequest,
+    Embedding,
+    EmbedRequest,
+    ListAnswer,
+    ModerationAnswer,
+    ModerationRequest,
+    PairRequest,
+    Pooled,
+    PoolingRequest,
+    Ranked,
+    RerankAnswer,
+    RerankDocument,
+    RerankRequest,
+    RerankUsage,
+    Score,
+    ScoreRequest,
+    Side,
+    TextRequest,
+    Usage,
+    check_lengths,
+    moderated_texts,
+    sides_of,
+    texts_of,
+)
+from engines.onnx.spans import spans
+from engines.onnx.tasks import Classify, ClassifyTokens, CrossEncode, Embed, Row, Rows, Task, cosines
+from engines.onnx.tokens import PromptTokenizer, TokenIds
+
+Asked = TypeVar("Asked", bound=TextRequest)
+MakeAnswer = Callable[[Sequence[Row], str], msgspec.Struct]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a request needs: its texts, and from their rows and the name of the request the answer."""
+
+    texts: Sequence[TokenIds]
+    answer: MakeAnswer
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens all texts have."""
+        return sum(map(len, self.texts))
+
+
+class Endpoint(ABC, Generic[Asked]):
+    """One endpoint of one model; ``id_prefix`` begins the ids of its answers."""
+
+    request_type: ClassVar[type[Any]]
+    id_prefix: ClassVar[str]
+
+    def __init__(self, name: str, tokenizer: PromptTokenizer) -> None:
+        self._name = name
+        self._tokenizer = tokenizer
+
+    @abstractmethod
+    def plan(self, asked: Asked) -> Plan:
+        """Say what a request needs. Raises ``BadRequest`` if the model cannot do it."""
+
+    def _listed(self, name: str, data: Sequence[Any], texts: Sequence[TokenIds]) -> ListAnswer:
+        tokens = sum(map(len, texts))
+        return ListAnswer(
+            id=f"{self.id_prefix}-{name}",
+            created=int(time.time()),
+            model=self._name,
+            data=data,
+            usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
+        )
+
+
+class ClassifyEndpoint(Endpoint[ClassifyRequest]):
+    """``/classify``."""
+
+    request_type = ClassifyRequest
+    id_prefix = "classify"
+
+    def __init__(self, name: str, tokenizer: PromptTokenizer, task: Classify) -> None:
+        super().__init__(name, tokenizer)
+        self._task = task
+
+    def plan(self, asked: ClassifyRequest) -> Plan:
+        """Give each text its classes."""
+        texts = self._tokenizer.encode(asked)
+
+        def answer(rows: Sequence[Row], name: str) -> ListAnswer:
+            probabilities = self._task.pooled(rows, activate=asked.use_activation is not False)
+            labels = self._task.labels
+            data = [
+                Classification(index, labels[int(row.argmax())], row.tolist(), len(row))
+                for index, row in enumerate(probabilities)
+            ]
+            return self._listed(name, data, texts)
+
+        return Plan(texts, answer)
+
+
+class EmbedEndpoint(Endpoint[EmbedRequest]):
+    """``/v1/embeddings``."""
+
+    request_type = EmbedRequest
+    id_prefix = "embd"
+
+    def __init__(self, name: str, tokenizer: PromptTokenizer, task: Embed) -> None:
+        super().__init__(name, tokenizer)
+        self._task = task
+
+    def plan(self, asked: EmbedRequest) -> Plan:
+        """Give each text its vector."""
+        self._task.check_dimensions(asked.dimensions, self._name)
+        texts = self._tokenizer.encode(asked)
+
+        def answer(rows: Sequence[Row], name: str) -> ListAnswer:
+            activate = asked.use_activation is not False
+            vectors = self._task.pooled(rows, activate=activate, dimensions=asked.dimensions)
+            data = [Embedding(index, _number_list(row, asked)) for index, row in enumerate(vectors)]
+            return self._listed(name, data, texts)
+
+        return Plan(texts, answer)
+
+
+class PoolingEndpoint(Endpoint[PoolingRequest]):
+    """``/pooling``: vectors, probabilities, or probabilities for each token, as the model has them."""
+
+    request_type = PoolingRequest
+    id_prefix = "pooling"
+
+    def __init__(self, name: str, tokenizer: PromptTokenizer, task: Task) -> None:
+        super().__init__(name, tokenizer)
+        self._task = task
+
+    def plan(self, asked: PoolingRequest) -> Plan:
+        """Give each text what the model makes of it."""
+        self._check(asked)
+        if asked.return_spans:
+            return self._plan_spans(asked)
+        texts = self._tokenizer.encode(asked)
+        return Plan(texts, lambda rows, name: self._listed(name, self._items(rows, asked), texts))
+
+    def _plan_spans(self, asked: PoolingRequest) -> Plan:
+        task = self._task
+        if not isinstance(task, ClassifyTokens):
+            raise BadRequest(f"Model {self._name!r} does not classify tokens", param="return_spans")
+        placed = self._tokenizer.encode_places(asked)
+        given = cast(list[str], texts_of(asked))
+
+        def answer(rows: Sequence[Row], name: str) -> ListAnswer:
+            items = self._items(rows, asked)
+            probabilities = task.pooled(rows, activate=True)
+            for item, text, ids, each in zip(items, given, placed, probabilities, strict=True):
+                item.spans = spans(text, ids, each, task.labels)
+            return self._listed(name, items, placed)
+
+        return Plan(placed, answer)
+
+    def _items(self, rows: Sequence[Row], asked: PoolingRequest) -> list[Pooled]:
+        pooled = self._task.pooled(rows, activate=asked.use_activation is not False)
+        return [Pooled(index, "pooling", _number_list(row, asked)) for index, row in enumerate(pooled)]
+
+    def _check(self, asked: PoolingRequest) -> None:
+        """Refuse other tasks than the model's, in vLLM's words."""
+        if asked.dimensions is not None:
+            raise BadRequest("dimensions is currently not supported", param="dimensions")
+        if asked.task in _REMOVED:
+            raise BadRequest(f"`{asked.task}` task was removed; use {_REMOVED[asked.task]} instead.", param="task")
+        if asked.task not in (None, self._task.pooling):
+            raise BadRequest(
+                f"Unsupported task: {asked.task!r} Supported tasks: {(self._task.pooling,)!r}", param="task"
+            )
+
+
+_REMOVED = {"score": "`classify`", "encode": "`token_embed` or `token_classify`"}
+
+
+class Scorer(ABC):
+    """Gives pairs of texts their scores: the texts to compute, and from their rows a score for each right text."""
+
+    @abstractmethod
+    def plan(self, left: Side, right: Side, asked: PairRequest) -> tuple[Sequence[TokenIds], ToScores]:
+        """Say what must be computed for the pairs. Raises ``BadRequest``."""
+
+
+ToScores = Callable[[Sequence[Row]], list[float]]
+
+
+class PairScorer(Scorer):
+    """Scores of a cross-encoder, which reads both texts at once."""
+
+    def __init__(self, tokenizer: PromptTokenizer, task: CrossEncode) -> None:
+        self._tokenizer = tokenizer
+        self._task = task
+
+    def plan(self, left: Side, right: Side, asked: PairRequest) -> tuple[Sequence[TokenIds], ToScores]:
+        """Compute each pair as one text."""
+        activate = asked.use_activation is not False
+
+        def scores(rows: Sequence[Row]) -> list[float]:
+            return _floats(self._task.pooled(rows, activate=activate)[:, 0])
+
+        return self._tokenizer.encode_pairs(left, right, asked), scores
+
+
+class CosineScorer(Scorer):
+    """Scores of an embedding model: the cosine of two vectors."""
+
+    def __init__(self, tokenizer: PromptTokenizer, task: Embed) -> None:
+        self._tokenizer = tokenizer
+        self._task = task
+
+    def plan(self, left: Side, right: Side, asked: PairRequest) -> tuple[Sequence[TokenIds], ToScores]:
+        """Compute the texts of both sides, each once."""
+        first = self._tokenizer.encode_side(left, asked, first=True)
+        second = self._tokenizer.encode_side(right, asked, first=False)
+
+        def scores(rows: Sequence[Row]) -> list[float]:
+            vectors = self._task.pooled(rows, activate=False)
+            return _floats(cosines(vectors[: len(first)], vectors[len(first) :]))
+
+        return [*first, *second], scores
+
+
+class ScoreEndpoint(Endpoint[ScoreRequest]):
+    """``/score`` and ``/v1/score``."""
+
+    request_type = ScoreRequest
+    id_prefix = "score"
+
+    def __init__(self, name: str, tokenizer: PromptTokenizer, scorer: Scorer) -> None:
+        super().__init__(name, tokenizer)
+        self._scorer = scorer
+
+    def plan(self, asked: ScoreRequest) -> Plan:
+        """Give each pair its score."""
+        texts, to_scores = self._scorer.plan(*sides_of(asked), asked)
+
+        def answer(rows: Sequence[Row], name: str) -> ListAnswer:
+            return self._listed(name, [Score(*each) for each in enumerate(to_scores(rows))], texts)
+
+        return Plan(texts, answer)
+
+
+class RerankEndpoint(Endpoint[RerankRequest]):
+    """``/rerank``, ``/v1/rerank`` and ``/v2/rerank``."""
+
+    request_type = RerankRequest
+    id_prefix = "score"
+
+    def __init__(self, name: str, tokenizer: PromptTokenizer, scorer: Scorer) -> None:
+        super().__init__(name, tokenizer)
+        self._scorer = scorer
+
+    def plan(self, asked: RerankRequest) -> Plan:
+        """Put the documents in order, the best first."""
+        left, right = Side.of("query", asked.query), Side.of("documents", asked.documents)
+        check_lengths(left, right)
+        texts, to_scores = self._scorer.plan(left, right, asked)
+
+        def answer(rows: Sequence[Row], name: str) -> RerankAnswer:
+            scores = to_scores(rows)
+            order = sorted(range(len(scores)), key=lambda index: -scores[index])[: asked.top_n or None]
+            results = [Ranked(index, RerankDocument(right.texts[index]), scores[index]) for index in order]
+            tokens = sum(map(len, texts))
+            return RerankAnswer(f"{self.id_prefix}-{name}", self._name, RerankUsage(tokens, tokens), results)
+
+        return Plan(texts, answer)
+
+
+class ModerationEndpoint(Endpoint[ModerationRequest]):
+    """``/v1/moderations``."""
+
+    request_type = ModerationRequest
+    id_prefix = "modr"
+
+    def __init__(self, name: str, tokenizer: PromptTokenizer, task: Classify, categories: Categories) -> None:
+        super().__init__(name, tokenizer)
+        self._task = task
+        self._categories = categories
+
+    def plan(self, asked: ModerationRequest) -> Plan:
+        """Judge each text."""
+        given = moderated_texts(asked)
+        alone = isinstance(asked.input, str)
+        texts = self._tokenizer.encode_texts(given, asked, lambda index: "input" if alone else f"input[{index}]")
+
+        def answer(rows: Sequence[Row], name: str) -> ModerationAnswer:
+            probabilities = self._task.pooled(rows, activate=True)
+            results = [self._categories.judge(self._task, row) for row in probabilities]
+            return ModerationAnswer(f"{self.id_prefix}-{name}", self._name, results)
+
+        return Plan(texts, answer)
+
+
+def endpoints(
+    name: str, tokenizer: PromptTokenizer, task: Task, categories: Categories | None
+) -> Mapping[str, Endpoint[Any]]:
+    """Give a model's endpoints by their paths."""
+    found: dict[str, Endpoint[Any]] = {}
+    scorer: Scorer | None = None
+    if isinstance(task, Classify):
+        found["/classify"] = ClassifyEndpoint(name, tokenizer, task)
+        if categories is not None:
+            found["/v1/moderations"] = ModerationEndpoint(name, tokenizer, task, categories)
+    elif isinstance(task, Embed):
+        found["/v1/embeddings"] = EmbedEndpoint(name, tokenizer, task)
+        scorer = CosineScorer(tokenizer, task)
+    elif isinstance(task, CrossEncode):
+        scorer = PairScorer(tokenizer, task)
+    if scorer is not None:
+        found |= dict.fromkeys(("/score", "/v1/score"), ScoreEndpoint(name, tokenizer, scorer))
+        found |= dict.fromkeys(("/rerank", "/v1/rerank", "/v2/rerank"), RerankEndpoint(name, tokenizer, scorer))
+    if not isinstance(task, CrossEncode):
+        found["/pooling"] = PoolingEndpoint(name, tokenizer, task)
+    return found
+
+
+_BYTE_ORDERS: Mapping[str, Literal["=", "<", ">"]] = {"native": "=", "little": "<", "big": ">"}
+
+
+def _number_list(row: Row, asked: EmbedRequest) -> Any:
+    """Encode numbers as asked: as a list, nested for each token, or as their bytes in base64."""
+    if asked.encoding_format == "float":
+        return row.tolist()
+    binary = np.dtype(asked.embed_dtype).newbyteorder(_BYTE_ORDERS[asked.endianness])
+    return base64.b64encode(row.astype(binary).tobytes()).decode("ascii")
+
+
+def _floats(numbers: Rows) -> list[float]:
+    found: list[float] = numbers.tolist()
+    return found

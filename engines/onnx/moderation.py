@@ -1,0 +1,71 @@
+"""Which of OpenAI's moderation categories a classifier's labels fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from engines.onnx.protocol import Moderation
+from engines.onnx.tasks import Classify, Row
+
+CATEGORIES = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
+"""OpenAI's, all of which its answer holds."""
+
+OWN_PREFIX = "x-"
+"""Begins the name of a category that is not OpenAI's, so that a misspelt one is noticed."""
+
+
+class Categories:
+    """A mapping from categories to the labels that fill them, and the score from which a category is flagged."""
+
+    def __init__(self, filled: Mapping[str, Sequence[str]], threshold: float) -> None:
+        """Check the mapping. Raises ``ValueError`` for a category that is unknown or empty."""
+        for category, labels in filled.items():
+            if category not in CATEGORIES and not category.startswith(OWN_PREFIX):
+                raise ValueError(
+                    f"{category!r} is none of OpenAI's categories ({', '.join(CATEGORIES)}), "
+                    f"and no name of your own, which begins with {OWN_PREFIX!r}"
+                )
+            if not labels:
+                raise ValueError(f"{category!r} names no labels")
+        self._filled = {category: tuple(labels) for category, labels in filled.items()}
+        self._threshold = threshold
+
+    def __repr__(self) -> str:
+        filled = ", ".join(f"{category} by {' and '.join(labels)}" for category, labels in self._filled.items())
+        return f"<Categories {filled}; from {self._threshold}>"
+
+    def check(self, task: Classify) -> None:
+        """Raise ``ValueError`` if a label is none of the model's."""
+        for category, labels in self._filled.items():
+            for label in labels:
+                if label not in task.labels:
+                    known = ", ".join(task.labels)
+                    raise ValueError(f"{category!r} is filled by {label!r}, which is none of the labels {known}")
+
+    def judge(self, task: Classify, probabilities: Row) -> Moderation:
+        """Give the verdict on one text.
+
+        Of several labels the greatest probability counts; where the labels exclude each other, their sum.
+        """
+        of_label = dict(zip(task.labels, probabilities.tolist(), strict=True))
+        join = sum if task.exclusive else max
+        scores = dict.fromkeys(CATEGORIES, 0.0)
+        for category, labels in self._filled.items():
+            scores[category] = min(1.0, join([of_label[label] for label in labels]))
+        flags = {category: category in self._filled and score >= self._threshold for category, score in scores.items()}
+        kinds = {category: ["text"] if category in self._filled else [] for category in scores}
+        return Moderation(any(flags.values()), flags, scores, kinds)
