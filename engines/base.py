@@ -20,7 +20,8 @@ class EngineSpec:
 
     ``gpus`` has one tuple of device ids per replica, empty for the CPU. ``args`` are options of the engine's own
     command line by their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds.
-    ``tasks``, ``labels`` and ``max_length`` (in tokens) mean something to the ONNX engine alone.
+    What follows ``tasks`` means something to the ONNX engine alone: ``max_length`` is in tokens, ``moderation`` maps
+    categories to labels, ``golden`` is a text with its answer as JSON.
     """
 
     model: str
@@ -33,6 +34,10 @@ class EngineSpec:
     tasks: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     max_length: int | None = None
+    output: str | None = None
+    moderation: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    moderation_threshold: float = 0.5
+    golden: str | None = None
 
     @property
     def replicas(self) -> tuple[str, ...]:

@@ -30,6 +30,14 @@ class OnnxRuntime:
             command += ["--labels", ",".join(spec.labels)]
         if spec.max_length is not None:
             command += ["--max-length", str(spec.max_length)]
+        if spec.output is not None:
+            command += ["--output", spec.output]
+        for category, labels in spec.moderation.items():
+            command += ["--moderate", f"{category}={','.join(labels)}"]
+        if spec.moderation:
+            command += ["--moderation-threshold", str(spec.moderation_threshold)]
+        if spec.golden is not None:
+            command += ["--golden", spec.golden]
         if spec.gpus[index]:
             command.append("--gpu")
         devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus[index])}

@@ -318,6 +318,10 @@ def specs_of(config: Config) -> list[EngineSpec]:
             tasks=model.tasks_here,
             labels=model.labels,
             max_length=model.max_length,
+            output=model.output,
+            moderation=model.moderation,
+            moderation_threshold=model.moderation_threshold,
+            golden=None if model.golden is None else model.golden.model_dump_json(exclude_none=True),
         )
         for name, model in here.items()
     ]

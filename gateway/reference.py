@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import json
 import re
 import sys
@@ -13,7 +14,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.config import GatewayConfig, KeyConfig, Limits, ModelConfig, PackageFile, PackageTable, Timeouts
+from gateway.config import (
+    GatewayConfig,
+    GoldenTable,
+    KeyConfig,
+    Limits,
+    ModelConfig,
+    PackageFile,
+    PackageTable,
+    Timeouts,
+)
 
 EXAMPLE = """\
 [gateway]
@@ -35,6 +45,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("[gateway.timeouts]", Timeouts, "How long each part of a request may take."),
     ("[[gateway.keys]]", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
     ("[models.NAME]", ModelConfig, "One model. NAME is what clients write as `model`."),
+    ("[models.NAME.golden]", GoldenTable, "A text and the answer with which an ONNX model proves itself at the start."),
     ("[models.NAME.source]", PackageTable, "Model files that ride in a package, taken out as data."),
     ('[models.NAME.source.files."FILE"]', PackageFile, "One of those files, by the name it gets."),
 )
@@ -148,7 +159,7 @@ def _type_name(annotation: Any) -> str:
         return _alternatives(_type_name(each) for each in parts if each is not NoneType)
     if origin in (tuple, list):
         return f"list of {_type_name(parts[0])}"
-    if origin is dict:
+    if origin in (dict, collections.abc.Mapping):
         return f"table of {_type_name(parts[1])}"
     return _NAMES.get(annotation, "table")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from engines.onnx import golden
 from engines.onnx.batcher import Batcher
 from engines.onnx.errors import ModelError
 from engines.onnx.metrics import Metrics
@@ -50,7 +51,10 @@ exit codes: 0 after SIGTERM or SIGINT, 1 if the model or the address is unusable
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop; gives the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.record_golden is None and options.uds is None and options.port is None:
+        parser.error("one of the arguments --uds --port is required")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # The threads are ours to count, and the tokenizers library would start as many again.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -66,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             categories=_categories(options),
             gpu=options.gpu,
         )
+        if options.record_golden is not None:
+            print(golden.as_toml(golden.record(model, *options.record_golden)))
+            return 0
+        if options.golden is not None:
+            golden.check(model, options.golden)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(model, options, start))
     except (ModelError, OSError, ValueError) as error:
@@ -138,7 +147,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--model-name", required=True, metavar="NAME", help="what requests call the model")
     add("--folder", required=True, type=Path, metavar="DIR", help="where the model's files are")
     add("--task", required=True, choices=sorted(TASKS), help="what the model does")
-    address = parser.add_mutually_exclusive_group(required=True)
+    add(
+        "--golden",
+        type=golden.read,
+        metavar="JSON",
+        help='a text and the answer that it must get, or the process does not start: {"text": …, "answer": [0.1, …]}',
+    )
+    add(
+        "--record-golden",
+        nargs="+",
+        metavar="TEXT",
+        help="ask the model this text (a cross-encoder: two texts), write the answer for models.toml, and end",
+    )
+    address = parser.add_mutually_exclusive_group()
     address.add_argument("--uds", type=Path, metavar="PATH", help="listen on this Unix socket")
     address.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1; 0 for a free one")
     add("--labels", type=_labels, default=(), metavar="A,B", help="names of the classes, in the graph's order")

@@ -24,6 +24,7 @@ class Model:
     """One model; ``rate`` is how many tokens one thread computes in a second, as measured while warming up."""
 
     name: str
+    file: Path
     tokenizer: PromptTokenizer
     session: Session
     task: Task
@@ -58,7 +59,7 @@ def load(
     _check_extremes(folder, tokenizer, session, meaning)
     _check_categories(folder, meaning, categories)
     rate = _warm_up(tokenizer, session, meaning)
-    return Model(name, tokenizer, session, meaning, rate, endpoints(name, tokenizer, meaning, categories))
+    return Model(name, folder.graph, tokenizer, session, meaning, rate, endpoints(name, tokenizer, meaning, categories))
 
 
 def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Session, task: Task) -> None:

@@ -4,28 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from engines.onnx.categories import CATEGORIES, check_filled
 from engines.onnx.protocol import Moderation
 from engines.onnx.tasks import Classify, Row
-
-CATEGORIES = (
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-)
-"""OpenAI's, all of which its answer holds."""
-
-OWN_PREFIX = "x-"
-"""Begins the name of a category that is not OpenAI's, so that a misspelt one is noticed."""
 
 
 class Categories:
@@ -33,14 +14,7 @@ class Categories:
 
     def __init__(self, filled: Mapping[str, Sequence[str]], threshold: float) -> None:
         """Check the mapping. Raises ``ValueError`` for a category that is unknown or empty."""
-        for category, labels in filled.items():
-            if category not in CATEGORIES and not category.startswith(OWN_PREFIX):
-                raise ValueError(
-                    f"{category!r} is none of OpenAI's categories ({', '.join(CATEGORIES)}), "
-                    f"and no name of your own, which begins with {OWN_PREFIX!r}"
-                )
-            if not labels:
-                raise ValueError(f"{category!r} names no labels")
+        check_filled(filled)
         self._filled = {category: tuple(labels) for category, labels in filled.items()}
         self._threshold = threshold
 

@@ -35,6 +35,17 @@ def test_labels_length_and_options_follow() -> None:
     assert launch.command == (*COMMAND, "--labels", "benign,injection", "--max-length", "256", "--threads", "2")
 
 
+def test_moderation_output_and_golden_input_follow() -> None:
+    launch = OnnxRuntime().launch(
+        spec(output="logits", moderation={"hate": ("a", "b"), "x-c": ("c",)}, moderation_threshold=0.7, golden="{}"),
+        FOLDER,
+        0,
+        SOCKET,
+    )
+    moderation = ("--moderate", "hate=a,b", "--moderate", "x-c=c", "--moderation-threshold", "0.7")
+    assert launch.command == (*COMMAND, "--output", "logits", *moderation, "--golden", "{}")
+
+
 def test_each_replica_sees_its_own_gpus_and_no_others() -> None:
     two = spec(gpus=(("0", "1"), ("5",)))
     assert OnnxRuntime().launch(two, FOLDER, 0, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": "0,1"}

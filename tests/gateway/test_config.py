@@ -20,13 +20,22 @@ def test_a_configuration_never_changes() -> None:
         config.models["n"] = config.models["m"]  # type: ignore[index]
 
 
+ONNX = {"engine": "onnx", "source": "./a"}
+
+
 @pytest.mark.parametrize(
     ("model", "tasks"),
     [
         (REMOTE, ALL_TASKS),
         (REMOTE | {"tasks": ["embed", "score"]}, ("embed", "score")),
         ({"engine": "vllm", "source": "a/b"}, ("generate",)),
-        ({"engine": "onnx", "source": "./a", "tasks": ["classify"]}, ("classify",)),
+        (ONNX | {"tasks": ["classify"]}, ("classify", "pooling")),
+        (ONNX | {"tasks": ["classify"], "moderation": {"hate": ["rude"]}}, ("classify", "pooling", "moderate")),
+        (ONNX | {"tasks": ["moderate", "classify"], "moderation": {"x-a": ["b"]}}, ("classify", "pooling", "moderate")),
+        (ONNX | {"tasks": ["embed"]}, ("embed", "pooling", "score")),
+        (ONNX | {"tasks": ["score", "embed"]}, ("embed", "pooling", "score")),
+        (ONNX | {"tasks": ["score"]}, ("score",)),
+        (ONNX | {"tasks": ["token_classify"]}, ("token_classify", "pooling")),
     ],
 )
 def test_what_a_model_can_do_depends_on_its_engine(model: dict[str, Any], tasks: tuple[str, ...]) -> None:

@@ -132,8 +132,19 @@ def test_no_model_at_all_is_a_mistake(write: Write) -> None:
         ('engine = "vllm"\nsource = "a/b"\nurls = ["http://a"]', "urls has no meaning for engine = 'vllm'"),
         ('engine = "vllm"\nsource = "a/b"\nlabels = ["a"]', "labels has no meaning for engine = 'vllm'"),
         ('engine = "remote"\nurls = ["http://a"]\ngpus = 1', "gpus has no meaning for engine = 'remote'"),
-        ('engine = "onnx"\nsource = "a/b"', 'tasks must be exactly one of ["classify"] and ["embed"]'),
-        ('engine = "onnx"\nsource = "a/b"\ntasks = ["generate"]', "tasks must be exactly one of"),
+        ('engine = "vllm"\nsource = "a/b"\noutput = "a"', "output has no meaning for engine = 'vllm'"),
+        ('engine = "onnx"\nsource = "a/b"', 'tasks must be one of ["classify"], ["embed"], ["score"] and'),
+        ('engine = "onnx"\nsource = "a/b"\ntasks = ["generate"]', "tasks must be one of"),
+        ('engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "embed"]', "tasks must be one of"),
+        ('engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "moderate"]', 'tasks has "moderate", but moderation'),
+        (
+            'engine = "onnx"\nsource = "a/b"\ntasks = ["embed"]\nmoderation = { hate = ["rude"] }',
+            "moderation needs a classifier",
+        ),
+        (
+            'engine = "onnx"\nsource = "a/b"\ntasks = ["classify"]\nlabels = ["a"]\nmoderation = { hate = ["b"] }',
+            "moderation.hate names b, not among labels",
+        ),
         (
             'engine = "remote"\nurls = ["http://a"]\napi_key_env = "HEADGATE_TEST_UNSET"',
             "api_key_env names 'HEADGATE_TEST_UNSET', which is not set in the environment",

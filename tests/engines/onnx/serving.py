@@ -16,7 +16,7 @@ from engines.onnx.batcher import Batcher, Compute
 from engines.onnx.metrics import Metrics
 from engines.onnx.model import Model
 from engines.onnx.server import MAX_BODY_BYTES, Server
-from engines.onnx.tasks import Rows
+from engines.onnx.tasks import EachRow
 from engines.onnx.tokens import TokenIds
 from tests.kit.wire import Answer, Wire
 
@@ -61,7 +61,7 @@ class Held:
         self._model = model
         self._released = threading.Event()
 
-    def __call__(self, texts: Sequence[TokenIds]) -> Rows:
+    def __call__(self, texts: Sequence[TokenIds]) -> EachRow:
         assert self._released.wait(10), "nobody released the computation"
         return self._model.compute(texts)
 

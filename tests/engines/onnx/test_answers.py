@@ -110,19 +110,21 @@ async def test_truncation_is_what_the_cut_text_would_get(minilm: Model) -> None:
         assert np.abs(end - await vectors(server, "four five six")).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ["prompt_guard", "minilm"])
-async def test_the_longest_text_is_taken_and_one_token_more_is_not(name: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("name", "path"), [("prompt_guard", "/classify"), ("minilm", "/v1/embeddings")])
+async def test_the_longest_text_is_taken_and_one_token_more_is_not(
+    name: str, path: str, request: pytest.FixtureRequest
+) -> None:
     model: Model = request.getfixturevalue(name)
     limit = model.tokenizer.max_length
     async with serving(model) as server:
-        longest = await server.ask("POST", model.task.path, {"input": "cat " * (limit - 2)})
+        longest = await server.ask("POST", path, {"input": "cat " * (limit - 2)})
         assert (longest.status, longest.json["usage"]["prompt_tokens"]) == (200, limit)
-        beyond = await server.ask("POST", model.task.path, {"input": "cat " * (limit - 1)})
+        beyond = await server.ask("POST", path, {"input": "cat " * (limit - 1)})
         assert beyond.status == 400
         assert beyond.json["error"]["message"].startswith(
             f"This model's maximum context length is {limit} tokens. However, your prompt contains {limit + 1} input"
         )
-        cut = await server.ask("POST", model.task.path, {"input": "cat " * 5000, "truncate_prompt_tokens": -1})
+        cut = await server.ask("POST", path, {"input": "cat " * 5000, "truncate_prompt_tokens": -1})
         assert (cut.status, cut.json["usage"]["prompt_tokens"]) == (200, limit)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engines.onnx.categories import CATEGORIES
 from engines.onnx.model import Model
-from engines.onnx.moderation import CATEGORIES
 from tests.engines.onnx.serving import Running, serving
 from tests.engines.onnx.tiny import CAT, CLS, DOG, SEP
 

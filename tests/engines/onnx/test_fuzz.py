@@ -78,9 +78,13 @@ BODY = st.fixed_dictionaries(
 @settings(fuzz, max_examples=CASES)
 @given(body=st.binary())
 def test_fuzz_any_bytes_are_read_or_refused(body: bytes) -> None:
-    for kind in (*REQUESTS, TokenizeRequest, DetokenizeRequest):
+    for kind in REQUESTS:
         with suppress(BadRequest):
             decode(body, kind)
+    with suppress(BadRequest):
+        decode(body, TokenizeRequest)
+    with suppress(BadRequest):
+        decode(body, DetokenizeRequest)
 
 
 @fuzz

@@ -148,6 +148,38 @@ def test_a_model_that_does_not_fit_its_task_is_told(capsys: pytest.CaptureFixtur
     )
 
 
+def test_the_answer_to_a_golden_input_is_recorded_and_then_compared(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_classifier(tmp_path)
+    asked = ["--model-name", "m", "--folder", str(tmp_path), "--task", "classify"]
+    assert main([*asked, "--record-golden", "good"]) == 0
+    assert capsys.readouterr().out == 'golden = { text = "good", answer = [0.880797, 0.119203] }\n'
+    code, said = fails(capsys, *asked[2:], "--port", "0", "--golden", '{"text": "good", "answer": [0.5, 0.5]}')
+    assert code == 1
+    assert said == (
+        f"error: m: {tmp_path}/model.onnx: the golden input 'good' is answered [0.880797, 0.119203], "
+        "not [0.5, 0.5] as recorded (within 0.001)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapping", "reason"),
+    [
+        ("hate", "--moderate 'hate' is not CATEGORY=LABEL,LABEL"),
+        ("hat=bad", "'hat' is none of OpenAI's categories"),
+        ("hate=rude", "moderation: 'hate' is filled by 'rude', which is none of the labels good, bad"),
+    ],
+)
+def test_a_moderation_mapping_that_does_not_fit_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, mapping: str, reason: str
+) -> None:
+    folder = str(write_classifier(tmp_path))
+    code, said = fails(capsys, "--folder", folder, "--task", "classify", "--port", "0", "--moderate", mapping)
+    assert code == 1
+    assert reason in said
+
+
 def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -193,6 +225,8 @@ def test_what_is_in_the_way_of_the_socket_stays(
         ("--folder f --task classify --port 1 --labels a,a", "'a,a' has an empty or a repeated label"),
         ("--folder f --task classify --port 1 --threads 0", "0 is not 1 or more"),
         ("--folder f --task classify --port 1 --max-length many", "argument --max-length: invalid"),
+        ("--folder f --task classify --port 1 --golden {", "argument --golden: invalid"),
+        ("--folder f --task classify --port 1 --moderation-threshold 2", "2 is not above 0 and at most 1"),
         ("--folder f --task classify --port 1 --thread 2", "unrecognized arguments: --thread 2"),
     ],
 )

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.onnx.categories import CATEGORIES
 from engines.onnx.folder import ModelFolder
-from engines.onnx.moderation import CATEGORIES, Categories
+from engines.onnx.moderation import Categories
 from engines.onnx.protocol import Moderation
 from engines.onnx.session import Session
 from engines.onnx.tasks import Classify
@@ -56,16 +57,9 @@ def test_a_category_without_labels_was_not_judged(tmp_path: Path) -> None:
     assert {verdict.category_scores[category] for category in set(CATEGORIES) - judgements} == {0.0}
 
 
-@pytest.mark.parametrize(
-    ("filled", "reason"),
-    [
-        ({"violense": ["a"]}, "'violense' is none of OpenAI's categories .* begins with 'x-'"),
-        ({"violence": []}, "'violence' names no labels"),
-    ],
-)
-def test_a_mapping_that_cannot_be_right_is_refused(filled: dict[str, list[str]], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        Categories(filled, 0.5)
+def test_a_mapping_that_cannot_be_right_is_refused() -> None:
+    with pytest.raises(ValueError, match="'violense' is none of OpenAI's categories"):
+        Categories({"violense": ["a"]}, 0.5)
 
 
 def test_a_label_that_the_model_does_not_have_is_named(tmp_path: Path) -> None:

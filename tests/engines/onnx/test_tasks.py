@@ -42,12 +42,12 @@ def rows(*values: list[float]) -> Rows:
 
 
 def classes(task: Classify, *values: list[float], activate: bool = True) -> list[list[float]]:
-    found: list[list[float]] = task.pooled(rows(*values), activate=activate).tolist()
+    found: list[list[float]] = task.pooled(list(rows(*values)), activate=activate).tolist()
     return found
 
 
 def vectors(task: Embed, *values: list[float], **options: Any) -> list[list[float]]:
-    found: list[list[float]] = task.pooled(rows(*values), **{"activate": True} | options).tolist()
+    found: list[list[float]] = task.pooled(list(rows(*values)), **{"activate": True} | options).tolist()
     return found
 
 
@@ -55,7 +55,8 @@ def test_a_text_has_a_probability_of_each_class(tmp_path: Path) -> None:
     task = classify(tmp_path, "benign", "injection")
     assert repr(task) == "<Classify benign, injection>"
     first, second = classes(task, [0.0, np.log(3)], [0.0, 0.0])
-    assert (first, second) == (pytest.approx([0.25, 0.75]), [0.5, 0.5])
+    assert first == pytest.approx([0.25, 0.75])
+    assert second == [0.5, 0.5]
 
 
 def test_probabilities_of_huge_logits_are_numbers(tmp_path: Path) -> None:
@@ -228,8 +229,8 @@ def test_a_cross_encoders_number_becomes_its_score_as_its_configuration_says(
     tmp_path: Path, config: dict[str, Any], score: float
 ) -> None:
     task = cross_encode(tmp_path, **config)
-    assert task.pooled(rows([np.log(3)]), activate=True).tolist() == [[pytest.approx(score)]]
-    assert task.pooled(rows([5]), activate=False).tolist() == [[5]]
+    assert task.pooled(list(rows([np.log(3)])), activate=True).tolist() == [[pytest.approx(score)]]
+    assert task.pooled(list(rows([5])), activate=False).tolist() == [[5]]
 
 
 def test_a_cross_encoders_activation_is_a_name_and_no_code(tmp_path: Path) -> None:
