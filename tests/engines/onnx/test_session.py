@@ -10,8 +10,22 @@ import onnxruntime  # type: ignore[import-untyped]
 import pytest
 
 from engines.onnx.errors import InferenceFailed, ModelError
+from engines.onnx.protocol import PairRequest, Side
 from engines.onnx.session import Session
-from tests.engines.onnx.tiny import BAD, CAT, FLOAT, GOOD, INT32, LOGITS, POISON, VECTORS, table, write_graph
+from engines.onnx.tokens import PromptTokenizer
+from tests.engines.onnx.tiny import (
+    BAD,
+    CAT,
+    FLOAT,
+    GOOD,
+    INT32,
+    LOGITS,
+    POISON,
+    VECTORS,
+    table,
+    write_graph,
+    write_tokenizer,
+)
 
 
 def pooled(folder: Path, *, inputs: tuple[str, ...] = ("input_ids", "attention_mask"), kind: int = 7) -> Session:
@@ -46,6 +60,17 @@ def test_a_graph_gets_the_inputs_that_it_names(tmp_path: Path, inputs: tuple[str
 def test_a_graph_gets_the_kind_of_integer_that_it_wants(tmp_path: Path) -> None:
     output, _ = pooled(tmp_path, kind=INT32).run("logits", [[GOOD, GOOD]])
     assert output.tolist() == [[4, 0]]
+
+
+def test_a_pair_of_texts_has_two_kinds_of_tokens(tmp_path: Path) -> None:
+    # The graph looks up the kind of each token: it gives 1 for the second kind, which is the number of this word.
+    rows = table({"[UNK]": (1.0,)})
+    names = ("token_type_ids", "input_ids", "attention_mask")
+    session = Session(write_graph(tmp_path, rows, output="hidden", pooled=False, inputs=names))
+    tokenizer = PromptTokenizer(write_tokenizer(tmp_path))
+    pairs = tokenizer.encode_pairs(Side("a", ["cat"]), Side("b", ["dog", "dog dog"]), PairRequest())
+    output, _ = session.run("hidden", pairs)
+    assert output[:, :, 0].tolist() == [[0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]]
 
 
 def test_runs_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
@@ -94,6 +119,37 @@ def test_half_a_graph_is_refused(tmp_path: Path) -> None:
     file = write_graph(tmp_path, table(LOGITS), output="logits", pooled=True)
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(ModelError, match="ONNX Runtime cannot load it"):
+        Session(file)
+
+
+def test_weights_may_lie_in_a_file_beside_the_graph(tmp_path: Path) -> None:
+    table(VECTORS).tofile(tmp_path / "weights")
+    session = Session(write_graph(tmp_path, table(VECTORS), output="hidden", pooled=False, table_at="weights"))
+    assert session.run("hidden", [[CAT]])[0].tolist() == [[[0, 3, 4]]]
+
+
+def test_weights_that_are_missing_are_told(tmp_path: Path) -> None:
+    file = write_graph(tmp_path, table(VECTORS), output="hidden", pooled=False, table_at="weights")
+    with pytest.raises(ModelError, match=r"model\.onnx: ONNX Runtime cannot load it: .*weights"):
+        Session(file)
+
+
+def test_weights_that_end_too_early_are_told(tmp_path: Path) -> None:
+    table(VECTORS)[:-1].tofile(tmp_path / "weights")
+    file = write_graph(tmp_path, table(VECTORS), output="hidden", pooled=False, table_at="weights")
+    with pytest.raises(ModelError, match=r"model\.onnx: ONNX Runtime cannot load it: "):
+        Session(file)
+
+
+@pytest.mark.parametrize("location", ["../weights", "{outside}/weights", "deeper/../../weights", "link"])
+def test_weights_outside_of_the_models_folder_are_never_read(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "model"
+    (folder / "deeper").mkdir(parents=True)
+    table(VECTORS).tofile(tmp_path / "weights")
+    (folder / "link").symlink_to("../weights")
+    location = location.format(outside=tmp_path)
+    file = write_graph(folder, table(VECTORS), output="hidden", pooled=False, table_at=location)
+    with pytest.raises(ModelError, match=r"model\.onnx: ONNX Runtime cannot load it: .*External data path"):
         Session(file)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engines.onnx.errors import BadRequest, ModelError
-from engines.onnx.protocol import ClassifyRequest, TokenizeRequest
+from engines.onnx.protocol import ClassifyRequest, PairRequest, Side, TokenizeRequest
 from engines.onnx.tokens import MAX_PROMPT_CHARACTERS, PromptTokenizer
 from tests.engines.onnx.tiny import BAD, CAT, CLS, DOG, END, GOOD, SEP, UNK, WORDS, write_tokenizer
 
@@ -137,6 +137,54 @@ def test_of_a_huge_text_only_the_end_that_counts_is_tokenized(tokenizer: PromptT
     (ids,) = tokenizer.encode(request(text, truncate_prompt_tokens=-1, truncation_side=side))
     assert len(ids) == 6
     assert kept in ids
+
+
+def pairs(tokenizer: PromptTokenizer, left: list[str], right: list[str], **options: Any) -> list[list[int]]:
+    return [list(pair) for pair in tokenizer.encode_pairs(Side("l", left), Side("r", right), PairRequest(**options))]
+
+
+def test_pairs_are_made_of_both_sides_or_of_the_only_left_text(tmp_path: Path) -> None:
+    tokenizer = PromptTokenizer(write_tokenizer(tmp_path), 9)
+    assert pairs(tokenizer, ["cat", "dog"], ["good", "bad"]) == [[CLS, CAT, SEP, GOOD, SEP], [CLS, DOG, SEP, BAD, SEP]]
+    assert pairs(tokenizer, ["cat"], ["good", "bad"]) == [[CLS, CAT, SEP, GOOD, SEP], [CLS, CAT, SEP, BAD, SEP]]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "kept"),
+    [(5, 1, (4, 1)), (1, 5, (1, 4)), (4, 4, (2, 3)), (9, 4, (3, 2)), (2, 9, (2, 3)), (9, 2, (3, 2)), (3, 2, (3, 2))],
+)
+def test_a_pair_that_is_cut_loses_tokens_of_its_longer_text(
+    tmp_path: Path, left: int, right: int, kept: tuple[int, int]
+) -> None:
+    tokenizer = PromptTokenizer(write_tokenizer(tmp_path), 12)
+    (pair,) = pairs(tokenizer, ["cat " * left], ["dog " * right], truncate_prompt_tokens=8)
+    assert (pair.count(CAT), pair.count(DOG)) == kept
+
+
+def test_a_text_that_is_cut_for_one_pair_is_whole_in_the_next(tmp_path: Path) -> None:
+    tokenizer = PromptTokenizer(write_tokenizer(tmp_path), 9)
+    first, second = pairs(tokenizer, ["cat " * 5], ["dog " * 9, "dog"], truncate_prompt_tokens=9)
+    assert (first.count(CAT), second.count(CAT)) == (3, 5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_either_side_of_a_pair_has_a_limit_of_its_own(tokenizer: PromptTokenizer, side: str) -> None:
+    limits = {"max_tokens_per_query": 1, "max_tokens_per_doc": 2, "truncation_side": side, "truncate_prompt_tokens": -1}
+    assert pairs(tokenizer, ["good " + "cat " * 90], ["good bad " + "dog " * 90], **limits) == [
+        [CLS, GOOD, SEP, GOOD, BAD, SEP]
+    ]
+
+
+def test_a_pair_that_is_too_long_is_refused_with_its_place(tokenizer: PromptTokenizer) -> None:
+    with pytest.raises(BadRequest, match="your prompt contains 7 input tokens") as raised:
+        pairs(tokenizer, ["cat"], ["dog", "dog dog dog"])
+    assert raised.value.param == "r[1]"
+
+
+def test_tokens_know_their_places_in_the_text(tokenizer: PromptTokenizer) -> None:
+    (placed,) = tokenizer.encode_places(request(" good,cat"))
+    assert placed == [CLS, GOOD, UNK, CAT, SEP]
+    assert placed.places == [None, (1, 5), (5, 6), (6, 9), None]
 
 
 def test_tokenize_gives_ids_and_their_strings_beyond_the_models_limit(tokenizer: PromptTokenizer) -> None:

@@ -66,16 +66,17 @@ def write_graph(
     axes: Sequence[str | int] = ("batch", "length"),
     positions: int | None = None,
     beside: str | None = None,
+    table_at: str | None = None,
 ) -> Path:
     """Write ``model.onnx``: an output of each word's row, or when ``pooled`` of the sum of these.
 
     Inputs are integers of this ``kind``, or what ``kinds`` says; ``beside`` names a second output, of each word's row.
-    The word ``poison`` makes the graph fail while it runs, and so do more words than there are ``positions``.
+    ``table_at`` says that the rows lie in another file, which is not written here. The word ``poison`` makes the graph fail while it runs, and so do more words than there are ``positions``.
     """
     lookup = np.arange(len(rows), dtype=np.int64)
     if len(rows) > POISON:
         lookup[POISON] = 10**6
-    tensors = [_tensor("lookup", lookup), _tensor("table", rows)]
+    tensors = [_tensor("lookup", lookup), _tensor("table", rows) if table_at is None else _far("table", rows, table_at)]
     nodes = [_node("Gather", ["lookup", inputs[0]], "known"), _node("Gather", ["table", "known"], "words")]
     last = "words"
     if positions is not None:
@@ -165,6 +166,14 @@ def _tensor(name: str, values: np.ndarray[Any, Any]) -> bytes:
     kind = FLOAT if values.dtype == np.float32 else INT64
     dims = b"".join(_field(1, size) for size in values.shape)
     return dims + _field(2, kind) + _field(8, name) + _field(9, values.tobytes())
+
+
+def _far(name: str, values: np.ndarray[Any, Any], location: str) -> bytes:
+    """Encode a tensor whose numbers lie in another file."""
+    dims = b"".join(_field(1, size) for size in values.shape)
+    places = {"location": location, "offset": "0", "length": str(values.nbytes)}
+    entries = b"".join(_field(13, _field(1, key) + _field(2, value)) for key, value in places.items())
+    return dims + _field(2, FLOAT) + _field(8, name) + entries + _field(14, 1)
 
 
 def _value(name: str, kind: int, axes: Sequence[str | int]) -> bytes:
