@@ -93,7 +93,8 @@ async def _serve(model: Model, options: argparse.Namespace, start: float) -> Non
         model.compute,
         metrics,
         threads=options.threads,
-        rate=model.rate,
+        rate=model.budget.rate,
+        token_budget=model.budget.tokens,
         max_waiting_tokens=options.max_queue_tokens,
     )
     server = Server(model, batcher, metrics, threads=options.threads)
@@ -109,7 +110,7 @@ async def _serve(model: Model, options: argparse.Namespace, start: float) -> Non
         await site.start()
         print(
             f"{model.name}: ready on {site.name} after {time.monotonic() - start:.1f} s: {model.task!r}, "
-            f"at most {model.tokenizer.max_length} tokens, {options.threads} threads, {model.rate:.0f} tokens/s each",
+            f"at most {model.tokenizer.max_length} tokens, {options.threads} threads, {model.budget}",
             flush=True,
         )
         await stop.wait()

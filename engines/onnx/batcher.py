@@ -32,10 +32,6 @@ Compute = Callable[[Sequence[TokenIds]], EachRow]
 Outcome = Row | InferenceFailed
 """The row of one text, or why there is none."""
 
-TOKEN_BUDGET = 256
-"""Tokens of a batch, padding included. Measured with MiniLM-L6 on one core: 2,100 tokens/s for one text of 16 tokens,
-3,500 from 128 tokens on, no more at 512; so this is twice the knee, and still under 0.1 s."""
-
 _SPREAD = 10
 """Texts of one batch are within a tenth of the length of its first."""
 
@@ -98,6 +94,8 @@ class _Text:
 class Batcher:
     """Runs texts in ``threads`` threads and keeps at most ``max_waiting_tokens`` of them waiting.
 
+    A batch has at most ``token_budget`` tokens, padding included, or one text; see ``budget``.
+
     ``rate`` is how many tokens a thread computes in a second, to begin with; it follows what is measured.
     """
 
@@ -109,7 +107,7 @@ class Batcher:
         threads: int,
         rate: float,
         max_waiting_tokens: int,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int,
     ) -> None:
         self._compute = compute
         self._observer = observer

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engines.onnx.budget import SHORT, Budget, fit
 from engines.onnx.endpoints import Endpoint, endpoints
 from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.folder import ModelFolder
@@ -21,14 +22,14 @@ _WARM_UP_LENGTHS = (8, 16, 32, 64, 128)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model; ``rate`` is how many tokens one thread computes in a second, as measured while warming up."""
+    """One model; ``budget`` says how large its batches should be, and how fast they are then, in one thread."""
 
     name: str
     file: Path
     tokenizer: PromptTokenizer
     session: Session
     task: Task
-    rate: float
+    budget: Budget
     endpoints: Mapping[str, Endpoint[Any]] = field(repr=False)
 
     def compute(self, texts: Sequence[TokenIds]) -> EachRow:
@@ -58,8 +59,9 @@ def load(
     meaning = TASKS[task](folder, session, labels, output)
     _check_extremes(folder, tokenizer, session, meaning)
     _check_categories(folder, meaning, categories)
-    rate = _warm_up(tokenizer, session, meaning)
-    return Model(name, folder.graph, tokenizer, session, meaning, rate, endpoints(name, tokenizer, meaning, categories))
+    budget = _warm_up(tokenizer, session, meaning)
+    answered = endpoints(name, tokenizer, meaning, categories)
+    return Model(name, folder.graph, tokenizer, session, meaning, budget, answered)
 
 
 def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Session, task: Task) -> None:
@@ -88,16 +90,20 @@ def _check_categories(folder: ModelFolder, task: Task, categories: Categories | 
         raise ModelError(folder.graph, f"moderation: {error}") from error
 
 
-def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task) -> float:
-    """Run ordinary lengths once to touch all memory, then time them; gives tokens per second of one thread."""
-    texts = [[tokenizer.vocabulary_size // 2] * length for length in _WARM_UP_LENGTHS if length <= tokenizer.max_length]
-    texts = texts or [[tokenizer.vocabulary_size // 2]]
-    for text in texts:
-        _compute(session, task, [text])
-    start = time.perf_counter()
-    for text in texts:
-        _compute(session, task, [text])
-    return sum(map(len, texts)) / (time.perf_counter() - start)
+def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task) -> Budget:
+    """Run ordinary lengths once to touch all memory, then measure how large a batch should be."""
+    word = tokenizer.vocabulary_size // 2
+    for length in _WARM_UP_LENGTHS:
+        if length <= tokenizer.max_length:
+            _compute(session, task, [[word] * length])
+    text = [word] * min(SHORT, tokenizer.max_length)
+
+    def seconds(texts: int) -> float:
+        start = time.perf_counter()
+        _compute(session, task, [text] * texts)
+        return time.perf_counter() - start
+
+    return fit(seconds, len(text))
 
 
 def _compute(session: Session, task: Task, texts: Sequence[TokenIds]) -> EachRow:

@@ -76,7 +76,14 @@ async def serving(
 ) -> AsyncIterator[Running]:
     """Serve a model with one thread on a Unix socket until the block ends."""
     metrics = Metrics(model.name)
-    batcher = Batcher(compute or model.compute, metrics, threads=1, rate=model.rate, max_waiting_tokens=room)
+    batcher = Batcher(
+        compute or model.compute,
+        metrics,
+        threads=1,
+        rate=model.budget.rate,
+        max_waiting_tokens=room,
+        token_budget=model.budget.tokens,
+    )
     application = Server(model, batcher, metrics, threads=1).application(max_body_bytes)
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=5)
     await runner.setup()

@@ -323,7 +323,7 @@ async def test_an_error_that_nobody_foresaw_reaches_the_request_too() -> None:
     def compute(texts: Sequence[TokenIds]) -> Rows:
         raise MemoryError("no room")
 
-    built = Batcher(compute, Machine(held=False), threads=1, rate=1.0, max_waiting_tokens=10)
+    built = Batcher(compute, Machine(held=False), threads=1, rate=1.0, max_waiting_tokens=10, token_budget=64)
     with pytest.raises(MemoryError, match="no room"):
         await built.submit([text(1), text(1)])
     built.close()

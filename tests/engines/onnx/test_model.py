@@ -42,12 +42,14 @@ def test_an_embedder_answers_after_loading(tmp_path: Path) -> None:
     assert plain(model.compute([[CAT, GOOD], [CAT]])) == [[0.5, 1.5, 2], [0, 3, 4]]
 
 
-def test_its_speed_is_known_from_the_start(tmp_path: Path) -> None:
-    assert load("m", write_classifier(tmp_path), "classify").rate > 0
+def test_its_speed_and_the_size_of_its_batches_are_known_from_the_start(tmp_path: Path) -> None:
+    budget = load("m", write_classifier(tmp_path), "classify").budget
+    assert budget.rate > 0
+    assert budget.tokens % 16 == 0
 
 
 def test_a_model_of_very_short_texts_is_warmed_up_too(tmp_path: Path) -> None:
-    assert load("m", write_classifier(tmp_path), "classify", max_length=3).rate > 0
+    assert load("m", write_classifier(tmp_path), "classify", max_length=3).budget.rate > 0
 
 
 def test_the_operators_limit_comes_before_the_files(tmp_path: Path) -> None:

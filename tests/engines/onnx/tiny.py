@@ -71,7 +71,8 @@ def write_graph(
     """Write ``model.onnx``: an output of each word's row, or when ``pooled`` of the sum of these.
 
     Inputs are integers of this ``kind``, or what ``kinds`` says; ``beside`` names a second output, of each word's row.
-    ``table_at`` says that the rows lie in another file, which is not written here. The word ``poison`` makes the graph fail while it runs, and so do more words than there are ``positions``.
+    ``table_at`` says that the rows lie in another file, which is not written here. The word ``poison`` makes the graph
+    fail while it runs, and so do more words than there are ``positions``.
     """
     lookup = np.arange(len(rows), dtype=np.int64)
     if len(rows) > POISON:

@@ -1,0 +1,74 @@
+"""How many tokens a batch should have: measured with the model itself, when it is loaded.
+
+A larger batch spares the calls between layers and uses caches better, up to a knee; beyond it the speed stays and only
+the wait grows, for all who are in the batch and all behind it. Where the knee is depends on the model and the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+SHORT = 16
+"""Tokens of a text that is measured with: batches matter most to short ones."""
+
+_MOST_TEXTS = 256
+_GOOD_ENOUGH = 0.95
+"""The smallest batch with this share of the greatest speed is the best: what is left is not worth the wait."""
+
+_GAIN = 1.02
+"""A batch twice as large has to be so much faster for a still larger one to be tried."""
+
+_LONGEST_SECONDS = 0.1
+"""A batch that takes longer keeps others waiting too long, however fast it is."""
+
+_REPEATS = 8
+_SECONDS = 0.7
+"""The measurement ends after this long, at the latest after the batch that runs then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most tokens of a batch, and how many tokens one thread computes in a second in such batches."""
+
+    tokens: int
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:.0f} tokens/s each in batches of {self.tokens}"
+
+
+def fit(seconds: Callable[[int], float], length: int) -> Budget:
+    """Find the budget. ``seconds`` runs so many texts of ``length`` tokens as one batch and says how long it took.
+
+    Of several runs the shortest counts: whatever else happens on a machine only ever makes them longer.
+    """
+    best: dict[int, float] = {}
+    spent = 0.0
+    texts = 1
+    while texts <= _MOST_TEXTS:
+        best[texts] = min(seconds(texts), seconds(texts)) if texts == 1 else seconds(texts)
+        spent += best[texts]
+        if spent > _SECONDS or best[texts] > _LONGEST_SECONDS or _stopped_gaining(best, texts):
+            break
+        texts *= 2
+    for _ in range(_REPEATS - 1):
+        for texts, known in best.items():
+            if spent + known > _SECONDS:
+                continue
+            taken = seconds(texts)
+            spent += taken
+            best[texts] = min(known, taken)
+    rates = {texts: texts * length / taken for texts, taken in best.items()}
+    allowed = [texts for texts, taken in best.items() if taken <= _LONGEST_SECONDS] or [1]
+    fastest = max(rates[texts] for texts in allowed)
+    chosen = next(texts for texts in allowed if rates[texts] >= _GOOD_ENOUGH * fastest)
+    return Budget(chosen * length, rates[chosen])
+
+
+def _stopped_gaining(best: dict[int, float], texts: int) -> bool:
+    """Say whether the last two steps brought nothing; one alone may be noise."""
+    if texts < 4:
+        return False
+    rate = {each: each / best[each] for each in (texts, texts // 2, texts // 4)}
+    return max(rate[texts], rate[texts // 2]) < _GAIN * rate[texts // 4]
