@@ -35,6 +35,9 @@ Outcome = Row | InferenceFailed
 _SPREAD = 10
 """Texts of one batch are within a tenth of the length of its first."""
 
+_SAFE_SHARE = 0.8
+"""A request is taken if it should be done within this share of its time: what is expected may come later."""
+
 _RATE_WEIGHT = 0.1
 """The weight of one batch in the moving average of the speed."""
 
@@ -49,7 +52,7 @@ class Observer(Protocol):
         """Note a batch: its texts, their own tokens, those with padding, and the time it took in its thread."""
 
     def dropped(self, texts: int) -> None:
-        """Note texts that were given up before they ran, because their client left."""
+        """Note texts that were given up before they ran, because their client left or their time was over."""
 
 
 class _Request:
@@ -140,26 +143,37 @@ class Batcher:
         """How many texts wait for a thread."""
         return sum(map(len, self._by_length.values()))
 
-    def check_room(self, tokens: int = 1) -> None:
-        """Raise ``Overloaded``, with the time the queue needs to drain, if so many tokens more cannot wait.
+    def check_room(self, tokens: int = 1, within: float | None = None) -> None:
+        """Raise ``Overloaded``, with the time to come back, if so many tokens more would wait too long.
 
-        When nothing waits there is room for any request, for else a very large one would never be served.
+        Too long is what the queue cannot hold, and what probably would not be done ``within`` so many seconds. When
+        nothing waits there is room for any request, for else a very large one would never be served.
         """
-        if self.waiting_tokens and self.waiting_tokens + tokens > self._max_waiting_tokens:
-            seconds = ceil(self.waiting_tokens / (self._rate * self._threads))
+        if not self.waiting_tokens:
+            return
+        wait = (self.waiting_tokens + tokens) / (self._rate * self._threads)
+        if self.waiting_tokens + tokens > self._max_waiting_tokens:
+            seconds = max(1, ceil(self.waiting_tokens / (self._rate * self._threads)))
             raise Overloaded(
                 f"The queue is full: {self.waiting_tokens} tokens wait, at most {self._max_waiting_tokens} may. "
                 f"Retry in {seconds} s.",
                 retry_after=seconds,
             )
+        if within is not None and wait > within * _SAFE_SHARE:
+            seconds = max(1, ceil(wait - within * _SAFE_SHARE))
+            raise Overloaded(
+                f"The queue needs {wait:.1f} s, too long for a request that has {within:g} s. Retry in {seconds} s.",
+                retry_after=seconds,
+            )
 
-    async def submit(self, texts: Sequence[TokenIds]) -> list[Row]:
+    async def submit(self, texts: Sequence[TokenIds], within: float | None = None) -> list[Row]:
         """Compute a row for each text, in their order.
 
-        Whoever is cancelled while waiting here takes all texts along that do not run yet. Raises ``Overloaded`` when
-        there is no room, and whatever the computation of one of these texts raises.
+        Whoever is cancelled while waiting here takes all texts along that do not run yet, and so does whoever has
+        waited ``within`` seconds in vain. Raises ``Overloaded`` for that and when there is no room, and whatever the
+        computation of one of these texts raises.
         """
-        self.check_room(sum(map(len, texts)))
+        self.check_room(sum(map(len, texts)), within)
         loop = asyncio.get_running_loop()
         request = _Request(texts, self._virtual_time, perf_counter(), loop.create_future())
         self._requests[request] = None
@@ -167,6 +181,7 @@ class Batcher:
             self._by_length.setdefault(text.length, {})[text] = None
             self.waiting_tokens += text.length
         self._fill_threads()
+        late = None if within is None else loop.call_later(within, self._give_up, request, within)
         try:
             return await request.answer
         except asyncio.CancelledError:
@@ -174,8 +189,16 @@ class Batcher:
                 self._observer.dropped(len(request.waiting))
             raise
         finally:
+            if late is not None:
+                late.cancel()
             for text in list(request.waiting):
                 self._take(text)
+
+    def _give_up(self, request: _Request, within: float) -> None:
+        """Fail a request whose time is over."""
+        if not request.answer.done():
+            self._observer.dropped(len(request.waiting))
+            request.fail(Overloaded(f"The request was not done within its {within:g} s.", retry_after=1))
 
     def close(self) -> None:
         """End the threads after what they run now."""

@@ -43,7 +43,7 @@ class Metrics:
         self._real_tokens, self._computed_tokens = tokens.labels(model, "real"), tokens.labels(model, "computed")
         self._dropped = Counter(
             f"{_PREFIX}_dropped_texts_total",
-            "Texts given up before they ran, because their client left.",
+            "Texts given up before they ran, because their client left or their time was over.",
             ("model",),
             registry=self._registry,
         ).labels(model)

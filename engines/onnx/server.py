@@ -46,6 +46,9 @@ _SMALL_ROWS = 16
 
 _CLIENT_LEFT = 499
 
+_TIMEOUT = "x-request-timeout-ms"
+_LONGEST_TIMEOUT = 86_400_000
+
 _log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -63,6 +66,7 @@ class Server:
         self._created = int(time.time())
         metrics.watch("waiting_tokens", "Tokens that wait for a thread.", lambda: batcher.waiting_tokens)
         metrics.watch("waiting_texts", "Texts that wait for a thread.", lambda: batcher.waiting_texts)
+        metrics.watch("batch_token_budget", "Most tokens of a batch, as measured.", lambda: model.budget.tokens)
         metrics.watch("running_batches", "Batches that run now.", lambda: batcher.running)
 
     def application(self, max_body_bytes: int = MAX_BODY_BYTES) -> web.Application:
@@ -86,10 +90,11 @@ class Server:
 
     async def _infer(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
-        self._batcher.check_room()
+        within = _timeout(request)
+        self._batcher.check_room(within=within)
         endpoint = self._model.endpoints[request.path]
         asked, plan = await self._off_loop(len(body) > _SMALL_BYTES, lambda: self._plan(endpoint, body))
-        rows = await self._batcher.submit(plan.texts)
+        rows = await self._batcher.submit(plan.texts, within)
         name = _request_id(request) or asked.request_id or uuid.uuid4().hex
         answer = await self._off_loop(len(rows) > _SMALL_ROWS, lambda: msgspec.json.encode(plan.answer(rows, name)))
         return web.Response(body=answer, content_type="application/json")
@@ -188,6 +193,16 @@ async def _answer(request: web.Request, route: Route) -> web.StreamResponse:
 def _request_id(request: web.Request) -> str:
     """Read the client's name for its request; aiohttp gives what is no UTF-8 as surrogates, which JSON cannot hold."""
     return request.headers.get("X-Request-Id", "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _timeout(request: web.Request) -> float | None:
+    """Read how long the client waits, in seconds. Raises ``BadRequest``."""
+    given = request.headers.get(_TIMEOUT)
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal() and 0 < int(given) <= _LONGEST_TIMEOUT):
+        raise BadRequest(f"{_TIMEOUT} must be a number of milliseconds from 1 to {_LONGEST_TIMEOUT}", param=_TIMEOUT)
+    return int(given) / 1000
 
 
 async def _json_body(request: web.Request) -> bytes:

@@ -44,6 +44,7 @@ _PASSED_UP = (
     b"traceparent",
     b"tracestate",
     b"user-agent",
+    b"x-request-timeout-ms",
 )
 
 SINGLETONS = frozenset(

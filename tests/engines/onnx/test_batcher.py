@@ -247,6 +247,40 @@ async def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> 
         assert len(await built.submit([text(50)] * 10)) == 10
 
 
+async def test_a_request_that_would_be_late_is_refused_at_once() -> None:
+    async with batcher(rate=100.0) as (built, machine):
+        running, waiting = await submitted(built, text(100)), await submitted(built, text(60))
+        with pytest.raises(Overloaded) as raised:
+            await built.submit([text(21)], 1.0)
+        assert raised.value.message == ("The queue needs 0.8 s, too long for a request that has 1 s. Retry in 1 s.")
+        assert raised.value.retry_after == 1
+        with pytest.raises(Overloaded, match=r"needs 0\.6 s, too long for a request that has 0\.1 s"):
+            built.check_room(within=0.1)
+        fits = asyncio.create_task(built.submit([text(20)], 1.0))
+        await asyncio.sleep(0)
+        assert repr(built).endswith("2 texts, 80 tokens waiting>")
+        machine.release()
+        await asyncio.gather(running, waiting, fits)
+
+
+async def test_when_nothing_waits_even_a_hurried_request_is_tried() -> None:
+    async with batcher(rate=1e-6, held=False) as (built, _):
+        assert plain(await built.submit([text(3)], 10.0)) == [[1, 3]]
+
+
+async def test_a_request_whose_time_is_over_costs_no_more() -> None:
+    async with batcher(rate=1e6) as (built, machine):
+        running = await submitted(built, text(5))
+        hurried = asyncio.create_task(built.submit([text(7), text(7)], 0.01))
+        with pytest.raises(Overloaded, match=r"^The request was not done within its 0\.01 s\.$"):
+            await hurried
+        assert repr(built) == "<Batcher 1 of 1 threads running; 0 texts, 0 tokens waiting>"
+        assert machine.left == 2
+        (await machine.next()).finish()
+        await running
+    assert machine.batches == [(1, 5, 5)]
+
+
 async def test_the_time_to_come_back_follows_the_measured_speed() -> None:
     async with batcher(room=1, held=False, rate=1e-6) as (built, machine):
         for _ in range(100):

@@ -11,7 +11,7 @@ from engines.onnx.budget import SHORT, fit
 
 
 class Machine:
-    """Takes ``fixed`` seconds for a batch and ``each`` for every text in it, beyond ``cache`` texts half as much more."""
+    """Takes ``fixed`` seconds for a batch and ``each`` for every text in it, half as much more beyond ``cache``."""
 
     def __init__(self, fixed: float, each: float, *, cache: int = 10**6, noise: float = 0.0, seed: int = 0) -> None:
         self.spent = 0.0

@@ -340,6 +340,50 @@ async def test_a_full_queue_is_told_with_the_time_to_come_back(classifier: Model
         assert [(await task).status for task in (first, second)] == [200, 200]
 
 
+async def test_a_request_says_how_long_it_may_take(classifier: Model) -> None:
+    held = Held(classifier)
+    async with serving(classifier, compute=held) as server:
+        first = asyncio.create_task(server.ask("POST", "/classify", {"input": "good"}))
+        await server.until("1 of 1 threads running")
+        late = await server.ask("POST", "/classify", {"input": "good"}, x_request_timeout_ms="20")
+        assert (late.status, late.header("retry-after")) == (503, "1")
+        assert error(late)["message"] == "The request was not done within its 0.02 s."
+        assert await server.metric('dropped_texts_total{model="m"}') == 1
+        held.release()
+        assert (await first).status == 200
+        in_time = await server.ask("POST", "/classify", {"input": "good"}, x_request_timeout_ms="10000")
+        assert in_time.status == 200
+
+
+@pytest.mark.parametrize("given", ["0", "-5", "1.5", "soon", "", "86400001"])
+async def test_a_timeout_that_is_no_number_of_milliseconds_is_refused(server: Running, given: str) -> None:
+    answer = await server.ask("POST", "/classify", {"input": "good"}, x_request_timeout_ms=given)
+    message = "x-request-timeout-ms must be a number of milliseconds from 1 to 86400000"
+    assert error(answer) == refused(message, "x-request-timeout-ms")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/classify", {"input": "cat " * 2_500_000}),
+        ("/classify", {"input": ["good", "x" * 10_000_000]}),
+        ("/pooling", {"input": "\n" * 10_000_000}),
+        ("/v1/moderations", {"input": "cat " * 2_500_000}),
+    ],
+)
+async def test_ten_megabytes_are_refused_or_cut(moderator: Model, path: str, fields: dict[str, Any]) -> None:
+    async with serving(moderator) as server:
+        answer = await server.ask("POST", path, fields)
+        assert error(answer)["message"].startswith("This model's maximum context length is 16 tokens")
+        cut = await server.ask("POST", path, fields | {"truncate_prompt_tokens": -1})
+        assert cut.status == 200
+
+
+@pytest.mark.parametrize("text", ["", " ", "\0", "\x01\x02\x7f", "\u202e\ufeff", "\U0010ffff"])
+async def test_a_text_of_anything_is_answered(server: Running, text: str) -> None:
+    assert (await server.ask("POST", "/classify", {"input": text})).status == 200
+
+
 async def test_a_client_that_leaves_takes_its_waiting_texts_along(classifier: Model) -> None:
     held = Held(classifier)
     async with nothing_left(), serving(classifier, compute=held) as server:

@@ -60,8 +60,11 @@ def test_only_the_allowed_headers_pass_up() -> None:
         b"x-data-parallel-rank": b"1",
         b"content-type": b"application/json",
         b"traceparent": b"00-1-2-01",
+        b"x-request-timeout-ms": b"500",
     }
-    assert head.headers_up(headers) == b"content-type: application/json\r\ntraceparent: 00-1-2-01\r\n"
+    assert head.headers_up(headers) == (
+        b"content-type: application/json\r\ntraceparent: 00-1-2-01\r\nx-request-timeout-ms: 500\r\n"
+    )
 
 
 @pytest.mark.parametrize("connection", [b"traceparent", b"keep-alive, Traceparent"])
