@@ -1,0 +1,68 @@
+"""The most that a machine can get out of a model: ONNX Runtime alone, with all texts known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+from engines.onnx.model import Model
+from engines.onnx.tokens import TokenIds
+
+_BUDGETS = (64, 128, 256, 512)
+"""Sizes of batches to try, in tokens; the best one counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """How many texts and tokens all threads together compute in a second, in batches of how many tokens."""
+
+    texts: float
+    tokens: float
+    budget: int
+
+
+def ceiling(model: Model, texts: Sequence[TokenIds], threads: int, seconds: float) -> Ceiling:
+    """Run texts for about ``seconds``, sorted by length, in as many threads as a server would, and take the best."""
+    return max((_run(model, texts, threads, seconds / len(_BUDGETS), each) for each in _BUDGETS), key=_tokens)
+
+
+def batches(texts: Sequence[TokenIds], budget: int) -> list[list[TokenIds]]:
+    """Cut texts into batches of like lengths, with at most ``budget`` tokens each, padding included."""
+    found: list[list[TokenIds]] = []
+    for text in sorted(texts, key=len):
+        if found and (len(found[-1]) + 1) * len(text) <= budget:
+            found[-1].append(text)
+        else:
+            found.append([text])
+    return found
+
+
+def lone(model: Model, text: TokenIds, runs: int) -> list[float]:
+    """Give the seconds that the session needs for one text, run after run, in one thread and with nothing beside it."""
+    found = []
+    for _ in range(runs):
+        start = perf_counter()
+        model.compute([text])
+        found.append(perf_counter() - start)
+    return found
+
+
+def _run(model: Model, texts: Sequence[TokenIds], threads: int, seconds: float, budget: int) -> Ceiling:
+    cut = batches(texts, budget)
+    done = tokens = 0
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(model.compute, cut[:threads]))
+        start = perf_counter()
+        while perf_counter() - start < seconds:
+            for _ in pool.map(model.compute, cut):
+                pass
+            done += len(texts)
+            tokens += sum(map(len, texts))
+        taken = perf_counter() - start
+    return Ceiling(done / taken, tokens / taken, budget)
+
+
+def _tokens(found: Ceiling) -> float:
+    return found.tokens

@@ -1,0 +1,373 @@
+"""How good the ONNX engine is, against the most that the machine can do: ``python -m loadtest.onnx``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import re
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+import uvloop
+
+from engines.onnx.model import Model, load
+from engines.onnx.protocol import InputRequest
+from engines.onnx.tokens import TokenIds
+from loadtest import arrivals, workload
+from loadtest.ceiling import ceiling, lone
+from loadtest.load import Load
+from loadtest.summary import summarise
+from loadtest.workload import Ask
+
+_EXAMPLES = """\
+examples:
+  python -m loadtest.onnx --folder ~/.cache/headgate/files/… --task embed
+  python -m loadtest.onnx --folder … --task classify --labels benign,injection --part memory --part padding
+  python -m loadtest.onnx --folder … --task embed --part padding --texts sentences.txt
+  python -m loadtest.onnx --folder … --task embed --part throughput --infinity venv/bin/python --infinity-model DIR
+"""
+
+_MODEL = "model"
+_SHORTEST, _LONGEST = 16, 64
+_READY_SECONDS = 120
+_BATCH = 32
+_OVERLOAD = (0.8, 1.0, 1.5, 2.0)
+_PATHS: Mapping[str, str] = {"embed": "/v1/embeddings", "classify": "/classify"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: the model in this process, the texts, and how it is served."""
+
+    model: Model
+    task: str
+    texts: list[str]
+    options: argparse.Namespace
+
+    @property
+    def tokens(self) -> list[TokenIds]:
+        """The texts as the engine sees them."""
+        return self.model.tokenizer.encode(InputRequest(input=list(self.texts), truncate_prompt_tokens=-1))
+
+    def asks(self, size: int = 1, *, count: int = 2000) -> list[Ask]:
+        """Make requests of ``size`` texts each."""
+        draw = random.Random(1)  # noqa: S311 - a reproducible load, nothing secret
+        found = []
+        for _ in range(count if size == 1 else count // size):
+            texts = draw.choices(self.texts, k=size)
+            fields = {"model": _MODEL, "input": texts[0] if size == 1 else texts, "truncate_prompt_tokens": -1}
+            found.append(Ask(_PATHS[self.task], msgspec.json.encode(fields)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server's address and the process that computes."""
+
+    url: str
+    pid: int
+
+    def memory(self) -> float:
+        """The resident set of the process, in MiB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) / 1024
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    command = argparse.ArgumentParser(
+        prog="python -m loadtest.onnx",
+        description="Measure the ONNX engine against the most that ONNX Runtime can do with the same model here.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("--folder", type=Path, required=True, metavar="DIR", help="the model's folder; `headgate models` says where")
+    add("--task", choices=sorted(_PATHS), required=True, help="what the model does")
+    add("--labels", default="", metavar="A,B", help="its labels, if its files do not say")
+    add("--part", action="append", choices=sorted(PARTS), default=[], help="measure only this; may be repeated")
+    add("--texts", type=Path, metavar="FILE", help="texts, one a line (default: made up, 16 to 64 tokens)")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="threads (%(default)s)")
+    add("--clients", type=int, default=64, metavar="N", help="clients at once (%(default)s)")
+    add("--seconds", type=float, default=15.0, metavar="S", help="how long each load lasts (%(default)s)")
+    add("--requests", type=int, default=10_000, metavar="N", help="requests of the memory test (%(default)s)")
+    add("--timeout-ms", type=int, default=1000, metavar="MS", help="time of a request under overload (%(default)s)")
+    add("--infinity", type=Path, metavar="PYTHON", help="measure infinity-emb too, installed for this interpreter")
+    add("--infinity-model", type=Path, metavar="DIR", help="the same model's folder as infinity-emb wants it")
+    return command
+
+
+async def throughput(subject: Subject) -> None:
+    """Compare texts per second with the ceiling, with a naive server, and with infinity-emb if it is there."""
+    options, lengths = subject.options, [len(each) for each in subject.tokens]
+    best = ceiling(subject.model, subject.tokens, options.threads, options.seconds)
+    _say(f"texts have {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.1f} on average")
+    _row("ceiling: ONNX Runtime offline, sorted by length", best.texts, note=f"batches of {best.budget} tokens")
+    async with serving(subject) as engine, gateway(engine) as url:
+        for name, address, size in (
+            (f"gateway, {options.clients} clients, one text a request", url, 1),
+            (f"gateway, {options.clients} clients, {_BATCH} texts a request", url, _BATCH),
+            (f"engine alone, {options.clients} clients, one text a request", engine.url, 1),
+        ):
+            found = await _closed(address, subject.asks(size), options.clients, options.seconds)
+            _rate(name, found, size, best.texts)
+    for name, other in (("naive server", naive(subject)), ("infinity-emb", infinity(subject))):
+        async with other as url:
+            if url:
+                _rate(name, await _closed(url, subject.asks(), options.clients, options.seconds), 1, best.texts)
+
+
+async def alone(subject: Subject) -> None:
+    """Compare what a lone client waits for a short text with the session's own time."""
+    text = workload.text(_SHORTEST - 2, 0)
+    ids = subject.model.tokenizer.encode(InputRequest(input=text))[0]
+    own = median(lone(subject.model, ids, 300)) * 1000
+    ask = Ask(_PATHS[subject.task], msgspec.json.encode({"model": _MODEL, "input": text}))
+    async with serving(subject) as engine, gateway(engine) as url:
+        for name, address in (("the session alone", ""), ("the engine", engine.url), ("through the gateway", url)):
+            found = own
+            if address:
+                found = (await _closed(address, [ask], 1, subject.options.seconds / 3))["p50_e2el_ms"]
+            _say(f"one text of {len(ids)} tokens, p50: {found:6.2f} ms  {name} (+{found - own:.2f} ms)")
+
+
+async def memory(subject: Subject) -> None:
+    """Watch the engine's memory over thousands of requests of all lengths."""
+    draw = random.Random(2)  # noqa: S311 - a reproducible load, nothing secret
+    longest = subject.model.tokenizer.max_length - 2
+    asks = []
+    for number in range(subject.options.requests):
+        size = draw.choice((1, 1, 1, 1, 2, 4)) if number % 100 else 32
+        texts = [
+            workload.text(min(longest, int(draw.lognormvariate(3, 0.9)) + 1), number + each) for each in range(size)
+        ]
+        asks.append(Ask(_PATHS[subject.task], msgspec.json.encode({"model": _MODEL, "input": texts})))
+    async with serving(subject) as engine:
+        seen = []
+        tenth = len(asks) // 10
+        for begin in range(0, tenth * 10, tenth):
+            await _all(engine.url, asks[begin : begin + tenth], 16)
+            seen.append(engine.memory())
+        _say("memory after each tenth, MiB: " + " ".join(f"{each:.0f}" for each in seen))
+        _say(f"from the first tenth to the last of {len(asks)} requests: {(seen[-1] / seen[0] - 1):+.1%}")
+
+
+async def padding(subject: Subject) -> None:
+    """Tell how much of what is computed is padding."""
+    async with serving(subject) as engine:
+        await _closed(engine.url, subject.asks(), subject.options.clients, subject.options.seconds)
+        counted = await _scrape(engine.url)
+        real, computed = (counted[f'tokens_total{{kind="{kind}",model="{_MODEL}"}}'] for kind in ("real", "computed"))
+        _say(f"real tokens / computed tokens: {real / computed:.3f} ({real:.0f} of {computed:.0f})")
+
+
+async def overload(subject: Subject) -> None:
+    """Offer more than the engine can do, and count the answers that come in time."""
+    options = subject.options
+    header = (("x-request-timeout-ms", str(options.timeout_ms)),)
+    goods = []
+    async with serving(subject) as engine, gateway(engine) as url:
+        found = await _closed(url, subject.asks(), options.clients, options.seconds / 2)
+        most = found["request_throughput"]
+        _say(f"sustainable: {most:.1f} requests/s")
+        for factor in _OVERLOAD:
+            load = Load(url, headers=header)
+            await load.open_loop(subject.asks(), arrivals.poisson(most * factor, options.seconds, 3))
+            load.close()
+            found = summarise(load.records, slos={"e2el": options.timeout_ms}, cpu_seconds=load.cpu_seconds)
+            goods.append(found["request_goodput"])
+            _say(
+                f"offered {factor:.1f} times as much: goodput {goods[-1]:.1f}/s of {found['offered_rate']:.1f}/s, "
+                f"p50 {found['p50_e2el_ms']:.0f} ms, p99 {found['p99_e2el_ms']:.0f} ms, {dict(found['errors'])}"
+            )
+    _say(f"goodput at {_OVERLOAD[-1]} times the sustainable load is {goods[-1] / max(goods):.1%} of its peak")
+
+
+PARTS: Mapping[str, Callable[[Subject], Any]] = {
+    "throughput": throughput,
+    "alone": alone,
+    "padding": padding,
+    "overload": overload,
+    "memory": memory,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    options = parser().parse_args(arguments)
+    labels = tuple(filter(None, options.labels.split(",")))
+    model = load(_MODEL, options.folder, options.task, labels=labels)
+    if options.texts is None:
+        draw = random.Random(0)  # noqa: S311 - reproducible texts, nothing secret
+        texts = [workload.text(draw.randint(_SHORTEST, _LONGEST) - 2, number) for number in range(1000)]
+    else:
+        texts = [line for line in options.texts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    subject = Subject(model, options.task, texts, options)
+    for part in options.part or PARTS:
+        _say(f"\n{part}")
+        uvloop.run(PARTS[part](subject))
+    return 0
+
+
+@asynccontextmanager
+async def serving(subject: Subject) -> AsyncIterator[Running]:
+    """Run the engine on the model."""
+    options = subject.options
+    with tempfile.TemporaryDirectory(prefix="hg-") as folder:
+        path = f"{folder}/s"
+        command = ["-m", "engines.onnx", "--model-name", _MODEL, "--folder", str(options.folder), "--uds", path]
+        command += ["--task", subject.task, "--threads", str(options.threads)]
+        command += ["--labels", options.labels] if options.labels else []
+        async with _process(sys.executable, *command) as process:
+            await _until_answered(f"unix:{path}", "/health", process)
+            yield Running(f"unix:{path}", process.pid)
+
+
+@asynccontextmanager
+async def gateway(engine: Running) -> AsyncIterator[str]:
+    """Run the gateway in front of an engine, and give its address."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="hg-") as folder:
+        config = Path(folder) / "models.toml"
+        config.write_text(f'[models.{_MODEL}]\nengine = "remote"\nurls = ["{engine.url}"]\n')
+        command = ["-m", "gateway", "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+        async with _process(sys.executable, *command, "--control", "127.0.0.1:0") as process:
+            await _until_answered(f"http://127.0.0.1:{port}", f"/v1/models/{_MODEL}", process)
+            yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def naive(subject: Subject) -> AsyncIterator[str]:
+    """Run the naive server on the model, and give its address."""
+    port = _free_port()
+    command = ["-m", "loadtest.naive", "--folder", str(subject.options.folder), "--task", subject.task]
+    command += ["--port", str(port), "--max-length", str(subject.model.tokenizer.max_length)]
+    async with _process(sys.executable, *command) as process:
+        await _until_answered(f"http://127.0.0.1:{port}", "/", process)
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def infinity(subject: Subject) -> AsyncIterator[str]:
+    """Run infinity-emb with its ONNX engine on the model, and give its address; an empty one if it is not there."""
+    options = subject.options
+    if options.infinity is None or subject.task != "embed":
+        yield ""
+        return
+    port = _free_port()
+    command = ["-m", "infinity_emb", "v2", "--model-id", str(options.infinity_model), "--engine", "optimum"]
+    command += ["--served-model-name", _MODEL, "--device", "cpu", "--url-prefix", "/v1", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--no-model-warmup", "--log-level", "error"]
+    async with _process(str(options.infinity), *command, DO_NOT_TRACK="1", HF_HUB_OFFLINE="1") as process:
+        await _until_answered(f"http://127.0.0.1:{port}", "/v1/models", process)
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def _process(*command: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env=os.environ | environment
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _until_answered(url: str, path: str, process: asyncio.subprocess.Process) -> None:
+    """Wait until a server answers anything but that it is not ready."""
+    end = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < end:
+        if process.returncode is not None:
+            raise RuntimeError(f"the server at {url} ended with {process.returncode}")
+        if await _get(url, path):
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError(f"the server at {url} did not become ready")
+
+
+async def _get(url: str, path: str) -> bytes:
+    """Give the body of an answer and its head; nothing while nobody answers, or is not ready."""
+    try:
+        if url.startswith("unix:"):
+            reader, writer = await asyncio.open_unix_connection(url.removeprefix("unix:"))
+        else:
+            host, _, port = url.removeprefix("http://").partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+        body = await reader.read(-1)
+        writer.close()
+    except OSError:
+        return b""
+    return b"" if b" 503 " in body[:16] else body
+
+
+async def _scrape(url: str) -> dict[str, float]:
+    """Read the engine's series, without the prefix of all."""
+    lines = (await _get(url, "/metrics")).decode().splitlines()
+    found = (line.removeprefix("headgate_onnx_").rpartition(" ") for line in lines if line.startswith("headgate_onnx_"))
+    return {name: float(value) for name, _, value in found}
+
+
+async def _closed(url: str, asks: Sequence[Ask], clients: int, seconds: float) -> dict[str, Any]:
+    """Let clients ask without a pause, after a short warm-up."""
+    load = Load(url)
+    try:
+        await load.closed_loop(asks, clients, min(2.0, seconds / 5))
+        load.records.clear()
+        load.cpu_seconds = 0.0
+        await load.closed_loop(asks, clients, seconds)
+    finally:
+        load.close()
+    return summarise(load.records, cpu_seconds=load.cpu_seconds)
+
+
+async def _all(url: str, asks: Sequence[Ask], at_once: int) -> None:
+    """Ask everything once."""
+    for begin in range(0, len(asks), at_once):
+        load = Load(url)
+        group = asks[begin : begin + at_once]
+        await load.open_loop(group, [0.0] * len(group))
+        load.close()
+        failed = [record.error for record in load.records if record.error]
+        if failed:
+            raise RuntimeError(f"a request failed: {failed[0]}")
+
+
+def _rate(name: str, found: Mapping[str, Any], size: int, best: float) -> None:
+    note = f"p50 {found['p50_e2el_ms']:.0f} ms, p99 {found['p99_e2el_ms']:.0f} ms, {found['failed']} failed"
+    _row(name, found["request_throughput"] * size, best, f"{note}, client {found['client_cpu_share']:.0%} of a core")
+
+
+def _row(name: str, texts: float, best: float | None = None, note: str = "") -> None:
+    share = "" if best is None else f"{texts / best:7.1%}"
+    _say(f"{name:<52}{texts:9.1f} texts/s {share:>8}  {note}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the command's output
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())
