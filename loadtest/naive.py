@@ -1,7 +1,7 @@
 """What a first attempt at serving a model looks like: each request runs alone, padded to the longest text there can be.
 
-``python -m loadtest.naive --folder DIR --task embed --port N`` speaks as much of ``/v1/embeddings`` and ``/classify`` as the
-benchmark asks, with ONNX Runtime as it comes out of the box.
+``python -m loadtest.naive --folder DIR --task embed --port N`` speaks as much of ``/v1/embeddings`` and ``/classify``
+as the benchmark asks, with ONNX Runtime as it comes out of the box.
 """
 
 from __future__ import annotations

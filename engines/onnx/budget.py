@@ -14,13 +14,16 @@ SHORT = 16
 
 _MOST_TEXTS = 256
 _GOOD_ENOUGH = 0.95
-"""The smallest batch with this share of the greatest speed is the best: what is left is not worth the wait."""
+"""The smallest batch with this share of the greatest speed is at the knee: what is left is not worth the wait."""
+
+_ROOM = 2
+"""The budget is so many times the knee: texts seldom fill a batch to its brim, and half a batch is at the knee."""
 
 _GAIN = 1.02
 """A batch twice as large has to be so much faster for a still larger one to be tried."""
 
-_LONGEST_SECONDS = 0.1
-"""A batch that takes longer keeps others waiting too long, however fast it is."""
+_LONGEST_SECONDS = 0.07
+"""The knee is not beyond this: a batch of twice the time keeps others waiting long enough, however fast it is."""
 
 _REPEATS = 8
 _SECONDS = 0.7
@@ -41,7 +44,8 @@ class Budget:
 def fit(seconds: Callable[[int], float], length: int) -> Budget:
     """Find the budget. ``seconds`` runs so many texts of ``length`` tokens as one batch and says how long it took.
 
-    Of several runs the shortest counts: whatever else happens on a machine only ever makes them longer.
+    It should be the thread's own time, in which a busy machine hardly shows. Of several runs the shortest counts:
+    whatever else happens only ever makes them longer.
     """
     best: dict[int, float] = {}
     spent = 0.0
@@ -62,8 +66,8 @@ def fit(seconds: Callable[[int], float], length: int) -> Budget:
     rates = {texts: texts * length / taken for texts, taken in best.items()}
     allowed = [texts for texts, taken in best.items() if taken <= _LONGEST_SECONDS] or [1]
     fastest = max(rates[texts] for texts in allowed)
-    chosen = next(texts for texts in allowed if rates[texts] >= _GOOD_ENOUGH * fastest)
-    return Budget(chosen * length, rates[chosen])
+    knee = next(texts for texts in allowed if rates[texts] >= _GOOD_ENOUGH * fastest)
+    return Budget(knee * length * _ROOM, rates[knee])
 
 
 def _stopped_gaining(best: dict[int, float], texts: int) -> bool:

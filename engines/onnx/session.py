@@ -52,6 +52,7 @@ class Session:
         with free batch size and length, and when a GPU is wanted that ONNX Runtime cannot use.
         """
         self._file = file
+        self.on_gpu = gpu
         if not file.is_file():
             raise ModelError(file, "no such file")
         try:
