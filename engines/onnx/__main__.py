@@ -49,6 +49,10 @@ exit codes: 0 after SIGTERM or SIGINT, 1 if the model or the address is unusable
 """
 
 
+_BACKLOG = 4096
+"""Connections that may wait to be accepted: a gateway opens one for each request under way, all at once in a rush."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop; gives the exit code."""
     parser = _parser()
@@ -120,9 +124,9 @@ async def _serve(model: Model, options: argparse.Namespace, start: float) -> Non
 
 def _site(runner: web.AppRunner, options: argparse.Namespace) -> web.BaseSite:
     if options.port is not None:
-        return web.TCPSite(runner, "127.0.0.1", options.port)
+        return web.TCPSite(runner, "127.0.0.1", options.port, backlog=_BACKLOG)
     _check_free(options.uds)
-    return web.UnixSite(runner, options.uds)
+    return web.UnixSite(runner, options.uds, backlog=_BACKLOG)
 
 
 def _check_free(path: Path) -> None:
