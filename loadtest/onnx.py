@@ -25,7 +25,7 @@ from engines.onnx.model import Model, load
 from engines.onnx.protocol import InputRequest
 from engines.onnx.tokens import TokenIds
 from loadtest import arrivals, workload
-from loadtest.ceiling import ceiling, lone
+from loadtest.ceiling import Ceiling, ceiling, lone
 from loadtest.load import Load
 from loadtest.summary import summarise
 from loadtest.workload import Ask
@@ -78,6 +78,11 @@ class Running:
     url: str
     pid: int
 
+    def cpu(self) -> float:
+        """The processor's time that the process has used, in seconds."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         """The resident set of the process, in MiB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -106,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     add("--requests", type=int, default=10_000, metavar="N", help="requests of the memory test (%(default)s)")
     add("--timeout-ms", type=int, default=1000, metavar="MS", help="time of a request under overload (%(default)s)")
     add("--infinity", type=Path, metavar="PYTHON", help="measure infinity-emb too, installed for this interpreter")
-    add("--infinity-model", type=Path, metavar="DIR", help="the same model's folder as infinity-emb wants it")
+    add("--infinity-model", type=Path, metavar="DIR", help="the same model.onnx with config.json and tokenizer")
     return command
 
 
@@ -115,20 +120,19 @@ async def throughput(subject: Subject) -> None:
     options, lengths = subject.options, [len(each) for each in subject.tokens]
     best = ceiling(subject.model, subject.tokens, options.threads, options.seconds)
     _say(f"texts have {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.1f} on average")
-    _row("ceiling: ONNX Runtime offline, sorted by length", best.texts, note=f"batches of {best.budget} tokens")
-    async with serving(subject) as engine, gateway(engine) as url:
-        fewer = max(1, options.clients // 8)
-        for name, address, clients, size in (
-            (f"gateway, {options.clients} clients, one text a request", url, options.clients, 1),
-            (f"gateway, {fewer} clients, {_BATCH} texts a request", url, fewer, _BATCH),
-            (f"engine alone, {options.clients} clients, one text a request", engine.url, options.clients, 1),
+    _row("ceiling: ONNX Runtime offline, sorted by length", best.texts, best.cpu, best)
+    fewer = max(1, options.clients // 8)
+    async with serving(subject) as engine, gateway(engine) as door:
+        for name, servers, clients, size in (
+            (f"gateway, {options.clients} clients, one text a request", (door, engine), options.clients, 1),
+            (f"gateway, {fewer} clients, {_BATCH} texts a request", (door, engine), fewer, _BATCH),
+            (f"engine alone, {options.clients} clients, one text a request", (engine,), options.clients, 1),
         ):
-            found = await _closed(address, subject.asks(size), clients, options.seconds)
-            _rate(name, found, size, best.texts)
+            await _rate(name, servers, subject, clients, size, best)
     for name, other in (("naive server", naive(subject)), ("infinity-emb", infinity(subject))):
-        async with other as url:
-            if url:
-                _rate(name, await _closed(url, subject.asks(), options.clients, options.seconds), 1, best.texts)
+        async with other as server:
+            if server is not None:
+                await _rate(name, (server,), subject, options.clients, 1, best)
 
 
 async def alone(subject: Subject) -> None:
@@ -137,8 +141,8 @@ async def alone(subject: Subject) -> None:
     ids = subject.model.tokenizer.encode(InputRequest(input=text))[0]
     own = median(lone(subject.model, ids, 300)) * 1000
     ask = Ask(_PATHS[subject.task], msgspec.json.encode({"model": _MODEL, "input": text}))
-    async with serving(subject) as engine, gateway(engine) as url:
-        for name, address in (("the session alone", ""), ("the engine", engine.url), ("through the gateway", url)):
+    async with serving(subject) as engine, gateway(engine) as door:
+        for name, address in (("the session alone", ""), ("the engine", engine.url), ("through the gateway", door.url)):
             found = own
             if address:
                 found = (await _closed(address, [ask], 1, subject.options.seconds / 3))["p50_e2el_ms"]
@@ -180,12 +184,12 @@ async def overload(subject: Subject) -> None:
     options = subject.options
     header = (("x-request-timeout-ms", str(options.timeout_ms)),)
     goods = []
-    async with serving(subject) as engine, gateway(engine) as url:
-        found = await _closed(url, subject.asks(), options.clients, options.seconds / 2)
+    async with serving(subject) as engine, gateway(engine) as door:
+        found = await _closed(door.url, subject.asks(), options.clients, options.seconds / 2)
         most = found["request_throughput"]
         _say(f"sustainable: {most:.1f} requests/s")
         for factor in _OVERLOAD:
-            load = Load(url, headers=header)
+            load = Load(door.url, headers=header)
             await load.open_loop(subject.asks(), arrivals.poisson(most * factor, options.seconds, 3))
             load.close()
             found = summarise(load.records, slos={"e2el": options.timeout_ms}, cpu_seconds=load.cpu_seconds)
@@ -238,8 +242,8 @@ async def serving(subject: Subject) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def gateway(engine: Running) -> AsyncIterator[str]:
-    """Run the gateway in front of an engine, and give its address."""
+async def gateway(engine: Running) -> AsyncIterator[Running]:
+    """Run the gateway in front of an engine."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
         config = Path(folder) / "models.toml"
@@ -247,40 +251,45 @@ async def gateway(engine: Running) -> AsyncIterator[str]:
         command = ["-m", "gateway", "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
         async with _process(sys.executable, *command, "--control", "127.0.0.1:0") as process:
             await _until_answered(f"http://127.0.0.1:{port}", f"/v1/models/{_MODEL}", process)
-            yield f"http://127.0.0.1:{port}"
+            yield Running(f"http://127.0.0.1:{port}", process.pid)
 
 
 @asynccontextmanager
-async def naive(subject: Subject) -> AsyncIterator[str]:
-    """Run the naive server on the model, and give its address."""
+async def naive(subject: Subject) -> AsyncIterator[Running]:
+    """Run the naive server on the model."""
     port = _free_port()
     command = ["-m", "loadtest.naive", "--folder", str(subject.options.folder), "--task", subject.task]
     command += ["--port", str(port), "--max-length", str(subject.model.tokenizer.max_length)]
     async with _process(sys.executable, *command) as process:
         await _until_answered(f"http://127.0.0.1:{port}", "/", process)
-        yield f"http://127.0.0.1:{port}"
+        yield Running(f"http://127.0.0.1:{port}", process.pid)
 
 
 @asynccontextmanager
-async def infinity(subject: Subject) -> AsyncIterator[str]:
-    """Run infinity-emb with its ONNX engine on the model, and give its address; an empty one if it is not there."""
+async def infinity(subject: Subject) -> AsyncIterator[Running | None]:
+    """Run infinity-emb with its ONNX engine on the model; ``None`` if it is not there."""
     options = subject.options
     if options.infinity is None or subject.task != "embed":
-        yield ""
+        yield None
         return
     port = _free_port()
-    command = ["-m", "infinity_emb", "v2", "--model-id", str(options.infinity_model), "--engine", "optimum"]
+    # It finds the graph of a local model only from within its folder.
+    command = ["-c", "from infinity_emb.cli import cli; cli()", "v2", "--model-id", ".", "--engine", "optimum"]
     command += ["--served-model-name", _MODEL, "--device", "cpu", "--url-prefix", "/v1", "--port", str(port)]
-    command += ["--host", "127.0.0.1", "--no-model-warmup", "--log-level", "error"]
-    async with _process(str(options.infinity), *command, DO_NOT_TRACK="1", HF_HUB_OFFLINE="1") as process:
+    command += ["--host", "127.0.0.1", "--no-model-warmup", "--pooling-method", "mean", "--log-level", "error"]
+    quiet = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+    async with _process(str(options.infinity.absolute()), *command, cwd=options.infinity_model, **quiet) as process:
         await _until_answered(f"http://127.0.0.1:{port}", "/v1/models", process)
-        yield f"http://127.0.0.1:{port}"
+        yield Running(f"http://127.0.0.1:{port}", process.pid)
 
 
 @asynccontextmanager
-async def _process(*command: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _process(
+    *command: str, cwd: Path | None = None, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    nowhere = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env=os.environ | environment
+        *command, stdout=nowhere, stderr=nowhere, cwd=cwd, env=os.environ | environment
     )
     try:
         yield process
@@ -350,9 +359,26 @@ async def _all(url: str, asks: Sequence[Ask], at_once: int) -> None:
             raise RuntimeError(f"a request failed: {failed[0]}")
 
 
-def _rate(name: str, found: Mapping[str, Any], size: int, best: float) -> None:
+async def _rate(
+    name: str, servers: Sequence[Running], subject: Subject, clients: int, size: int, best: Ceiling
+) -> None:
+    """Put load on the first of some servers, and tell what all of them needed for a text."""
+    options = subject.options
+    load = Load(servers[0].url)
+    asks = subject.asks(size)
+    try:
+        await load.closed_loop(asks, clients, min(2.0, options.seconds / 5))
+        load.records.clear()
+        load.cpu_seconds = 0.0
+        used = sum(server.cpu() for server in servers)
+        await load.closed_loop(asks, clients, options.seconds)
+        used = sum(server.cpu() for server in servers) - used
+    finally:
+        load.close()
+    found = summarise(load.records, cpu_seconds=load.cpu_seconds)
+    texts = max(1, found["completed"] * size)
     note = f"p50 {_ms(found, 50)}, p99 {_ms(found, 99)}, {found['failed']} failed"
-    _row(name, found["request_throughput"] * size, best, f"{note}, client {found['client_cpu_share']:.0%} of a core")
+    _row(name, found["request_throughput"] * size, used / texts, best, note)
 
 
 def _ms(found: Mapping[str, Any], percent: int) -> str:
@@ -361,9 +387,10 @@ def _ms(found: Mapping[str, Any], percent: int) -> str:
     return "none" if value is None else f"{value:.0f} ms"
 
 
-def _row(name: str, texts: float, best: float | None = None, note: str = "") -> None:
-    share = "" if best is None else f"{texts / best:7.1%}"
-    _say(f"{name:<52}{texts:9.1f} texts/s {share:>8}  {note}")
+def _row(name: str, texts: float, cpu: float, best: Ceiling, note: str = "") -> None:
+    """Tell texts per second and the processor's time for a text, each beside the ceiling."""
+    shares = f"{texts / best.texts:6.1%}", f"{best.cpu / cpu if cpu else 0:6.1%}"
+    _say(f"{name:<50}{texts:8.1f} texts/s {shares[0]}  {cpu * 1000:7.2f} ms CPU/text {shares[1]}  {note}")
 
 
 def _say(text: str) -> None:

@@ -27,7 +27,7 @@ def run(capsys: pytest.CaptureFixture[str], folder: Path, *parts: str, task: str
 def test_speeds_are_shares_of_the_ceiling(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     said = run(capsys, write_embedder(tmp_path), "throughput")
     assert "texts have 3 to 11 tokens, 5.8 on average" in said
-    rows = re.findall(r"^(\S.*?)\s{2,}([\d.]+) texts/s\s+([\d.]+)%.* 0 failed", said, re.MULTILINE)
+    rows = re.findall(r"^(\S.*?)\s{2,}([\d.]+) texts/s .* ms CPU/text +([\d.]+)%.* 0 failed", said, re.MULTILINE)
     assert [name for name, _, _ in rows] == [
         "gateway, 8 clients, one text a request",
         "gateway, 1 clients, 32 texts a request",
