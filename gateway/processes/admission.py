@@ -80,11 +80,12 @@ class SharedAdmission(Admission):
         Raises ``Unavailable`` with a ``retry_after`` when the queue is full too.
         """
         counts, own = self._counts, self._own
-        counts.running[own] = self.running + 1
-        if sum(counts.running) <= self._plenty and not sum(counts.waiting):
-            self.running += 1
-            return Slot(self)
-        counts.running[own] = self.running
+        if sum(counts.running) < self._plenty and not sum(counts.waiting):
+            counts.running[own] = self.running + 1
+            if sum(counts.running) <= self._plenty:
+                self.running += 1
+                return Slot(self)
+            counts.running[own] = self.running
         with self._lock:
             waiting = sum(counts.waiting)
             if not waiting and sum(counts.running) < self.limit:
@@ -98,7 +99,7 @@ class SharedAdmission(Admission):
                 f"All {self.limit} slots of this model are taken and {waiting} requests wait already.",
                 retry_after=self.expected_wait(),
             )
-        # Another process may have found all slots taken because of an announcement that was withdrawn above.
+        # A slot may have become free, or an announcement may have been withdrawn, while this request joined the queue.
         self.serve()
         return None
 

@@ -1,8 +1,9 @@
 """The listening sockets of one process among several, and which of them a new connection goes to.
 
 The kernel spreads connections over the sockets of one port (``SO_REUSEPORT``) by a hash, which is even for thousands of
-connections and not for tens: of four sockets the worst is 31 % off with 64 connections and 6 % with 1,024. So a process that is given a connection while it holds more than another hands it over to
-the one with the fewest, before a byte is read from it.
+connections and not for tens: of four sockets the worst is 31 % off with 64 connections and 6 % with 1,024. So a process
+that is given a connection while it holds more than another hands it over to the one with the fewest, before a byte is
+read from it.
 """
 
 from __future__ import annotations

@@ -245,29 +245,37 @@ class AnyOrder(RuleBasedStateMachine):
 test_in_any_order = AnyOrder.TestCase
 
 
-def hammer(cells: Cells, own: int, limit: int, times: int) -> None:
-    """Take slots and give them back as fast as can be; exit with how often too many were inside."""
+def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
+    """Hold up to ``most`` slots, taken and given back as fast as can be; exit with how often too many were held."""
     counts, inside = Counts(*(cells.row(name) for name in NAMES[:3])), cells.row("inside")
     part = SharedAdmission(limit, 0, counts, cells.lock("running"), own, lambda _: None)
+    slots: list[Slot] = []
     too_many = 0
     for _ in range(times):
-        try:
-            slot = part.admit(lambda _: None)
-        except Unavailable:
-            continue
-        assert slot is not None
-        inside[own] = 1
-        too_many += sum(inside) > limit
-        inside[own] = 0
+        if len(slots) < most:
+            try:
+                slot = part.admit(lambda _: None)
+            except Unavailable:
+                slot = None
+            if slot is not None:
+                slots.append(slot)
+                inside[own] = len(slots)
+                too_many += sum(inside) > limit
+                continue
+        if slots:
+            inside[own] = len(slots) - 1
+            slots.pop().release()
+    inside[own] = 0
+    for slot in slots:
         slot.release()
     os._exit(min(too_many, 100))
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3])
-def test_processes_that_run_at_the_same_time_never_exceed_the_limit(limit: int) -> None:
+@pytest.mark.parametrize(("limit", "most"), [(1, 1), (3, 1), (6, 3), (12, 4)])
+def test_processes_that_run_at_the_same_time_never_exceed_the_limit(limit: int, most: int) -> None:
     cells = Cells.create(NAMES, 4)
     fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=hammer, args=(cells, own, limit, 5_000)) for own in range(4)]
+    processes = [fork.Process(target=hammer, args=(cells, own, limit, most, 20_000)) for own in range(4)]
     for process in processes:
         process.start()
     for process in processes:
