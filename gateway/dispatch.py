@@ -388,6 +388,8 @@ class Exchange:
 
     def answer_failed(self, error: UpstreamError) -> None:
         """Ask another replica if no byte of an answer has come, else fail."""
+        if self._state is ENDED:
+            return
         self._lease.connection = None
         replica = self._lease.replica
         assert replica is not None

@@ -211,7 +211,8 @@ class Metrics(Collector):
         self._lag.show(lag, [])
         yield lag
         reload = GaugeMetricFamily(
-            "headgate_config_last_reload_successful", "Whether the configuration on disk is the one in force."
+            "headgate_config_last_reload_successful",
+            "Whether the latest reload of the configuration went well; 1 before any.",
         )
         reload.add_metric([], float(self.last_reload_successful))
         yield reload

@@ -7,6 +7,7 @@ An ``UpstreamConnection`` carries one exchange at a time and tells its ``Receive
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ import httptools
 
 from gateway.http.answer import AnswerHead
 from gateway.http.known import KnownHead
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_HEAD_BYTES = 256 * 1024
 """An answer's head beyond this many bytes is no answer."""
@@ -295,26 +298,36 @@ class UpstreamConnection(asyncio.Protocol):
         receiver = self._receiver
         if receiver is None:
             return
-        if self._head_ready:
-            self._head_ready = False
-            receiver.answer_head(self._head)
-            receiver = self._receiver
-            if receiver is None:
-                return
-        parts = self._parts
-        if parts:
-            self._parts = []
-            receiver.answer_data(parts[0] if len(parts) == 1 else b"".join(parts))
-        if self._complete and self._receiver is receiver:
-            self._receiver = None
-            self.relay = None
-            self._reused = True
-            self.resume()
-            if self._reusable:
-                self._pool.give_back(self)
-            else:
-                self.transport.close()
-            receiver.answer_end()
+        try:
+            if self._head_ready:
+                self._head_ready = False
+                receiver.answer_head(self._head)
+                receiver = self._receiver
+                if receiver is None:
+                    return
+            parts = self._parts
+            if parts:
+                self._parts = []
+                receiver.answer_data(parts[0] if len(parts) == 1 else b"".join(parts))
+            if self._complete and self._receiver is receiver:
+                self._finish()
+                receiver.answer_end()
+        except Exception:  # noqa: BLE001 - a mistake of ours costs one request its answer, and never hangs its client
+            _LOG.exception("an answer could not be relayed because of a mistake in the gateway")
+            self.abort()
+            if receiver is not None:
+                receiver.answer_failed(UpstreamError("The gateway made a mistake; its log says which.", answered=True))
+
+    def _finish(self) -> None:
+        """Be ready for the next exchange, or close."""
+        self._receiver = None
+        self.relay = None
+        self._reused = True
+        self.resume()
+        if self._reusable:
+            self._pool.give_back(self)
+        else:
+            self.transport.close()
 
     def _fail(self, message: str) -> None:
         """Give the exchange up and the socket with it; an idle connection that was closed meanwhile is just stale."""

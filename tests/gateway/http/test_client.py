@@ -525,6 +525,24 @@ async def test_a_receiver_that_aborts_on_the_head_hears_no_more(engine: Engine) 
     assert notes.told == [(200, [(b"content-length", b"2")])]
 
 
+@pytest.mark.parametrize("call", ["answer_head", "answer_data", "answer_end"])
+async def test_a_receiver_that_makes_a_mistake_is_told_of_a_failure(
+    engine: Engine, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection, notes = await engine.ask()
+
+    def mistake(*_: object) -> None:
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr(notes, call, mistake)
+    _, writer = await engine.accept()
+    writer.write(OK)
+    assert (await notes.failure()).answered
+    assert "a mistake" in caplog.text
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+    assert connection.transport.is_closing()
+
+
 async def test_a_paused_connection_lets_the_engine_feel_it(engine: Engine) -> None:
     connection, notes = await engine.ask()
     _, writer = await engine.accept()
