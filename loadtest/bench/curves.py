@@ -144,7 +144,11 @@ async def _sample(gateway: Deployment, shape: Shape, per: str, seconds: float) -
         await crowd.open(shape.requests("bench"))
         if shape.connections > busy:
             await crowd.ask_once()
-        await crowd.ask_busily(busy, min(_WARM_UP_SECONDS, seconds))
+        # Each model and replica has its connection before the first request that counts.
+        answers, wanted = 0, 2 * max(shape.plan.models, shape.plan.replicas)
+        while answers < wanted:
+            warm = await crowd.ask_busily(busy, min(_WARM_UP_SECONDS, seconds))
+            answers = wanted if warm.failed else answers + warm.answers
         gc.collect()
         gc.disable()
         used, began = gateway.cpu_seconds, perf_counter()
