@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
@@ -21,8 +22,11 @@ BUSY = 32
 
 _WARM_UP_SECONDS = 0.5
 
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+"""Seconds: the kernel's clock of processor time sees nothing shorter."""
+
 _SCRAPES = 5
-"""One scrape alone is shorter than the kernel's clock of processor time is fine."""
+"""One scrape alone may be shorter than a tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +157,7 @@ async def _sample(gateway: Deployment, shape: Shape, per: str, seconds: float) -
         gc.disable()
         used, began = gateway.cpu_seconds, perf_counter()
         tally = await crowd.ask_busily(busy, seconds)
-        used, lasted = gateway.cpu_seconds - used, perf_counter() - began
+        used, lasted = max(_TICK, gateway.cpu_seconds - used), perf_counter() - began
     finally:
         gc.enable()
         await crowd.close()
