@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 SHORT = 16
 """Tokens of a text that is measured with: batches matter most to short ones."""
@@ -27,7 +28,10 @@ _LONGEST_SECONDS = 0.07
 
 _REPEATS = 8
 _SECONDS = 0.7
-"""The measurement ends after this long, at the latest after the batch that runs then."""
+"""The measurement ends after so much of the thread's own time, at the latest after the batch that runs then."""
+
+_PATIENCE = 1.0
+"""It ends after so many seconds at all, for on a busy machine the thread's own time is long in coming."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,18 @@ def fit(seconds: Callable[[int], float], length: int) -> Budget:
     whatever else happens only ever makes them longer.
     """
     best: dict[int, float] = {}
+    end = monotonic() + _PATIENCE
     spent = 0.0
     texts = 1
     while texts <= _MOST_TEXTS:
         best[texts] = min(seconds(texts), seconds(texts)) if texts == 1 else seconds(texts)
         spent += best[texts]
-        if spent > _SECONDS or best[texts] > _LONGEST_SECONDS or _stopped_gaining(best, texts):
+        if spent > _SECONDS or monotonic() > end or best[texts] > _LONGEST_SECONDS or _stopped_gaining(best, texts):
             break
         texts *= 2
     for _ in range(_REPEATS - 1):
         for texts, known in best.items():
-            if spent + known > _SECONDS:
+            if spent + known > _SECONDS or monotonic() > end:
                 continue
             taken = seconds(texts)
             spent += taken
