@@ -138,9 +138,9 @@ async def throughput(subject: Subject) -> None:
 async def alone(subject: Subject) -> None:
     """Compare what a lone client waits for a short text with the session's own time."""
     text = workload.text(_SHORTEST - 2, 0)
-    ids = subject.model.tokenizer.encode(InputRequest(input=text))[0]
+    ids = subject.model.tokenizer.encode(InputRequest(input=text, truncate_prompt_tokens=-1))[0]
     own = median(lone(subject.model, ids, 300)) * 1000
-    ask = Ask(_PATHS[subject.task], msgspec.json.encode({"model": _MODEL, "input": text}))
+    ask = Ask(_PATHS[subject.task], msgspec.json.encode({"model": _MODEL, "input": text, "truncate_prompt_tokens": -1}))
     async with serving(subject) as engine, gateway(engine) as door:
         for name, address in (("the session alone", ""), ("the engine", engine.url), ("through the gateway", door.url)):
             found = own
@@ -159,7 +159,12 @@ async def memory(subject: Subject) -> None:
         texts = [
             workload.text(min(longest, int(draw.lognormvariate(3, 0.9)) + 1), number + each) for each in range(size)
         ]
-        asks.append(Ask(_PATHS[subject.task], msgspec.json.encode({"model": _MODEL, "input": texts})))
+        asks.append(
+            Ask(
+                _PATHS[subject.task],
+                msgspec.json.encode({"model": _MODEL, "input": texts, "truncate_prompt_tokens": -1}),
+            )
+        )
     async with serving(subject) as engine:
         seen = []
         tenth = len(asks) // 10
