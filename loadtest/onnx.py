@@ -195,12 +195,15 @@ async def overload(subject: Subject) -> None:
         _say(f"sustainable: {most:.1f} requests/s")
         for factor in _OVERLOAD:
             load = Load(door.url, headers=header)
+            used = engine.cpu() + door.cpu()
             await load.open_loop(subject.asks(), arrivals.poisson(most * factor, options.seconds, 3))
             load.close()
             found = summarise(load.records, slos={"e2el": options.timeout_ms}, cpu_seconds=load.cpu_seconds)
             goods.append(found["request_goodput"])
+            each = (engine.cpu() + door.cpu() - used) / max(1.0, goods[-1] * found["duration"])
             _say(
                 f"offered {factor:.1f} times as much: goodput {goods[-1]:.1f}/s of {found['offered_rate']:.1f}/s, "
+                f"{each * 1000:.1f} ms CPU for each good answer, "
                 f"p50 {_ms(found, 50)}, p99 {_ms(found, 99)}, {found['errors'] or 'no errors'}"
             )
     _say(f"goodput at {_OVERLOAD[-1]} times the sustainable load is {goods[-1] / max(goods):.1%} of its peak")

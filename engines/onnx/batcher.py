@@ -39,7 +39,7 @@ _SAFE_SHARE = 0.8
 """A request is taken if it should be done within this share of its time: what is expected may come later."""
 
 _RATE_WEIGHT = 0.1
-"""The weight of one batch in the moving average of the speed."""
+"""The weight of one batch in the moving averages of the speed and of its time."""
 
 
 class Observer(Protocol):
@@ -117,6 +117,7 @@ class Batcher:
         self._threads = threads
         self._idle = threads
         self._rate = rate
+        self._batch_seconds = 0.0  # How long a batch takes, which every text waits for besides.
         self._max_waiting_tokens = max_waiting_tokens
         self._token_budget = token_budget
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="inference")
@@ -151,7 +152,7 @@ class Batcher:
         """
         if not self.waiting_tokens:
             return
-        wait = (self.waiting_tokens + tokens) / (self._rate * self._threads)
+        wait = (self.waiting_tokens + tokens) / (self._rate * self._threads) + self._batch_seconds
         if self.waiting_tokens + tokens > self._max_waiting_tokens:
             seconds = max(1, ceil(self.waiting_tokens / (self._rate * self._threads)))
             raise Overloaded(
@@ -162,7 +163,7 @@ class Batcher:
         if within is not None and wait > within * _SAFE_SHARE:
             seconds = max(1, ceil(wait - within * _SAFE_SHARE))
             raise Overloaded(
-                f"The queue needs {wait:.1f} s, too long for a request that has {within:g} s. Retry in {seconds} s.",
+                f"What waits needs {wait:.1f} s, too long for a request that has {within:g} s. Retry in {seconds} s.",
                 retry_after=seconds,
             )
 
@@ -243,6 +244,7 @@ class Batcher:
     def _measure(self, batch: Sequence[_Text], seconds: float) -> None:
         tokens, padded = sum(text.length for text in batch), len(batch) * max(text.length for text in batch)
         self._rate += _RATE_WEIGHT * (tokens / seconds - self._rate)
+        self._batch_seconds += _RATE_WEIGHT * (seconds - self._batch_seconds)
         self._observer.computed(len(batch), tokens, padded, seconds)
 
     def _cut(self) -> list[_Text]:

@@ -252,7 +252,7 @@ async def test_a_request_that_would_be_late_is_refused_at_once() -> None:
         running, waiting = await submitted(built, text(100)), await submitted(built, text(60))
         with pytest.raises(Overloaded) as raised:
             await built.submit([text(21)], 1.0)
-        assert raised.value.message == ("The queue needs 0.8 s, too long for a request that has 1 s. Retry in 1 s.")
+        assert raised.value.message == ("What waits needs 0.8 s, too long for a request that has 1 s. Retry in 1 s.")
         assert raised.value.retry_after == 1
         with pytest.raises(Overloaded, match=r"needs 0\.6 s, too long for a request that has 0\.1 s"):
             built.check_room(within=0.1)
@@ -261,6 +261,23 @@ async def test_a_request_that_would_be_late_is_refused_at_once() -> None:
         assert repr(built).endswith("2 texts, 80 tokens waiting>")
         machine.release()
         await asyncio.gather(running, waiting, fits)
+
+
+async def test_the_time_of_the_batch_itself_counts_too() -> None:
+    async with batcher(rate=1e6, held=False) as (built, machine):
+        machine.held = True
+        for _ in range(60):
+            asked = await submitted(built, text(3))
+            batch = await machine.next()
+            await asyncio.sleep(0.005)
+            batch.finish()
+            await asked
+        running, waiting = await submitted(built, text(3)), await submitted(built, text(3))
+        with pytest.raises(Overloaded, match=r"too long for a request that has 0\.001 s"):
+            built.check_room(within=0.001)
+        built.check_room(within=60)
+        machine.release()
+        await asyncio.gather(running, waiting)
 
 
 async def test_when_nothing_waits_even_a_hurried_request_is_tried() -> None:
