@@ -62,6 +62,7 @@ class Session:
         # A provider whose libraries are missing is left out without an error, and everything would be slow.
         if gpu and _CUDA not in self._session.get_providers():
             raise ModelError(file, "ONNX Runtime could not start CUDA; are its libraries and the driver there?")
+        self._bound = BoundRun(self._session, "cuda") if gpu else None
         self._inputs = {each.name: self._dtype(each) for each in self._session.get_inputs()}
         if "input_ids" not in self._inputs:
             raise ModelError(file, f"the graph has no input `input_ids`, only {_names(self._inputs)}")
@@ -76,6 +77,16 @@ class Session:
 
         Raises ``InferenceFailed`` when ONNX Runtime refuses.
         """
+        feed, mask = self.feed(texts)
+        try:
+            bound = self._bound
+            return (self._session.run([output], feed)[0] if bound is None else bound(output, feed)), mask
+        except _ORT_ERRORS as error:
+            rows, length = mask.shape
+            raise InferenceFailed(f"ONNX Runtime failed on a batch of {rows} x {length}: {_brief(error)}") from error
+
+    def feed(self, texts: Sequence[TokenIds]) -> tuple[dict[str, Array], Mask]:
+        """Give the graph's inputs for texts as one batch, padded to the longest, and the mask of real tokens."""
         shape = (len(texts), max(map(len, texts)))
         ids = np.zeros(shape, np.int64)
         mask: Mask = np.zeros(shape, np.int64)
@@ -86,13 +97,7 @@ class Session:
             if isinstance(text, PairIds):
                 kinds[row, text.first : len(text)] = 1
         values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
-        feed = {name: values[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
-        try:
-            return self._session.run([output], feed)[0], mask
-        except _ORT_ERRORS as error:
-            raise InferenceFailed(
-                f"ONNX Runtime failed on a batch of {shape[0]} x {shape[1]}: {_brief(error)}"
-            ) from error
+        return {name: values[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}, mask
 
     def _dtype(self, given: Any) -> type[np.integer[Any]]:
         """Check one input of the graph and give the type of its numbers."""
@@ -106,6 +111,31 @@ class Session:
                 f"input `{given.name}` has the shape {given.shape}; batch size and length must be dynamic axes",
             )
         return _DTYPES[given.type]
+
+
+class BoundRun:
+    """Runs a graph with IO binding: inputs are copied to a device once, and the result is made there and copied back.
+
+    Without it, ONNX Runtime guesses where each value is wanted, and may copy it more than once. ``device`` is ``cuda``
+    for the first one that the process sees; with ``cpu`` the same calls work without a GPU. A binding belongs to one
+    run, so that several threads may run at once.
+    """
+
+    def __init__(self, session: Any, device: str) -> None:
+        self._session = session
+        self._device = device
+
+    def __call__(self, output: str, feed: Mapping[str, Array]) -> Array:
+        """Give one output as it is on the CPU."""
+        binding = self._session.io_binding()
+        for name, value in feed.items():
+            on_device = onnxruntime.OrtValue.ortvalue_from_numpy(value, self._device, 0)
+            binding.bind_ortvalue_input(name, on_device)
+        # How large the result will be is not known yet, so the place is named and not the memory.
+        binding.bind_output(output, self._device, 0)
+        self._session.run_with_iobinding(binding)
+        result: Array = binding.get_outputs()[0].numpy()
+        return result
 
 
 def _providers(file: Path, *, gpu: bool) -> list[str]:

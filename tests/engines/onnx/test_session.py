@@ -11,7 +11,7 @@ import pytest
 
 from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.protocol import PairRequest, Side
-from engines.onnx.session import Session
+from engines.onnx.session import BoundRun, Session
 from engines.onnx.tokens import PromptTokenizer
 from tests.engines.onnx.tiny import (
     BAD,
@@ -99,6 +99,41 @@ def test_a_gpu_that_cannot_be_used_is_an_error_and_not_a_slow_answer(tmp_path: P
     file = write_graph(tmp_path, table(LOGITS), output="logits", pooled=True)
     with pytest.raises(ModelError, match=r"a GPU is wanted, but this ONNX Runtime has only .*use onnxruntime-gpu"):
         Session(file, gpu=True)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime can use a GPU"
+)
+def test_a_gpu_whose_libraries_are_missing_is_an_error_although_onnx_runtime_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_graph(tmp_path, table(LOGITS), output="logits", pooled=True)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(ModelError, match="could not start CUDA"),
+    ):
+        Session(file, gpu=True)
+
+
+def bound(file: Path) -> BoundRun:
+    """Bind to the CPU what is bound to a GPU where there is one."""
+    return BoundRun(onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]), "cpu")
+
+
+@pytest.mark.parametrize("texts", [[[GOOD]], [[GOOD], [BAD, BAD, GOOD], [BAD, CAT]]])
+def test_a_run_with_io_binding_gives_the_same(tmp_path: Path, texts: list[list[int]]) -> None:
+    session = pooled(tmp_path)
+    feed, _ = session.feed(texts)
+    assert bound(tmp_path / "model.onnx")("logits", feed).tolist() == session.run("logits", texts)[0].tolist()
+
+
+def test_runs_with_io_binding_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
+    session = pooled(tmp_path)
+    run = bound(tmp_path / "model.onnx")
+    with ThreadPoolExecutor(4) as threads:
+        outputs = list(threads.map(lambda n: run("logits", session.feed([[GOOD] * n])[0]), range(1, 65)))
+    assert np.concatenate(outputs).tolist() == [[2 * count, 0] for count in range(1, 65)]
 
 
 def test_a_missing_graph_is_named(tmp_path: Path) -> None:
