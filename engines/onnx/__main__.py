@@ -18,11 +18,12 @@ import uvloop
 from aiohttp import web
 
 from engines.onnx import golden
-from engines.onnx.batcher import Batcher
+from engines.onnx.batcher import Batcher, Observer
 from engines.onnx.errors import ModelError
 from engines.onnx.metrics import Metrics
-from engines.onnx.model import Model, load
+from engines.onnx.model import Model
 from engines.onnx.moderation import Categories
+from engines.onnx.repository import Recipe, Repository, resident_bytes
 from engines.onnx.server import MAX_BODY_BYTES, Server
 from engines.onnx.tasks import TASKS
 
@@ -64,44 +65,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     start = time.monotonic()
     try:
-        model = load(
-            options.model_name,
+        recipe = Recipe(
             options.folder,
             options.task,
-            labels=options.labels,
-            max_length=options.max_length,
-            output=options.output,
-            categories=_categories(options),
-            gpu=options.gpu,
+            options.labels,
+            options.max_length,
+            options.output,
+            _categories(options),
+            options.golden if options.record_golden is None else None,
+            options.gpu,
         )
+        before = resident_bytes()
+        model = recipe.load(options.model_name)
+        memory = max(0, resident_bytes() - before)
         if options.record_golden is not None:
             print(golden.as_toml(golden.record(model, *options.record_golden)))
             return 0
-        if options.golden is not None:
-            golden.check(model, options.golden)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(model, options, start))
+            runner.run(_serve(model, recipe, memory, options, start))
     except (ModelError, OSError, ValueError) as error:
         print(f"error: {options.model_name}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(model: Model, options: argparse.Namespace, start: float) -> None:
+async def _serve(model: Model, recipe: Recipe, memory: int, options: argparse.Namespace, start: float) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics = Metrics(model.name)
-    batcher = Batcher(
-        model.compute,
-        metrics,
-        threads=options.threads,
-        rate=model.budget.rate,
-        token_budget=model.budget.tokens,
-        max_waiting_tokens=options.max_queue_tokens,
-    )
-    server = Server(model, batcher, metrics, threads=options.threads)
+
+    def make_batcher(loaded: Model, observer: Observer) -> Batcher:
+        return Batcher(
+            loaded.compute,
+            observer,
+            threads=options.threads,
+            rate=loaded.budget.rate,
+            token_budget=loaded.budget.tokens,
+            max_waiting_tokens=options.max_queue_tokens,
+        )
+
+    repository = Repository(metrics, make_batcher, options.repository)
+    repository.put(model, recipe, memory=memory)
+    server = Server(repository, metrics, threads=options.threads)
     runner = web.AppRunner(
         server.application(options.max_body_bytes),
         access_log=None,
@@ -182,6 +189,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0.5,
         metavar="P",
         help="the score from which a category is flagged (default %(default)s)",
+    )
+    add(
+        "--repository",
+        type=Path,
+        metavar="DIR",
+        help="where POST /v2/repository/models/NAME/load finds models, as NAME/VERSION/model.onnx "
+        "(default: it can only load the model again from its own folder)",
     )
     add("--max-length", type=_positive, metavar="N", help="tokens a text may have (default: what the files say)")
     add("--gpu", action="store_true", help="run the graph on the first CUDA device that this process sees")

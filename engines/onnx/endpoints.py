@@ -311,6 +311,20 @@ class ModerationEndpoint(Endpoint[ModerationRequest]):
         return Plan(texts, answer)
 
 
+PATHS = (
+    "/classify",
+    "/v1/moderations",
+    "/v1/embeddings",
+    "/score",
+    "/v1/score",
+    "/rerank",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/pooling",
+)
+"""All paths that some model may answer."""
+
+
 def endpoints(
     name: str, tokenizer: PromptTokenizer, task: Task, categories: Categories | None
 ) -> Mapping[str, Endpoint[Any]]:

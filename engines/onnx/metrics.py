@@ -12,47 +12,76 @@ _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
 _PREFIX = "headgate_onnx"
 
 
-class Metrics:
-    """All series of one process, which serves one model; it observes the batcher."""
+class _Families:
+    """The series of all models of a process."""
 
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._registry = CollectorRegistry()
-        ProcessCollector(namespace=_PREFIX, registry=self._registry)
-        self._requests = Counter(
-            f"{_PREFIX}_requests_total", "Answered requests.", ("model", "endpoint", "code"), registry=self._registry
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(namespace=_PREFIX, registry=self.registry)
+        self.requests = Counter(
+            f"{_PREFIX}_requests_total", "Answered requests.", ("model", "endpoint", "code"), registry=self.registry
         )
-        self._duration = Histogram(
-            f"{_PREFIX}_request_duration_seconds",
-            "From the head of a request to its answer.",
-            ("model", "endpoint"),
-            buckets=_SECONDS,
-            registry=self._registry,
+        self.duration = self._histogram(
+            "request_duration_seconds", "From the head of a request to its answer.", _SECONDS, "endpoint"
         )
-        self._waited = self._histogram(
+        self.waited = self._histogram(
             "queue_duration_seconds", "Wait of a request's first text for a thread.", _SECONDS
         )
-        self._computing = self._histogram("batch_duration_seconds", "Time of a batch in its thread.", _SECONDS)
-        self._batch_texts = self._histogram("batch_texts", "Texts in a batch.", _TEXTS)
-        tokens = Counter(
+        self.computing = self._histogram("batch_duration_seconds", "Time of a batch in its thread.", _SECONDS)
+        self.batch_texts = self._histogram("batch_texts", "Texts in a batch.", _TEXTS)
+        self.tokens = Counter(
             f"{_PREFIX}_tokens_total",
             "Tokens that ran through the graph: those of the texts (real), and these with padding (computed).",
             ("model", "kind"),
-            registry=self._registry,
+            registry=self.registry,
         )
-        self._real_tokens, self._computed_tokens = tokens.labels(model, "real"), tokens.labels(model, "computed")
-        self._dropped = Counter(
+        self.dropped = Counter(
             f"{_PREFIX}_dropped_texts_total",
             "Texts given up before they ran, because their client left or their time was over.",
             ("model",),
-            registry=self._registry,
-        ).labels(model)
+            registry=self.registry,
+        )
+        self._gauges: dict[str, Gauge] = {}
+        self.models: dict[str, Metrics] = {}
+
+    def gauge(self, name: str, description: str, *labels: str) -> Gauge:
+        """Give the gauge of this name, the same one for all models."""
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(f"{_PREFIX}_{name}", description, ("model", *labels), registry=self.registry)
+        return self._gauges[name]
+
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", description, ("model", *labels), buckets=buckets, registry=self.registry)
+
+
+class Metrics:
+    """The series of one model in a process that may serve several; it observes the batchers of its versions."""
+
+    def __init__(self, model: str, families: _Families | None = None) -> None:
+        self._model = model
+        self._families = families = families or _Families()
+        families.models[model] = self
+        self._requests, self._duration = families.requests, families.duration
+        self._waited, self._computing = families.waited.labels(model), families.computing.labels(model)
+        self._batch_texts, self._dropped = families.batch_texts.labels(model), families.dropped.labels(model)
+        self._real_tokens = families.tokens.labels(model, "real")
+        self._computed_tokens = families.tokens.labels(model, "computed")
+
+    def of(self, model: str) -> Metrics:
+        """Give the metrics of another model of the same process."""
+        return self._families.models.get(model) or Metrics(model, self._families)
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Add a gauge that is read when it is asked for."""
-        Gauge(f"{_PREFIX}_{name}", description, ("model",), registry=self._registry).labels(self._model).set_function(
-            read
-        )
+        """Add a gauge that is read when it is asked for, in the place of one of the same name."""
+        self._families.gauge(name, description).labels(self._model).set_function(read)
+
+    def note(self, name: str, description: str, version: str, value: float) -> None:
+        """Set what is known about one version of the model."""
+        self._families.gauge(name, description, "version").labels(self._model, version).set(value)
+
+    def forget(self, name: str, version: str) -> None:
+        """Drop what was noted about a version that is served no more."""
+        self._families.gauge(name, "", "version").remove(self._model, version)
 
     def answered(self, endpoint: str, code: int, seconds: float) -> None:
         """Note an answer; ``endpoint`` is a route of the table, never a client's path."""
@@ -77,9 +106,4 @@ class Metrics:
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Give all series and their content type, in the format that the Accept header prefers."""
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
-
-    def _histogram(self, name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"{_PREFIX}_{name}", description, ("model",), buckets=buckets, registry=self._registry).labels(
-            self._model
-        )
+        return encode(self._families.registry), content_type

@@ -297,7 +297,7 @@ class ModelList(msgspec.Struct):
     object: str = "list"
 
 
-AnyRequest = TypeVar("AnyRequest", bound=TextRequest | TokenizeRequest | DetokenizeRequest)
+AnyRequest = TypeVar("AnyRequest", bound=msgspec.Struct)
 
 _PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 

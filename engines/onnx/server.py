@@ -19,11 +19,10 @@ import msgspec
 import onnxruntime  # type: ignore[import-untyped]
 from aiohttp import web
 
-from engines.onnx.batcher import Batcher
-from engines.onnx.endpoints import Endpoint, Plan
-from engines.onnx.errors import BadRequest, ModelNotFound, RequestError, error_body
+from engines.onnx.admin import Admin
+from engines.onnx.endpoints import PATHS, Endpoint, Plan
+from engines.onnx.errors import BadRequest, RequestError, error_body
 from engines.onnx.metrics import Metrics
-from engines.onnx.model import Model
 from engines.onnx.protocol import (
     DetokenizeAnswer,
     DetokenizeRequest,
@@ -35,6 +34,7 @@ from engines.onnx.protocol import (
     TokenizeRequest,
     decode,
 )
+from engines.onnx.repository import Repository, Served
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
@@ -49,6 +49,9 @@ _CLIENT_LEFT = 499
 _TIMEOUT = "x-request-timeout-ms"
 _LONGEST_TIMEOUT = 86_400_000
 
+_METRICS = web.RequestKey("metrics", Metrics)
+"""Under this key a request keeps the metrics of its model; without, it counts for the one of the command line."""
+
 _log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -56,25 +59,21 @@ Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """Answers requests for one model."""
+    """Answers requests for the models of a repository; each keeps the version of its model that it began with."""
 
-    def __init__(self, model: Model, batcher: Batcher, metrics: Metrics, *, threads: int) -> None:
-        self._model = model
-        self._batcher = batcher
+    def __init__(self, repository: Repository, metrics: Metrics, *, threads: int) -> None:
+        self._repository = repository
         self._metrics = metrics
         self._aside = ThreadPoolExecutor(threads, thread_name_prefix="text")
         self._created = int(time.time())
-        metrics.watch("waiting_tokens", "Tokens that wait for a thread.", lambda: batcher.waiting_tokens)
-        metrics.watch("waiting_texts", "Texts that wait for a thread.", lambda: batcher.waiting_texts)
-        metrics.watch("batch_token_budget", "Most tokens of a batch, as measured.", lambda: model.budget.tokens)
-        metrics.watch("running_batches", "Batches that run now.", lambda: batcher.running)
 
     def application(self, max_body_bytes: int = MAX_BODY_BYTES) -> web.Application:
         """Build the aiohttp application; run it with ``handler_cancellation`` so that clients who leave are noticed."""
         app = web.Application(middlewares=[self._answer_errors], client_max_size=max_body_bytes)
         app.add_routes(
             [
-                *(web.post(path, self._infer) for path in self._model.endpoints),
+                *(web.post(path, self._infer) for path in PATHS),
+                *Admin(self._repository).routes(),
                 web.post("/tokenize", self._tokenize),
                 web.post("/detokenize", self._detokenize),
                 web.get("/v1/models", self._models),
@@ -91,51 +90,51 @@ class Server:
     async def _infer(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
         within = _timeout(request)
-        self._batcher.check_room(within=within)
-        endpoint = self._model.endpoints[request.path]
-        asked, plan = await self._off_loop(len(body) > _SMALL_BYTES, lambda: self._plan(endpoint, body))
-        rows = await self._batcher.submit(plan.texts, within)
-        name = _request_id(request) or asked.request_id or uuid.uuid4().hex
-        answer = await self._off_loop(len(rows) > _SMALL_ROWS, lambda: msgspec.json.encode(plan.answer(rows, name)))
+        with (await self._found(body, request)).used() as served:
+            endpoint = served.model.endpoints.get(request.path)
+            if endpoint is None:
+                raise web.HTTPNotFound
+            served.batcher.check_room(within=within)
+            asked, plan = await self._off_loop(len(body) > _SMALL_BYTES, lambda: _plan(served, endpoint, body))
+            rows = await served.batcher.submit(plan.texts, within)
+            name = _request_id(request) or asked.request_id or uuid.uuid4().hex
+            answer = await self._off_loop(len(rows) > _SMALL_ROWS, lambda: msgspec.json.encode(plan.answer(rows, name)))
         return web.Response(body=answer, content_type="application/json")
-
-    def _plan(self, endpoint: Endpoint[Any], body: bytes) -> tuple[TextRequest, Plan]:
-        asked: TextRequest = decode(body, endpoint.request_type)
-        self._check_model(asked.model)
-        if asked.normalize is not msgspec.UNSET:
-            raise BadRequest("Parameter `normalize` was removed; use `use_activation` instead.", param="normalize")
-        return asked, endpoint.plan(asked)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
+        served = await self._found(body, request)
 
         def answer() -> TokenizeAnswer:
             asked = decode(body, TokenizeRequest)
-            self._check_model(asked.model)
-            ids, strings = self._model.tokenizer.tokenize(asked)
-            limit = self._model.tokenizer.max_length
-            return TokenizeAnswer(len(ids), limit, ids, strings if asked.return_token_strs else None)
+            served.check_name(asked.model)
+            tokenizer = served.model.tokenizer
+            ids, strings = tokenizer.tokenize(asked)
+            return TokenizeAnswer(len(ids), tokenizer.max_length, ids, strings if asked.return_token_strs else None)
 
         return _json(await self._off_loop(len(body) > _SMALL_BYTES, answer))
 
     async def _detokenize(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
+        served = await self._found(body, request)
 
         def answer() -> DetokenizeAnswer:
             asked = decode(body, DetokenizeRequest)
-            self._check_model(asked.model)
-            return DetokenizeAnswer(self._model.tokenizer.detokenize(asked.tokens))
+            served.check_name(asked.model)
+            return DetokenizeAnswer(served.model.tokenizer.detokenize(asked.tokens))
 
         return _json(await self._off_loop(len(body) > _SMALL_BYTES, answer))
 
     async def _models(self, _: web.Request) -> web.Response:
-        name = self._model.name
-        permission = ModelPermission(id=f"modelperm-{name}", created=self._created)
-        card = ModelCard(name, self._created, name, self._model.tokenizer.max_length, [permission])
-        return _json(ModelList([card]))
+        cards = []
+        for name in self._repository.names:
+            permission = ModelPermission(id=f"modelperm-{name}", created=self._created)
+            limit = self._repository.find(name).model.tokenizer.max_length
+            cards.append(ModelCard(name, self._created, name, limit, [permission]))
+        return _json(ModelList(cards))
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.Response()
+        return web.Response(status=200 if self._repository.names else 503)
 
     async def _version(self, _: web.Request) -> web.Response:
         return _json({"version": onnxruntime.__version__})
@@ -144,10 +143,17 @@ class Server:
         body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    def _check_model(self, name: str | None) -> None:
-        if name and name != self._model.name:
-            message = f"The model `{name}` does not exist. Valid aliases: {self._model.name}."
-            raise ModelNotFound(message, param="model")
+    async def _found(self, body: bytes, request: web.Request) -> Served:
+        """Find the version that a body names; nothing is awaited after that, so that it is served still.
+
+        While there is only one, the body is not read for that: whoever reads all of it checks the name as well.
+        """
+        served = self._repository.only
+        if served is None:
+            name = await self._off_loop(len(body) > _SMALL_BYTES, lambda: decode(body, _Named).model)
+            served = self._repository.find(name)
+        request[_METRICS] = self._metrics.of(served.model.name)
+        return served
 
     async def _off_loop(self, large: bool, work: Callable[[], Answer]) -> Answer:
         """Do work in a thread if it is large, and at once if it is not."""
@@ -163,12 +169,27 @@ class Server:
         finally:
             resource = request.match_info.route.resource
             endpoint = resource.canonical if resource else "unknown"
-            self._metrics.answered(endpoint, status, time.perf_counter() - start)
+            metrics = request.get(_METRICS, self._metrics)
+            metrics.answered(endpoint, status, time.perf_counter() - start)
         return answer
 
     async def _close(self, _: web.Application) -> None:
         self._aside.shutdown(wait=True, cancel_futures=True)
-        self._batcher.close()
+        await self._repository.close()
+
+
+class _Named(msgspec.Struct):
+    """The one field that says whom a request is for."""
+
+    model: str | None = None
+
+
+def _plan(served: Served, endpoint: Endpoint[Any], body: bytes) -> tuple[TextRequest, Plan]:
+    asked: TextRequest = decode(body, endpoint.request_type)
+    served.check_name(asked.model)
+    if asked.normalize is not msgspec.UNSET:
+        raise BadRequest("Parameter `normalize` was removed; use `use_activation` instead.", param="normalize")
+    return asked, endpoint.plan(asked)
 
 
 async def _answer(request: web.Request, route: Route) -> web.StreamResponse:

@@ -12,9 +12,10 @@ from typing import Any
 
 from aiohttp import web
 
-from engines.onnx.batcher import Batcher, Compute
+from engines.onnx.batcher import Batcher, Compute, Observer
 from engines.onnx.metrics import Metrics
 from engines.onnx.model import Model
+from engines.onnx.repository import Recipe, Repository
 from engines.onnx.server import MAX_BODY_BYTES, Server
 from engines.onnx.tasks import EachRow
 from engines.onnx.tokens import TokenIds
@@ -24,9 +25,10 @@ from tests.kit.wire import Answer, Wire
 class Running:
     """A server that answers, and what a test asks of it."""
 
-    def __init__(self, address: str, batcher: Batcher) -> None:
+    def __init__(self, address: str, batcher: Batcher, repository: Repository) -> None:
         self.address = address
         self.batcher = batcher
+        self.repository = repository
 
     async def wire(self) -> Wire:
         """Open a raw connection."""
@@ -72,26 +74,39 @@ class Held:
 
 @asynccontextmanager
 async def serving(
-    model: Model, *, compute: Compute | None = None, room: int = 65536, max_body_bytes: int = MAX_BODY_BYTES
+    model: Model,
+    *,
+    compute: Compute | None = None,
+    room: int = 65536,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    recipe: Recipe | None = None,
+    folder: Path | None = None,
 ) -> AsyncIterator[Running]:
-    """Serve a model with one thread on a Unix socket until the block ends."""
+    """Serve a model with one thread on a Unix socket until the block ends; others come from a recipe or a folder."""
     metrics = Metrics(model.name)
-    batcher = Batcher(
-        compute or model.compute,
-        metrics,
-        threads=1,
-        rate=model.budget.rate,
-        max_waiting_tokens=room,
-        token_budget=model.budget.tokens,
-    )
-    application = Server(model, batcher, metrics, threads=1).application(max_body_bytes)
+
+    def make_batcher(loaded: Model, observer: Observer) -> Batcher:
+        chosen = compute if compute is not None and loaded is model else loaded.compute
+        budget = loaded.budget
+        return Batcher(
+            chosen,
+            observer,
+            threads=1,
+            rate=budget.rate,
+            max_waiting_tokens=room,
+            token_budget=budget.tokens,
+        )
+
+    repository = Repository(metrics, make_batcher, folder)
+    batcher = repository.put(model, recipe).batcher
+    application = Server(repository, metrics, threads=1).application(max_body_bytes)
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=5)
     await runner.setup()
-    with tempfile.TemporaryDirectory(prefix="hg-") as folder:
-        path = Path(folder) / "s"
+    with tempfile.TemporaryDirectory(prefix="hg-") as short:
+        path = Path(short) / "s"
         await web.UnixSite(runner, path).start()
         try:
-            yield Running(f"unix:{path}", batcher)
+            yield Running(f"unix:{path}", batcher, repository)
         finally:
             if isinstance(compute, Held):
                 compute.release()

@@ -204,7 +204,8 @@ async def test_another_models_name_is_not_found(server: Running, path: str, fiel
 async def test_what_is_not_served_is_not_found(server: Running, path: str) -> None:
     answer = await server.ask("POST", path, {"input": "good"})
     assert error(answer) == {"message": "Not Found", "type": "Not Found", "param": None, "code": 404}
-    assert await server.metric('requests_total{code="404",endpoint="unknown",model="m"}') == 1
+    endpoint = path if path == "/v1/embeddings" else "unknown"
+    assert await server.metric(f'requests_total{{code="404",endpoint="{endpoint}",model="m"}}') == 1
 
 
 async def test_a_wrong_method_is_told_the_right_one(server: Running) -> None:
