@@ -21,7 +21,7 @@ class EngineSpec:
     ``gpus`` has one tuple of device ids per replica, empty for the CPU. ``args`` are options of the engine's own
     command line by their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds.
     What follows ``tasks`` means something to the ONNX engine alone: ``max_length`` is in tokens, ``moderation`` maps
-    categories to labels, ``golden`` is a text with its answer as JSON.
+    categories to labels, ``golden`` is a text with its answer as JSON, ``variant`` is one that was promoted.
     """
 
     model: str
@@ -38,6 +38,7 @@ class EngineSpec:
     moderation: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     moderation_threshold: float = 0.5
     golden: str | None = None
+    variant: str | None = None
 
     @property
     def replicas(self) -> tuple[str, ...]:

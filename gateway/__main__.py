@@ -1,4 +1,4 @@
-"""The command line: ``headgate serve``, ``check``, ``models``, ``key`` and ``bench``."""
+"""The command line: ``headgate serve``, ``check``, ``models``, ``quantize``, ``key`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import importlib.metadata
 import os
 import re
 import secrets
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
+
+from engines.onnx.quantize.command import add_options, words
 
 _DESCRIPTION = """\
 Headgate is an inference gateway: one OpenAI-compatible address in front of vLLM, ONNX Runtime and remote engines.
@@ -23,6 +26,7 @@ examples:
   headgate serve --config prod.toml --listen 0.0.0.0:8000
   headgate check prod.toml                         find every mistake in a configuration without starting anything
   headgate models --config prod.toml               fetch and convert the model files ahead of time
+  headgate quantize guard --data prompts.csv       make int8 variants of an ONNX model, and promote what is good enough
   headgate key alice                               make an API key, and the entry for models.toml
   headgate bench --model smollm2-135m --rate 5     put load on a server and measure what its clients see
 """
@@ -36,6 +40,20 @@ examples:
   headgate serve --config prod.toml --listen 0.0.0.0:8000 --control 127.0.0.1:9000
   headgate serve --processes 4                     one address and one set of limits, on four cores
   curl http://127.0.0.1:9000/readyz                which models can answer, and why others cannot
+"""
+
+_QUANTIZE = """\
+Make int8 variants of an ONNX model in a process of its own, which takes minutes. Speed, size, accuracy and the
+influence of batch neighbours are measured on your texts and written into a model card. The best variant that passes
+the gate is promoted into the folder `int8` beside the model's files; `variant = "int8"` in models.toml serves it.
+"""
+
+_QUANTIZE_EXAMPLES = """\
+exit code: 0 if a variant was promoted, 3 if none passed the gate, 1 for a failure, 2 for a wrong configuration.
+
+examples:
+  headgate quantize guard --data prompts.csv
+  headgate quantize minilm --data questions.csv --calibrate more.csv --max-accuracy-loss 1
 """
 
 FAILED = 1
@@ -105,6 +123,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_config(models)
     models.set_defaults(run=_models)
+
+    quantize = commands.add_parser(
+        "quantize",
+        help="make int8 variants of an ONNX model, measure them, and promote the best that passes the gate",
+        description=_QUANTIZE,
+        epilog=_QUANTIZE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    quantize.add_argument("model", metavar="MODEL", help="its name in the configuration")
+    _add_config(quantize)
+    add_options(quantize)
+    quantize.set_defaults(run=_quantize)
 
     key = commands.add_parser(
         "key",
@@ -207,6 +237,39 @@ def _models(options: argparse.Namespace) -> int:
             tell(f"failed: {error}")
             failed = True
     return FAILED if failed else 0
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from engines.errors import EngineError
+    from engines.launchers import LAUNCHERS
+    from gateway.app import cache_of, specs_of
+    from gateway.configfile import ConfigError, load
+
+    try:
+        config = load(options.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    onnx = [name for name, model in config.models.items() if model.engine == "onnx"]
+    if options.model not in onnx:
+        known = f"its ONNX models are {', '.join(onnx)}" if onnx else "it has no ONNX models"
+        print(f"headgate: {options.config} has no ONNX model {options.model!r}; {known}", file=sys.stderr)
+        return MISCONFIGURED
+    try:
+        spec = next(replace(spec, variant=None) for spec in specs_of(config) if spec.model == options.model)
+        folder = LAUNCHERS[spec.engine].prepare(spec, cache_of(config), lambda step: print(f"{spec.model}: {step}"))
+    except EngineError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        return FAILED
+    command = [sys.executable, "-m", "engines.onnx.quantize", "--model-name", spec.model, "--folder", str(folder)]
+    command += ["--task", spec.tasks[0], *words(options)]
+    if spec.labels:
+        command += ["--labels", ",".join(spec.labels)]
+    if spec.max_length is not None:
+        command += ["--max-length", str(spec.max_length)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _key(options: argparse.Namespace) -> int:

@@ -322,6 +322,7 @@ def specs_of(config: Config) -> list[EngineSpec]:
             moderation=model.moderation,
             moderation_threshold=model.moderation_threshold,
             golden=None if model.golden is None else model.golden.model_dump_json(exclude_none=True),
+            variant=model.variant,
         )
         for name, model in here.items()
     ]

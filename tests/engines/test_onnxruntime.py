@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from engines.base import EngineSpec
-from engines.errors import SourceError
+from engines.errors import ContentError, SourceError
 from engines.onnxruntime import OnnxRuntime
+from engines.promoted import digest
 from engines.sources import FolderSource, HubSource
 
 FOLDER, SOCKET = Path("/models/guard"), Path("/run/guard-0.sock")
@@ -73,3 +75,19 @@ def test_its_files_are_used_where_they_are(tmp_path: Path) -> None:
     gone = EngineSpec("guard", "onnx", FolderSource(tmp_path / "gone"))
     with pytest.raises(SourceError, match="gone does not exist"):
         OnnxRuntime().prepare(gone, tmp_path / "cache", print)
+
+
+def test_a_variant_is_the_folder_that_was_promoted(tmp_path: Path) -> None:
+    (tmp_path / "int8").mkdir()
+    (tmp_path / "model.onnx").write_bytes(b"large")
+    (tmp_path / "int8" / "model.onnx").write_bytes(b"small")
+    card = {"source": digest(tmp_path), "graph": digest(tmp_path / "int8")}
+    (tmp_path / "int8" / "card.json").write_text(json.dumps(card))
+    wanted = spec(source=FolderSource(tmp_path), variant="int8")
+    assert OnnxRuntime().prepare(wanted, tmp_path / "cache", print) == tmp_path / "int8"
+
+
+def test_a_variant_that_was_not_promoted_is_refused_with_the_command(tmp_path: Path) -> None:
+    wanted = spec(source=FolderSource(tmp_path), variant="int8")
+    with pytest.raises(ContentError, match=r"no promoted int8 variant .* headgate quantize guard --data FILE"):
+        OnnxRuntime().prepare(wanted, tmp_path / "cache", print)

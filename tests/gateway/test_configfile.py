@@ -131,6 +131,7 @@ def test_no_model_at_all_is_a_mistake(write: Write) -> None:
         ('engine = "vllm"', "source is missing: name a folder, a hub id or a package"),
         ('engine = "vllm"\nsource = "a/b"\nurls = ["http://a"]', "urls has no meaning for engine = 'vllm'"),
         ('engine = "vllm"\nsource = "a/b"\nlabels = ["a"]', "labels has no meaning for engine = 'vllm'"),
+        ('engine = "vllm"\nsource = "a/b"\nvariant = "int8"', "variant has no meaning for engine = 'vllm'"),
         ('engine = "remote"\nurls = ["http://a"]\ngpus = 1', "gpus has no meaning for engine = 'remote'"),
         ('engine = "vllm"\nsource = "a/b"\noutput = "a"', "output has no meaning for engine = 'vllm'"),
         ('engine = "onnx"\nsource = "a/b"', 'tasks must be one of ["classify"], ["embed"], ["score"] and'),

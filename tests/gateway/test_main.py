@@ -67,7 +67,7 @@ async def says(process: asyncio.subprocess.Process, pattern: str) -> re.Match[st
 def test_help_teaches_by_example(tmp_path: Path) -> None:
     told = headgate("--help", cwd=tmp_path)
     assert (told.returncode, told.stderr) == (0, "")
-    for command in ("serve", "check", "models", "key", "bench"):
+    for command in ("serve", "check", "models", "quantize", "key", "bench"):
         assert f"  headgate {command}" in told.stdout
     assert "--listen HOST:PORT" in headgate("serve", "--help", cwd=tmp_path).stdout
 
@@ -303,3 +303,25 @@ def test_bench_is_the_load_test_with_all_its_options(tmp_path: Path) -> None:
     assert told.returncode == 2
     assert "headgate bench: error: argument --rate: 0 is not a positive number" in told.stderr
     assert "headgate bench compare: error:" in headgate("bench", "compare", cwd=tmp_path).stderr
+
+
+def test_quantize_takes_only_the_onnx_models_of_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "models.toml"
+    config.write_text(REMOTE.format(url="http://127.0.0.1:1"))
+    assert main(["quantize", "m", "--config", str(config), "--data", "a.csv"]) == 2
+    assert capsys.readouterr().err == f"headgate: {config} has no ONNX model 'm'; it has no ONNX models\n"
+
+
+def test_quantize_works_in_a_process_of_its_own_with_what_the_configuration_says(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "guard").mkdir()
+    config = tmp_path / "models.toml"
+    config.write_text(
+        '[models.guard]\nengine = "onnx"\nsource = "./guard"\ntasks = ["classify"]\nvariant = "int8"\n'
+        'labels = ["fine", "nasty"]\nmax_length = 9\n'
+    )
+    assert main(["quantize", "guard", "--config", str(config), "--data", str(tmp_path / "absent.csv")]) == 1
+    assert f"error: guard: {tmp_path}/absent.csv: cannot be read: " in capfd.readouterr().err

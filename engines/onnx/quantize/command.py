@@ -1,0 +1,66 @@
+"""The options of ``headgate quantize`` and of ``python -m engines.onnx.quantize``, in one place for both."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engines.onnx.quantize.gate import Gate
+
+_LIMITS = {
+    "min-speedup": ("min_speedup", "times", "how many times faster a variant has to be"),
+    "max-accuracy-loss": ("max_accuracy_loss", "points", "how much accuracy it may lose"),
+    "max-neighbour-flips": ("max_neighbour_flips", "percent", "answers that its batch neighbours may change"),
+    "max-size": ("max_size", "times", "how large it may be, as a part of the model's size"),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the data and the limits of the gate."""
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="texts to measure with: CSV with the columns text and label (or category), or JSON lists of [text, label]",
+    )
+    parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="texts to calibrate with (default: some of the data, which is then not measured with)",
+    )
+    parser.add_argument(
+        "--max-texts", type=int, default=3000, metavar="N", help="texts of each file at most (default %(default)s)"
+    )
+    parser.add_argument(
+        "--card", type=Path, metavar="PREFIX", help="write the card as PREFIX.md, PREFIX.json and PREFIX.svg as well"
+    )
+    for flag, (name, unit, meaning) in _LIMITS.items():
+        parser.add_argument(
+            f"--{flag}",
+            type=float,
+            default=getattr(Gate, name),
+            metavar="X",
+            help=f"{meaning}, in {unit} (default %(default)s)",
+        )
+
+
+def gate_of(options: argparse.Namespace) -> Gate:
+    """Take the gate's limits out of parsed options."""
+    return Gate(**{name: getattr(options, name) for name, _, _ in _LIMITS.values()})
+
+
+def words(options: argparse.Namespace) -> list[str]:
+    """Write parsed options as a command line again, for the process that does the work."""
+    line = ["--data", *map(str, options.data), "--max-texts", str(options.max_texts)]
+    if options.calibrate:
+        line += ["--calibrate", *map(str, options.calibrate)]
+    if options.card is not None:
+        line += ["--card", str(options.card)]
+    for flag, (name, _, _) in _LIMITS.items():
+        line += [f"--{flag}", str(getattr(options, name))]
+    return line

@@ -1,0 +1,90 @@
+"""Reads labelled text from files, and says which of it measures and which calibrates."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_LABEL_COLUMNS = ("label", "category", "intent")
+_CALIBRATION_TEXTS = 200
+_SEED = 20
+
+
+class DataError(Exception):
+    """A file of texts cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text and its label, if the file gives one."""
+
+    text: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Texts to measure with, and texts to calibrate with; none is in both."""
+
+    measured: list[Text]
+    calibration: list[Text]
+
+
+def read(file: Path, most: int) -> list[Text]:
+    """Read at most so many texts of a file, drawn evenly with a fixed seed.
+
+    CSV has a column ``text`` and may have one of ``label``, ``category`` or ``intent``; JSON is a list of
+    ``[text, label]``, or an object of such lists. Raises ``DataError`` naming the file and what was expected.
+    """
+    try:
+        content = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+    texts = _of_json(file, content) if file.suffix == ".json" else _of_csv(file, content)
+    texts = [text for text in texts if text.text.strip()]
+    if not texts:
+        raise DataError(f"{file}: there is no text in it")
+    return texts if len(texts) <= most else random.Random(_SEED).sample(texts, most)  # noqa: S311
+
+
+def split(data: Sequence[Text], calibration: Sequence[Text]) -> Split:
+    """Keep what measures and what calibrates apart; without texts for calibration a tenth of the data is taken."""
+    if calibration:
+        known = {text.text for text in data}
+        apart = [text for text in calibration if text.text not in known]
+        return Split(list(data), _draw(apart or calibration, _CALIBRATION_TEXTS))
+    taken = _draw(data, min(_CALIBRATION_TEXTS, max(1, len(data) // 10)))
+    used = {text.text for text in taken}
+    return Split([text for text in data if text.text not in used], taken)
+
+
+def _draw(texts: Sequence[Text], count: int) -> list[Text]:
+    return random.Random(_SEED).sample(list(texts), min(count, len(texts)))  # noqa: S311
+
+
+def _of_csv(file: Path, content: str) -> list[Text]:
+    rows = csv.DictReader(content.splitlines(keepends=True))
+    columns = rows.fieldnames or ()
+    if "text" not in columns:
+        raise DataError(f"{file}:1: expected a heading with the column text, found {', '.join(columns) or 'nothing'}")
+    label = next((name for name in _LABEL_COLUMNS if name in columns), None)
+    return [Text(row["text"] or "", row[label] if label else None) for row in rows]
+
+
+def _of_json(file: Path, content: str) -> list[Text]:
+    try:
+        given: Any = json.loads(content)
+    except ValueError as error:
+        raise DataError(f"{file}: is not valid JSON: {error}") from error
+    pairs = [pair for part in given.values() for pair in part] if isinstance(given, dict) else given
+    if not isinstance(pairs, list):
+        raise DataError(f"{file}: expected lists of [text, label]")
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, str) for each in pair)):
+            raise DataError(f"{file}: expected [text, label], found {json.dumps(pair)[:60]}")
+    return [Text(*pair) for pair in pairs]
