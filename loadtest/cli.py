@@ -191,7 +191,12 @@ async def _comparison(options: argparse.Namespace, progress: Progress) -> int:
         return INTERRUPTED
     related = compare.compared(rounds, targets)
     _say(compare.table(related, len(rounds)))
-    warned = {f"{name}: {each}": None for one in rounds for name, part in one.items() for each in part["warnings"]}
+    # Of each target the last warning of its sort: those of other rounds differ in their figures only.
+    warned = [
+        f"{name}: {warning}"
+        for name in pooled
+        for warning in {each.partition("(")[0]: each for one in rounds for each in one[name]["warnings"]}.values()
+    ]
     for each in warned:
         _say(f"warning: {each}")
     errors = Counter[str]()
@@ -205,7 +210,7 @@ async def _comparison(options: argparse.Namespace, progress: Progress) -> int:
         Page(
             about=_about(options),
             command=options.command,
-            found={"warnings": list(warned), "errors": errors},
+            found={"warnings": warned, "errors": errors},
             series=pooled,
             comparison=compare.rows(related),
         ),
