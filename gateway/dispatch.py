@@ -65,8 +65,8 @@ class Stream(Protocol):
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
-    def passes(self, chunk: bytes, start: int) -> bool:
-        """Whether the whole events from ``start`` on can go to the client as they are, and need not be fed then."""
+    def passes(self, data: bytes) -> bool:
+        """Whether what was read is a chunk that can go to the client as it is, and need not be fed then."""
 
     def settle(self) -> None:
         """The stream is over, perhaps too early: meter what was seen."""
@@ -326,9 +326,6 @@ class Exchange:
         elif head.is_events:
             self._kind = EVENTS
             self._splitter = sse.EventSplitter()
-            if self.context.version == "1.1" and self._lease.connection is not None:
-                # Both sides frame their chunks alike, so that most of them need no more than a look.
-                self._lease.connection.relay = self.relay
         elif self._stream is None:
             self._kind = WHOLE
         else:
@@ -352,21 +349,25 @@ class Exchange:
         if stream is None:
             if events:
                 self._relay_first(events)
-            return
-        events = stream.feed(events)
-        if events:
-            self._wrote = True
-            self._client.write_chunk(self.context, events)
-        if stream.complete:
-            self._finish_events(stream)
+        else:
+            events = stream.feed(events)
+            if events:
+                self._wrote = True
+                self._client.write_chunk(self.context, events)
+            if stream.complete:
+                self._finish_events(stream)
+        connection = self._lease.connection
+        if connection is not None and self._state is ANSWERING and self.context.version == "1.1":
+            # Both sides frame their chunks alike, so that most of what comes between two events needs only a look.
+            connection.relay = None if self._splitter.pending else self.relay
 
-    def relay(self, chunk: bytes, start: int) -> bool:
+    def relay(self, data: bytes) -> bool:
         """Pass a chunk of whole events on as it came, if it has nothing that must be looked at."""
         stream = self._stream
-        if stream is None or self._splitter.pending or not stream.passes(chunk, start):
+        if stream is None or not stream.passes(data):
             return False
         self._heard = self._wrote = True
-        self._client.write_raw(chunk)
+        self._client.write_raw(data)
         return True
 
     def answer_end(self) -> None:

@@ -12,6 +12,8 @@ from typing import Self
 
 import msgspec
 
+from gateway.http.chunk import LONGEST, SIZE_LINES
+
 _REST_OF_STRING = re.compile(rb'[^"\\\n]*(?:\\[^\n][^"\\\n]*)*(?=")')
 """A JSON string from behind its opening quote to before its closing one (RFC 8259, section 7)."""
 
@@ -26,7 +28,7 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
 
     @classmethod
     def learn(cls, chunk: bytes, start: int, fields: Iterable[bytes]) -> Self | None:
-        """Know the event that begins at ``start``, by the first of ``fields`` that it has; ``None`` if it has none.
+        """Know the event that begins at ``start`` by the first of ``fields`` that it has; ``None`` if it has none.
 
         The event must have been read and found to be nothing but content. A field is written with its opening quote:
         ``"text":"``.
@@ -41,13 +43,19 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
                 return cls(before, len(before), after, len(after))
         return None
 
-    def is_like(self, chunk: bytes, start: int) -> bool:
-        """Whether the event that begins at ``start`` and ends with the chunk differs from this one in its text only."""
-        text, end = start + self.before_bytes, len(chunk) - self.after_bytes
+    def is_like(self, chunk: bytes) -> bool:
+        """Whether this is one whole chunk with one event, which differs from this one in its text only."""
+        size = len(chunk)
+        if size >= LONGEST:
+            return False
+        line = SIZE_LINES[size]
+        start = len(line)
+        text, end = start + self.before_bytes, size - self.after_bytes
         # The quote that ends the text is the first byte of ``after``, so the text holds none if it is the next one.
         return (
             chunk.find(b'"', text) == end
             and chunk.startswith(self.before, start)
             and chunk.endswith(self.after)
+            and chunk.startswith(line)
             and chunk.find(b"\n", text, end) < 0
         )

@@ -11,6 +11,7 @@ from gateway.api.repeated import RepeatedEvent
 from gateway.context import RequestContext
 from gateway.errors import GatewayError
 from gateway.http import sse
+from gateway.http.chunk import start_of_events
 
 _LESSONS = 4
 """How often a stream's events are learned anew: those of several choices take turns and are not worth it."""
@@ -52,19 +53,20 @@ class MeteredStream(ABC):
         self.failure: GatewayError | None = None
         self.refused = False
 
-    def passes(self, chunk: bytes, start: int) -> bool:
-        """Whether the whole events from ``start`` on hold nothing but content, which is counted then."""
+    def passes(self, data: bytes) -> bool:
+        """Whether ``data`` is one chunk of whole events that hold nothing but content, which is counted then."""
         repeated = self._repeated
-        if repeated is not None and repeated.is_like(chunk, start):
+        if repeated is not None and repeated.is_like(data):
             self._events += 1
             self._content_events += 1
             return True
-        if self._context.first_token_at is None or self._fact_at(chunk) >= 0 or sse.has_ids(chunk):
+        start = start_of_events(data)
+        if not start or self._context.first_token_at is None or self._fact_at(data) >= 0 or sse.has_ids(data):
             return False
         if self._lessons:
             self._lessons -= 1
-            self._repeated = RepeatedEvent.learn(chunk, start, self._texts)
-        self._count(chunk)
+            self._repeated = RepeatedEvent.learn(data, start, self._texts)
+        self._count(data)
         return True
 
     def feed(self, events: bytes) -> bytes:

@@ -32,12 +32,6 @@ _COPIED_BYTES = 64 * 1024
 _MAX_IDLE = 1024
 """Idle connections kept per replica; more than this were a burst, and are closed as they become idle."""
 
-_LONGEST_CHUNK = 1024
-"""Chunks up to this size, in bytes with their framing, can be relayed as they are; single events are shorter."""
-
-_END_OF_EVENTS = b"\n\n\r\n"
-"""How a chunk ends whose last event is whole."""
-
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 """What may stand in the header ``host``; names in other alphabets are written in Punycode."""
 
@@ -140,8 +134,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = False
         self._reused = False
         self._between_chunks = False
-        self.relay: Callable[[bytes, int], bool] | None = None
-        """Takes the next chunk of events as it came and where its data begins, or leaves it to be parsed (``False``).
+        self.relay: Callable[[bytes], bool] | None = None
+        """Takes what was read if it is whole chunks, framing included; leaves it to be parsed by saying ``False``.
         A receiver sets it once it has nothing to do with most events but to pass them on."""
 
     def __repr__(self) -> str:
@@ -192,7 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, then tell the receiver once what this read brought; a chunk that is relayed need not be parsed."""
         relay = self.relay
-        if relay is not None and self._between_chunks and (start := start_of_events(data)) and relay(data, start):
+        if relay is not None and self._between_chunks and relay(data):
             return
         if self._receiver is None:
             self.transport.abort()
@@ -425,29 +419,6 @@ class ConnectionPool:
                 return
             self._open.add(connection)
             done(connection)
-
-
-def _size_line(whole: int) -> bytes | tuple[()]:
-    """Give the first line of a chunk of ``whole`` bytes, framing included; nothing where no chunk is that long."""
-    for digits in (1, 2, 3):
-        line = b"%x\r\n" % max(0, whole - digits - 4)
-        if len(line) == digits + 2 and whole > digits + 4:
-            return line
-    return ()
-
-
-_SIZE_LINES = tuple(map(_size_line, range(_LONGEST_CHUNK)))
-
-
-def start_of_events(data: bytes) -> int:
-    """Tell where the data begins of one short chunk that ends with an event's end; 0 if ``data`` is no such chunk.
-
-    The chunk is whole, with its framing (RFC 9112, section 7.1), and nothing follows it.
-    """
-    size = len(data)
-    if size < _LONGEST_CHUNK and data.endswith(_END_OF_EVENTS) and data.startswith(_SIZE_LINES[size]):
-        return len(_SIZE_LINES[size])
-    return 0
 
 
 def _check_head_bytes(lines: Sequence[tuple[bytes, bytes]]) -> None:

@@ -48,18 +48,26 @@ def test_what_passes_in_one_piece_is_counted_as_if_it_came_in_many() -> None:
     assert passed == [b"".join(events).replace(usage, b"")] * 3
 
 
+def framed(events: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(events), events)
+
+
 def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
     context = RequestContext("127.0.0.1")
     stream = CompletionsStream(context, strip_usage=True)
-    assert not stream.passes(b"4\r\n" + chunk("first") + b"\r\n", 3)
+    assert not stream.passes(framed(chunk("first")))
     stream.feed(chunk("first"))
-    assert stream.passes(b"4\r\n" + chunk("a") + chunk("b") + b"\r\n", 3)
-    assert stream.passes(b"4\r\n: a comment\n\n\r\n", 3)
+    assert stream.passes(framed(chunk("a") + chunk("b")))
+    assert stream.passes(framed(b": a comment\n\n"))
+    for text in ("c", "d", 'quotes \\"', "e"):
+        assert stream.passes(framed(chunk(text)))
     for fact in (b"[DONE]", b'{"usage":{}}', b'{"error":{}}'):
-        assert not stream.passes(b"4\r\ndata: %b\n\n\r\n" % fact, 3)
-    assert not stream.passes(b"4\r\nid: 7\n" + chunk("a") + b"\r\n", 3)
+        assert not stream.passes(framed(b"data: %b\n\n" % fact))
+    assert not stream.passes(framed(b"id: 7\n" + chunk("a")))
+    assert not stream.passes(framed(chunk("a"))[:-1])
+    assert not stream.passes(framed(chunk("a")) * 2)
     stream.settle()
-    assert context.output_tokens == 3
+    assert context.output_tokens == 7
 
 
 def test_the_first_token_is_the_first_event_with_content() -> None:
