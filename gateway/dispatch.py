@@ -351,11 +351,11 @@ class Exchange:
                 self._relay_first(events)
         else:
             events = stream.feed(events)
-            if events:
+            if stream.complete:
+                self._finish_events(stream, events)
+            elif events:
                 self._wrote = True
                 self._client.write_chunk(self.context, events)
-            if stream.complete:
-                self._finish_events(stream)
         connection = self._lease.connection
         if connection is not None and self._state is ANSWERING and self.context.version == "1.1":
             # Both sides frame their chunks alike, so that most of what comes between two events needs only a look.
@@ -540,13 +540,11 @@ class Exchange:
             assert stream.failure is not None
             self._finish_refusal(stream.failure)
             return
-        self._begin_events(stream)
-        if events:
-            self._wrote = True
-            self._client.write_chunk(self.context, events)
+        self._wrote = True
+        self._begin_events(stream, events)
         self.context.relayed_for = perf_counter() - began
         if stream.complete:
-            self._finish_events(stream)
+            self._finish_events(stream, b"")
 
     def _take_piece(self, data: bytes) -> None:
         """Hold a piece of an answer that is no stream, or relay it where the answer is too large to be held."""
@@ -561,14 +559,14 @@ class Exchange:
     def _new_stream(self) -> Stream:
         return self._request.dialect.stream(self.context, strip_usage=self._request.strip_usage)
 
-    def _begin_events(self, stream: Stream) -> None:
-        """Commit to a stream: from here on, failures are events."""
+    def _begin_events(self, stream: Stream, first: bytes) -> None:
+        """Commit to a stream, whose ``first`` events are there: from here on, failures are events."""
         context = self.context
         self._stream = stream
         context.streamed = True
         self._begun = True
         down = self._head.down if self._state is ANSWERING else b""
-        self._client.begin_stream(context, 200, _SSE_HEADERS + down)
+        self._client.begin_stream(context, 200, _SSE_HEADERS + down, first=first)
 
     def _begin_whole(self) -> None:
         """Commit to a unary answer that is too large to be held."""
@@ -604,7 +602,7 @@ class Exchange:
                 self._pool.hedging.answered(now - context.sent_at)
         self._end()
 
-    def _finish_events(self, stream: Stream) -> None:
+    def _finish_events(self, stream: Stream, last: bytes) -> None:
         """End the client's stream as soon as its end marker has passed: many clients close at once when they see it."""
         context, replica = self.context, self._lease.replica
         assert replica is not None
@@ -612,7 +610,7 @@ class Exchange:
         if self._lease.connection is not None:
             self._lease.connection.relay = None
         stream.settle()
-        self._client.end_stream(context)
+        self._client.end_stream(context, last)
         if stream.failure is not None:
             context.error = stream.failure
             context.status = stream.failure.status
@@ -653,10 +651,11 @@ class Exchange:
         interval = self._dispatcher.deadlines.keep_alive_comment
         if now - self._written_at < interval or (self._begun and self._stream is None):
             return
-        if self._stream is None:
-            self._begin_events(self._new_stream())
         self._written_at = now
-        self._client.write_chunk(self.context, sse.KEEP_ALIVE)
+        if self._stream is None:
+            self._begin_events(self._new_stream(), sse.KEEP_ALIVE)
+        else:
+            self._client.write_chunk(self.context, sse.KEEP_ALIVE)
 
     def _expire(self, message: str, *, silent: bool) -> None:
         """Fail because of a deadline; silence counts against the replica's health."""
@@ -680,9 +679,7 @@ class Exchange:
         context.error = error
         if self._stream is not None:
             context.keep_alive = False
-            if not self._stream.complete:
-                client.write_chunk(context, self._stream.error(error))
-            client.end_stream(context)
+            client.end_stream(context, b"" if self._stream.complete else self._stream.error(error))
             context.status = error.status
         elif self._begun:
             context.keep_alive = False

@@ -504,34 +504,39 @@ class ClientConnection(asyncio.Protocol):
         headers = b"content-type: application/json\r\n" + head.error_headers(error)
         self.write_answer(context, error.status, headers, self._door.surface.refused(context, error))
 
-    def begin_stream(self, context: RequestContext, status: int, headers: bytes, length: int | None = None) -> None:
-        """Write the head of an answer whose body follows in pieces: of known ``length`` in bytes, or chunked."""
+    def begin_stream(
+        self, context: RequestContext, status: int, headers: bytes, length: int | None = None, first: bytes = b""
+    ) -> None:
+        """Write the head of an answer whose body follows in pieces: of known ``length`` in bytes, or chunked.
+
+        ``first`` is the first piece, where it is there already: one write costs half of two.
+        """
         context.status = status
         if length is not None:
             framing = b"content-length: %d\r\n\r\n" % length
         elif context.version == "1.1":
             framing = b"transfer-encoding: chunked\r\n\r\n"
+            first = _chunk(first)
         else:
             context.keep_alive = False
             framing = b"\r\n"
-        self._write(self._head(context, status, headers) + framing)
+        self._write(self._head(context, status, headers) + framing + first)
 
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
-        if context.version == "1.1":
-            self._write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            self._write(data)
+        self._write(_chunk(data) if context.version == "1.1" else data)
 
     def write_raw(self, data: bytes) -> None:
         """Write a piece of a body of known length, or a chunk with its framing."""
         self._written += len(data)
         self.transport.write(data)
 
-    def end_stream(self, context: RequestContext) -> None:
-        """Write the end of a body without known length."""
+    def end_stream(self, context: RequestContext, last: bytes = b"") -> None:
+        """Write the end of a body without known length, and its ``last`` piece if there is one."""
         if context.version == "1.1":
-            self._write(b"0\r\n\r\n")
+            self._write(_chunk(last) + b"0\r\n\r\n")
+        elif last:
+            self._write(last)
 
     def cut(self) -> None:
         """Break the connection: the only honest end of an answer that has begun and cannot be finished."""
@@ -702,6 +707,11 @@ class ClientConnection(asyncio.Protocol):
 
     def _body_too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is over {self._door.limits.max_body_bytes} bytes (limits.max_body_bytes).")
+
+
+def _chunk(data: bytes) -> bytes:
+    """Frame one piece of a chunked body; no piece is no chunk, because an empty one would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def _check_framing(context: RequestContext) -> None:
