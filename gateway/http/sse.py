@@ -86,7 +86,7 @@ def has_ids(events: bytes) -> bool:
 
 def data_of(event: bytes) -> bytes:
     """Return what the ``data`` lines of one event hold, joined by line feeds; ``b""`` for a comment."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
         return event[6:-2]
     found = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(found)

@@ -98,3 +98,8 @@ def test_data_of(event: bytes, data: bytes) -> None:
 )
 def test_ids_are_left_out_line_by_line(events: bytes, rest: bytes) -> None:
     assert sse.without_ids(events) == rest
+
+
+def test_a_carriage_return_alone_ends_a_line_too() -> None:
+    assert sse.data_of(b"data: 1\rdata: 2\n\n") == b"1\n2"
+    assert sse.data_of(b"data: 1\rdata: 2\r\n\n") == b"1\n2"
