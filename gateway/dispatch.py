@@ -358,7 +358,7 @@ class Exchange:
                 self._client.write_chunk(self.context, events)
         connection = self._lease.connection
         if connection is not None and self._state is ANSWERING and self.context.version == "1.1":
-            # Both sides frame their chunks alike, so that most of what comes between two events needs only a look.
+            # Both sides frame their chunks alike, so one that begins with an event mostly needs no more than a look.
             connection.relay = None if self._splitter.pending else self.relay
 
     def relay(self, data: bytes) -> bool:

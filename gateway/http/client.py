@@ -135,7 +135,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reused = False
         self._between_chunks = False
         self.relay: Callable[[bytes], bool] | None = None
-        """Takes what was read if it is whole chunks, framing included; leaves it to be parsed by saying ``False``.
+        """Takes what was read if it is one whole chunk, framing included; leaves it to be parsed by saying ``False``.
         A receiver sets it once it has nothing to do with most events but to pass them on."""
 
     def __repr__(self) -> str:

@@ -496,7 +496,7 @@ class ClientConnection(asyncio.Protocol):
         """
         context.status = status
         sent = b"" if context.method == b"HEAD" else body
-        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent))
+        self.write_raw(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent))
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Write an error as the whole answer."""
@@ -520,23 +520,23 @@ class ClientConnection(asyncio.Protocol):
         else:
             context.keep_alive = False
             framing = b"\r\n"
-        self._write(self._head(context, status, headers) + framing + first)
+        self.write_raw(self._head(context, status, headers) + framing + first)
 
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
-        self._write(_chunk(data) if context.version == "1.1" else data)
+        self.write_raw(_chunk(data) if context.version == "1.1" else data)
 
     def write_raw(self, data: bytes) -> None:
-        """Write a piece of a body of known length, or a chunk with its framing."""
+        """Write bytes as they are: a piece of a body of known length, or a chunk with its framing."""
         self._written += len(data)
         self.transport.write(data)
 
     def end_stream(self, context: RequestContext, last: bytes = b"") -> None:
         """Write the end of a body without known length, and its ``last`` piece if there is one."""
         if context.version == "1.1":
-            self._write(_chunk(last) + b"0\r\n\r\n")
+            self.write_raw(_chunk(last) + b"0\r\n\r\n")
         elif last:
-            self._write(last)
+            self.write_raw(last)
 
     def cut(self) -> None:
         """Break the connection: the only honest end of an answer that has begun and cannot be finished."""
@@ -615,11 +615,7 @@ class ClientConnection(asyncio.Protocol):
         """Ask for the body of a request that waits to be told to go on, once all answers before its own are written."""
         if self._continue_due and self._request is None and not self._waiting and not self._closing:
             self._continue_due = False
-            self._write(head.CONTINUE)
-
-    def _write(self, data: bytes) -> None:
-        self._written += len(data)
-        self.transport.write(data)
+            self.write_raw(head.CONTINUE)
 
     def _next(self) -> None:
         """Take the next pipelined request."""
