@@ -43,11 +43,11 @@ def batches(texts: Sequence[TokenIds], budget: int) -> list[list[TokenIds]]:
     return found
 
 
-def lone(model: Model, text: TokenIds, runs: int) -> list[float]:
-    """Give the seconds that the session needs for one text, run after run, in one thread and with nothing beside it."""
+def lone(model: Model, text: TokenIds, seconds: float) -> list[float]:
+    """Give the seconds of each run of one text, one after the other in one thread with nothing beside it."""
     found = []
-    for _ in range(runs):
-        start = perf_counter()
+    end = perf_counter() + seconds
+    while (start := perf_counter()) < end:
         model.compute([text])
         found.append(perf_counter() - start)
     return found

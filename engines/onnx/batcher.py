@@ -171,8 +171,8 @@ class Batcher:
         """Compute a row for each text, in their order.
 
         Whoever is cancelled while waiting here takes all texts along that do not run yet, and so does whoever has
-        waited ``within`` seconds in vain. Raises ``Overloaded`` for that and when there is no room, and whatever the
-        computation of one of these texts raises.
+        texts waiting when a batch that began now would hardly end ``within`` so many seconds from the call. Raises
+        ``Overloaded`` for that and when there is no room, and whatever the computation of one of these texts raises.
         """
         self.check_room(sum(map(len, texts)), within)
         loop = asyncio.get_running_loop()
@@ -182,7 +182,11 @@ class Batcher:
             self._by_length.setdefault(text.length, {})[text] = None
             self.waiting_tokens += text.length
         self._fill_threads()
-        late = None if within is None else loop.call_later(within, self._give_up, request, within)
+        late = None
+        if within is not None:
+            # A text that is computed too late has only delayed the others.
+            latest_start = within - self._batch_seconds / _SAFE_SHARE
+            late = loop.call_later(max(0.0, latest_start), self._give_up, request, within)
         try:
             return await request.answer
         except asyncio.CancelledError:
@@ -196,10 +200,10 @@ class Batcher:
                 self._take(text)
 
     def _give_up(self, request: _Request, within: float) -> None:
-        """Fail a request whose time is over."""
-        if not request.answer.done():
+        """Fail a request that has texts waiting, when one that started now would not be done in its time any more."""
+        if request.waiting:
             self._observer.dropped(len(request.waiting))
-            request.fail(Overloaded(f"The request was not done within its {within:g} s.", retry_after=1))
+            request.fail(Overloaded(f"The request could not be done within its {within:g} s.", retry_after=1))
 
     def close(self) -> None:
         """End the threads after what they run now."""

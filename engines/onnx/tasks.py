@@ -28,6 +28,8 @@ EachRow = Rows | list[Row]
 
 Activation = Callable[[Rows], Rows]
 
+_TINY = np.finfo(np.float32).tiny
+
 
 class Task(ABC):
     """What all tasks have. ``pooling`` is vLLM's name for what ``/pooling`` gives."""
@@ -224,7 +226,8 @@ def cosines(left: Rows, right: Rows) -> Rows:
 
 def _scaled(vectors: Rows) -> Rows:
     """Scale vectors to length 1; one of zeros stays as it is."""
-    scaled: Rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    lengths = np.sqrt(np.vecdot(vectors, vectors))
+    scaled: Rows = vectors / np.maximum(lengths, _TINY)[:, np.newaxis]
     return scaled
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -289,13 +290,29 @@ async def test_a_request_whose_time_is_over_costs_no_more() -> None:
     async with batcher(rate=1e6) as (built, machine):
         running = await submitted(built, text(5))
         hurried = asyncio.create_task(built.submit([text(7), text(7)], 0.01))
-        with pytest.raises(Overloaded, match=r"^The request was not done within its 0\.01 s\.$"):
+        with pytest.raises(Overloaded, match=r"^The request could not be done within its 0\.01 s\.$"):
             await hurried
         assert repr(built) == "<Batcher 1 of 1 threads running; 0 texts, 0 tokens waiting>"
         assert machine.left == 2
         (await machine.next()).finish()
         await running
     assert machine.batches == [(1, 5, 5)]
+
+
+async def test_what_could_only_be_late_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count(step=7.9)
+    monkeypatch.setattr("engines.onnx.batcher.perf_counter", lambda: next(seconds))
+    async with batcher(rate=1000.0, held=False, budget=1000) as (built, machine):
+        for _ in range(60):
+            await built.submit([text(1000)])
+        machine.held = True
+        running, hurried = await submitted(built, text(1000)), asyncio.create_task(built.submit([text(2)], 10.0))
+        async with asyncio.timeout(5):
+            with pytest.raises(Overloaded, match=r"^The request could not be done within its 10 s\.$"):
+                await hurried
+        machine.release()
+        await running
+    assert machine.batches[-1] == (1, 1000, 1000)
 
 
 async def test_the_time_to_come_back_follows_the_measured_speed() -> None:

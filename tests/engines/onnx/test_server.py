@@ -348,7 +348,7 @@ async def test_a_request_says_how_long_it_may_take(classifier: Model) -> None:
         await server.until("1 of 1 threads running")
         late = await server.ask("POST", "/classify", {"input": "good"}, x_request_timeout_ms="20")
         assert (late.status, late.header("retry-after")) == (503, "1")
-        assert error(late)["message"] == "The request was not done within its 0.02 s."
+        assert error(late)["message"] == "The request could not be done within its 0.02 s."
         assert await server.metric('dropped_texts_total{model="m"}') == 1
         held.release()
         assert (await first).status == 200
