@@ -19,7 +19,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 from time import perf_counter
 from typing import Protocol
@@ -29,7 +28,7 @@ from engines.onnx.tasks import EachRow, Row
 from engines.onnx.tokens import TokenIds
 
 Compute = Callable[[Sequence[TokenIds]], EachRow]
-Outcome = Row | InferenceFailed
+Outcome = Row | Exception
 """The row of one text, or why there is none."""
 
 _SPREAD = 10
@@ -219,25 +218,30 @@ class Batcher:
                 if text.request.arrived is not None:
                     self._observer.waited(started - text.request.arrived)
                     text.request.arrived = None
-            running = loop.run_in_executor(self._executor, self._outcomes, [text.ids for text in batch])
-            running.add_done_callback(partial(self._finish, batch, started))
+            self._executor.submit(self._run, loop, batch, started)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Text], started: float) -> None:
+        """Compute a batch, in a thread, and tell the event loop."""
+        try:
+            outcomes: Sequence[Outcome] = self._outcomes([text.ids for text in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for a row has to know
+            outcomes = [error] * len(batch)
+        loop.call_soon_threadsafe(self._finish, batch, started, outcomes)
 
     def _outcomes(self, texts: Sequence[TokenIds]) -> Sequence[Outcome]:
-        """Compute a batch, in a thread. One that fails runs again text by text, so that only the culprit fails."""
+        """Compute texts. A batch that fails runs again text by text, so that only the culprit fails."""
         try:
             return list(self._compute(texts))
         except InferenceFailed as error:
             return [error] if len(texts) == 1 else [self._outcomes([text])[0] for text in texts]
 
-    def _finish(self, batch: Sequence[_Text], started: float, running: asyncio.Future[Sequence[Outcome]]) -> None:
+    def _finish(self, batch: Sequence[_Text], started: float, outcomes: Sequence[Outcome]) -> None:
         seconds = perf_counter() - started
         self._idle += 1
         self._fill_threads()
-        error = running.exception()
-        outcomes = running.result() if error is None else [error] * len(batch)
         failed = False
         for text, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
+            if isinstance(outcome, Exception):
                 text.request.fail(outcome)
                 failed = True
             else:
