@@ -29,7 +29,7 @@ from gateway.http.answer import AnswerHead
 from gateway.http.client import UpstreamConnection, UpstreamError
 from gateway.http.server import ClientConnection
 from gateway.lease import Lease
-from gateway.metrics import Metrics, ModelMetrics
+from gateway.metrics import Metrics, ModelMetrics, outcome_of
 from gateway.registry import Pool, Replica
 
 _MAX_ATTEMPTS = 3
@@ -431,12 +431,13 @@ class Exchange:
             connection.pause()
         self.answer_head(head)
 
-    def hedge_failed(self, replica: Replica, message: str) -> None:
-        """Go on with the first replica; where that has failed meanwhile, with a third one."""
-        self._hedge = None
-        self._metrics.attempted(replica.name, "failed")
-        if self._lease.replica is None:
-            self._try_another(replica, UpstreamFailed(message))
+    def hedge_failed(self, replica: Replica, outcome: str) -> None:
+        """Go on with the first replica; where that has failed meanwhile, with a third one or with what it said."""
+        hedge, self._hedge = self._hedge, None
+        assert hedge is not None
+        self._metrics.attempted(replica.name, outcome)
+        if hedge.first_error is not None:
+            self._try_another(replica, hedge.first_error, may_retry=hedge.may_retry)
 
     # inside: towards the engine
 
@@ -506,16 +507,17 @@ class Exchange:
             self._metrics.aborts["hedged"] += 1
             self._metrics.attempted(loser.name, "aborted")
 
-    def _try_another(self, failed: Replica, error: GatewayError) -> None:
-        """Ask a replica that was not asked yet, or fail with what the last one said."""
+    def _try_another(self, failed: Replica, error: GatewayError, *, may_retry: bool = True) -> None:
+        """Leave it to a hedge that is at work, ask a replica that was not asked yet if it ``may_retry``, or fail."""
         self._lease.leave_replica()
         self._tried = (*self._tried, failed)
-        if self._hedge is not None and self._hedge.replica is not None:
-            # Another one is being asked already.
+        hedge = self._hedge
+        if hedge is not None and hedge.replica is not None:
+            hedge.first_error, hedge.may_retry = error, may_retry
             self._state = WAITING
             return
         self._end_hedge()
-        others = [replica for replica in self._pool.ready if replica not in self._tried]
+        others = may_retry and any(replica not in self._tried for replica in self._pool.ready)
         if others and len(self._tried) < _MAX_ATTEMPTS:
             self._attempt()
         else:
@@ -618,7 +620,10 @@ class Exchange:
         self._client.finished(context)
 
     def _finish_error(self, replica: Replica) -> None:
-        """Answer with the engine's error in our shape; an engine that is full is left at once for another."""
+        """Answer with the engine's error in our shape, unless a hedge at work has a better answer.
+
+        Only an engine that is full is left at once for another.
+        """
         status, said = self._head.status, self._head.first(b"retry-after")
         retry_after = min(float(said), _LONGEST_WAIT) if said is not None and said.isdigit() else None
         if status in (429, 503) and retry_after is None:
@@ -628,12 +633,8 @@ class Exchange:
             if status < 400
             else from_engine(status, b"".join(self._held), retry_after)
         )
-        if status == 503:
-            self._metrics.attempted(replica.name, "full")
-            self._try_another(replica, error)
-            return
-        self._metrics.attempted(replica.name, "ok" if status < 500 else "failed")
-        self._fail(error)
+        self._metrics.attempted(replica.name, outcome_of(status))
+        self._try_another(replica, error, may_retry=status == 503)
 
     def _finish_refusal(self, error: GatewayError) -> None:
         """Answer with the error that came instead of a stream, or ask another replica if it is this one's."""
@@ -658,14 +659,15 @@ class Exchange:
             self._client.write_chunk(self.context, sse.KEEP_ALIVE)
 
     def _expire(self, message: str, *, silent: bool) -> None:
-        """Fail because of a deadline; silence counts against the replica's health."""
+        """Fail because of a deadline, or as the first replica did; silence counts against the replica's health."""
         replica = self._lease.replica
         if replica is not None:
             if silent:
                 replica.failed(message)
             self._metrics.attempted(replica.name, "timeout")
         self._count_abort("timeout")
-        self._fail(UpstreamTimeout(message))
+        first_error = self._hedge.first_error if self._hedge is not None else None
+        self._fail(first_error or UpstreamTimeout(message))
 
     def _count_abort(self, reason: str) -> None:
         if self._lease.replica is not None:

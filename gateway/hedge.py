@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from gateway.errors import Unavailable
+from gateway.errors import GatewayError, Unavailable
 from gateway.http.answer import AnswerHead
 from gateway.http.client import UpstreamConnection, UpstreamError
 from gateway.lease import Lease
+from gateway.metrics import outcome_of
 from gateway.registry import Pool, Replica
 
 
@@ -21,8 +22,8 @@ class Hedged(Protocol):
     def overtaken(self, head: AnswerHead) -> None:
         """The second replica answers first: take its answer over from its head on."""
 
-    def hedge_failed(self, replica: Replica, message: str) -> None:
-        """The second replica has no answer, and ``message`` says why."""
+    def hedge_failed(self, replica: Replica, outcome: str) -> None:
+        """The second replica has no answer; its attempt is counted as ``outcome``."""
 
 
 class Hedge:
@@ -31,12 +32,16 @@ class Hedge:
     It is the receiver of its answer up to the head. ``lease`` holds what it has taken, apart from the request's own.
     """
 
-    __slots__ = ("_connecting", "_first", "_request", "_timer", "lease")
+    __slots__ = ("_connecting", "_first", "_request", "_timer", "first_error", "lease", "may_retry")
 
     def __init__(self, request: Hedged, pool: Pool, first: Replica, delay: float) -> None:
         self._request = request
         self._first = first
         self._connecting: asyncio.Task[None] | None = None
+        self.first_error: GatewayError | None = None
+        """What the first replica has failed with, while it is left to the second."""
+        self.may_retry = True
+        """Whether a third replica may be asked if the second fails like the first."""
         self.lease = Lease(pool)
         self._timer = asyncio.get_running_loop().call_later(delay, self._ask)
 
@@ -62,7 +67,7 @@ class Hedge:
     def answer_head(self, head: AnswerHead) -> None:
         """Win with an answer, or leave the first replica to it."""
         if may_be_better_elsewhere(head):
-            self._fail(f"The engine answered {head.status}.")
+            self._fail(outcome_of(head.status))
         else:
             self._request.overtaken(head)
 
@@ -81,15 +86,15 @@ class Hedge:
         assert replica is not None
         if not error.stale:
             replica.failed(str(error))
-        self._fail(str(error))
+        self._fail("failed")
 
     # inside
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, outcome: str) -> None:
         replica = self.lease.replica
         assert replica is not None
         self.lease.leave_replica()
-        self._request.hedge_failed(replica, message)
+        self._request.hedge_failed(replica, outcome)
 
     def _ask(self) -> None:
         pool, hedging = self.lease.pool, self.lease.pool.hedging

@@ -104,6 +104,13 @@ class ModelMetrics(msgspec.Struct):
                 numbers[key] = numbers.get(key, 0) + number
 
 
+def outcome_of(status: int) -> str:
+    """Give the outcome of an attempt that was answered with an error."""
+    if status == 503:
+        return "full"
+    return "ok" if status < 500 else "failed"
+
+
 class Snapshot(msgspec.Struct):
     """All that was counted, as it goes from one process to another; requests are by model, endpoint and status."""
 

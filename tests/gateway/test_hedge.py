@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ async def answer_to(running: RunningGateway, path: str = EMBEDDINGS, **fields: A
 
 @dataclass
 class House:
-    """Two replicas that take turns, and a gateway that knows how long they usually take."""
+    """Replicas that take turns, and a gateway that knows how long they usually take."""
 
     engines: list[SimulatedEngine]
     running: RunningGateway
@@ -38,16 +38,20 @@ class House:
         return [engine.received for engine in self.engines]
 
     async def next_is(self, number: int) -> None:
-        """Ask until it was the other engine's turn, and no hedge took a turn of its own; the next is this engine's."""
+        """Ask until it was the turn of the engine before, and no hedge took a turn of its own."""
         while True:
-            before = self.received[number], await self.hedged()
+            before, hedged = self.received, await self.hedged()
             await answer_to(self.running)
             await self.running.gateway.idle()
-            if (self.received[number], await self.hedged()) == before:
+            if self.received[number - 1] > before[number - 1] and await self.hedged() == hedged:
                 return
 
     async def hedged(self) -> float:
         return value(await self.running.metrics(), 'headgate_upstream_aborts_total{model="m",reason="hedged"}')
+
+    async def attempts(self, number: int, outcome: str) -> float:
+        series = f'headgate_upstream_attempts_total{{model="m",outcome="{outcome}",replica="m-{number}"}}'
+        return value(await self.running.metrics(), series)
 
     async def settled(self) -> str:
         await self.running.gateway.idle()
@@ -56,21 +60,22 @@ class House:
 
 
 @asynccontextmanager
-async def house(tmp_path: Path, **options: Any) -> AsyncIterator[House]:
-    async with (
-        SimulatedEngine("m", uds=tmp_path / "a") as one,
-        SimulatedEngine("m", uds=tmp_path / "b") as two,
-        gateway({"m": remote(one.address, two.address, policy="round_robin", **options)}) as running,
-    ):
+async def house(
+    tmp_path: Path, names: str = "ab", timeouts: dict[str, float] | None = None, **options: Any
+) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(SimulatedEngine("m", uds=tmp_path / name)) for name in names]
+        model = remote(*(engine.address for engine in engines), policy="round_robin", **options)
+        running = await stack.enter_async_context(gateway({"m": model}, timeouts=timeouts or {}))
         # Slow answers teach what is late; the quick ones behind them are not, and save up for what the test needs.
-        for engine in (one, two):
+        for engine in engines:
             engine.faults = Faults(delay=0.05)
         assert {answer.status for answer in await asyncio.gather(*(answer_to(running) for _ in range(20)))} == {200}
-        for engine in (one, two):
+        for engine in engines:
             engine.faults = Faults()
         for _ in range(40):
             assert (await answer_to(running)).status == 200
-        yield House([one, two], running)
+        yield House(engines, running)
 
 
 def value(metrics: str, series: str) -> float:
@@ -101,34 +106,90 @@ async def test_an_answer_of_the_first_ends_the_second_attempt(tmp_path: Path) ->
         await here.settled()
 
 
-@pytest.mark.parametrize("fault", [Faults(status=500), Faults(status=503), Faults(garbage=True)])
-async def test_a_second_replica_that_fails_leaves_it_to_the_first(tmp_path: Path, fault: Faults) -> None:
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (Faults(status=429), "ok"),
+        (Faults(status=500), "failed"),
+        (Faults(status=503), "full"),
+        (Faults(garbage=True), "failed"),
+    ],
+)
+async def test_a_second_replica_that_fails_leaves_it_to_the_first(tmp_path: Path, fault: Faults, outcome: str) -> None:
     async with house(tmp_path) as here:
         await here.next_is(0)
+        before, counted = here.received[1], await here.attempts(1, outcome)
         here.engines[0].faults = Faults(delay=0.3)
         here.engines[1].faults = fault
-        before = here.received[1]
         assert (await answer_to(here.running)).status == 200
         assert here.received[1] > before
         await here.settled()
+        assert await here.attempts(1, outcome) == counted + 1
 
 
-async def test_a_first_replica_that_fails_late_leaves_it_to_the_second(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_first_replica_that_fails_late_leaves_it_to_the_second(tmp_path: Path, status: int) -> None:
     async with house(tmp_path) as here:
         await here.next_is(0)
-        here.engines[0].faults = Faults(delay=0.1, status=503)
+        before = here.received
+        here.engines[0].faults = Faults(delay=0.1, status=status)
         here.engines[1].faults = Faults(delay=0.3)
         assert (await answer_to(here.running)).status == 200
+        assert [now - then for now, then in zip(here.received, before, strict=True)] == [1, 1]
         await here.settled()
 
 
-async def test_both_failing_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "answered", "fault"),
+    [(429, 429, Faults(status=500)), (500, 502, Faults(status=503)), (503, 503, Faults(garbage=True))],
+)
+async def test_where_both_fail_the_answer_is_what_the_first_said(
+    tmp_path: Path, status: int, answered: int, fault: Faults
+) -> None:
     async with house(tmp_path) as here:
         await here.next_is(0)
-        here.engines[0].faults = Faults(delay=0.1, status=503)
-        here.engines[1].faults = Faults(delay=0.3, status=503)
+        before = here.received
+        here.engines[0].faults = Faults(delay=0.1, status=status, error_body='{"error": {"message": "The first."}}')
+        here.engines[1].faults = replace(fault, delay=0.3)
         answer = await answer_to(here.running)
-        assert answer.status in (502, 503)
+        assert (answer.status, answer.json["error"]["message"]) == (answered, "The first.")
+        assert [now - then for now, then in zip(here.received, before, strict=True)] == [1, 1]
+        await here.settled()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_where_the_second_is_silent_the_answer_is_what_the_first_said(tmp_path: Path, status: int) -> None:
+    async with house(tmp_path, timeouts={"first_byte": 0.5}) as here:
+        await here.next_is(0)
+        here.engines[0].faults = Faults(delay=0.1, status=status)
+        here.engines[1].faults = Faults(silent=True)
+        assert (await answer_to(here.running)).status == status
+        await here.engines[1].until(lambda engine: engine.aborted >= 1)
+        await here.settled()
+
+
+@pytest.mark.parametrize(("status", "answered", "asked"), [(429, 429, 0), (500, 502, 0), (503, 200, 1)])
+async def test_a_third_replica_is_asked_only_if_the_first_was_full(
+    tmp_path: Path, status: int, answered: int, asked: int
+) -> None:
+    async with house(tmp_path, "abc") as here:
+        await here.next_is(0)
+        before = here.received
+        here.engines[0].faults = Faults(delay=0.1, status=status)
+        here.engines[1].faults = Faults(delay=0.3, status=503)
+        assert (await answer_to(here.running)).status == answered
+        assert [now - then for now, then in zip(here.received, before, strict=True)] == [1, 1, asked]
+        await here.settled()
+
+
+@pytest.mark.parametrize(("status", "answered"), [(429, 429), (500, 502)])
+async def test_an_error_that_comes_before_a_hedge_is_the_answer(tmp_path: Path, status: int, answered: int) -> None:
+    async with house(tmp_path) as here:
+        await here.next_is(0)
+        before = here.received[1]
+        here.engines[0].faults = Faults(status=status)
+        assert (await answer_to(here.running)).status == answered
+        assert here.received[1] == before
         await here.settled()
 
 

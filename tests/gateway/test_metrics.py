@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.admission import Admission
 from gateway.context import RequestContext
 from gateway.http.client import Address
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, outcome_of
 from gateway.policies import RoundRobin
 from gateway.registry import Pool, Registry, Replica
 
@@ -198,3 +198,10 @@ def test_what_others_counted_is_added(metrics: Metrics, registry: Registry) -> N
     assert value(samples, "tokens_total", model="m", type="output") == 10
     assert value(samples, "upstream_attempts_total", model="m", replica="m-0", outcome="ok") == 1
     assert value(samples, "event_loop_lag_seconds_bucket", le="0.0025") == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(400, "ok"), (429, "ok"), (500, "failed"), (502, "failed"), (503, "full")]
+)
+def test_an_engine_that_is_full_has_not_failed(status: int, outcome: str) -> None:
+    assert outcome_of(status) == outcome
