@@ -45,8 +45,19 @@ from engines.onnx.protocol import (
     texts_of,
 )
 from engines.onnx.spans import spans
-from engines.onnx.tasks import Classify, ClassifyTokens, CrossEncode, Embed, Row, Rows, Task, cosines
-from engines.onnx.tokens import PromptTokenizer, TokenIds
+from engines.onnx.tasks import (
+    Classify,
+    ClassifyTokens,
+    CrossEncode,
+    Embed,
+    EmbedTokens,
+    Reading,
+    Row,
+    Rows,
+    Task,
+    cosines,
+)
+from engines.onnx.tokens import EachTokenIds, PromptTokenizer, TokenIds
 
 Asked = TypeVar("Asked", bound=TextRequest)
 MakeAnswer = Callable[[Sequence[Row], str], msgspec.Struct]
@@ -141,32 +152,36 @@ class EmbedEndpoint(Endpoint[EmbedRequest]):
 
 
 class PoolingEndpoint(Endpoint[PoolingRequest]):
-    """``/pooling``: vectors, probabilities, or probabilities for each token, as the model has them."""
+    """``/pooling``: vectors, probabilities, or either for each token, as the model has them.
+
+    The first of the ``readings`` is what a request gets that names no task.
+    """
 
     request_type = PoolingRequest
     id_prefix = "pooling"
 
-    def __init__(self, name: str, tokenizer: PromptTokenizer, task: Task) -> None:
+    def __init__(self, name: str, tokenizer: PromptTokenizer, *readings: Reading) -> None:
         super().__init__(name, tokenizer)
-        self._task = task
+        self._readings = {reading.pooling: reading for reading in readings}
 
     def plan(self, asked: PoolingRequest) -> Plan:
         """Give each text what the model makes of it."""
-        self._check(asked)
+        reading = self._chosen(asked)
         if asked.return_spans:
-            return self._plan_spans(asked)
+            return self._plan_spans(asked, reading)
         texts = self._tokenizer.encode(asked)
-        return Plan(texts, lambda rows, name: self._listed(name, self._items(rows, asked), texts))
+        if isinstance(reading, EmbedTokens):
+            texts = self._each_token(texts)
+        return Plan(texts, lambda rows, name: self._listed(name, _pooled(reading, rows, asked), texts))
 
-    def _plan_spans(self, asked: PoolingRequest) -> Plan:
-        task = self._task
+    def _plan_spans(self, asked: PoolingRequest, task: Reading) -> Plan:
         if not isinstance(task, ClassifyTokens):
             raise BadRequest(f"Model {self._name!r} does not classify tokens", param="return_spans")
         placed = self._tokenizer.encode_places(asked)
         given = cast(list[str], texts_of(asked))
 
         def answer(rows: Sequence[Row], name: str) -> ListAnswer:
-            items = self._items(rows, asked)
+            items = _pooled(task, rows, asked)
             probabilities = task.pooled(rows, activate=True)
             for item, text, ids, each in zip(items, given, placed, probabilities, strict=True):
                 item.spans = spans(text, ids, each, task.labels)
@@ -174,21 +189,36 @@ class PoolingEndpoint(Endpoint[PoolingRequest]):
 
         return Plan(placed, answer)
 
-    def _items(self, rows: Sequence[Row], asked: PoolingRequest) -> list[Pooled]:
-        pooled = self._task.pooled(rows, activate=asked.use_activation is not False)
-        return [Pooled(index, "pooling", _number_list(row, asked)) for index, row in enumerate(pooled)]
+    def _each_token(self, texts: Sequence[TokenIds]) -> list[TokenIds]:
+        """Ask for the vectors of tokens, so many that encoding them does not hold up other requests for long."""
+        tokens, most = sum(map(len, texts)), max(_MAX_VECTORS, self._tokenizer.max_length)
+        if tokens > most:
+            raise BadRequest(
+                f"A request gets the vectors of at most {most} tokens, but its inputs have {tokens}; send it in parts.",
+                param="input",
+            )
+        return [EachTokenIds(text) for text in texts]
 
-    def _check(self, asked: PoolingRequest) -> None:
-        """Refuse other tasks than the model's, in vLLM's words."""
+    def _chosen(self, asked: PoolingRequest) -> Reading:
+        """Find what is asked for, and refuse what the model does not have, in vLLM's words."""
         if asked.dimensions is not None:
             raise BadRequest("dimensions is currently not supported", param="dimensions")
         if asked.task in _REMOVED:
             raise BadRequest(f"`{asked.task}` task was removed; use {_REMOVED[asked.task]} instead.", param="task")
-        if asked.task not in (None, self._task.pooling):
-            raise BadRequest(
-                f"Unsupported task: {asked.task!r} Supported tasks: {(self._task.pooling,)!r}", param="task"
-            )
+        known = tuple(self._readings)
+        task = known[0] if asked.task is None else asked.task
+        if task not in self._readings:
+            raise BadRequest(f"Unsupported task: {task!r} Supported tasks: {known!r}", param="task")
+        return self._readings[task]
 
+
+def _pooled(reading: Reading, rows: Sequence[Row], asked: PoolingRequest) -> list[Pooled]:
+    pooled = reading.pooled(rows, activate=asked.use_activation is not False)
+    return [Pooled(index, "pooling", _number_list(row, asked)) for index, row in enumerate(pooled)]
+
+
+_MAX_VECTORS = 8192
+"""Of so many tokens a request gets the vectors: with 384 dimensions about 60 MB of JSON and half a second of a core."""
 
 _REMOVED = {"score": "`classify`", "encode": "`token_embed` or `token_classify`"}
 
@@ -330,6 +360,7 @@ def endpoints(
 ) -> Mapping[str, Endpoint[Any]]:
     """Give a model's endpoints by their paths."""
     found: dict[str, Endpoint[Any]] = {}
+    readings: list[Reading] = [task]
     scorer: Scorer | None = None
     if isinstance(task, Classify):
         found["/classify"] = ClassifyEndpoint(name, tokenizer, task)
@@ -338,13 +369,15 @@ def endpoints(
     elif isinstance(task, Embed):
         found["/v1/embeddings"] = EmbedEndpoint(name, tokenizer, task)
         scorer = CosineScorer(tokenizer, task)
+        if task.each_token is not None:
+            readings.append(task.each_token)
     elif isinstance(task, CrossEncode):
         scorer = PairScorer(tokenizer, task)
     if scorer is not None:
         found |= dict.fromkeys(("/score", "/v1/score"), ScoreEndpoint(name, tokenizer, scorer))
         found |= dict.fromkeys(("/rerank", "/v1/rerank", "/v2/rerank"), RerankEndpoint(name, tokenizer, scorer))
     if not isinstance(task, CrossEncode):
-        found["/pooling"] = PoolingEndpoint(name, tokenizer, task)
+        found["/pooling"] = PoolingEndpoint(name, tokenizer, *readings)
     return found
 
 

@@ -34,7 +34,7 @@ class Model:
 
     def compute(self, texts: Sequence[TokenIds]) -> EachRow:
         """Run texts as one batch and give a row for each; blocks, and may run in several threads at once."""
-        return _compute(self.session, self.task, texts)
+        return self.task.compute(self.session, texts)
 
 
 def load(
@@ -68,11 +68,11 @@ def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Se
     """Run the greatest token id and the longest text, so that no request meets a refusal later."""
     last = tokenizer.vocabulary_size - 1
     try:
-        width = _compute(session, task, [[last]])[0].shape[-1]
+        width = task.compute(session, [[last]])[0].shape[-1]
     except InferenceFailed as error:
         raise ModelError(folder.tokenizer, f"its greatest token id {last} does not fit the graph: {error}") from error
     try:
-        _compute(session, task, [[last] * tokenizer.max_length])
+        task.compute(session, [[last] * tokenizer.max_length])
     except InferenceFailed as error:
         reason = f"does not take {tokenizer.max_length} tokens, give a smaller --max-length: {error}"
         raise ModelError(folder.graph, reason) from error
@@ -95,7 +95,7 @@ def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task) -> Budget
     word = tokenizer.vocabulary_size // 2
     for length in _WARM_UP_LENGTHS:
         if length <= tokenizer.max_length:
-            _compute(session, task, [[word] * length])
+            task.compute(session, [[word] * length])
     text = [word] * min(SHORT, tokenizer.max_length)
 
     # A run on the CPU happens in the calling thread alone, whose own time does not count what others do meanwhile.
@@ -103,11 +103,7 @@ def _warm_up(tokenizer: PromptTokenizer, session: Session, task: Task) -> Budget
 
     def seconds(texts: int) -> float:
         start = clock()
-        _compute(session, task, [text] * texts)
+        task.compute(session, [text] * texts)
         return clock() - start
 
     return fit(seconds, len(text))
-
-
-def _compute(session: Session, task: Task, texts: Sequence[TokenIds]) -> EachRow:
-    return task.rows(*session.run(task.output, texts))

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from engines.onnx.errors import BadRequest, ModelError
 from engines.onnx.folder import ModelConfig, ModelFolder
 from engines.onnx.session import Array, Mask, Session
+from engines.onnx.tokens import EachTokenIds, TokenIds
 
 Row = npt.NDArray[np.float32]
-"""What a graph says about one text: shape (classes), (dimensions), or for each token (tokens, classes)."""
+"""What a graph says about one text: shape (classes), (dimensions), or for each token (tokens, either of them)."""
 
 Rows = npt.NDArray[np.float32]
 """Rows of one shape, stacked."""
@@ -31,11 +32,30 @@ Activation = Callable[[Rows], Rows]
 _TINY = np.finfo(np.float32).tiny
 
 
-class Task(ABC):
-    """What all tasks have. ``pooling`` is vLLM's name for what ``/pooling`` gives."""
+class Reading(ABC):
+    """One way to read a graph: from which output, and as what.
+
+    ``pooling`` is vLLM's name for what ``/pooling`` then gives.
+    """
 
     pooling: str
     output: str
+
+    @abstractmethod
+    def rows(self, output: Array, mask: Mask) -> EachRow:
+        """Give a float32 row for each text from the output, shape (texts, …), and the mask, shape (texts, tokens)."""
+
+    @abstractmethod
+    def pooled(self, rows: Sequence[Row], *, activate: bool) -> EachRow:
+        """Give what ``/pooling`` answers for each row: probabilities or vectors, raw unless ``activate``."""
+
+    def compute(self, session: Session, texts: Sequence[TokenIds]) -> EachRow:
+        """Run texts as one batch and give a row for each; raises ``InferenceFailed``."""
+        return self.rows(*session.run(self.output, texts))
+
+
+class Task(Reading):
+    """What a model is for: the way to read it, found from its files."""
 
     @abstractmethod
     def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str], output: str | None = None) -> None:
@@ -47,14 +67,6 @@ class Task(ABC):
     @abstractmethod
     def check_width(self, width: int) -> None:
         """Take the width of a row, known after the first run; raises ``ModelError`` if it cannot be right."""
-
-    @abstractmethod
-    def rows(self, output: Array, mask: Mask) -> EachRow:
-        """Give a float32 row for each text from the output, shape (texts, …), and the mask, shape (texts, tokens)."""
-
-    @abstractmethod
-    def pooled(self, rows: Sequence[Row], *, activate: bool) -> EachRow:
-        """Give what ``/pooling`` answers for each row: probabilities or vectors, raw unless ``activate``."""
 
 
 class Classify(Task):
@@ -139,17 +151,36 @@ class ClassifyTokens(Task):
         self.labels = _named(self._folder, self.labels, width)
 
     def rows(self, output: Array, mask: Mask) -> list[Row]:
-        """Give each text the logits of its own tokens, copied, so that they do not hold the whole batch in memory."""
-        lengths = mask.sum(axis=1)
-        return [logits[:length].astype(np.float32) for logits, length in zip(output, lengths, strict=True)]
+        """Give each text the logits of its own tokens."""
+        return _own_tokens(output, mask)
 
     def pooled(self, rows: Sequence[Row], *, activate: bool) -> list[Row]:
         """Give the probabilities of all classes for each token."""
         return [_probabilities(row) for row in rows] if activate else list(rows)
 
 
+class EmbedTokens(Reading):
+    """A vector for each token of a text, as it is before a text's vector is made of them."""
+
+    pooling = "token_embed"
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+
+    def __repr__(self) -> str:
+        return f"<EmbedTokens {self.output}>"
+
+    def rows(self, output: Array, mask: Mask) -> list[Row]:
+        """Give each text the vectors of its own tokens, special ones included."""
+        return _own_tokens(output, mask)
+
+    def pooled(self, rows: Sequence[Row], *, activate: bool) -> list[Row]:
+        """Scale each vector to length 1, as vLLM does whatever ``modules.json`` says about whole texts."""
+        return [_scaled(row) for row in rows] if activate else list(rows)
+
+
 class Embed(Task):
-    """Vectors of whole texts."""
+    """Vectors of whole texts; ``each_token`` reads those of their tokens, if the graph gives them."""
 
     pooling = "embed"
 
@@ -159,6 +190,8 @@ class Embed(Task):
         whole = _find(session, axes=2, names=("sentence_embedding",) if output is None else (output,))
         names = ("last_hidden_state", "token_embeddings")
         self.output = whole or _choose(folder, session, axes=3, names=names, wanted=output)
+        states = _find(session, axes=3, names=names) if whole else self.output
+        self.each_token = None if states is None else EmbedTokens(states)
         modes = folder.pooling.modes
         if whole is None and (len(modes) != 1 or modes[0] not in _POOLINGS):
             raise ModelError(
@@ -204,6 +237,17 @@ class Embed(Task):
         vectors = output.astype(np.float32, copy=False)
         return vectors if self._pool is None else self._pool(vectors, mask)
 
+    def compute(self, session: Session, texts: Sequence[TokenIds]) -> EachRow:
+        """Give a text its vector, or of ``EachTokenIds`` those of its tokens; the two kinds run one after the other."""
+        apart = [text for text in texts if isinstance(text, EachTokenIds)]
+        if not apart:
+            return super().compute(session, texts)
+        assert self.each_token is not None
+        of_tokens = iter(self.each_token.compute(session, apart))
+        whole = [text for text in texts if not isinstance(text, EachTokenIds)]
+        of_texts = iter(super().compute(session, whole) if whole else ())
+        return [next(of_tokens if isinstance(text, EachTokenIds) else of_texts) for text in texts]
+
     def pooled(self, rows: Sequence[Row], *, activate: bool, dimensions: int | None = None) -> Rows:
         """Cut the vectors, and scale them to length 1 if the model does so."""
         vectors = np.stack(rows)[:, :dimensions]
@@ -222,6 +266,11 @@ def cosines(left: Rows, right: Rows) -> Rows:
     """Give the cosine of each left vector, or of the only one, and the right one beside it."""
     products: Rows = np.einsum("bd,bd->b", *np.broadcast_arrays(_scaled(left), _scaled(right)))
     return products
+
+
+def _own_tokens(output: Array, mask: Mask) -> list[Row]:
+    """Give each text the rows of its tokens without padding, copied, so that they do not hold the batch in memory."""
+    return [rows[:length].astype(np.float32) for rows, length in zip(output, mask.sum(axis=1), strict=True)]
 
 
 def _scaled(vectors: Rows) -> Rows:

@@ -40,6 +40,12 @@ class PlacedIds(list[int]):
         self.places = [None if special else (start + offset, end + offset) for (start, end), special in marked]
 
 
+class EachTokenIds(list[int]):
+    """The token ids of a text of which each token's vector is wanted, not one for all of them."""
+
+    __slots__ = ()
+
+
 class PromptTokenizer:
     """The model's tokenizer and its limit of ``max_length`` tokens; safe to use from several threads.
 

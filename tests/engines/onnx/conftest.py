@@ -13,7 +13,16 @@ import uvloop
 from engines.onnx.model import Model, load
 from engines.onnx.moderation import Categories
 from engines.sources import PackageFile, PackageSource, default_cache, fetch
-from tests.engines.onnx.tiny import write_classifier, write_cross_encoder, write_embedder, write_token_classifier
+from tests.engines.onnx.tiny import (
+    VECTORS,
+    table,
+    write_classifier,
+    write_cross_encoder,
+    write_embedder,
+    write_graph,
+    write_token_classifier,
+    write_tokenizer,
+)
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -33,6 +42,15 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def embedder(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Load a tiny model, ``m``, that embeds texts in three dimensions."""
     return load("m", write_embedder(tmp_path_factory.mktemp("embedder")), "embed")
+
+
+@pytest.fixture(scope="session")
+def sentence_embedder(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Load a tiny model, ``m``, whose graph gives vectors of whole texts alone."""
+    folder = tmp_path_factory.mktemp("sentence_embedder")
+    write_tokenizer(folder)
+    write_graph(folder, table(VECTORS), output="sentence_embedding", pooled=True)
+    return load("m", folder, "embed")
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,21 @@ async def test_pooling_gives_vectors_of_an_embedder(servers: Servers) -> None:
     }
 
 
+async def test_pooling_gives_vectors_of_each_token_of_an_embedder(servers: Servers) -> None:
+    asked = {"input": ["cat dog", "good"], "task": "token_embed"}
+    body = await servers.ask("embedder", "/pooling", **asked)
+    first, second = (np.array(item["data"]) for item in body["data"])
+    assert first == pytest.approx(np.array([[1, 0, 0], [0, 0.6, 0.8], [0, 0.8, 0.6], [0, 0, 0]]))
+    assert second == pytest.approx(np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0]]))
+    assert [item["object"] for item in body["data"]] == ["pooling", "pooling"]
+    assert body["usage"]["prompt_tokens"] == 4 + 3
+    raw = await servers.ask("embedder", "/pooling", **asked, use_activation=False)
+    assert raw["data"][0]["data"] == [[0.5, 0, 0], [0, 3, 4], [0, 4, 3], [0, 0, 0]]
+    packed = await servers.ask("embedder", "/pooling", input=[[CAT, DOG]], task="token_embed", encoding_format="base64")
+    numbers = np.frombuffer(base64.b64decode(packed["data"][0]["data"]), "<f4")
+    assert numbers == pytest.approx(np.array([0, 0.6, 0.8, 0, 0.8, 0.6]))
+
+
 async def test_pooling_gives_probabilities_of_a_classifier(servers: Servers) -> None:
     body = await servers.ask("classifier", "/pooling", input="good", task="classify")
     assert body["data"] == [{"index": 0, "object": "pooling", "data": pytest.approx([0.880797, 0.119203])}]
@@ -131,7 +146,24 @@ async def test_spans_of_a_cut_text_are_places_in_the_whole_one(servers: Servers,
 @pytest.mark.parametrize(
     ("model", "fields", "message", "param"),
     [
-        ("embedder", {"task": "classify"}, "Unsupported task: 'classify' Supported tasks: ('embed',)", "task"),
+        (
+            "embedder",
+            {"task": "classify"},
+            "Unsupported task: 'classify' Supported tasks: ('embed', 'token_embed')",
+            "task",
+        ),
+        (
+            "sentence_embedder",
+            {"task": "token_embed"},
+            "Unsupported task: 'token_embed' Supported tasks: ('embed',)",
+            "task",
+        ),
+        (
+            "embedder",
+            {"task": "token_embed", "input": ["cat " * 14] * 513},
+            "A request gets the vectors of at most 8192 tokens, but its inputs have 8208; send it in parts.",
+            "input",
+        ),
         ("embedder", {"task": "score"}, "`score` task was removed; use `classify` instead.", "task"),
         ("embedder", {"dimensions": 2}, "dimensions is currently not supported", "dimensions"),
         ("embedder", {"return_spans": True}, "Model 'm' does not classify tokens", "return_spans"),

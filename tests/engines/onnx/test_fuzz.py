@@ -62,7 +62,7 @@ BODY = st.fixed_dictionaries(
         "dimensions": st.one_of(st.integers(0, 4), VALUE),
         "use_activation": st.one_of(st.booleans(), VALUE),
         "encoding_format": st.one_of(st.sampled_from(["float", "base64"]), VALUE),
-        "task": st.one_of(st.sampled_from(["embed", "classify", "token_classify"]), VALUE),
+        "task": st.one_of(st.sampled_from(["embed", "token_embed", "classify", "token_classify"]), VALUE),
         "return_spans": st.one_of(st.booleans(), VALUE),
         "query": st.one_of(TEXT, VALUE),
         "documents": st.one_of(st.lists(TEXT), VALUE),

@@ -206,6 +206,18 @@ async def test_vectors(tmp_path: Path, ask: Asking, pooling: str) -> None:
     assert query_mask.shape[0] == len(scores)
 
 
+async def test_vectors_of_tokens(tmp_path: Path, ask: Asking) -> None:
+    twins = Twins(tmp_path, transformers.BertModel, "embed")
+    states, mask = twins.outputs(TEXTS)
+    items = await ask.data(twins.onnx, "/pooling", input=TEXTS, task="token_embed")
+    scaled = torch.nn.functional.normalize(states, dim=-1).numpy()
+    for item, row, length in zip(items, scaled, mask.sum(1), strict=True):
+        assert np.array(item["data"]) == pytest.approx(row[:length], abs=CLOSE)
+    raw = await ask.data(twins.onnx, "/pooling", input=TEXTS, task="token_embed", use_activation=False)
+    for item, row, length in zip(raw, states.numpy(), mask.sum(1), strict=True):
+        assert np.array(item["data"]) == pytest.approx(row[:length], abs=CLOSE)
+
+
 @pytest.mark.parametrize("options", [{}, {"truncate_prompt_tokens": 12}])
 async def test_scores_of_pairs(tmp_path: Path, ask: Asking, options: dict[str, int]) -> None:
     twins = Twins(tmp_path, transformers.BertForSequenceClassification, "score", num_labels=1)

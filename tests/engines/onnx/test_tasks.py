@@ -13,7 +13,8 @@ from engines.onnx.errors import BadRequest, ModelError
 from engines.onnx.folder import ModelFolder
 from engines.onnx.session import Session
 from engines.onnx.tasks import Classify, ClassifyTokens, CrossEncode, Embed, Rows, cosines
-from tests.engines.onnx.tiny import VECTORS, table, write_graph
+from engines.onnx.tokens import EachTokenIds
+from tests.engines.onnx.tiny import CAT, DOG, GOOD, VECTORS, table, write_graph
 
 
 def write(folder: Path, name: str, content: Any) -> None:
@@ -280,3 +281,42 @@ def test_cosines_are_of_each_left_vector_or_the_only_one_with_the_right_one() ->
     assert cosines(left, right).tolist() == pytest.approx([0.96, 0])
     assert cosines(left[:1], right).tolist() == pytest.approx([0.96, 0.6])
     assert cosines(left[:1], rows([0, 0])).tolist() == [0]
+
+
+@pytest.mark.parametrize("kind", ["last_hidden_state", "sentence_embedding and token_embeddings"])
+def test_texts_and_those_whose_tokens_are_wanted_run_side_by_side(tmp_path: Path, kind: str) -> None:
+    beside = "token_embeddings" if "and" in kind else None
+    file = write_graph(tmp_path, table(VECTORS), output=kind.split()[0], pooled=beside is not None, beside=beside)
+    session = Session(file)
+    task = Embed(ModelFolder(tmp_path), session, ())
+    assert repr(task.each_token) == f"<EmbedTokens {beside or kind}>"
+    texts = [EachTokenIds([CAT]), [DOG], EachTokenIds([GOOD, DOG, CAT]), [GOOD]]
+    cat, good, dog = [0, 3, 4], [1, 0, 0], [0, 4, 3]
+    assert [row.tolist() for row in task.compute(session, texts)] == [[cat], dog, [good, dog, cat], good]
+    assert [row.tolist() for row in task.compute(session, texts[::2])] == [[cat], [good, dog, cat]]
+
+
+def test_rows_of_tokens_do_not_hold_the_batch(tmp_path: Path) -> None:
+    each_token = embed(tmp_path).each_token
+    assert each_token is not None
+    output = np.ones((2, 5, 3), np.float16)
+    found = each_token.rows(output, np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]))
+    assert [row.shape for row in found] == [(2, 3), (5, 3)]
+    assert all(row.dtype == np.float32 and row.base is None for row in found)
+
+
+def test_vectors_of_tokens_have_the_length_one_whatever_those_of_texts_have(tmp_path: Path) -> None:
+    write(tmp_path, "modules.json", [{"type": "sentence_transformers.models.Transformer"}])
+    task = embed(tmp_path)
+    assert vectors(task, [0, 3, 4]) == [[0, 3, 4]]
+    each_token = task.each_token
+    assert each_token is not None
+    row = rows([0, 3, 4], [2, 0, 0], [0, 0, 0])
+    (scaled,) = each_token.pooled([row], activate=True)
+    assert scaled == pytest.approx(np.array([[0, 0.6, 0.8], [1, 0, 0], [0, 0, 0]]))
+    (raw,) = each_token.pooled([row], activate=False)
+    assert raw.tolist() == row.tolist()
+
+
+def test_a_graph_that_gives_whole_texts_alone_has_no_vectors_of_tokens(tmp_path: Path) -> None:
+    assert embed(tmp_path, output="sentence_embedding", pooled=True).each_token is None
