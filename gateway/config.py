@@ -35,7 +35,7 @@ ONNX_TASKS: Mapping[Task, tuple[Task, ...]] = MappingProxyType(
     {
         "classify": ("pooling",),
         "embed": ("pooling", "score"),
-        "score": (),
+        "score": ("classify", "pooling"),
         "token_classify": ("pooling",),
     }
 )

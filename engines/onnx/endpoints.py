@@ -102,12 +102,12 @@ class Endpoint(ABC, Generic[Asked]):
 
 
 class ClassifyEndpoint(Endpoint[ClassifyRequest]):
-    """``/classify``."""
+    """``/classify``; of a cross-encoder it is the one number that its graph gives each text alone, as in vLLM."""
 
     request_type = ClassifyRequest
     id_prefix = "classify"
 
-    def __init__(self, name: str, tokenizer: PromptTokenizer, task: Classify) -> None:
+    def __init__(self, name: str, tokenizer: PromptTokenizer, task: Classify | CrossEncode) -> None:
         super().__init__(name, tokenizer)
         self._task = task
 
@@ -362,11 +362,11 @@ def endpoints(
     found: dict[str, Endpoint[Any]] = {}
     readings: list[Reading] = [task]
     scorer: Scorer | None = None
-    if isinstance(task, Classify):
+    if isinstance(task, Classify | CrossEncode):
         found["/classify"] = ClassifyEndpoint(name, tokenizer, task)
-        if categories is not None:
-            found["/v1/moderations"] = ModerationEndpoint(name, tokenizer, task, categories)
-    elif isinstance(task, Embed):
+    if isinstance(task, Classify) and categories is not None:
+        found["/v1/moderations"] = ModerationEndpoint(name, tokenizer, task, categories)
+    if isinstance(task, Embed):
         found["/v1/embeddings"] = EmbedEndpoint(name, tokenizer, task)
         scorer = CosineScorer(tokenizer, task)
         if task.each_token is not None:
@@ -376,8 +376,7 @@ def endpoints(
     if scorer is not None:
         found |= dict.fromkeys(("/score", "/v1/score"), ScoreEndpoint(name, tokenizer, scorer))
         found |= dict.fromkeys(("/rerank", "/v1/rerank", "/v2/rerank"), RerankEndpoint(name, tokenizer, scorer))
-    if not isinstance(task, CrossEncode):
-        found["/pooling"] = PoolingEndpoint(name, tokenizer, *readings)
+    found["/pooling"] = PoolingEndpoint(name, tokenizer, *readings)
     return found
 
 

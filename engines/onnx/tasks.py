@@ -104,7 +104,10 @@ class Classify(Task):
 
 
 class CrossEncode(Task):
-    """How much two texts have to do with each other, as one number of a graph that reads both."""
+    """How much two texts have to do with each other, as one number of a graph that reads both.
+
+    As a class of its own the number has one of ``labels``, in transformers' words if ``config.json`` has none.
+    """
 
     pooling = "classify"
 
@@ -113,7 +116,9 @@ class CrossEncode(Task):
             raise ModelError(folder.path, "a cross-encoder has no labels")
         self._folder = folder
         self.output = _choose(folder, session, axes=2, names=("logits",), wanted=output)
-        self._activation = _activation(folder, folder.config)
+        config = folder.config
+        self.labels = [config.id2label.get(0, "LABEL_0")]
+        self._activation = _activation(folder, config)
 
     def __repr__(self) -> str:
         return "<CrossEncode>"

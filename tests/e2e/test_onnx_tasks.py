@@ -124,8 +124,12 @@ def test_each_model_answers_where_its_task_allows(tiny: Served) -> None:
         assert ask(tiny, path, model="embedder", **pairs).status_code == 200
     for path in ("/score", "/v1/score"):
         assert len(ask(tiny, path, model="ranker", text_1="good", text_2=["bad", "good"]).json()["data"]) == 2
-    for model in ("classifier", "embedder", "tagger"):
+    for model in ("classifier", "embedder", "ranker", "tagger"):
         assert ask(tiny, "/pooling", model=model, input="cat").status_code == 200
+    for model in ("classifier", "ranker"):
+        assert ask(tiny, "/classify", model=model, input="good").json()["data"][0]["probs"][0] > 0.5
+    each_token = ask(tiny, "/pooling", model="embedder", input="cat", task="token_embed").json()["data"][0]["data"]
+    assert [len(vector) for vector in each_token] == [3, 3, 3]
     spans = ask(tiny, "/pooling", model="tagger", input="a cat", return_spans=True).json()["data"][0]["spans"]
     assert [(span["label"], span["start"], span["end"]) for span in spans] == [("PET", 2, 5)]
     for model in ("classifier", "embedder", "ranker", "tagger"):
@@ -136,11 +140,10 @@ def test_each_model_answers_where_its_task_allows(tiny: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "model", "able"),
     [
-        ("/classify", "embedder", "classifier, broken"),
+        ("/classify", "embedder", "classifier, ranker, broken"),
         ("/v1/embeddings", "ranker", "embedder"),
         ("/score", "classifier", "embedder, ranker"),
         ("/rerank", "tagger", "embedder, ranker"),
-        ("/pooling", "ranker", "classifier, embedder, tagger, broken"),
         ("/v1/moderations", "tagger", "classifier"),
     ],
 )

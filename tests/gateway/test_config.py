@@ -34,7 +34,8 @@ ONNX = {"engine": "onnx", "source": "./a"}
         (ONNX | {"tasks": ["moderate", "classify"], "moderation": {"x-a": ["b"]}}, ("classify", "pooling", "moderate")),
         (ONNX | {"tasks": ["embed"]}, ("embed", "pooling", "score")),
         (ONNX | {"tasks": ["score", "embed"]}, ("embed", "pooling", "score")),
-        (ONNX | {"tasks": ["score"]}, ("score",)),
+        (ONNX | {"tasks": ["score"]}, ("score", "classify", "pooling")),
+        (ONNX | {"tasks": ["classify", "score"]}, ("score", "classify", "pooling")),
         (ONNX | {"tasks": ["token_classify"]}, ("token_classify", "pooling")),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from engines.onnx.categories import CATEGORIES
 from engines.onnx.model import Model
 from tests.engines.onnx.serving import Running, serving
-from tests.engines.onnx.tiny import CAT, CLS, DOG, SEP
+from tests.engines.onnx.tiny import CAT, CLS, DOG, GOOD, SEP
 
 USAGE = {"completion_tokens": 0, "prompt_tokens_details": None, "completion_tokens_details": None}
 
@@ -56,7 +56,7 @@ def test_a_models_endpoints_follow_from_its_task(
     assert set(classifier.endpoints) == {"/classify", "/pooling"}
     assert set(moderator.endpoints) == {"/classify", "/pooling", "/v1/moderations"}
     assert set(embedder.endpoints) == {"/v1/embeddings", "/pooling"} | pairs
-    assert set(cross_encoder.endpoints) == pairs
+    assert set(cross_encoder.endpoints) == {"/classify", "/pooling"} | pairs
     assert set(token_classifier.endpoints) == {"/pooling"}
 
 
@@ -164,6 +164,12 @@ async def test_spans_of_a_cut_text_are_places_in_the_whole_one(servers: Servers,
             "A request gets the vectors of at most 8192 tokens, but its inputs have 8208; send it in parts.",
             "input",
         ),
+        (
+            "cross_encoder",
+            {"task": "embed"},
+            "Unsupported task: 'embed' Supported tasks: ('classify',)",
+            "task",
+        ),
         ("embedder", {"task": "score"}, "`score` task was removed; use `classify` instead.", "task"),
         ("embedder", {"dimensions": 2}, "dimensions is currently not supported", "dimensions"),
         ("embedder", {"return_spans": True}, "Model 'm' does not classify tokens", "return_spans"),
@@ -205,6 +211,20 @@ async def test_a_score_of_a_cross_encoder_is_of_both_texts_at_once(servers: Serv
     assert body["usage"]["prompt_tokens"] == 5 + 6
     raw = await servers.ask("cross_encoder", "/score", **asked, use_activation=False)
     assert [item["score"] for item in raw["data"]] == [2, -3]
+
+
+async def test_a_cross_encoder_has_one_class_for_each_text_alone(servers: Servers) -> None:
+    yes, no = 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(1))
+    body = await servers.ask("cross_encoder", "/classify", input=["good good", "bad"])
+    assert (body["id"], body["usage"]["prompt_tokens"]) == ("classify-r", 4 + 3)
+    assert body["data"] == [
+        {"index": 0, "label": "LABEL_0", "probs": [pytest.approx(yes)], "num_classes": 1},
+        {"index": 1, "label": "LABEL_0", "probs": [pytest.approx(no)], "num_classes": 1},
+    ]
+    raw = await servers.ask("cross_encoder", "/classify", input=[[GOOD, SEP, GOOD]], use_activation=False)
+    assert raw["data"][0]["probs"] == [2]
+    pooled = await servers.ask("cross_encoder", "/pooling", input=["good good", "bad"], task="classify")
+    assert [item["data"] for item in pooled["data"]] == [[pytest.approx(yes)], [pytest.approx(no)]]
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])

@@ -232,6 +232,17 @@ async def test_scores_of_pairs(tmp_path: Path, ask: Asking, options: dict[str, i
     assert np.std(expected) > 100 * CLOSE
 
 
+async def test_the_number_of_a_cross_encoder_for_a_text_alone(tmp_path: Path, ask: Asking) -> None:
+    twins = Twins(tmp_path, transformers.BertForSequenceClassification, "score", num_labels=1)
+    expected = torch.sigmoid(twins.outputs(TEXTS)[0]).numpy()
+    items = await ask.data(twins.onnx, "/classify", input=TEXTS)
+    assert np.array([item["probs"] for item in items]) == pytest.approx(expected, abs=CLOSE)
+    assert {item["label"] for item in items} == {twins.torch.config.id2label[0]}
+    pooled = await ask.data(twins.onnx, "/pooling", input=TEXTS)
+    assert np.array([item["data"] for item in pooled]) == pytest.approx(expected, abs=CLOSE)
+    assert np.std(expected) > 100 * CLOSE
+
+
 async def test_classes_of_tokens_and_their_spans(tmp_path: Path, ask: Asking) -> None:
     labels = dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
     kind = transformers.BertForTokenClassification

@@ -246,6 +246,11 @@ def test_a_cross_encoder_has_one_number(tmp_path: Path) -> None:
         cross_encode(tmp_path, labels=("a",))
 
 
+def test_a_cross_encoders_number_is_a_class_with_a_name(tmp_path: Path) -> None:
+    assert cross_encode(tmp_path).labels == ["LABEL_0"]
+    assert cross_encode(tmp_path, id2label={"0": "relevant"}).labels == ["relevant"]
+
+
 def cross_encode(folder: Path, *, labels: tuple[str, ...] = (), **config: Any) -> CrossEncode:
     write(folder, "config.json", config)
     session = Session(write_graph(folder, np.zeros((10, 1), np.float32), output="logits", pooled=True))
