@@ -103,7 +103,7 @@ class Gateway:
             else Fleet(config, started_here, version, commit, start_up.say)
         )
         self._registry = self._plane.registry
-        self._replicas = {replica.name: replica for pool in self._registry for replica in pool.replicas}
+        self._replicas = {replica.name: replica for replica in self._registry.replicas}
         self._watches = {
             replica.name: Watch(
                 pool,

@@ -16,7 +16,8 @@ from gateway.dispatch import Dispatcher
 from gateway.http.server import Door
 from gateway.lifecycle import Heart
 from gateway.metrics import Metrics
-from gateway.registry import Registry
+from gateway.registry import Registry, Replica
+from gateway.rounds import Round
 
 
 class StartError(Exception):
@@ -75,6 +76,8 @@ class DataPlane:
             config.gateway, registry, keyring_of(config), self._dispatcher, self.metrics, self._access_log, version
         )
         self._door = Door(self._surface, config.gateway.limits, config.gateway.timeouts)
+        # How long a connection was idle need not be known to the second.
+        self._round: Round[Replica] = Round(beats=100, at_once=10)
         self._heart = Heart(self._tick, self.metrics.lagged)
         self._listener: Listener | None = None
 
@@ -129,9 +132,8 @@ class DataPlane:
     async def stop(self) -> None:
         """Beat no more, and close what is open towards engines and the log."""
         self._heart.stop()
-        for pool in self.registry:
-            for replica in pool.replicas:
-                replica.connections.close()
+        for replica in self.registry.replicas:
+            replica.connections.close()
         if self._access_log is not None:
             self._access_log.close()
 
@@ -163,9 +165,8 @@ class DataPlane:
         """Let everything with a deadline look at the clock."""
         self._door.tick(now)
         self._dispatcher.tick(now)
-        for pool in self.registry:
-            for replica in pool.replicas:
-                replica.connections.tick(now)
+        for replica in self._round.some(self.registry.replicas):
+            replica.connections.tick(now)
         if self._access_log is not None:
             self._access_log.flush()
 

@@ -31,6 +31,7 @@ from gateway.http.server import ClientConnection
 from gateway.lease import Lease
 from gateway.metrics import Metrics, ModelMetrics, outcome_of
 from gateway.registry import Pool, Replica
+from gateway.rounds import Round
 
 _MAX_ATTEMPTS = 3
 """Replicas asked for one request at most; more would turn one bad request into a bad pool."""
@@ -721,6 +722,7 @@ class Dispatcher:
         self.deadlines = deadlines
         self.metrics = metrics
         self._exchanges: set[Exchange] = set()
+        self._round: Round[Exchange] = Round(beats=10, at_once=200)
         self._draining = False
         self._emptied: asyncio.Event | None = None
 
@@ -757,9 +759,10 @@ class Dispatcher:
             self._emptied.set()
 
     def tick(self, now: float) -> None:
-        """Let every exchange look at the clock; ``now`` is a ``perf_counter`` reading."""
-        for exchange in list(self._exchanges):
-            exchange.tick(now)
+        """Let exchanges look at the clock, some at each beat; ``now`` is a ``perf_counter`` reading."""
+        for exchange in self._round.some(self._exchanges):
+            if exchange in self._exchanges:
+                exchange.tick(now)
 
     def refuse_new(self) -> None:
         """From now on, refuse what comes and what waits in a queue."""

@@ -175,6 +175,7 @@ class Registry:
     def __init__(self, pools: Iterable[Pool], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
         self._pools = {pool.model: pool for pool in pools}
         self._by_name = dict(self._pools)
+        self.replicas = tuple(replica for pool in self._pools.values() for replica in pool.replicas)
         for alias, model in aliases.items():
             self._by_name[alias] = self._pools[model]
 

@@ -28,6 +28,7 @@ from gateway.errors import (
 )
 from gateway.http import head
 from gateway.http.known import MOST_DIGITS, KnownHead
+from gateway.rounds import Round
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,12 +40,6 @@ _SMALL_BODY = 64 * 1024
 
 _UNREPEATED = frozenset({b"expect", b"traceparent", b"transfer-encoding", b"x-request-id"})
 """A head with one of these is not remembered: the next one has another value, or it asks for more than an answer."""
-
-_BEATS_PER_ROUND = 10
-"""In how many beats each connection is looked at once, where there are many."""
-
-_LOOKS = 200
-"""How many connections are looked at in one beat at least."""
 
 _LINGER_SECONDS = 2.0
 """How long a refused upload is read and thrown away, so that the refusal is not lost in a connection reset."""
@@ -134,7 +129,7 @@ class Door:
         self.connections: set[ClientConnection] = set()
         self.per_client: dict[str, int] = {}
         self.closing = False
-        self._unlooked: list[ClientConnection] = []
+        self._round: Round[ClientConnection] = Round(beats=10, at_once=200)
         self._beat: asyncio.Event | None = None
 
     def __repr__(self) -> str:
@@ -172,16 +167,8 @@ class Door:
             self.per_client.pop(client, None)
 
     def tick(self, now: float) -> None:
-        """Enforce deadlines, of some of the connections at each beat; ``now`` is a ``perf_counter`` reading.
-
-        Looking at ten thousand idle connections at once would delay every token that comes meanwhile.
-        """
-        if not self._unlooked:
-            self._unlooked = list(self.connections)
-        looks = max(_LOOKS, len(self.connections) // _BEATS_PER_ROUND)
-        looked = self._unlooked[-looks:]
-        del self._unlooked[-looks:]
-        for connection in looked:
+        """Enforce deadlines, of some of the connections at each beat; ``now`` is a ``perf_counter`` reading."""
+        for connection in self._round.some(self.connections):
             if connection in self.connections:
                 connection.tick(now)
         if self._beat is not None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +247,15 @@ async def test_the_tokens_of_an_aborted_stream_are_those_that_were_sent(tmp_path
 
 
 # deadlines
+
+
+async def test_of_many_requests_each_has_its_deadline_kept(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, timeouts={"total": 0.3}) as (engine, running), AsyncExitStack() as wires:
+        engine.faults = Faults(silent=True)
+        asking = [await wires.enter_async_context(await running.wire()) for _ in range(250)]
+        for wire in asking:
+            await wire.request("POST", CHAT, ask())
+        assert {(await wire.answer()).status for wire in asking} == {504}
 
 
 async def test_no_request_takes_longer_than_the_longest(tmp_path: Path) -> None:
