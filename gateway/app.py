@@ -104,6 +104,7 @@ class Gateway:
         )
         self._registry = self._plane.registry
         self._replicas = {replica.name: replica for replica in self._registry.replicas}
+        watched = [(pool, replica) for pool in self._registry for replica in pool.replicas]
         self._watches = {
             replica.name: Watch(
                 pool,
@@ -111,9 +112,9 @@ class Gateway:
                 interval=config.models[pool.model].health_interval,
                 timeout=_PROBE_SECONDS,
                 up=replica.name not in started_here,
+                phase=number / len(watched),
             )
-            for pool in self._registry
-            for replica in pool.replicas
+            for number, (pool, replica) in enumerate(watched, 1)
         }
         self._watching: list[asyncio.Task[None]] = []
         self._ending = False

@@ -326,7 +326,11 @@ class ModelConfig(_Model):
     )
     max_queue: int = Field(1024, ge=0, description="Most requests waiting in that queue; more are refused with 503.")
     required: bool = Field(True, description="Whether the gateway is ready only when this model is.")
-    health_interval: Seconds = Field(5.0, description="Time between two probes of a replica, in seconds.")
+    health_interval: Seconds = Field(
+        5.0,
+        description="Time between two probes of a replica, in seconds; while requests to it are answered, five of six "
+        "are left out.",
+    )
     startup_timeout: Seconds = Field(600.0, description="How long an engine may take to become ready, in seconds.")
     send_priority: bool = Field(
         False, description="Whether `priority` is passed on; vLLM must run with priority scheduling."

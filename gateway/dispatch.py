@@ -376,7 +376,8 @@ class Exchange:
         self._lease.connection = None
         replica = self._lease.replica
         assert replica is not None
-        replica.succeeded()
+        if self._head.status < 500:
+            replica.succeeded()
         if self._state is ANSWERED:
             self.release()
         elif self._kind is EVENTS:

@@ -14,6 +14,9 @@ from gateway.registry import Pool, Replica
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Of a probe's answer, more than this is not looked at."""
 
+_LEFT_OUT = 5
+"""Looks in a row that are left out at most while a replica answers requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
@@ -95,13 +98,22 @@ class _Cards(msgspec.Struct):
 
 
 class Watch:
-    """Keeps one replica's readiness true. It looks only while the replica is ``up``: a remote one always is."""
+    """Keeps one replica's readiness true. It looks only while the replica is ``up``: a remote one always is.
 
-    def __init__(self, pool: Pool, replica: Replica, *, interval: float, timeout: float, up: bool) -> None:
+    ``phase`` is where in the interval it looks, from 0 to 1: watches begin together, and a thousand that went on
+    together would hold up all requests for a quarter of a second each time.
+    """
+
+    def __init__(
+        self, pool: Pool, replica: Replica, *, interval: float, timeout: float, up: bool, phase: float = 1.0
+    ) -> None:
         self._pool = pool
         self._replica = replica
         self._interval = interval
         self._timeout = timeout
+        self._phase = phase
+        self._left_out = _LEFT_OUT
+        self._length_settled = False
         self._looked = asyncio.Event()
         self._up = asyncio.Event()
         if up:
@@ -123,11 +135,25 @@ class Watch:
 
     async def run(self) -> None:
         """Look for ever, every ``interval`` seconds."""
+        pause = self._interval * self._phase
         while True:
             await self._up.wait()
-            await self.look()
+            await self.look_if_needed()
             self._looked.set()
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(pause)
+            pause = self._interval
+
+    async def look_if_needed(self) -> None:
+        """Look, unless requests were answered since the last time, which says more than a probe would.
+
+        Now and then it looks all the same: requests go over old connections, and an engine may take no new ones.
+        """
+        answered = self._replica.answered()
+        if answered and self._replica.ready and self._left_out < _LEFT_OUT:
+            self._left_out += 1
+        else:
+            self._left_out = 0
+            await self.look()
 
     async def look(self) -> None:
         """Ask once. Anything below 500 is a sign of life: not every remote engine has ``/health``."""
@@ -141,19 +167,26 @@ class Watch:
         if not self._up.is_set():
             return
         if reason:
+            self._length_settled = False
             replica.failed(reason)
             if not replica.ready:
                 replica.set_ready(ready=False, state="failing", reason=reason)
             return
         replica.set_ready(ready=True, state="ready")
-        if self._pool.max_model_len is None:
-            self._pool.learned_length(await self._longest())
+        if self._pool.max_model_len is None and not self._length_settled:
+            await self._learn_length()
 
-    async def _longest(self) -> int | None:
-        """Ask for the model's card, which says how many tokens a request may have."""
+    async def _learn_length(self) -> None:
+        """Ask for the model's card, which says how many tokens a request may have; not every engine's does."""
         try:
             answer = await Probe(self._replica).get(b"/v1/models", self._timeout)
+        except (UpstreamError, TimeoutError):
+            return
+        self._length_settled = answer.status < 500
+        try:
             cards = msgspec.json.decode(answer.body, type=_Cards).data
-        except (UpstreamError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        return next((card.max_model_len for card in cards if card.id == self._pool.upstream_model), None)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        for card in cards:
+            if card.id == self._pool.upstream_model and card.max_model_len is not None:
+                self._pool.learned_length(card.max_model_len)

@@ -23,7 +23,18 @@ _FAILURES_TO_DOUBT = 3
 class Replica:
     """One running copy of a model: where it is, whether it may be asked, and how much it has to do from here."""
 
-    __slots__ = ("_failures", "_pool", "connections", "credentials", "in_flight", "name", "ready", "reason", "state")
+    __slots__ = (
+        "_answered",
+        "_failures",
+        "_pool",
+        "connections",
+        "credentials",
+        "in_flight",
+        "name",
+        "ready",
+        "reason",
+        "state",
+    )
 
     def __init__(
         self,
@@ -42,6 +53,7 @@ class Replica:
         self.state = "ready" if ready else "starting"
         self.reason = ""
         self._failures = 0
+        self._answered = False
         self._pool: Pool | None = None
 
     def __repr__(self) -> str:
@@ -75,8 +87,14 @@ class Replica:
         self.in_flight -= 1
 
     def succeeded(self) -> None:
-        """Take note of an answer, of whatever status: the replica lives."""
+        """Take note of an answer to a request that does not say that the replica failed: it is well."""
         self._failures = 0
+        self._answered = True
+
+    def answered(self) -> bool:
+        """Tell whether a request was answered since this was asked last."""
+        answered, self._answered = self._answered, False
+        return answered
 
     def failed(self, reason: str) -> None:
         """Take note of a request that got no answer; several in a row put the replica out until a probe succeeds."""

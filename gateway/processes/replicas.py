@@ -84,12 +84,16 @@ class LedReplica(SharedReplica):
         self._heard = 0
         super().__init__(*arguments, own=-1, **options)
 
+    def answered(self) -> bool:
+        """Tell whether a child got an answer since this was asked last, and if so, forget the failures before."""
+        before, self._heard = self._heard, sum(self._answers)
+        if self._heard != before:
+            self._failures = 0
+        return self._heard != before
+
     def failed(self, reason: str) -> None:
         """Take note of a probe without an answer; an answer that a child got meanwhile shows that the replica lives."""
-        heard = sum(self._answers)
-        if heard != self._heard:
-            self._heard = heard
-            self.succeeded()
+        self.answered()
         super().failed(reason)
 
     def set_ready(self, *, ready: bool, state: str, reason: str = "") -> None:

@@ -146,6 +146,15 @@ async def test_a_replica_that_fails_again_and_again_is_left_out_until_a_probe_su
         assert engine.received == 3
 
 
+async def test_an_answer_that_says_that_the_engine_failed_does_not_speak_for_its_replica(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, {"health_interval": 3600}) as (engine, running):
+        for faults in (Faults(garbage=True), Faults(garbage=True), Faults(status=500), Faults(garbage=True)):
+            engine.faults = faults
+            await answer_to(running, ask())
+        refused = await answer_to(running, ask())
+        assert (refused.status, refused.json["error"]["code"]) == (503, "no_ready_replica")
+
+
 # what the engine is asked
 
 

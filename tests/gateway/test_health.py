@@ -21,19 +21,25 @@ class Engine:
 
     def __init__(self) -> None:
         self.health = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        self.models = MODELS
         self.asked: list[bytes] = []
         self._changed = asyncio.Condition()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            writer.write(self.health if b"/health" in head else answer(MODELS))
+            writer.write(self.health if b"/health" in head else answer(self.models))
             await writer.drain()
         finally:
             writer.close()
             async with self._changed:
                 self.asked.append(head.split(b" ")[1])
                 self._changed.notify_all()
+
+    async def until_looked_at(self, times: int) -> None:
+        """Wait until it was asked for its health so often, and no more."""
+        await self.until(lambda: self.asked.count(b"/health") >= times)
+        assert self.asked.count(b"/health") == times
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10), self._changed:
@@ -124,3 +130,70 @@ async def test_a_replica_that_is_not_up_is_not_asked(tmp_path: Path) -> None:
         await engine.until(lambda: len(engine.asked) > 1)
         assert pool.replicas[0].ready
         assert repr(watch).endswith("[up]>")
+
+
+async def test_while_requests_are_answered_five_of_six_looks_are_left_out(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    watch = Watch(pool, pool.replicas[0], interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s") as engine:
+        for _ in range(13):
+            pool.replicas[0].succeeded()
+            await watch.look_if_needed()
+        await engine.until_looked_at(3)
+
+
+async def test_a_replica_is_looked_at_when_nothing_was_answered_since_the_last_time(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    replica = pool.replicas[0]
+    watch = Watch(pool, replica, interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s") as engine:
+        await watch.look_if_needed()
+        replica.succeeded()
+        await watch.look_if_needed()
+        engine.health = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+        for _ in range(3):
+            assert replica.ready
+            await watch.look_if_needed()
+        assert not replica.ready
+        await engine.until_looked_at(4)
+
+
+async def test_a_replica_that_is_out_is_looked_at_whatever_it_answers(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    replica = pool.replicas[0]
+    watch = Watch(pool, replica, interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s"):
+        await watch.look_if_needed()
+        replica.set_ready(ready=False, state="failing", reason="It hangs.")
+        replica.succeeded()
+        await watch.look_if_needed()
+        assert replica.ready
+
+
+async def test_watches_that_begin_together_go_on_at_different_moments(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    watch = Watch(pool, pool.replicas[0], interval=3600.0, timeout=1.0, up=True, phase=1e-6)
+    async with listening(tmp_path / "s") as engine:
+        task = asyncio.create_task(watch.run())
+        await engine.until(lambda: engine.asked.count(b"/health") == 2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_engine_that_does_not_say_how_long_requests_may_be_is_asked_again_when_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    pool = pool_at(tmp_path / "s")
+    watch = Watch(pool, pool.replicas[0], interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s") as engine:
+        engine.models = b'{"data":[{"id":"m"}]}'
+        for _ in range(3):
+            await watch.look()
+        await engine.until_looked_at(3)
+        assert engine.asked.count(b"/v1/models") == 1
+        engine.health = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+        await watch.look()
+        engine.health = answer(b"")
+        engine.models = MODELS
+        await watch.look()
+        assert pool.max_model_len == 2048

@@ -81,6 +81,13 @@ def test_failures_in_a_row_put_a_replica_out_until_it_is_found_ready() -> None:
     assert made.ready == [doubted]
 
 
+def test_a_replica_tells_once_whether_requests_were_answered() -> None:
+    asked = replica("a")
+    assert not asked.answered()
+    asked.succeeded()
+    assert [asked.answered(), asked.answered()] == [True, False]
+
+
 def test_a_model_is_found_by_its_name_and_by_its_alias() -> None:
     made = pool("m")
     registry = Registry([made], {"gpt-4o": "m"})

@@ -102,6 +102,13 @@ def test_answers_that_a_child_gets_speak_for_a_replica_whose_probes_fail(cells: 
     assert not replica.ready
 
 
+def test_the_parent_knows_whether_a_child_got_an_answer_since_it_looked_last(cells: Cells) -> None:
+    replica, child = led(cells, []), served(cells, "a", 1, [])
+    assert not replica.answered()
+    child.succeeded()
+    assert [replica.answered(), replica.answered()] == [True, False]
+
+
 def test_the_parent_shows_what_its_children_have_to_do_and_tells_them_the_length(cells: Cells) -> None:
     lengths: list[int | None] = []
     pool = LedPool(
