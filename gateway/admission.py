@@ -34,6 +34,8 @@ class Slot(msgspec.Struct, eq=False):
 class Admission:
     """The slots and the queue of one pool. ``limit`` is the number of slots, ``None`` for as many as are asked for."""
 
+    __slots__ = ("_gap_began", "_mean_gap", "_waiting", "limit", "max_queue", "running")
+
     def __init__(self, limit: int | None, max_queue: int) -> None:
         self.limit = limit
         self.max_queue = max_queue

@@ -242,14 +242,14 @@ class Exchange:
         try:
             slot = self._pool.admission.admit(self._granted)
         except Unavailable:
-            self._metrics.admissions["refused"] += 1
+            self._metrics.refused += 1
             raise
         if slot is not None:
-            self._metrics.admissions["admitted"] += 1
+            self._metrics.admitted += 1
             self._lease.admitted(slot, self._request.max_tokens)
             self._attempt()
         else:
-            self._metrics.admissions["queued"] += 1
+            self._metrics.queued += 1
 
     # called by the client's connection
 
@@ -292,7 +292,7 @@ class Exchange:
         if self._state is QUEUED:
             allowed = min(limits.queue, limits.total)
             if now - self._started_at > allowed:
-                self._metrics.admissions["timeout"] += 1
+                self._metrics.queue_timeouts += 1
                 self._fail(self._pool.admission.timed_out(allowed))
         elif now - self._started_at > limits.total:
             self._expire(f"The request took longer than {limits.total:g} s.", silent=False)

@@ -30,6 +30,10 @@ _COMMON_ENDPOINT = "/v1/chat/completions"
 """The endpoint whose series a model has before its first request."""
 
 
+_COUNTS = ("admitted", "queued", "refused", "queue_timeouts", "input_tokens", "output_tokens", "cached_tokens")
+"""The fields of ``ModelMetrics`` that are plain numbers."""
+
+
 class Histogram(msgspec.Struct):
     """Counts of observations per bucket; ``bounds`` are upper limits in seconds, the last bucket has none."""
 
@@ -67,10 +71,16 @@ class ModelMetrics(msgspec.Struct):
     per_token: Histogram
     queue: Histogram
     overhead: Histogram
-    tokens: dict[str, int]
-    admissions: dict[str, int]
     aborts: dict[str, int]
     attempts: dict[tuple[str, str], int]
+    # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
+    admitted: int = 0
+    queued: int = 0
+    refused: int = 0
+    queue_timeouts: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
 
     @classmethod
     def zero(cls) -> ModelMetrics:
@@ -81,11 +91,24 @@ class ModelMetrics(msgspec.Struct):
             per_token=Histogram.of(_PER_TOKEN),
             queue=Histogram.of(_QUEUE),
             overhead=Histogram.of(_OVERHEAD),
-            tokens={"input": 0, "output": 0, "cached": 0},
-            admissions={"admitted": 0, "queued": 0, "refused": 0, "timeout": 0},
             aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
             attempts={},
         )
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """How many tokens went in and came out, and how many of those that went in were known already."""
+        return {"input": self.input_tokens, "output": self.output_tokens, "cached": self.cached_tokens}
+
+    @property
+    def admissions(self) -> dict[str, int]:
+        """What admission decided, and how often."""
+        return {
+            "admitted": self.admitted,
+            "queued": self.queued,
+            "refused": self.refused,
+            "timeout": self.queue_timeouts,
+        }
 
     def attempted(self, replica: str, outcome: str) -> None:
         """Count one attempt at a replica: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``."""
@@ -98,7 +121,9 @@ class ModelMetrics(msgspec.Struct):
             self.durations.setdefault(endpoint, Histogram.of(_DURATION)).add(histogram)
         for name in ("first_token", "per_token", "queue", "overhead"):
             getattr(self, name).add(getattr(other, name))
-        for name in ("tokens", "admissions", "aborts", "attempts"):
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("aborts", "attempts"):
             numbers = getattr(self, name)
             for key, number in getattr(other, name).items():
                 numbers[key] = numbers.get(key, 0) + number
@@ -174,10 +199,10 @@ class Metrics(Collector):
         if overhead is None:
             return
         metrics.overhead.observe(overhead)
-        metrics.tokens["input"] += context.input_tokens
-        metrics.tokens["output"] += context.output_tokens
+        metrics.input_tokens += context.input_tokens
+        metrics.output_tokens += context.output_tokens
         if context.cached_tokens:
-            metrics.tokens["cached"] += context.cached_tokens
+            metrics.cached_tokens += context.cached_tokens
         if context.first_token_at is not None:
             to_first = context.first_token_at - context.received_at
             metrics.first_token.observe(to_first)

@@ -17,7 +17,7 @@ class Policy(Protocol):
     """Picks one of the ready replicas. It decides at once, and keeps no count that it would have to give back."""
 
     def pick(self, ready: Sequence[Replica]) -> Replica:
-        """Choose from at least one ready replica."""
+        """Choose from several ready replicas; of one there is no choice, and no policy is asked."""
 
 
 class RoundRobin:
@@ -46,8 +46,6 @@ class LeastInFlight:
     def pick(self, ready: Sequence[Replica]) -> Replica:
         """Choose the least loaded, looking first at the one whose turn it is."""
         size = len(ready)
-        if size == 1:
-            return ready[0]
         start = self._turn = (self._turn + 1) % size
         best = ready[start]
         step = size // _COMPARED or 1

@@ -119,6 +119,22 @@ class Load(NamedTuple):
 class Pool:
     """The replicas of one model, the policy that picks among them, and the admission in front of them."""
 
+    __slots__ = (
+        "admission",
+        "cache_salt",
+        "hedging",
+        "max_model_len",
+        "model",
+        "policy",
+        "ready",
+        "replicas",
+        "required",
+        "send_priority",
+        "tasks",
+        "tokens_in_flight",
+        "upstream_model",
+    )
+
     def __init__(
         self,
         model: str,
@@ -173,6 +189,8 @@ class Pool:
         ready = self.ready
         if tried:
             ready = [replica for replica in ready if replica not in tried]
+        if len(ready) == 1:
+            return ready[0]
         if not ready:
             raise self.not_ready()
         return self.policy.pick(ready)

@@ -112,6 +112,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_receiver",
         "_reusable",
         "_reused",
+        "idle_since",
         "relay",
         "transport",
     )
@@ -134,6 +135,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = False
         self._reused = False
         self._between_chunks = False
+        self.idle_since = 0.0
         self.relay: Callable[[bytes], bool] | None = None
         """Takes what was read if it is one whole chunk, framing included; leaves it to be parsed by saying ``False``.
         A receiver sets it once it has nothing to do with most events but to pass them on."""
@@ -335,11 +337,14 @@ class UpstreamConnection(asyncio.Protocol):
 class ConnectionPool:
     """The connections to one replica: last used, first reused, so that what a burst opened can grow old and close."""
 
+    __slots__ = ("_connect_timeout", "_connecting", "_idle", "_idle_timeout", "_open", "_tls", "address", "known")
+
     def __init__(self, address: Address, *, connect_timeout: float, idle_timeout: float = 60.0) -> None:
         self.address = address
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
-        self._idle: dict[UpstreamConnection, float] = {}
+        # The one used last is at the end. A list is less to touch than a dictionary, in a pool among a thousand.
+        self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self.known: KnownHead[AnswerHead] | None = None
@@ -352,7 +357,7 @@ class ConnectionPool:
         """Take an idle connection, if there is one."""
         idle = self._idle
         while idle:
-            connection, _ = idle.popitem()
+            connection = idle.pop()
             if not connection.transport.is_closing():
                 return connection
         return None
@@ -369,22 +374,22 @@ class ConnectionPool:
     def closed(self, connection: UpstreamConnection) -> None:
         """Forget a connection."""
         self._open.discard(connection)
-        self._idle.pop(connection, None)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is complete for the next one."""
-        if len(self._idle) >= _MAX_IDLE or connection not in self._open:
+        if len(self._idle) >= _MAX_IDLE or connection.transport.is_closing():
             connection.transport.close()
         else:
-            self._idle[connection] = perf_counter()
+            connection.idle_since = perf_counter()
+            self._idle.append(connection)
 
     def tick(self, now: float) -> None:
         """Close connections that have been idle for too long; ``now`` is a ``perf_counter`` reading."""
-        for connection, since in list(self._idle.items()):
-            if now - since < self._idle_timeout:
-                break
-            del self._idle[connection]
-            connection.transport.close()
+        idle = self._idle
+        while idle and now - idle[0].idle_since >= self._idle_timeout:
+            idle.pop(0).transport.close()
 
     def close(self) -> None:
         """Close every connection, also those in use."""
