@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from engines.sources import FolderSource, HubSource, PackageFile, PackageSource, Source
 from gateway.admission import Admission
-from gateway.config import Config, ModelConfig, Timeouts
+from gateway.config import Config, ModelConfig
+from gateway.http.answer import AnswerHead
 from gateway.http.client import Address
+from gateway.http.known import LearnedHeads
 from gateway.policies import POLICIES
 from gateway.registry import Pool, Registry, Replica
 
@@ -35,11 +38,14 @@ def registry_of(config: Config, started_here: Mapping[str, str], parts: Parts = 
     """Build every pool. ``started_here`` gives the address of each replica that the supervisor starts, by its name."""
     pools = []
     aliases: dict[str, str] = {}
+    replica = partial(
+        parts.replica, learned=LearnedHeads[AnswerHead](), connect_timeout=config.gateway.timeouts.connect
+    )
     for name, model in config.models.items():
         if model.engine == "remote":
-            replicas = remote_replicas(name, model, config.gateway.timeouts, parts.replica)
+            replicas = remote_replicas(name, model, replica)
         else:
-            replicas = supervised_replicas(name, model, config.gateway.timeouts, started_here, parts.replica)
+            replicas = supervised_replicas(name, model, started_here, replica)
         pools.append(pool_of(name, model, replicas, parts))
         aliases |= dict.fromkeys(model.aliases, name)
     return Registry(pools, aliases)
@@ -67,13 +73,11 @@ def pool_of(name: str, model: ModelConfig, replicas: list[Replica], parts: Parts
     )
 
 
-def remote_replicas(
-    name: str, model: ModelConfig, timeouts: Timeouts, replica: Callable[..., Replica]
-) -> list[Replica]:
+def remote_replicas(name: str, model: ModelConfig, replica: Callable[..., Replica]) -> list[Replica]:
     """Take the addresses that the configuration names; the key comes from the environment, never from the file."""
     credentials = os.environ[model.api_key_env] if model.api_key_env is not None else None
     return [
-        replica(each, Address.parse(url), connect_timeout=timeouts.connect, credentials=credentials)
+        replica(each, Address.parse(url), credentials=credentials)
         for each, url in zip(replica_names(name, model), model.urls, strict=True)
     ]
 
@@ -81,15 +85,11 @@ def remote_replicas(
 def supervised_replicas(
     name: str,
     model: ModelConfig,
-    timeouts: Timeouts,
     started_here: Mapping[str, str],
     replica: Callable[..., Replica],
 ) -> list[Replica]:
     """Take the addresses at which the supervisor will start this model's engines."""
-    return [
-        replica(each, Address.parse(started_here[each]), connect_timeout=timeouts.connect)
-        for each in replica_names(name, model)
-    ]
+    return [replica(each, Address.parse(started_here[each])) for each in replica_names(name, model)]
 
 
 def source_of(model: ModelConfig) -> Source:

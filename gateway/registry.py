@@ -13,7 +13,9 @@ from typing import NamedTuple
 from gateway.admission import Admission
 from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
 from gateway.hedging import Hedging
+from gateway.http.answer import AnswerHead
 from gateway.http.client import Address, ConnectionPool
+from gateway.http.known import LearnedHeads
 from gateway.policies import Policy
 
 _FAILURES_TO_DOUBT = 3
@@ -44,9 +46,10 @@ class Replica:
         connect_timeout: float,
         credentials: str | None = None,
         ready: bool = False,
+        learned: LearnedHeads[AnswerHead] | None = None,
     ) -> None:
         self.name = name
-        self.connections = ConnectionPool(address, connect_timeout=connect_timeout)
+        self.connections = ConnectionPool(address, connect_timeout=connect_timeout, learned=learned)
         self.credentials = credentials
         self.in_flight = 0
         self.ready = ready

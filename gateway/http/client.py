@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from gateway.http.answer import AnswerHead
-from gateway.http.known import KnownHead
+from gateway.http.known import KnownHead, LearnedHeads
 
 _LOG = logging.getLogger(__name__)
 
@@ -195,9 +195,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if not self._answered:
             if self._head_bytes == 0:
-                known = self._pool.known
-                if known is not None and (body := known.body(data)) is not None:
-                    self._take_whole(known.meaning, body)
+                if self._take_known(data):
                     return
                 self._fresh = data
             self._head_bytes += len(data)
@@ -275,19 +273,31 @@ class UpstreamConnection(asyncio.Protocol):
             self._reusable = self._parser.should_keep_alive() and self.transport.get_write_buffer_size() == 0
             if self._fresh and self._reusable and self._head.length is not None:
                 learned = KnownHead.learn(self._fresh, self._head.length, self._head.of_any_length())
-                self._pool.known = learned or self._pool.known
+                if learned is not None:
+                    self._pool.known = self._pool.learned.newest = learned
 
     # inside
 
-    def _take_whole(self, head: AnswerHead, body: bytes) -> None:
-        """Deliver an answer with a known head, which came in one read."""
+    def _take_known(self, data: bytes) -> bool:
+        """Deliver an answer that came in one read, if its head has come before, from this replica or another."""
+        pool = self._pool
+        known = pool.known
+        body = None if known is None else known.body(data)
+        if body is None:
+            newest = pool.learned.newest
+            body = None if newest is None or newest is known else newest.body(data)
+            if body is None:
+                return False
+            known = pool.known = newest
+        assert known is not None
         self._head_bytes = 1
-        self._head = head
+        self._head = known.meaning
         self._answered = self._complete = True
         self._reusable = self.transport.get_write_buffer_size() == 0
         self._head_ready = True
         self._parts = [body] if body else []
         self._deliver()
+        return True
 
     def _deliver(self) -> None:
         """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
@@ -335,11 +345,31 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """The connections to one replica: last used, first reused, so that what a burst opened can grow old and close."""
+    """The connections to one replica: last used, first reused, so that what a burst opened can grow old and close.
 
-    __slots__ = ("_connect_timeout", "_connecting", "_idle", "_idle_timeout", "_open", "_tls", "address", "known")
+    ``learned`` is shared with other replicas, whose answers have the same heads more often than not.
+    """
 
-    def __init__(self, address: Address, *, connect_timeout: float, idle_timeout: float = 60.0) -> None:
+    __slots__ = (
+        "_connect_timeout",
+        "_connecting",
+        "_idle",
+        "_idle_timeout",
+        "_open",
+        "_tls",
+        "address",
+        "known",
+        "learned",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        connect_timeout: float,
+        idle_timeout: float = 60.0,
+        learned: LearnedHeads[AnswerHead] | None = None,
+    ) -> None:
         self.address = address
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
@@ -348,6 +378,7 @@ class ConnectionPool:
         self._open: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self.known: KnownHead[AnswerHead] | None = None
+        self.learned = LearnedHeads[AnswerHead]() if learned is None else learned
         self._tls = ssl.create_default_context() if address.tls else None
 
     def __repr__(self) -> str:

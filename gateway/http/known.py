@@ -52,3 +52,19 @@ class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
             return None
         body = data[end + self.after_bytes :]
         return body if len(body) == int(digits) else None
+
+
+class LearnedHeads(Generic[Meaning]):
+    """The head that was learned last, by any of those who share this.
+
+    A thousand engines of one kind send the same head, and where it has the date, the same one in the same second. What
+    one has learned is then good for all, and there is one copy of it in the processor's caches.
+    """
+
+    __slots__ = ("newest",)
+
+    def __init__(self) -> None:
+        self.newest: KnownHead[Meaning] | None = None
+
+    def __repr__(self) -> str:
+        return f"<LearnedHeads [{'none' if self.newest is None else repr(self.newest.meaning)}]>"
