@@ -14,6 +14,7 @@ import pytest
 from gateway.http.answer import AnswerHead
 from gateway.http.chunk import start_of_events
 from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
+from gateway.http.known import LearnedHeads
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: engine\r\ncontent-length: 2\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -212,6 +213,25 @@ async def test_answers_whose_head_came_before_are_received_too(engine: Engine) -
         await notes.answer()
         assert notes.told == ([(200, told), body, "end"] if body else [(200, told), "end"])
         told = [(b"x-a", b"1")]  # What the head said of the first body's length is not said of the others.
+
+
+async def test_an_answer_is_received_whatever_other_replicas_answered(engine: Engine) -> None:
+    learned = LearnedHeads[AnswerHead]()
+    pools = [ConnectionPool(engine.address, connect_timeout=5.0, learned=learned) for _ in range(3)]
+    others = [Engine(engine.address, pool, engine.connections) for pool in pools]
+    assert await (await others[0].answering(ok(b"hello"))).answer() == (200, b"hello")
+    assert "x-a" in repr(learned)
+    same = await others[1].answering(ok(b"bye"))
+    assert await same.answer() == (200, b"bye")
+    assert same.told[0] == (200, [(b"x-a", b"1")])
+    different = await others[2].answering(ok(b"hello", b"x-b: 2\r\n"))
+    assert await different.answer() == (200, b"hello")
+    assert different.told[0] == (200, [(b"content-length", b"5"), (b"x-a", b"1"), (b"x-b", b"2")])
+    assert "x-b" in repr(learned)
+    others[0].pool.take()
+    assert await (await others[0].answering(ok(b"hello"))).answer() == (200, b"hello")
+    for pool in pools:
+        pool.close()
 
 
 @pytest.mark.parametrize(

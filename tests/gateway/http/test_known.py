@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.known import KnownHead
+from gateway.http.known import KnownHead, LearnedHeads
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nX-A: 1\r\n\r\n"
 
@@ -62,3 +62,10 @@ def test_anything_else_is_not(data: bytes) -> None:
 )
 def test_only_the_head_of_one_whole_message_of_known_length_can_be_learned(data: bytes, body_bytes: int) -> None:
     assert KnownHead.learn(data, body_bytes, "meaning") is None
+
+
+def test_what_is_shared_says_what_was_learned_last() -> None:
+    learned = LearnedHeads[str]()
+    assert repr(learned) == "<LearnedHeads [none]>"
+    learned.newest = known()
+    assert repr(learned) == f"<LearnedHeads [{known().meaning!r}]>"
