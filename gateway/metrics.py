@@ -96,6 +96,12 @@ class ModelMetrics(msgspec.Struct):
         )
 
     @property
+    def waits(self) -> Histogram:
+        """How long requests waited for a slot; those admitted at once, which are counted already, did not wait."""
+        at_once, *others = self.queue.counts
+        return Histogram(self.queue.bounds, [at_once + self.admitted, *others], self.queue.sum)
+
+    @property
     def tokens(self) -> dict[str, int]:
         """How many tokens went in and came out, and how many of those that went in were known already."""
         return {"input": self.input_tokens, "output": self.output_tokens, "cached": self.cached_tokens}
@@ -194,7 +200,7 @@ class Metrics(Collector):
         outcome.number += 1
         outcome.durations.observe(duration)
         overhead = context.overhead
-        if context.queued_for or overhead is not None:
+        if context.queued_for:
             metrics.queue.observe(context.queued_for)
         if overhead is None:
             return
@@ -280,7 +286,7 @@ class Metrics(Collector):
         histograms: tuple[tuple[str, str, Callable[[ModelMetrics], Histogram]], ...] = (
             ("time_to_first_token", "From the request's last byte to the first content.", lambda m: m.first_token),
             ("time_per_output_token", "(E2E - TTFT) / (output tokens - 1).", lambda m: m.per_token),
-            ("queue_duration", "Wait for a slot.", lambda m: m.queue),
+            ("queue_duration", "Wait for a slot.", lambda m: m.waits),
             ("overhead", "The gateway's own time: neither queue nor engine.", lambda m: m.overhead),
         )
         for name, documentation, get in histograms:

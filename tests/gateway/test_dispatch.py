@@ -93,8 +93,8 @@ async def test_waiting_for_too_long_is_a_503_queue_timeout(tmp_path: Path) -> No
             refused = await answer_to(running, ask())
             assert (refused.status, refused.json["error"]["code"]) == (503, "queue_timeout")
             assert refused.header("retry-after")
-            assert 'headgate_queue_duration_seconds_bucket{le="0.05",model="m"} 0.0' in await running.metrics()
-            assert 'headgate_queue_duration_seconds_count{model="m"} 1.0' in await running.metrics()
+            assert 'headgate_queue_duration_seconds_bucket{le="0.05",model="m"} 1.0' in await running.metrics()
+            assert 'headgate_queue_duration_seconds_count{model="m"} 2.0' in await running.metrics()
 
 
 # replicas
