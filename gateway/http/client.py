@@ -149,7 +149,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._answered = False
         self._complete = False
         self._head_bytes = 0
-        self._lines = []
+        # Another empty list for an empty list would be work for nothing, on memory that nobody has looked at for long.
+        if self._lines:
+            self._lines = []
         self.relay = None
         if len(body) < _COPIED_BYTES:
             self.transport.write(head + body)
@@ -295,7 +297,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._answered = self._complete = True
         self._reusable = self.transport.get_write_buffer_size() == 0
         self._head_ready = True
-        self._parts = [body] if body else []
+        if body:
+            self._parts.append(body)
         self._deliver()
         return True
 
@@ -313,8 +316,9 @@ class UpstreamConnection(asyncio.Protocol):
                     return
             parts = self._parts
             if parts:
-                self._parts = []
-                receiver.answer_data(parts[0] if len(parts) == 1 else b"".join(parts))
+                data = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                receiver.answer_data(data)
             if self._complete and self._receiver is receiver:
                 self._finish()
                 receiver.answer_end()
