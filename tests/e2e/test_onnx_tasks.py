@@ -15,6 +15,8 @@ import pytest
 from tests.e2e.conftest import HANGING_SECONDS, Served, serving
 from tests.engines.onnx.tiny import write_classifier, write_cross_encoder, write_embedder, write_token_classifier
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 [models.classifier]
 engine = "onnx"

@@ -26,6 +26,8 @@ from engines.supervisor import ReplicaStatus, State, Supervisor
 from tests.engines.processes import PATIENCE, Roll
 from tests.kit.leaks import nothing_left
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 SIMULATOR = f"exec {sys.executable} -m loadtest.engine --model m --uds $SOCKET"
 SERVER = """

@@ -24,6 +24,8 @@ from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire, WireError
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 4
 LIMIT = 6
 COUNTER = re.compile(r"^(headgate_\w+(?:_total|_count|_bucket)(?:\{.*\})?) (\S+)$", re.M)

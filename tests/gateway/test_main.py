@@ -22,6 +22,8 @@ from gateway.__main__ import main
 from tests.kit.scripted import events, scripted_engine
 from tests.kit.wire import Wire
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 REMOTE = '[gateway]\nlisten = "127.0.0.1:0"\ncontrol = "127.0.0.1:0"\n[models.m]\nengine = "remote"\nurls = ["{url}"]\n'

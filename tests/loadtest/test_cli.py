@@ -16,6 +16,8 @@ from loadtest.engine import SimulatedEngine
 from loadtest.engine.batch import Timing
 from loadtest.engine.faults import Faults
 
+pytestmark = pytest.mark.slow
+
 
 async def started(*arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(

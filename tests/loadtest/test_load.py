@@ -16,6 +16,8 @@ from loadtest.engine.faults import Faults
 from loadtest.load import Load
 from loadtest.workload import Ask
 
+pytestmark = pytest.mark.slow
+
 STREAM = workload.chat("sim", "hello", 8, stream=True)
 WHOLE = workload.chat("sim", "hello", 8, stream=False)
 

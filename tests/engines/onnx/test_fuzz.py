@@ -28,6 +28,8 @@ from engines.onnx.protocol import (
 )
 from tests.engines.onnx.tiny import POISON, WORDS
 
+pytestmark = pytest.mark.slow
+
 REQUESTS: tuple[type[TextRequest], ...] = (
     ClassifyRequest,
     EmbedRequest,

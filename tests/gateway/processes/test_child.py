@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from gateway.config import Config
 from gateway.processes.cells import Cells
 from gateway.processes.entrance import bound
@@ -34,6 +36,8 @@ from gateway.processes.neighbours import ears_and_mouths
 from gateway.processes.shared import rows
 from tests.kit.gateways import remote
 from tests.kit.wire import Wire
+
+pytestmark = pytest.mark.slow
 
 M = TypeVar("M", bound=Message)
 

@@ -19,6 +19,8 @@ from tests.kit.gateways import remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
 
+pytestmark = pytest.mark.slow
+
 
 def fleet(**settings: object) -> Fleet:
     base = {"listen": "127.0.0.1:0", "access_log": "off", "processes": 2}

@@ -9,6 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def child(theirs: socket.socket, parent: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "gateway.processes", str(theirs.fileno()), str(parent)]

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
+import pytest
+
 from gateway.config import Config
 from gateway.metrics import Snapshot
 from gateway.processes.cells import Cells
@@ -16,6 +18,8 @@ from gateway.processes.neighbours import ears_and_mouths
 from gateway.processes.process import DataProcess
 from gateway.processes.shared import rows
 from tests.kit.gateways import remote
+
+pytestmark = pytest.mark.slow
 
 
 class Leader:

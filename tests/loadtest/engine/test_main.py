@@ -12,6 +12,8 @@ import pytest
 from loadtest.engine.__main__ import main
 from tests.kit.wire import Wire
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
