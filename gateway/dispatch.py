@@ -598,10 +598,12 @@ class Exchange:
         else:
             held = self._held
             body = held[0] if len(held) == 1 else b"".join(held)
-            self._request.dialect.meter(context, body)
             self._client.write_answer(context, self._head.status, self._head.down, body)
+            self._begun = True
             now = perf_counter()
             context.relayed_for = now - began
+            # A long answer is not kept waiting until its usage is found.
+            self._request.dialect.meter(context, body)
             if self._request.hedges and self._pool.hedging is not None and context.sent_at is not None:
                 self._pool.hedging.answered(now - context.sent_at)
         self._end()

@@ -214,11 +214,11 @@ class Batcher:
             batch = self._cut()
             self._idle -= 1
             started = perf_counter()
+            self._executor.submit(self._run, loop, batch, started)
             for text in batch:
                 if text.request.arrived is not None:
                     self._observer.waited(started - text.request.arrived)
                     text.request.arrived = None
-            self._executor.submit(self._run, loop, batch, started)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Text], started: float) -> None:
         """Compute a batch, in a thread, and tell the event loop."""
@@ -247,7 +247,8 @@ class Batcher:
             else:
                 text.request.receive(text.index, outcome)
         if not failed:
-            self._measure(batch, seconds)
+            # Whoever waits for these rows goes first.
+            asyncio.get_running_loop().call_soon(self._measure, batch, seconds)
 
     def _measure(self, batch: Sequence[_Text], seconds: float) -> None:
         tokens, padded = sum(text.length for text in batch), len(batch) * max(text.length for text in batch)

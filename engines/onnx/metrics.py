@@ -62,6 +62,7 @@ class Metrics:
         self._families = families = families or _Families()
         families.models[model] = self
         self._requests, self._duration = families.requests, families.duration
+        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._waited, self._computing = families.waited.labels(model), families.computing.labels(model)
         self._batch_texts, self._dropped = families.batch_texts.labels(model), families.dropped.labels(model)
         self._real_tokens = families.tokens.labels(model, "real")
@@ -85,8 +86,14 @@ class Metrics:
 
     def answered(self, endpoint: str, code: int, seconds: float) -> None:
         """Note an answer; ``endpoint`` is a route of the table, never a client's path."""
-        self._requests.labels(self._model, endpoint, str(code)).inc()
-        self._duration.labels(self._model, endpoint).observe(seconds)
+        series = self._answers.get((endpoint, code))
+        if series is None:
+            series = self._answers[endpoint, code] = (
+                self._requests.labels(self._model, endpoint, str(code)),
+                self._duration.labels(self._model, endpoint),
+            )
+        series[0].inc()
+        series[1].observe(seconds)
 
     def waited(self, seconds: float) -> None:
         """Note how long a request's first text waited."""

@@ -171,7 +171,8 @@ class Server:
             resource = request.match_info.route.resource
             endpoint = resource.canonical if resource else "unknown"
             metrics = request.get(_METRICS, self._metrics)
-            metrics.answered(endpoint, status, time.perf_counter() - start)
+            # The answer leaves before it is counted.
+            asyncio.get_running_loop().call_soon(metrics.answered, endpoint, status, time.perf_counter() - start)
         return answer
 
     async def _close(self, _: web.Application) -> None:

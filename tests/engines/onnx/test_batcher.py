@@ -94,6 +94,7 @@ async def batcher(
     finally:
         machine.release()
         built.close()
+        await asyncio.sleep(0)  # What is told to the observer comes after the answers.
 
 
 def plain(rows: Sequence[Row]) -> list[list[float]]:
@@ -125,7 +126,7 @@ async def test_rows_come_in_the_order_of_their_texts() -> None:
         lengths = [3, 200, 7, 1, 90, 3, 260, 4]
         rows = await built.submit([text(length, first=index) for index, length in enumerate(lengths)])
         assert plain(rows) == [[index, length] for index, length in enumerate(lengths)]
-        assert sum(texts for texts, _, _ in machine.batches) == len(lengths)
+    assert sum(texts for texts, _, _ in machine.batches) == len(lengths)
 
 
 async def test_many_requests_at_once_get_their_own_rows() -> None:
@@ -364,7 +365,7 @@ async def test_a_batch_that_fails_fails_its_request() -> None:
             await built.submit([text(3, first=POISON)])
         assert repr(built) == "<Batcher 0 of 1 threads running; 0 texts, 0 tokens waiting>"
         assert plain(await built.submit([text(3)])) == [[1, 3]]
-        assert machine.batches == [(1, 3, 3)]
+    assert machine.batches == [(1, 3, 3)]
 
 
 async def test_neighbours_in_a_batch_that_fails_are_answered_all_the_same() -> None:
