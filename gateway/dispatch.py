@@ -725,7 +725,7 @@ class Dispatcher:
         self.deadlines = deadlines
         self.metrics = metrics
         self._exchanges: set[Exchange] = set()
-        self._round: Round[Exchange] = Round(beats=10, at_once=200)
+        self._round: Round[Exchange] = Round(beats=10, at_once=50)
         self._draining = False
         self._emptied: asyncio.Event | None = None
 

@@ -10,7 +10,7 @@ from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 BEAT_SECONDS = 0.1
-"""How often the data plane looks at its clocks. Deadlines are kept to within two beats; where more than 200 requests or
+"""How often the data plane looks at its clocks. Deadlines are kept to within two beats; where more than 50 requests or
 connections are open, to within two rounds, of about a second at most (``Round``)."""
 
 

@@ -129,7 +129,7 @@ class Door:
         self.connections: set[ClientConnection] = set()
         self.per_client: dict[str, int] = {}
         self.closing = False
-        self._round: Round[ClientConnection] = Round(beats=10, at_once=200)
+        self._round: Round[ClientConnection] = Round(beats=10, at_once=50)
         self._beat: asyncio.Event | None = None
 
     def __repr__(self) -> str:
