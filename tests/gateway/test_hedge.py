@@ -17,6 +17,8 @@ from loadtest.engine.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.wire import Answer
 
+pytestmark = pytest.mark.slow
+
 EMBEDDINGS = "/v1/embeddings"
 
 
@@ -69,7 +71,7 @@ async def house(
         running = await stack.enter_async_context(gateway({"m": model}, timeouts=timeouts or {}))
         # Slow answers teach what is late; the quick ones behind them are not, and save up for what the test needs.
         for engine in engines:
-            engine.faults = Faults(delay=0.05)
+            engine.faults = Faults(delay=0.02)
         assert {answer.status for answer in await asyncio.gather(*(answer_to(running) for _ in range(20)))} == {200}
         for engine in engines:
             engine.faults = Faults()
@@ -99,7 +101,7 @@ async def test_the_first_answer_wins_and_the_other_engine_is_told_to_stop(tmp_pa
 async def test_an_answer_of_the_first_ends_the_second_attempt(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
         await here.next_is(0)
-        here.engines[0].faults = Faults(delay=0.3)
+        here.engines[0].faults = Faults(delay=0.6)
         here.engines[1].faults = Faults(silent=True)
         assert (await answer_to(here.running)).status == 200
         await here.engines[1].until(lambda engine: engine.aborted >= 1)
@@ -119,7 +121,7 @@ async def test_a_second_replica_that_fails_leaves_it_to_the_first(tmp_path: Path
     async with house(tmp_path) as here:
         await here.next_is(0)
         before, counted = here.received[1], await here.attempts(1, outcome)
-        here.engines[0].faults = Faults(delay=0.3)
+        here.engines[0].faults = Faults(delay=0.6)
         here.engines[1].faults = fault
         assert (await answer_to(here.running)).status == 200
         assert here.received[1] > before
@@ -132,8 +134,8 @@ async def test_a_first_replica_that_fails_late_leaves_it_to_the_second(tmp_path:
     async with house(tmp_path) as here:
         await here.next_is(0)
         before = here.received
-        here.engines[0].faults = Faults(delay=0.1, status=status)
-        here.engines[1].faults = Faults(delay=0.3)
+        here.engines[0].faults = Faults(delay=0.4, status=status)
+        here.engines[1].faults = Faults(delay=0.8)
         assert (await answer_to(here.running)).status == 200
         assert [now - then for now, then in zip(here.received, before, strict=True)] == [1, 1]
         await here.settled()
@@ -149,8 +151,8 @@ async def test_where_both_fail_the_answer_is_what_the_first_said(
     async with house(tmp_path) as here:
         await here.next_is(0)
         before = here.received
-        here.engines[0].faults = Faults(delay=0.1, status=status, error_body='{"error": {"message": "The first."}}')
-        here.engines[1].faults = replace(fault, delay=0.3)
+        here.engines[0].faults = Faults(delay=0.4, status=status, error_body='{"error": {"message": "The first."}}')
+        here.engines[1].faults = replace(fault, delay=0.8)
         answer = await answer_to(here.running)
         assert (answer.status, answer.json["error"]["message"]) == (answered, "The first.")
         assert [now - then for now, then in zip(here.received, before, strict=True)] == [1, 1]
@@ -159,9 +161,9 @@ async def test_where_both_fail_the_answer_is_what_the_first_said(
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_where_the_second_is_silent_the_answer_is_what_the_first_said(tmp_path: Path, status: int) -> None:
-    async with house(tmp_path, timeouts={"first_byte": 0.5}) as here:
+    async with house(tmp_path, timeouts={"first_byte": 1.0}) as here:
         await here.next_is(0)
-        here.engines[0].faults = Faults(delay=0.1, status=status)
+        here.engines[0].faults = Faults(delay=0.4, status=status)
         here.engines[1].faults = Faults(silent=True)
         assert (await answer_to(here.running)).status == status
         await here.engines[1].until(lambda engine: engine.aborted >= 1)
@@ -175,8 +177,8 @@ async def test_a_third_replica_is_asked_only_if_the_first_was_full(
     async with house(tmp_path, "abc") as here:
         await here.next_is(0)
         before = here.received
-        here.engines[0].faults = Faults(delay=0.1, status=status)
-        here.engines[1].faults = Faults(delay=0.3, status=503)
+        here.engines[0].faults = Faults(delay=0.4, status=status)
+        here.engines[1].faults = Faults(delay=0.8, status=503)
         assert (await answer_to(here.running)).status == answered
         assert [now - then for now, then in zip(here.received, before, strict=True)] == [1, 1, asked]
         await here.settled()
