@@ -12,10 +12,11 @@ from typing import Any
 
 import uvloop
 
-from loadtest.bench import curves, machine, memory, report, steadiness
+from loadtest.bench import comparison, curves, machine, memory, report, steadiness
 from loadtest.bench.cores import cores, on
 from loadtest.bench.curves import CURVES
 from loadtest.bench.deployment import DidNotStart
+from loadtest.bench.peers import PEERS, Peer
 from loadtest.bench.steadiness import Settings
 
 _EXAMPLES = """\
@@ -25,8 +26,8 @@ examples:
   python -m loadtest.bench steadiness --minutes 1   a short look at the streams
   python -m loadtest.bench --smoke --out /tmp/b     everything in little, to see whether it works
 
-Files: PART.json for each part and PART.svg for each curve in --out, and the tables of --page, which are written from
-all JSON files in --out.
+Files: PART.json for each part and PART.svg for each curve and the peers in --out, and the tables of --page, which are
+written from all JSON files in --out.
 """
 
 _TINY = 3
@@ -50,20 +51,22 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--seconds", type=float, default=1.0, metavar="S", help="for each point and round (%(default)s)"
     )
-    command.add_argument("--rounds", type=int, default=5, metavar="N", help="over all points of a curve (%(default)s)")
+    command.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="over all points of a curve, or all peers (%(default)s)"
+    )
     command.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of the streams (%(default)s)")
     command.add_argument("--smoke", action="store_true", help="little of everything, for seconds: no figures")
     return command
 
 
-async def run(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
+async def run(options: argparse.Namespace, peers: Sequence[Peer], tell: Callable[[str], None]) -> int:
     """Measure the parts one after the other and write their files; return how many requests failed."""
     described = machine.described()
     failed = 0
     parts = options.parts or report.PARTS
     for number, part in enumerate(parts, 1):
         tell(f"part {number} of {len(parts)}: {part}")
-        found = await _measured(part, options, tell)
+        found = await _measured(part, options, peers, tell)
         failures = found.get("failed", 0) + sum(point["failed"] for point in found.get("points", ()))
         if failures:
             tell(f"{part}: {failures} requests failed")
@@ -73,16 +76,20 @@ async def run(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
     return failed
 
 
-async def _measured(part: str, options: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
+async def _measured(
+    part: str, options: argparse.Namespace, peers: Sequence[Peer], tell: Callable[[str], None]
+) -> dict[str, Any]:
     if part == "memory":
         idle, streams = (100, 20) if options.smoke else (10_000, 2000)
         return await memory.measure(idle=idle, streams=streams, tell=tell)
     if part == "steadiness":
         return await steadiness.measure(_smoke() if options.smoke else Settings(seconds=options.minutes * 60), tell)
+    seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
+    if part == "peers":
+        return await comparison.measure(peers, seconds=seconds, rounds=rounds, tell=tell)
     curve = next(curve for curve in CURVES if curve.name == part)
-    if options.smoke:
-        return await curves.measure(curve, curve.values[:_TINY], seconds=0.1, rounds=1, tell=tell)
-    return await curves.measure(curve, curve.values, seconds=options.seconds, rounds=options.rounds, tell=tell)
+    values = curve.values[:_TINY] if options.smoke else curve.values
+    return await curves.measure(curve, values, seconds=seconds, rounds=rounds, tell=tell)
 
 
 def _smoke() -> Settings:
@@ -99,7 +106,7 @@ def _smoke() -> Settings:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, peers: Sequence[Peer] = PEERS) -> int:
     """Run the command line; return 0, or 1 if a request failed, or 2 if the benchmark cannot begin."""
     command = parser()
     options = command.parse_args(arguments)
@@ -118,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with on(cores()[0]):
         try:
-            failed = uvloop.run(run(options, tell))
+            failed = uvloop.run(run(options, peers, tell))
         except DidNotStart as error:
             print(f"a process did not start: {error}", file=sys.stderr)
             return 2

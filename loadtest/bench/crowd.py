@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ _AT_ONCE = 200
 
 _END = b"\r\n0\r\n\r\n"
 """How a body in chunks ends, behind its last event."""
+
+_EVENT_END = re.compile(rb"\n(?:\r\n[0-9a-fA-F]+\r\n)?\n")
+"""How an event ends, even where a proxy that knows nothing of events has put the border of a chunk."""
+
+_KEPT = 24
+"""Bytes of a stream that are looked at again with the next read: longer than any of the two above."""
 
 _TEXT = "Please tell me, in a few words, what the weather is like in Paris in the spring, and what I should wear. "
 
@@ -127,11 +134,12 @@ class Client(asyncio.Protocol):
             self._head = b""
             if data[9:12] != b"200":
                 self.tally.fail(data[:200].decode("latin-1"))
-            at = data.find(b"\r\ncontent-length: ", 0, end)
+            head = data[:end].lower()
+            at = head.find(b"\r\ncontent-length: ")
             if at < 0:
                 self._take_events(data[end:])
                 return
-            self._missing = int(data[at + 18 : data.find(b"\r", at + 18)]) - (len(data) - end)
+            self._missing = int(head[at + 18 : head.find(b"\r", at + 18)]) - (len(data) - end)
         if self._missing <= 0:
             self._missing = None
             self.tally.seconds.append(perf_counter() - self._sent_at)
@@ -144,13 +152,13 @@ class Client(asyncio.Protocol):
             self._first = False
             tally.seconds.append(perf_counter() - self._sent_at)
         seen = self._tail + data
-        tally.events += seen.count(b"\n\n") - self._tail.count(b"\n\n")
+        tally.events += len(_EVENT_END.findall(seen)) - len(_EVENT_END.findall(self._tail))
         if seen.endswith(_END):
             self._tail = b""
             self._done()
         else:
             # A stream is told apart from the next answer's head by its tail, which is never empty within it.
-            self._tail = seen[-len(_END) :] or b" "
+            self._tail = seen[-_KEPT:] or b" "
 
     def _done(self) -> None:
         self.tally.answers += 1

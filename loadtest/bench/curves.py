@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from loadtest.bench.crowd import Crowd, request
-from loadtest.bench.deployment import MOST_HOSTS, Deployment, Plan, deployed, instant_engine
+from loadtest.bench.deployment import MOST_HOSTS, Deployment, Plan, Running, deployed, instant_engine
 from loadtest.summary import percentile
 
 BUSY = 32
@@ -35,6 +35,8 @@ class Shape:
 
     plan: Plan = field(default_factory=Plan)
     connections: int = BUSY
+    busy: int = BUSY
+    """At most so many of the connections ask without pause."""
     body_bytes: int = 0
     events: int = 0
 
@@ -46,7 +48,7 @@ class Shape:
             # Connections begin at models and keys that lie far apart, so that all of them are used.
             key = plan.key(number * plan.keys // self.connections)
             first = number * plan.models // self.connections
-            turns = -(-plan.models // min(self.connections, BUSY))
+            turns = -(-plan.models // min(self.connections, self.busy))
             made.append(
                 [
                     request(host, key, plan.model(first + turn), body_bytes=self.body_bytes, events=self.events)
@@ -117,9 +119,9 @@ async def measure(
             for number, value in product(range(rounds), values):
                 shape = curve.shape(value)
                 gateway = await gateways.of(shape.plan)
-                sample = await _sample(gateway, shape, curve.per, seconds)
-                samples[value].append(sample)
-                tell(f"{curve.name} {value:,}: {sample.cpu_us:.1f} us per {curve.per} (round {number + 1})")
+                measured = await sample(gateway, shape, curve.per, seconds)
+                samples[value].append(measured)
+                tell(f"{curve.name} {value:,}: {measured.cpu_us:.1f} us per {curve.per} (round {number + 1})")
                 if number == rounds - 1:
                     resting[value] = await _at_rest(gateway, seconds)
         finally:
@@ -141,9 +143,10 @@ async def measure(
     }
 
 
-async def _sample(gateway: Deployment, shape: Shape, per: str, seconds: float) -> Sample:
+async def sample(gateway: Running, shape: Shape, per: str, seconds: float) -> Sample:
+    """Put a shape of load on a gateway for so many seconds, and measure what that costs it."""
     crowd = Crowd(gateway.address)
-    busy = min(shape.connections, BUSY)
+    busy = min(shape.connections, shape.busy)
     try:
         await crowd.open(shape.requests("bench"))
         if shape.connections > busy:
@@ -197,13 +200,13 @@ def _point(value: int, samples: Sequence[Sample]) -> dict[str, Any]:
     """Take the median of each figure over the rounds, and keep what each round gave."""
     return {
         "value": value,
-        "answers": sum(sample.answers for sample in samples),
-        "failed": sum(sample.failed for sample in samples),
+        "answers": sum(each.answers for each in samples),
+        "failed": sum(each.failed for each in samples),
         **{
-            name: round(median(getattr(sample, name) for sample in samples), 2)
+            name: round(median(getattr(each, name) for each in samples), 2)
             for name in ("per_second", "cpu_us", "p50_us", "p99_us")
         },
-        "rounds": [asdict(sample) for sample in samples],
+        "rounds": [asdict(each) for each in samples],
     }
 
 

@@ -63,17 +63,15 @@ class Plan:
         return "".join(f"key-{number} {hashlib.sha256(each).hexdigest()}\n" for number, each in enumerate(secrets))
 
 
-class Deployment:
-    """A running gateway."""
+class Running:
+    """A gateway that runs, ours or another's: its process and all that descend from it."""
 
-    def __init__(self, plan: Plan, address: str, control: str, pid: int) -> None:
-        self.plan = plan
+    def __init__(self, address: str, pid: int) -> None:
         self.address = address
-        self.control = control
         self.pid = pid
 
     def __repr__(self) -> str:
-        return f"<Deployment {self.plan} at {self.address}>"
+        return f"<{type(self).__name__} at {self.address}>"
 
     @property
     def cpu_seconds(self) -> float:
@@ -85,6 +83,15 @@ class Deployment:
         """Memory that the gateway holds now."""
         return processes.resident_bytes(self.pid)
 
+
+class Deployment(Running):
+    """Headgate, running."""
+
+    def __init__(self, plan: Plan, address: str, control: str, pid: int) -> None:
+        super().__init__(address, pid)
+        self.plan = plan
+        self.control = control
+
     async def page(self, path: str) -> Page:
         """Get a page of the control plane."""
         return await get(self.control + path)
@@ -95,10 +102,13 @@ class DidNotStart(Exception):
 
 
 @asynccontextmanager
-async def instant_engine(*, hosts: int = 1, delay: float = 0.0, pace: float = 0.0) -> AsyncIterator[str]:
+async def instant_engine(
+    *, hosts: int = 1, delay: float = 0.0, pace: float = 0.0, at_once: bool = False, model: str = "sim"
+) -> AsyncIterator[str]:
     """Run an instant engine on the load's core, and yield its address. Raises ``DidNotStart``."""
     command = ["-m", "loadtest.engine", "--instant", "--port", "0", "--hosts", str(hosts)]
-    command += ["--ttft", str(delay), "--inter-token", str(pace)]
+    command += ["--ttft", str(delay), "--inter-token", str(pace), "--model", model]
+    command += ["--at-once"] if at_once else []
     async with _process(command, cores.cores()[0], _LISTENS) as (_, found):
         yield found[1]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
+from loadtest.bench import promises
 from loadtest.bench.curves import CURVES
 from loadtest.bench.plot import svg
 
-PARTS = (*(curve.name for curve in CURVES), "memory", "steadiness")
+PARTS = (*(curve.name for curve in CURVES), "memory", "steadiness", "peers")
 """Everything that can be measured, in the order in which it is."""
 
 _TITLES = {curve.name: curve.title for curve in CURVES}
@@ -22,13 +23,13 @@ _SCRAPES_ADD = 0.1
 
 
 def save(folder: Path, part: str, found: Mapping[str, Any], machine: Mapping[str, Any]) -> list[Path]:
-    """Write what a part found, and the plot if it is a curve; return the files."""
+    """Write what a part found, and its plot if it has one; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{part}.json"]
     files[0].write_bytes(msgspec.json.format(msgspec.json.encode({"part": part, "machine": machine, **found})) + b"\n")
-    if part in _TITLES:
+    if part in _TITLES or part == "peers":
         files.append(folder / f"{part}.svg")
-        files[1].write_text(_plot(part, found), encoding="utf-8")
+        files[1].write_text(promises.plot(found) if part == "peers" else _plot(part, found), encoding="utf-8")
     return files
 
 
@@ -55,6 +56,8 @@ def table(found: Mapping[str, Any]) -> str:
     part = found["part"]
     if part == "memory":
         return _memory(found)
+    if part == "peers":
+        return promises.table(found)
     return _steadiness(found) if part == "steadiness" else _curve(found)
 
 
@@ -69,6 +72,8 @@ def misses(found: Mapping[str, Any]) -> list[str]:
         ]
     if part == "steadiness":
         return [f"{what}: {measured}, must be {wanted}" for what, measured, wanted, kept in _judged(found) if not kept]
+    if part == "peers":
+        return promises.misses(found)
     limit = found["limit"]
     return [
         f"{part} {point['value']:,}: {point['cpu_us']:.1f} us per {found['per']} are {point['times_cheapest']:.2f} "

@@ -38,6 +38,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--hosts", type=int, default=1, metavar="N", help="with --instant: listen on N addresses from 127.0.0.1 on"
     )
+    command.add_argument(
+        "--at-once",
+        action="store_true",
+        help="with --instant and no pace: write a stream's events one directly after the other",
+    )
     command.add_argument("--model", default="sim", metavar="NAME", help="the model's name (default: %(default)s)")
     command.add_argument(
         "--ttft", type=float, default=known.ttft, metavar="S", help="seconds to the first token (default: %(default)s)"
@@ -113,7 +118,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 async def _serve_instantly(options: argparse.Namespace) -> None:
     stopped = _stopped()
-    engine = InstantEngine(delay=options.ttft, pace=options.inter_token)
+    engine = InstantEngine(delay=options.ttft, pace=options.inter_token, at_once=options.at_once, model=options.model)
     hosts = [str(IPv4Address("127.0.0.1") + number) for number in range(options.hosts)]
     port = await engine.start(hosts, options.port)
     # Nothing that it makes for a request is part of a cycle.

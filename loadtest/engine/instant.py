@@ -1,13 +1,17 @@
 """An engine that answers everything at once with the same bytes: for measuring what stands in front of it.
 
 It understands just enough of HTTP/1.1 and of a body to know where a request ends and whether it wants a stream of how
-many events. Every event's content is its number and the moment it was written (``perf_counter_ns``, which all processes
-of a machine share), so that whoever receives it sees what is lost, what comes twice, and how long it took.
+many events. ``GET /v1/models`` lists its model, for gateways that ask; ``PUT /sim/pace`` with a number of seconds
+changes the pace of streams that begin later. Every event's content is its number and the moment it was written
+(``perf_counter_ns``, which all processes of a machine share), so that whoever receives it sees what is lost, what comes
+twice, and how long it took.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from time import perf_counter_ns
@@ -25,7 +29,8 @@ _BODY = (
     b'"message":{"role":"assistant","content":"Hello! How can I help you today? I answer with a fixed text."},'
     b'"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"total_tokens":32,"completion_tokens":20}}'
 )
-_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+_MODELS = b'{"object":"list","data":[{"id":"%s","object":"model","created":1700000000,"owned_by":"vllm","root":"%s"}]}'
+_NO_PACE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 45\r\n\r\nthe pace is a number of seconds, not negative\n"
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 )
@@ -43,12 +48,15 @@ class InstantEngine:
     """Listens on one port of one or many addresses.
 
     ``delay`` (seconds) comes before each answer, ``pace`` between the events of a stream; without a pace each event is
-    a write of its own, as fast as its reader takes them.
+    a write of its own, as fast as its reader takes them; with ``at_once`` a stream's events follow one another
+    directly, and other streams wait meanwhile.
     """
 
-    def __init__(self, *, delay: float = 0.0, pace: float = 0.0) -> None:
+    def __init__(self, *, delay: float = 0.0, pace: float = 0.0, at_once: bool = False, model: str = "sim") -> None:
         self.delay = delay
         self.pace = pace
+        self.at_once = at_once
+        self.models = _answer(_MODELS % (model.encode(), model.encode()))
         self._servers: list[asyncio.Server] = []
 
     def __repr__(self) -> str:
@@ -124,14 +132,32 @@ class InstantConnection(asyncio.Protocol):
             return
         self._parts = []
         self._missing = 0
-        self._answer(data[end:])
+        if data.startswith(b"GET /v1/models "):
+            self.transport.write(self._engine.models)
+        elif data.startswith(b"PUT /sim/pace "):
+            self._change_pace(data[end:])
+        else:
+            self._answer(data[end:])
+
+    def _change_pace(self, body: bytes) -> None:
+        try:
+            pace = float(body)
+        except ValueError:
+            pace = -1.0
+        if not 0 <= pace < math.inf:
+            self.transport.write(_NO_PACE)
+        else:
+            self._engine.pace = pace
+            self.transport.write(_answer(body))
+        self.transport.close()
 
     def _answer(self, body: bytes) -> None:
         fields = body if len(body) <= 2 * _LOOKED_AT else body[:_LOOKED_AT] + body[-_LOOKED_AT:]
         if _STREAM.search(fields):
             events = _EVENTS.search(fields)
             self._stream = _Stream(self.transport, int(events[1]) if events else 1, self._engine.pace)
-            self._later(self._stream.begin)
+            whole = self._engine.at_once and self._engine.pace == 0
+            self._later(self._stream.write_whole if whole else self._stream.begin)
         else:
             self._later(self._whole)
 
@@ -163,6 +189,22 @@ class _Stream:
         self._transport.write(_STREAM_HEAD)
         self.go_on()
 
+    def write_whole(self) -> None:
+        """Write everything now, each event by itself."""
+        events = [_chunk(_EVENT % (number, perf_counter_ns())) for number in range(self._events)]
+        pieces = [_STREAM_HEAD, *events, _chunk(_USAGE % (12 + self._events, self._events)) + _END]
+        self._number = self._events
+        # The transport would put them together, so they go past it as long as the kernel takes them.
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        for at, piece in enumerate(pieces):
+            try:
+                written = os.write(descriptor, piece)
+            except BlockingIOError:
+                written = 0
+            if written < len(piece):
+                self._transport.write(b"".join([piece[written:], *pieces[at + 1 :]]))
+                return
+
     def hold(self) -> None:
         """Write nothing until ``go_on``."""
         if self._timer is not None:
@@ -191,8 +233,13 @@ class _Stream:
         self._transport.write(_chunk(event))
 
 
+def _answer(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+_ANSWER = _answer(_BODY)
 _END = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"

@@ -95,7 +95,7 @@ async def test_answers_may_come_in_any_pieces(size: int) -> None:
         b"%x\r\n%s\r\n" % (len(each), each) for each in (b"data: 1\n\n", b"data: 2\n\n", b"data: [DONE]\n\n")
     )
     stream = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + events + b"0\r\n\r\n"
-    whole = b"HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 5\r\n\r\nhello"
+    whole = b"HTTP/1.1 200 OK\r\nx: y\r\nContent-Length: 5\r\n\r\nhello"
     answered: list[Client] = []
     tally = Tally()
     client = Client([b""], answered.append, tally)
@@ -103,3 +103,17 @@ async def test_answers_may_come_in_any_pieces(size: int) -> None:
         for at in range(0, len(answer), size):
             client.data_received(answer[at : at + size])
     assert (len(answered), tally.answers, tally.events, tally.failed) == (4, 4, 6, 0)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
+@pytest.mark.parametrize("border", range(40))
+async def test_a_proxy_may_put_the_borders_of_chunks_anywhere(border: int, size: int) -> None:
+    body = b"data: 1\n\ndata: 22\n\ndata: [DONE]\n\n"
+    chunks = [each for each in (body[:border], body[border:]) if each]
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer += b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
+    tally = Tally()
+    client = Client([b""], lambda _client: None, tally)
+    for at in range(0, len(answer), size):
+        client.data_received(answer[at : at + size])
+    assert (tally.answers, tally.events) == (1, 3)

@@ -1,13 +1,27 @@
 """The benchmark works: everything in little, with no word about how fast it is."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from loadtest.bench.__main__ import main
 from loadtest.bench.curves import CURVES
+from loadtest.bench.deployment import deployed
+from loadtest.bench.environments import Missing
+from loadtest.bench.peers import Gateway, Peer
 from loadtest.bench.report import PARTS
+
+
+async def again(tell: Callable[[str], None]) -> Gateway:
+    """Find a second Headgate: a peer that needs no network."""
+    return Gateway("again", "Headgate again", deployed)
+
+
+async def nowhere(tell: Callable[[str], None]) -> Gateway:
+    """Find nothing."""
+    raise Missing("it is not here")
 
 
 @pytest.mark.slow
@@ -15,7 +29,8 @@ from loadtest.bench.report import PARTS
 def test_every_part_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- bench: {part} -->\n<!-- end -->\n" for part in ("machine", *PARTS)))
-    assert main(["--smoke", "--out", str(tmp_path), "--page", str(page)]) == 0
+    peers = (Peer("again", again), Peer("nowhere", nowhere))
+    assert main(["--smoke", "--out", str(tmp_path), "--page", str(page)], peers) == 0
     for curve in CURVES:
         found = json.loads((tmp_path / f"{curve.name}.json").read_text())
         assert [point["value"] for point in found["points"]] == list(curve.values[:3])
@@ -23,8 +38,12 @@ def test_every_part_is_measured_and_written(tmp_path: Path, capsys: pytest.Captu
         assert (tmp_path / f"{curve.name}.svg").read_text().startswith("<svg")
     for part in ("memory", "steadiness"):
         assert json.loads((tmp_path / f"{part}.json").read_text())["failed"] == 0
+    found = json.loads((tmp_path / "peers.json").read_text())
+    assert [(each["name"], each["failed"]) for each in found["gateways"]] == [("again", 0), ("headgate", 0)]
+    assert "Headgate again" in (tmp_path / "peers.svg").read_text()
     assert page.read_text().count("\n| ") > 30
-    assert f"part {len(PARTS)} of {len(PARTS)}: steadiness" in capsys.readouterr().out
+    assert "Left out: nowhere (it is not here)." in page.read_text()
+    assert f"part {len(PARTS)} of {len(PARTS)}: peers" in capsys.readouterr().out
 
 
 def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Pages of the control plane."""
 
-from loadtest.bench.pages import get
+from loadtest.bench.pages import get, put
 from loadtest.engine import Faults, SimulatedEngine
 
 
@@ -11,3 +11,9 @@ async def test_a_page_has_its_status_and_text() -> None:
         assert "vllm:num_requests_running" in page.text
         engine.faults = Faults(unhealthy=True)
         assert (await get(f"{engine.address}/health")).status == 503
+
+
+async def test_a_page_can_be_put() -> None:
+    async with SimulatedEngine("m") as engine:
+        assert (await put(f"{engine.address}/sim/faults", b'{"status": 418}')).status == 200
+        assert engine.faults.status == 418

@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from time import perf_counter_ns
 from typing import Any
 
+import pytest
+
+from loadtest.bench.pages import put
 from loadtest.engine.instant import InstantEngine
 from tests.kit.wire import Wire
 
@@ -96,6 +99,53 @@ async def test_a_client_that_leaves_ends_its_stream() -> None:
     await left(lambda: asyncio.sleep(0.01))
     await left(lambda: asyncio.sleep(0))
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_all_events_can_be_written_at_once() -> None:
+    async with instant(at_once=True) as wire:
+        for events in (1, 66):
+            await wire.request("POST", "/", {"stream": True, "max_tokens": events})
+            answer = (await wire.answer()).events
+            numbers = [int(found) for found in re.findall(rb'"content":"(\d+) ', b"".join(answer))]
+            assert numbers == list(range(events))
+            assert (len(answer), answer[-1]) == (events + 2, b"data: [DONE]")
+
+
+async def test_what_a_slow_reader_does_not_take_at_once_comes_later() -> None:
+    engine = InstantEngine(at_once=True)
+    port = await engine.start()
+    async with await Wire.connect_to(f"http://127.0.0.1:{port}", limit=2**16) as wire:
+        await wire.request("POST", "/", {"stream": True, "max_tokens": 60_000})
+        await asyncio.sleep(0.2)
+        assert len((await wire.answer()).events) == 60_002
+    engine.close()
+
+
+async def test_its_model_is_listed() -> None:
+    async with instant(model="model-0") as wire:
+        await wire.request("GET", "/v1/models")
+        assert [each["id"] for each in (await wire.answer()).json["data"]] == ["model-0"]
+
+
+async def test_the_pace_can_be_changed_while_it_runs() -> None:
+    engine = InstantEngine(at_once=True)
+    address = f"http://127.0.0.1:{await engine.start()}"
+    assert (await put(f"{address}/sim/pace", b"0.02")).text == "0.02"
+    async with await Wire.connect_to(address) as wire:
+        await wire.request("POST", "/", {"stream": True, "max_tokens": 4})
+        stamps = [int(found) for found in re.findall(rb'"content":"\d+ (\d+)"', (await wire.answer()).body)]
+        assert stamps[-1] - stamps[0] >= 0.055e9
+    engine.close()
+
+
+@pytest.mark.parametrize("pace", [b"fast", b"-1", b"nan", b"inf", b""])
+async def test_a_pace_that_is_none_is_refused_and_changes_nothing(pace: bytes) -> None:
+    engine = InstantEngine(pace=0.5)
+    address = f"http://127.0.0.1:{await engine.start()}"
+    refused = await put(f"{address}/sim/pace", pace)
+    assert (refused.status, refused.text) == (400, "the pace is a number of seconds, not negative\n")
+    assert engine.pace == 0.5
+    engine.close()
 
 
 async def test_it_listens_at_as_many_addresses_as_asked_for() -> None:

@@ -89,6 +89,15 @@ async def test_it_can_answer_at_once_at_many_addresses() -> None:
             assert (await wire.answer()).json["id"] == "chatcmpl-instant"
 
 
+async def test_it_can_write_whole_streams_and_names_its_model() -> None:
+    arguments = ["--port", "0", "--instant", "--at-once", "--model", "m", "--ttft", "0", "--inter-token", "0"]
+    async with process(*arguments) as (_, address), await Wire.connect_to(address) as wire:
+        await wire.request("GET", "/v1/models")
+        assert (await wire.answer()).json["data"][0]["id"] == "m"
+        await wire.request("POST", "/v1/chat/completions", {"stream": True, "max_tokens": 9})
+        assert len((await wire.answer()).events) == 11
+
+
 def test_an_instant_engine_needs_a_port(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--uds", "/tmp/s", "--instant"])

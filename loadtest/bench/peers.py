@@ -1,0 +1,112 @@
+"""The gateways that people would run instead, and how each is had and started in front of the same engine."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from engines.sources import default_cache
+from loadtest.bench.deployment import Plan, Running, deployed
+from loadtest.bench.environments import Missing, environment
+from loadtest.bench.serving import free_port, serving
+
+_NGINX = """\
+worker_processes 1;
+daemon off;
+master_process off;
+error_log stderr error;
+pid {folder}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder};
+  proxy_temp_path {folder};
+  fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder};
+  scgi_temp_path {folder};
+  keepalive_requests 1000000;
+  upstream engine {{ server {engine}; keepalive 256; keepalive_requests 1000000; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://engine;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+    }}
+  }}
+}}
+"""
+"""A plain reverse proxy that keeps its connections, as the others do, and passes on each event when it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that can be started. ``run`` takes a plan and the engine's address; it raises ``DidNotStart``."""
+
+    name: str
+    title: str
+    run: Callable[[Plan, str], AbstractAsyncContextManager[Running]]
+
+
+HEADGATE = Gateway("headgate", "**Headgate**", deployed)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A gateway that may have to be installed. ``find`` tells what it does meanwhile; it raises ``Missing``."""
+
+    name: str
+    find: Callable[[Callable[[str], None]], Awaitable[Gateway]]
+
+
+async def _nginx(tell: Callable[[str], None]) -> Gateway:  # noqa: ARG001 - it is there or not
+    command = shutil.which("nginx")
+    if command is None:
+        raise Missing("there is no `nginx` in PATH; Debian's package is `nginx-light`")
+    asked = await asyncio.create_subprocess_exec(command, "-v", stderr=asyncio.subprocess.PIPE)
+    _, said = await asked.communicate()
+    version = said.decode().rpartition("/")[2].split()[0]
+    return Gateway("nginx", f"nginx {version}, a plain reverse proxy", partial(_run_nginx, command))
+
+
+@asynccontextmanager
+async def _run_nginx(command: str, plan: Plan, engine: str) -> AsyncIterator[Running]:
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="hg-bench-") as folder:
+        file = Path(folder) / "nginx.conf"
+        file.write_text(_NGINX.format(folder=folder, port=port, engine=engine.removeprefix("http://")))
+        async with serving([command, "-p", folder, "-e", "stderr", "-c", str(file)], port, plan) as running:
+            yield running
+
+
+async def _packaged(name: str, version: str, start: Sequence[str], tell: Callable[[str], None]) -> Gateway:
+    commands = await environment(name, version, default_cache() / "bench", tell)
+    program, *options = start
+    return Gateway(name, f"{name} {version}", partial(_run_router, [str(commands / program), *options]))
+
+
+@asynccontextmanager
+async def _run_router(start: Sequence[str], plan: Plan, engine: str) -> AsyncIterator[Running]:
+    """Run a router of the family whose first was SGLang's: their options have kept their names."""
+    port = free_port()
+    command = [*start, "--host", "127.0.0.1", "--port", str(port), "--worker-urls", engine, "--policy", "round_robin"]
+    command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port()), "--log-level", "error"]
+    async with serving(command, port, plan) as running:
+        yield running
+
+
+PEERS: tuple[Peer, ...] = (
+    Peer("nginx", _nginx),
+    Peer("vllm-router", partial(_packaged, "vllm-router", "0.1.17", ["vllm-router"])),
+    Peer(
+        "sglang-router", partial(_packaged, "sglang-router", "0.3.2", ["python", "-m", "sglang_router.launch_router"])
+    ),
+    Peer("smg", partial(_packaged, "smg", "1.13.0", ["smg", "launch"])),
+)
