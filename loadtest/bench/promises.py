@@ -69,7 +69,8 @@ def judged(found: Mapping[str, Any]) -> list[Judged]:
         measured: float | None = ours[promise.figure]
         if promise.peer is not None:
             theirs = medians.get(promise.peer)
-            measured = None if theirs is None else ours[promise.figure] / theirs[promise.figure]
+            # Judged as it is shown: no measurement here is as good as a hundredth.
+            measured = None if theirs is None else round(ours[promise.figure] / theirs[promise.figure], 2)
         judgements.append(Judged(promise, measured))
     return judgements
 

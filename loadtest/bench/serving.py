@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 from loadtest.bench.cores import cores, on
@@ -36,6 +37,7 @@ async def serving(
     not answered after ``patience`` seconds.
     """
     asked = request("bench", plan.key(0), plan.model(0))
+    name = Path(command[0]).name
     address = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as said:
         with on(cores()[1]):
@@ -47,10 +49,10 @@ async def serving(
                 async with asyncio.timeout(patience):
                     while not await _answers(address, asked):
                         if process.returncode is not None:
-                            raise DidNotStart(f"{command[0]} ended with status {process.returncode}: {_last(said)}")
+                            raise DidNotStart(f"{name} ended with status {process.returncode}: {_last(said)}")
                         await asyncio.sleep(0.05)
             except TimeoutError as error:
-                raise DidNotStart(f"{command[0]} does not answer after {patience:.0f} s: {_last(said)}") from error
+                raise DidNotStart(f"{name} does not answer after {patience:.0f} s: {_last(said)}") from error
             yield Running(address, process.pid)
         finally:
             with suppress(ProcessLookupError):

@@ -57,8 +57,8 @@ def test_a_good_comparison_keeps_every_promise() -> None:
     ("changes", "said"),
     [
         (
-            {"request_cpu_us": 42.1},
-            ["CPU per request: 0.60 times vllm-router's", "CPU per request: 2.63 times nginx's"],
+            {"request_cpu_us": 42.7},
+            ["CPU per request: 0.61 times vllm-router's", "CPU per request: 2.67 times nginx's"],
         ),
         ({"request_cpu_us": 41.8}, ["CPU per request: 2.61 times nginx's"]),
         ({"paced_event_cpu_us": 18.5}, ["CPU per event, one each 10 ms: 0.93 times vllm-router's"]),
