@@ -37,6 +37,7 @@ async def environment(package: str, version: str, folder: Path, tell: Callable[[
         said, _ = await process.communicate()
         if process.returncode:
             last = (said.decode().strip().splitlines() or [f"status {process.returncode}"])[-1]
-            raise Missing(f"{last}; `pip install {wanted}` has to work, in an environment made with `python -m venv`")
+            reason = last.removeprefix("ERROR: ")
+            raise Missing(f"{reason}; `pip install {wanted}` has to work, in an environment made with `python -m venv`")
     (place / _WHOLE).touch()
     return commands

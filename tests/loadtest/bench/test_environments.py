@@ -43,7 +43,7 @@ async def test_what_cannot_be_installed_is_missing_and_is_tried_again(shop: Path
     told: list[str] = []
     for _ in range(2):
         with pytest.raises(
-            Missing, match=r"No matching distribution found for greeting==2\.0; `pip install greeting==2"
+            Missing, match=r"^No matching distribution found for greeting==2\.0; `pip install greeting==2"
         ):
             await environment("greeting", "2.0", tmp_path / "envs", told.append)
     assert len(told) == 2
