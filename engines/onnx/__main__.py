@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -119,6 +120,9 @@ async def _serve(model: Model, recipe: Recipe, memory: int, options: argparse.Na
     try:
         site = _site(runner, options)
         await site.start()
+        # What is here now lives as long as the process; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         print(
             f"{model.name}: ready on {site.name} after {time.monotonic() - start:.1f} s: {model.task!r}, "
             f"at most {model.tokenizer.max_length} tokens, {options.threads} threads, {model.budget}",
