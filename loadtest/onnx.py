@@ -24,7 +24,9 @@ import uvloop
 from engines.onnx.model import Model, load
 from engines.onnx.protocol import InputRequest
 from engines.onnx.tokens import TokenIds
+from gateway.http.client import Address
 from loadtest import arrivals, workload
+from loadtest.bench.serving import free_port
 from loadtest.ceiling import Ceiling, ceiling, lone
 from loadtest.load import Load
 from loadtest.summary import summarise
@@ -261,7 +263,7 @@ async def serving(subject: Subject) -> AsyncIterator[Running]:
 @asynccontextmanager
 async def gateway(engine: Running) -> AsyncIterator[Running]:
     """Run the gateway in front of an engine."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
         config = Path(folder) / "models.toml"
         config.write_text(f'[models.{_MODEL}]\nengine = "remote"\nurls = ["{engine.url}"]\n')
@@ -274,7 +276,7 @@ async def gateway(engine: Running) -> AsyncIterator[Running]:
 @asynccontextmanager
 async def naive(subject: Subject) -> AsyncIterator[Running]:
     """Run the naive server on the model."""
-    port = _free_port()
+    port = free_port()
     command = ["-m", "loadtest.naive", "--folder", str(subject.options.folder), "--task", subject.task]
     command += ["--port", str(port), "--max-length", str(subject.model.tokenizer.max_length)]
     async with _process(sys.executable, *command) as process:
@@ -289,7 +291,7 @@ async def infinity(subject: Subject) -> AsyncIterator[Running | None]:
     if options.infinity is None or subject.task != "embed":
         yield None
         return
-    port = _free_port()
+    port = free_port()
     # It finds the graph of a local model only from within its folder.
     command = ["-c", "from infinity_emb.cli import cli; cli()", "v2", "--model-id", ".", "--engine", "optimum"]
     command += ["--served-model-name", _MODEL, "--device", "cpu", "--url-prefix", "/v1", "--port", str(port)]
@@ -331,11 +333,11 @@ async def _until_answered(url: str, path: str, process: asyncio.subprocess.Proce
 async def _get(url: str, path: str) -> bytes:
     """Give the body of an answer and its head; nothing while nobody answers, or is not ready."""
     try:
-        if url.startswith("unix:"):
-            reader, writer = await asyncio.open_unix_connection(url.removeprefix("unix:"))
+        address = Address.parse(url)
+        if address.path is not None:
+            reader, writer = await asyncio.open_unix_connection(address.path)
         else:
-            host, _, port = url.removeprefix("http://").partition(":")
-            reader, writer = await asyncio.open_connection(host, int(port))
+            reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
         body = await reader.read(-1)
         writer.close()
@@ -383,12 +385,12 @@ def _one_by_one(url: str, ask: Ask, seconds: float) -> list[float]:
 
 
 def _connected(url: str) -> socket.socket:
-    if url.startswith("unix:"):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(url.removeprefix("unix:"))
-        return connection
-    host, _, port = url.removeprefix("http://").partition(":")
-    return socket.create_connection((host, int(port)))
+    address = Address.parse(url)
+    if address.path is None:
+        return socket.create_connection((address.host, address.port))
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(address.path)
+    return connection
 
 
 async def _all(url: str, asks: Sequence[Ask], at_once: int) -> None:
@@ -439,12 +441,6 @@ def _row(name: str, texts: float, cpu: float, best: Ceiling, note: str = "") -> 
 
 def _say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - the command's output
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ async def _serve(model: Model, recipe: Recipe, memory: int, options: argparse.Na
     try:
         site = _site(runner, options)
         await site.start()
-        # What is here now lives as long as the process; the collector need not look at it again and again.
+        # Most of what is here now lives as long as the process; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         print(
