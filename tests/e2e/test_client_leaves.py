@@ -18,10 +18,15 @@ ENDLESS: dict[str, Any] = {"model": CHAT, "max_tokens": 1900, "ignore_eos": True
 TALK = [{"role": "user", "content": "Tell me a story."}]
 
 
-async def running_and_waiting(served: Served) -> float:
-    """Ask vLLM itself how many requests it works on."""
+def address_of_vllm(served: Served) -> str:
+    """Learn from the gateway where vLLM listens."""
     replicas: Any = served.status()[CHAT]["replicas"]
-    async with await Wire.connect_to(replicas[0]["address"], timeout=HANGING_SECONDS) as wire:
+    return str(replicas[0]["address"])
+
+
+async def running_and_waiting(vllm: str) -> float:
+    """Ask vLLM itself how many requests it works on."""
+    async with await Wire.connect_to(vllm, timeout=HANGING_SECONDS) as wire:
         await wire.request("GET", "/metrics")
         text = (await wire.answer()).body.decode()
     return sum(float(n) for n in re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.MULTILINE))
@@ -30,10 +35,11 @@ async def running_and_waiting(served: Served) -> float:
 async def until(served: Served, count: int, asked: Wire | None = None) -> None:
     """Look at vLLM's gauges until they say ``count``; if they never do, tell what was answered to whoever ``asked``."""
     seen: list[float] = []
+    vllm = address_of_vllm(served)
     try:
         async with asyncio.timeout(HANGING_SECONDS):
             while not seen or seen[-1] != count:
-                seen.append(await running_and_waiting(served))
+                seen.append(await running_and_waiting(vllm))
                 await asyncio.sleep(0.02)
     except TimeoutError:
         answered = await asked.heard() if asked is not None else b""

@@ -55,7 +55,6 @@ def test_the_loads_are_those_that_the_page_names() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_headgate_and_its_peers_take_turns() -> None:
     told: list[str] = []
     peers = [Peer("again", again), Peer("nowhere", nowhere), Peer("broken", broken), Peer("leaves", leaves)]

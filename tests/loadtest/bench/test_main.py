@@ -25,7 +25,6 @@ async def nowhere(tell: Callable[[str], None]) -> Gateway:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_every_part_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- bench: {part} -->\n<!-- end -->\n" for part in ("machine", *PARTS)))
