@@ -13,10 +13,11 @@ from gateway.api.surface import Surface
 from gateway.auth import Key, Keyring
 from gateway.config import Config
 from gateway.dispatch import Dispatcher
+from gateway.http.client import ConnectionPool
 from gateway.http.server import Door
 from gateway.lifecycle import Heart
 from gateway.metrics import Metrics
-from gateway.registry import Registry, Replica
+from gateway.registry import Registry
 from gateway.rounds import Round
 
 
@@ -77,7 +78,7 @@ class DataPlane:
         )
         self._door = Door(self._surface, config.gateway.limits, config.gateway.timeouts)
         # How long a connection was idle need not be known to the second.
-        self._round: Round[Replica] = Round(beats=100, at_once=10)
+        self._round: Round[ConnectionPool] = Round(beats=100, at_once=10)
         self._heart = Heart(self._tick, self.metrics.lagged)
         self._listener: Listener | None = None
 
@@ -132,8 +133,8 @@ class DataPlane:
     async def stop(self) -> None:
         """Beat no more, and close what is open towards engines and the log."""
         self._heart.stop()
-        for replica in self.registry.replicas:
-            replica.connections.close()
+        for pool in self.registry.connection_pools:
+            pool.close()
         if self._access_log is not None:
             self._access_log.close()
 
@@ -165,8 +166,8 @@ class DataPlane:
         """Let everything with a deadline look at the clock."""
         self._door.tick(now)
         self._dispatcher.tick(now)
-        for replica in self._round.some(self.registry.replicas):
-            replica.connections.tick(now)
+        for pool in self._round.some(self.registry.connection_pools):
+            pool.tick(now)
         if self._access_log is not None:
             self._access_log.flush()
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from engines.sources import FolderSource, HubSource, PackageFile, PackageSource, Source
 from gateway.admission import Admission
 from gateway.config import Config, ModelConfig
-from gateway.http.answer import AnswerHead
-from gateway.http.client import Address
-from gateway.http.known import LearnedHeads
+from gateway.http.client import Address, ConnectionPools
 from gateway.policies import POLICIES
 from gateway.registry import Pool, Registry, Replica
 
@@ -38,9 +36,11 @@ def registry_of(config: Config, started_here: Mapping[str, str], parts: Parts = 
     """Build every pool. ``started_here`` gives the address of each replica that the supervisor starts, by its name."""
     pools = []
     aliases: dict[str, str] = {}
-    replica = partial(
-        parts.replica, learned=LearnedHeads[AnswerHead](), connect_timeout=config.gateway.timeouts.connect
-    )
+    connections = ConnectionPools(connect_timeout=config.gateway.timeouts.connect)
+
+    def replica(name: str, address: str, **options: Any) -> Replica:
+        return parts.replica(name, connections.of(Address.parse(address)), **options)
+
     for name, model in config.models.items():
         if model.engine == "remote":
             replicas = remote_replicas(name, model, replica)
@@ -77,7 +77,7 @@ def remote_replicas(name: str, model: ModelConfig, replica: Callable[..., Replic
     """Take the addresses that the configuration names; the key comes from the environment, never from the file."""
     credentials = os.environ[model.api_key_env] if model.api_key_env is not None else None
     return [
-        replica(each, Address.parse(url), credentials=credentials)
+        replica(each, url, credentials=credentials)
         for each, url in zip(replica_names(name, model), model.urls, strict=True)
     ]
 
@@ -89,7 +89,7 @@ def supervised_replicas(
     replica: Callable[..., Replica],
 ) -> list[Replica]:
     """Take the addresses at which the supervisor will start this model's engines."""
-    return [replica(each, Address.parse(started_here[each])) for each in replica_names(name, model)]
+    return [replica(each, started_here[each]) for each in replica_names(name, model)]
 
 
 def source_of(model: ModelConfig) -> Source:

@@ -13,9 +13,7 @@ from typing import NamedTuple
 from gateway.admission import Admission
 from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
 from gateway.hedging import Hedging
-from gateway.http.answer import AnswerHead
 from gateway.http.client import Address, ConnectionPool
-from gateway.http.known import LearnedHeads
 from gateway.policies import Policy
 
 _FAILURES_TO_DOUBT = 3
@@ -41,15 +39,13 @@ class Replica:
     def __init__(
         self,
         name: str,
-        address: Address,
+        connections: ConnectionPool,
         *,
-        connect_timeout: float,
         credentials: str | None = None,
         ready: bool = False,
-        learned: LearnedHeads[AnswerHead] | None = None,
     ) -> None:
         self.name = name
-        self.connections = ConnectionPool(address, connect_timeout=connect_timeout, learned=learned)
+        self.connections = connections
         self.credentials = credentials
         self.in_flight = 0
         self.ready = ready
@@ -215,6 +211,7 @@ class Registry:
         self._pools = {pool.model: pool for pool in pools}
         self._by_name = dict(self._pools)
         self.replicas = tuple(replica for pool in self._pools.values() for replica in pool.replicas)
+        self.connection_pools = tuple(dict.fromkeys(replica.connections for replica in self.replicas))
         for alias, model in aliases.items():
             self._by_name[alias] = self._pools[model]
 

@@ -1,4 +1,4 @@
-"""The engines' side of the wire: connections to one replica, kept open and used again.
+"""The engines' side of the wire: connections to one address, kept open and used again.
 
 An ``UpstreamConnection`` carries one exchange at a time and tells its ``Receiver`` what arrives, in callbacks. A
 ``ConnectionPool`` keeps the idle ones; the engine may close those whenever it likes.
@@ -30,7 +30,7 @@ _COPIED_BYTES = 64 * 1024
 """Below this size a request's body is cheaper to copy behind its head than to write by itself."""
 
 _MAX_IDLE = 1024
-"""Idle connections kept per replica; more than this were a burst, and are closed as they become idle."""
+"""Idle connections kept per address; more than this were a burst, and are closed as they become idle."""
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 """What may stand in the header ``host``; names in other alphabets are written in Punycode."""
@@ -349,9 +349,9 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """The connections to one replica: last used, first reused, so that what a burst opened can grow old and close.
+    """The connections to one address: last used, first reused, so that what a burst opened can grow old and close.
 
-    ``learned`` is shared with other replicas, whose answers have the same heads more often than not.
+    ``learned`` is shared with other addresses, whose answers have the same heads more often than not.
     """
 
     __slots__ = (
@@ -459,6 +459,29 @@ class ConnectionPool:
                 return
             self._open.add(connection)
             done(connection)
+
+
+class ConnectionPools:
+    """The pool of each address. Models that one engine serves, as adapters of one base model, share its connections.
+
+    A thousand models would else need a thousand connections, and each would be cold in the kernel when its turn comes.
+    """
+
+    def __init__(self, *, connect_timeout: float) -> None:
+        self._connect_timeout = connect_timeout
+        self._learned = LearnedHeads[AnswerHead]()
+        self._pools: dict[str, ConnectionPool] = {}
+
+    def __repr__(self) -> str:
+        return f"<ConnectionPools {list(self._pools.values())!r}>"
+
+    def of(self, address: Address) -> ConnectionPool:
+        """Give the pool of an address, made at its first use."""
+        pool = self._pools.get(address.url)
+        if pool is None:
+            pool = ConnectionPool(address, connect_timeout=self._connect_timeout, learned=self._learned)
+            self._pools[address.url] = pool
+        return pool
 
 
 def _check_head_bytes(lines: Sequence[tuple[bytes, bytes]]) -> None:

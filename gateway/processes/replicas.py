@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gateway.http.client import Address
 from gateway.processes.admission import Counts
 from gateway.processes.cells import Row
 from gateway.registry import Load, Pool, Replica
@@ -24,11 +23,11 @@ class SharedReplica(Replica):
 
     __slots__ = ("_answers", "_own", "_shared_in_flight")
 
-    def __init__(self, name: str, address: Address, *, in_flight: Row, answers: Row, own: int, **options: Any) -> None:
+    def __init__(self, *arguments: Any, in_flight: Row, answers: Row, own: int, **options: Any) -> None:
         self._shared_in_flight = in_flight
         self._answers = answers
         self._own = own
-        super().__init__(name, address, **options)
+        super().__init__(*arguments, **options)
 
     @property
     def in_flight(self) -> int:

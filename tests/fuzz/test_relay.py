@@ -109,10 +109,8 @@ class House:
     """A whole data plane in front of two replicas, with one client."""
 
     def __init__(self) -> None:
-        self.replicas = [Replica(f"m/{n}", Address.parse("http://engine"), connect_timeout=1, ready=True) for n in "01"]
-        self.engines = [Engine() for _ in self.replicas]
-        for replica, engine in zip(self.replicas, self.engines, strict=True):
-            replica.connections = engine
+        self.engines = [Engine(), Engine()]
+        self.replicas = [Replica(f"m/{n}", engine, ready=True) for n, engine in enumerate(self.engines)]
         self.pool = Pool("m", self.replicas, policy=RoundRobin(), admission=Admission(4, 4), tasks=frozenset(ALL_TASKS))
         registry = Registry([self.pool])
         self.metrics = Metrics(lambda: registry, "0", "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.admission import Admission
 from gateway.health import Watch
-from gateway.http.client import Address
+from gateway.http.client import Address, ConnectionPool
 from gateway.policies import RoundRobin
 from gateway.registry import Pool, Replica
 
@@ -62,7 +62,7 @@ async def listening(path: Path) -> AsyncIterator[Engine]:
 
 
 def pool_at(path: Path) -> Pool:
-    replica = Replica("m-0", Address.parse(f"unix:{path}"), connect_timeout=1.0)
+    replica = Replica("m-0", ConnectionPool(Address.parse(f"unix:{path}"), connect_timeout=1.0))
     return Pool("m", [replica], policy=RoundRobin(), admission=Admission(None, 0), tasks=frozenset({"generate"}))
 
 

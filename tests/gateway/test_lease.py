@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from gateway.admission import Admission
-from gateway.http.client import Address
+from gateway.http.client import Address, ConnectionPool
 from gateway.lease import Lease
 from gateway.policies import RoundRobin
 from gateway.registry import Pool, Replica
 
 
 def pool_of_two() -> Pool:
-    replicas = [Replica(f"m-{n}", Address.parse(f"http://127.0.0.1:{n + 1}"), connect_timeout=1.0) for n in range(2)]
+    replicas = [
+        Replica(f"m-{n}", ConnectionPool(Address.parse(f"http://127.0.0.1:{n + 1}"), connect_timeout=1.0))
+        for n in range(2)
+    ]
     return Pool("m", replicas, policy=RoundRobin(), admission=Admission(4, 4), tasks=frozenset({"generate"}))
 
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admission import Admission
 from gateway.context import RequestContext
-from gateway.http.client import Address
+from gateway.http.client import Address, ConnectionPool
 from gateway.metrics import Metrics, outcome_of
 from gateway.policies import RoundRobin
 from gateway.registry import Pool, Registry, Replica
@@ -18,7 +18,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @pytest.fixture
 def registry() -> Registry:
-    replica = Replica("m-0", Address.parse("unix:/s"), connect_timeout=1.0, ready=True)
+    replica = Replica("m-0", ConnectionPool(Address.parse("unix:/s"), connect_timeout=1.0), ready=True)
     admission = Admission(4, max_queue=4)
     full = Pool("m", [replica], policy=RoundRobin(), admission=admission, tasks=frozenset({"generate"}))
     empty = Pool("none", [], policy=RoundRobin(), admission=Admission(None, 0), tasks=frozenset({"embed"}))

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.http.client import Address
+from gateway.http.client import Address, ConnectionPool
 from gateway.policies import POLICIES, LeastInFlight, RoundRobin
 from gateway.registry import Replica
 
@@ -14,7 +14,9 @@ from gateway.registry import Replica
 def replicas(*in_flight: int) -> list[Replica]:
     made = []
     for number, count in enumerate(in_flight):
-        replica = Replica(str(number), Address.parse("unix:/tmp/x.sock"), connect_timeout=1.0, ready=True)
+        replica = Replica(
+            str(number), ConnectionPool(Address.parse("unix:/tmp/x.sock"), connect_timeout=1.0), ready=True
+        )
         replica.in_flight = count
         made.append(replica)
     return made

@@ -6,13 +6,13 @@ import pytest
 
 from gateway.admission import Admission
 from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
-from gateway.http.client import Address
+from gateway.http.client import Address, ConnectionPool
 from gateway.policies import RoundRobin
 from gateway.registry import Load, Pool, Registry, Replica
 
 
 def replica(name: str, *, ready: bool = True) -> Replica:
-    return Replica(name, Address.parse(f"unix:/run/{name}.sock"), connect_timeout=1.0, ready=ready)
+    return Replica(name, ConnectionPool(Address.parse(f"unix:/run/{name}.sock"), connect_timeout=1.0), ready=ready)
 
 
 def pool(model: str, *replicas: Replica, tasks: tuple[str, ...] = ("generate",)) -> Pool:

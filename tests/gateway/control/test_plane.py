@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admission import Admission
 from gateway.control.plane import ControlPlane
-from gateway.http.client import Address
+from gateway.http.client import Address, ConnectionPool
 from gateway.metrics import Metrics
 from gateway.policies import RoundRobin
 from gateway.registry import Pool, Registry, Replica
@@ -29,7 +29,9 @@ from tests.kit.wire import Wire
 
 
 def pool(model: str, *, required: bool = True, ready: bool = False) -> Pool:
-    replica = Replica(f"{model}-0", Address.parse("http://10.0.0.1:1"), connect_timeout=1.0, ready=ready)
+    replica = Replica(
+        f"{model}-0", ConnectionPool(Address.parse("http://10.0.0.1:1"), connect_timeout=1.0), ready=ready
+    )
     options: Any = {"policy": RoundRobin(), "admission": Admission(4, 4), "tasks": frozenset({"generate"})}
     return Pool(model, [replica], required=required, **options)
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.admission import Admission
-from gateway.http.client import Address
+from gateway.http.client import Address, ConnectionPool
 from gateway.policies import LeastInFlight
 from gateway.processes.admission import Counts
 from gateway.processes.cells import Cells
 from gateway.processes.replicas import LedPool, LedReplica, ServedReplica
 from gateway.registry import Load
 
-ADDRESS = Address.parse("unix:/s")
+CONNECTIONS = ConnectionPool(Address.parse("unix:/s"), connect_timeout=1.0)
 NAMES = ("a", "a answers", "b", "b answers", "running", "waiting", "since", "tokens")
 
 
@@ -28,12 +28,11 @@ def cells() -> Iterator[Cells]:
 def served(cells: Cells, name: str, own: int, doubts: list[tuple[str, str]]) -> ServedReplica:
     return ServedReplica(
         name,
-        ADDRESS,
+        CONNECTIONS,
         in_flight=cells.row(name),
         answers=cells.row(f"{name} answers"),
         own=own,
         doubt=lambda *doubt: doubts.append(doubt),
-        connect_timeout=1.0,
     )
 
 
@@ -41,9 +40,7 @@ def led(cells: Cells, told: list[tuple[str, bool, str]]) -> LedReplica:
     def tell(replica: LedReplica) -> None:
         told.append((replica.name, replica.ready, replica.reason))
 
-    return LedReplica(
-        "a", ADDRESS, in_flight=cells.row("a"), answers=cells.row("a answers"), tell=tell, connect_timeout=1.0
-    )
+    return LedReplica("a", CONNECTIONS, in_flight=cells.row("a"), answers=cells.row("a answers"), tell=tell)
 
 
 def test_in_flight_is_what_all_processes_have_there(cells: Cells) -> None:
