@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 
 from engines.onnx.model import Model
 from engines.onnx.tokens import TokenIds
@@ -43,13 +43,17 @@ def batches(texts: Sequence[TokenIds], budget: int) -> list[list[TokenIds]]:
     return found
 
 
-def lone(model: Model, text: TokenIds, seconds: float) -> list[float]:
-    """Give the seconds of each run of one text, one after the other in one thread with nothing beside it."""
+def lone(model: Model, text: TokenIds, seconds: float, pause: float = 0.0) -> list[float]:
+    """Give the seconds of each run of one text, one after the other in one thread with nothing beside it.
+
+    A ``pause`` in seconds between them is not counted, but felt: a processor that had nothing to do is slower at first.
+    """
     found = []
     end = perf_counter() + seconds
     while (start := perf_counter()) < end:
         model.compute([text])
         found.append(perf_counter() - start)
+        sleep(pause)
     return found
 
 

@@ -34,3 +34,8 @@ def test_a_lone_text_is_run_until_the_time_is_over(model: Model) -> None:
     found = lone(model, [4, 5], 0.05)
     assert found
     assert sum(found[:-1]) < 0.05
+
+
+def test_lone_texts_may_have_pauses_between_them(model: Model) -> None:
+    found = lone(model, [4, 5], 0.05, pause=0.02)
+    assert 1 <= len(found) <= 3
