@@ -66,8 +66,8 @@ class Stream(Protocol):
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
-    def passes(self, data: bytes) -> bool:
-        """Whether what was read is a chunk that can go to the client as it is, and need not be fed then."""
+    def passes(self, data: bytes) -> int:
+        """Tell how many bytes of what was read are chunks that go to the client as they are; those are not fed."""
 
     def settle(self) -> None:
         """The stream is over, perhaps too early: meter what was seen."""
@@ -362,14 +362,18 @@ class Exchange:
             # Both sides frame their chunks alike, so one that begins with an event mostly needs no more than a look.
             connection.relay = None if self._splitter.pending else self.relay
 
-    def relay(self, data: bytes) -> bool:
-        """Pass a chunk of whole events on as it came, if it has nothing that must be looked at."""
+    def relay(self, data: bytes) -> bytes:
+        """Pass chunks of whole events on as they came, up to one that must be looked at; return the rest."""
         stream = self._stream
-        if stream is None or not stream.passes(data):
-            return False
+        passed = 0 if stream is None else stream.passes(data)
+        if not passed:
+            return data
         self._heard = self._wrote = True
-        self._client.write_raw(data)
-        return True
+        if passed == len(data):
+            self._client.write_raw(data)
+            return b""
+        self._client.write_raw(data[:passed])
+        return data[passed:]
 
     def answer_end(self) -> None:
         """Finish what was relayed, or write the answer that was held."""

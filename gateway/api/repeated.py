@@ -14,6 +14,11 @@ import msgspec
 
 from gateway.http.chunk import LONGEST, SIZE_LINES
 
+_CARRIAGE_RETURN = 13
+
+_SHORTEST_SIZE_LINE = 4
+"""The bytes of a chunk's first line, at least: two digits and the end of the line."""
+
 _REST_OF_STRING = re.compile(rb'[^"\\\n]*(?:\\[^\n][^"\\\n]*)*(?=")')
 """A JSON string from behind its opening quote to before its closing one (RFC 8259, section 7)."""
 
@@ -43,19 +48,30 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
                 return cls(before, len(before), after, len(after))
         return None
 
-    def is_like(self, chunk: bytes) -> bool:
-        """Whether this is one whole chunk with one event, which differs from this one in its text only."""
-        size = len(chunk)
-        if size >= LONGEST:
-            return False
-        line = SIZE_LINES[size]
-        start = len(line)
-        text, end = start + self.before_bytes, size - self.after_bytes
-        # The quote that ends the text is the first byte of ``after``, so the text holds none if it is the next one.
-        return (
-            chunk.find(b'"', text) == end
-            and chunk.startswith(self.before, start)
-            and chunk.endswith(self.after)
-            and chunk.startswith(line)
-            and chunk.find(b"\n", text, end) < 0
-        )
+    def repeats(self, data: bytes) -> tuple[int, int]:
+        """Count the chunks at the beginning of ``data`` that hold one event each, like this one but for its text.
+
+        Returns how many there are, and how many bytes they have with their framing.
+        """
+        before, before_bytes, after, after_bytes = self.before, self.before_bytes, self.after, self.after_bytes
+        events = at = 0
+        last = len(data) - before_bytes - after_bytes - _SHORTEST_SIZE_LINE
+        while at <= last:
+            # The size of an event has two digits or three.
+            start = at + (4 if data[at + 2] == _CARRIAGE_RETURN else 5)
+            text = start + before_bytes
+            if data[start:text] != before:
+                break
+            # The quote that ends the text is the first byte of ``after``.
+            end = data.find(b'"', text)
+            stop = end + after_bytes
+            if (
+                data[end:stop] != after
+                or stop - at >= LONGEST
+                or not data.startswith(SIZE_LINES[stop - at], at)
+                or data.find(b"\n", text, end) >= 0
+            ):
+                break
+            events += 1
+            at = stop
+        return events, at

@@ -53,21 +53,26 @@ class MeteredStream(ABC):
         self.failure: GatewayError | None = None
         self.refused = False
 
-    def passes(self, data: bytes) -> bool:
-        """Whether ``data`` is one chunk of whole events that hold nothing but content, which is counted then."""
+    def passes(self, data: bytes) -> int:
+        """Tell how many bytes of ``data`` are chunks of whole events that hold nothing but content; those are counted.
+
+        What is behind them has to be parsed, and fed.
+        """
         repeated = self._repeated
-        if repeated is not None and repeated.is_like(data):
-            self._events += 1
-            self._content_events += 1
-            return True
+        if repeated is not None:
+            events, size = repeated.repeats(data)
+            if events:
+                self._events += events
+                self._content_events += events
+                return size
         start = start_of_events(data)
         if not start or self._context.first_token_at is None or self._fact_at(data) >= 0 or sse.has_ids(data):
-            return False
+            return 0
         if self._lessons:
             self._lessons -= 1
             self._repeated = RepeatedEvent.learn(data, start, self._texts)
         self._count(data)
-        return True
+        return len(data)
 
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
@@ -75,7 +80,7 @@ class MeteredStream(ABC):
             return b""
         events = sse.without_ids(events)
         if self._context.first_token_at is None:
-            return self._feed_each(sse.split(events))
+            return self._feed_each(events)
         fact_at = self._fact_at(events)
         if fact_at < 0:
             self._count(events)
@@ -84,7 +89,7 @@ class MeteredStream(ABC):
         before = events.rfind(b"\n\n", 0, fact_at)
         plain = events[: before + 2] if before >= 0 else b""
         self._count(plain)
-        return plain + self._feed_each(sse.split(events[len(plain) :]))
+        return plain + self._feed_each(events[len(plain) :])
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
@@ -103,16 +108,18 @@ class MeteredStream(ABC):
     def _read(self, event: Event) -> bytes:
         """Read one event and return what the client gets for it."""
 
-    def _feed_each(self, events: list[bytes]) -> bytes:
+    def _feed_each(self, events: bytes) -> bytes:
         """Read events one by one, up to the first with content or the last of the stream; the others together."""
         kept = []
+        read = 0
         looking = self._context.first_token_at is None
-        for number, event in enumerate(events, 1):
+        for event in sse.split(events):
+            read += len(event)
             kept.append(self._take(event))
             if self.complete:
                 break
             if looking and self._context.first_token_at is not None:
-                kept.append(self.feed(b"".join(events[number:])))
+                kept.append(self.feed(events[read:]))
                 break
         return b"".join(kept)
 

@@ -136,8 +136,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._reused = False
         self._between_chunks = False
         self.idle_since = 0.0
-        self.relay: Callable[[bytes], bool] | None = None
-        """Takes what was read if it is one whole chunk, framing included; leaves it to be parsed by saying ``False``.
+        self.relay: Callable[[bytes], bytes] | None = None
+        """Takes as many whole chunks as it likes, framing included, and returns the rest, which is parsed.
         A receiver sets it once it has nothing to do with most events but to pass them on."""
 
     def __repr__(self) -> str:
@@ -190,8 +190,10 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, then tell the receiver once what this read brought; a chunk that is relayed need not be parsed."""
         relay = self.relay
-        if relay is not None and self._between_chunks and relay(data):
-            return
+        if relay is not None and self._between_chunks:
+            data = relay(data)
+            if not data:
+                return
         if self._receiver is None:
             self.transport.abort()
             return

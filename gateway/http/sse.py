@@ -8,6 +8,7 @@ events".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -53,22 +54,24 @@ class EventSplitter:
         return data[:end]
 
 
-def split(events: bytes) -> list[bytes]:
+def split(events: bytes) -> Iterator[bytes]:
     """Cut whole events into single ones, each with the blank line that ends it; joined they are the same bytes."""
-    if b"\r\n" not in events:
-        *parts, rest = events.split(b"\n\n")
-        found = [part + b"\n\n" for part in parts]
-        return [*found, rest] if rest else found
-    found = []
+    if b"\r" not in events:
+        at = 0
+        while (end := events.find(b"\n\n", at)) >= 0:
+            yield events[at : end + 2]
+            at = end + 2
+        if at < len(events):
+            yield events[at:]
+        return
     lines: list[bytes] = []
     for line in events.splitlines(keepends=True):
         lines.append(line)
         if line in (b"\n", b"\r\n"):
-            found.append(b"".join(lines))
+            yield b"".join(lines)
             lines = []
     if lines:
-        found.append(b"".join(lines))
-    return found
+        yield b"".join(lines)
 
 
 def without_ids(events: bytes) -> bytes:

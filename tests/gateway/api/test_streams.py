@@ -57,7 +57,8 @@ def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
     stream = CompletionsStream(context, strip_usage=True)
     assert not stream.passes(framed(chunk("first")))
     stream.feed(chunk("first"))
-    assert stream.passes(framed(chunk("a") + chunk("b")))
+    both = framed(chunk("a") + chunk("b"))
+    assert stream.passes(both) == len(both)
     assert stream.passes(framed(b": a comment\n\n"))
     for text in ("c", "d", 'quotes \\"', "e"):
         assert stream.passes(framed(chunk(text)))
@@ -65,9 +66,22 @@ def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
         assert not stream.passes(framed(b"data: %b\n\n" % fact))
     assert not stream.passes(framed(b"id: 7\n" + chunk("a")))
     assert not stream.passes(framed(chunk("a"))[:-1])
-    assert not stream.passes(framed(chunk("a")) * 2)
     stream.settle()
     assert context.output_tokens == 7
+
+
+def test_of_several_chunks_those_pass_unread_that_are_before_the_first_fact() -> None:
+    context = RequestContext("127.0.0.1")
+    stream = CompletionsStream(context, strip_usage=True)
+    stream.feed(chunk("first"))
+    stream.passes(framed(chunk("second")))
+    contents = b"".join(framed(chunk(text)) for text in ("a", "b", "c"))
+    assert stream.passes(contents) == len(contents)
+    for rest in (framed(b"data: [DONE]\n\n"), framed(chunk("d"))[:-1], b"0\r\n\r\n"):
+        assert stream.passes(contents + rest) == len(contents)
+        assert stream.passes(rest) == 0
+    stream.settle()
+    assert context.output_tokens == 2 + 4 * 3
 
 
 def test_the_first_token_is_the_first_event_with_content() -> None:

@@ -276,10 +276,12 @@ async def test_chunks_are_relayed_with_their_framing_once_a_receiver_says_so(eng
     relayed: list[bytes] = []
     refused: list[bytes] = []
 
-    def relay(data: bytes) -> bool:
-        whole = start_of_events(data) > 0 and b"usage" not in data
-        (relayed if whole else refused).append(data)
-        return whole
+    def relay(data: bytes) -> bytes:
+        end = 0 if b"usage" in data else data.find(b"\n\n\r\n") + 4
+        whole, rest = (data[:end], data[end:]) if start_of_events(data[:end]) else (b"", data)
+        relayed.extend([whole] * bool(whole))
+        refused.extend([rest] * bool(rest))
+        return rest
 
     async def say(piece: bytes) -> None:
         before = len(notes.told) + len(relayed)
@@ -307,13 +309,12 @@ async def test_chunks_are_relayed_with_their_framing_once_a_receiver_says_so(eng
     await say(chunk(b"data: 6\n\n"))
     last = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
     await say(last)
-    assert relayed == [second, chunk(b"data: 6\n\n")]
-    assert b"".join(part for part in notes.told[1:-1] if isinstance(part, bytes)) == (
-        b"data: 1\n\ndata: usage\n\ndata: 3\n\ndata: 4\n\ndata: 5\n\ndata: [DONE]\n\n"
-    )
+    assert relayed == [second, chunk(b"data: 4\n\n"), chunk(b"data: 6\n\n"), chunk(b"data: [DONE]\n\n")]
+    parsed = [part for part in notes.told[1:-1] if isinstance(part, bytes)]
+    assert b"".join(parsed) == b"data: 1\n\ndata: usage\n\ndata: 3\n\ndata: 5\n\n"
     assert notes.told[-1] == "end"
     # Half of a chunk is offered too; its rest is not, because it begins within a chunk.
-    assert refused == [third[:5], chunk(b"data: 4\n\n") + chunk(b"data: 5\n\n"), last]
+    assert refused == [third[:5], chunk(b"data: 5\n\n"), b"0\r\n\r\n"]
     again, _ = await engine.ask()
     assert (again, again.relay) == (connection, None)
 

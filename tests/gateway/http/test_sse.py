@@ -63,7 +63,7 @@ def test_an_event_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_split(events: bytes, parts: list[bytes]) -> None:
-    assert sse.split(events) == parts
+    assert list(sse.split(events)) == parts
 
 
 @given(st.lists(st.sampled_from([b"data: 1", b"\n", b"\n\n", b"\r\n", b":", b"x"])).map(b"".join))
