@@ -24,7 +24,7 @@ _REST_OF_STRING = re.compile(rb'[^"\\\n]*(?:\\[^\n][^"\\\n]*)*(?=")')
 
 
 class RepeatedEvent(msgspec.Struct, frozen=True):
-    """The bytes of an event around its text."""
+    """The bytes of an event around its text, and of the end of its chunk."""
 
     before: bytes
     before_bytes: int
@@ -32,19 +32,21 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
     after_bytes: int
 
     @classmethod
-    def learn(cls, chunk: bytes, start: int, fields: Iterable[bytes]) -> Self | None:
-        """Know the event that begins at ``start`` by the first of ``fields`` that it has; ``None`` if it has none.
+    def learn(cls, events: bytes, fields: Iterable[bytes]) -> Self | None:
+        """Know the last of some events by the first of ``fields`` that it has; ``None`` if it has none.
 
-        The event must have been read and found to be nothing but content. A field is written with its opening quote:
+        It must have been read and found to be nothing but content. A field is written with its opening quote:
         ``"text":"``.
         """
-        if chunk.count(b"\n\n", start) != 1:
+        if b"\r" in events:
             return None
+        before_last = events.rfind(b"\n\n", 0, -2)
+        event = events[before_last + 2 :] if before_last >= 0 else events
         for field in fields:
-            at = chunk.find(field, start)
-            text = _REST_OF_STRING.match(chunk, at + len(field)) if at >= 0 else None
+            at = event.find(field)
+            text = _REST_OF_STRING.match(event, at + len(field)) if at >= 0 else None
             if text is not None:
-                before, after = chunk[start : text.start()], chunk[text.end() :]
+                before, after = event[: text.start()], event[text.end() :] + b"\r\n"
                 return cls(before, len(before), after, len(after))
         return None
 

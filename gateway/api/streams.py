@@ -68,10 +68,7 @@ class MeteredStream(ABC):
         start = start_of_events(data)
         if not start or self._context.first_token_at is None or self._fact_at(data) >= 0 or sse.has_ids(data):
             return 0
-        if self._lessons:
-            self._lessons -= 1
-            self._repeated = RepeatedEvent.learn(data, start, self._texts)
-        self._count(data)
+        self._count(data[start:-2])
         return len(data)
 
     def feed(self, events: bytes) -> bytes:
@@ -124,10 +121,13 @@ class MeteredStream(ABC):
         return b"".join(kept)
 
     def _count(self, events: bytes) -> None:
-        """Count events that are nothing but content."""
+        """Count events that are nothing but content, and learn how they look."""
         number = events.count(b"\ndata:") + events.startswith(b"data:")
         self._events += number
         self._content_events += number
+        if number and self._lessons:
+            self._lessons -= 1
+            self._repeated = RepeatedEvent.learn(events, self._texts) or self._repeated
 
     def _take(self, event: bytes) -> bytes:
         data = sse.data_of(event)

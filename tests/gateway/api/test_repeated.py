@@ -14,12 +14,8 @@ def chunk(text: str, *, field: str = "content", index: int = 0) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
-def start(chunk: bytes) -> int:
-    return chunk.index(b"data:")
-
-
 def learned(chunk: bytes) -> RepeatedEvent:
-    found = RepeatedEvent.learn(chunk, start(chunk), FIELDS)
+    found = RepeatedEvent.learn(chunk[chunk.index(b"data:") : -2], FIELDS)
     assert found is not None
     return found
 
@@ -63,10 +59,17 @@ def test_an_event_that_is_shorter_than_what_is_around_the_text_is_not_like_it() 
     "unlearnable",
     [
         b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n',
-        b'data: {"content":"a"}\n\ndata: {"content":"b"}\n\n',
+        b'data: {"content":"a"}\r\n\r\n',
         b'data: {"content":"never ends\n\n',
         b": a comment\n\n",
     ],
 )
 def test_what_has_no_text_is_not_learned(unlearnable: bytes) -> None:
-    assert RepeatedEvent.learn(unlearnable, 0, FIELDS) is None
+    assert RepeatedEvent.learn(unlearnable, FIELDS) is None
+    assert RepeatedEvent.learn(b'data: {"content":"first"}\n\n' + unlearnable, FIELDS) is None
+
+
+def test_of_several_events_the_last_is_learned() -> None:
+    known = RepeatedEvent.learn(b'data: {"content":"a"}\n\ndata: {"x":1,"content":"b"}\n\n', FIELDS)
+    assert known is not None
+    assert known.before == b'data: {"x":1,"content":"'

@@ -73,8 +73,7 @@ def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
 def test_of_several_chunks_those_pass_unread_that_are_before_the_first_fact() -> None:
     context = RequestContext("127.0.0.1")
     stream = CompletionsStream(context, strip_usage=True)
-    stream.feed(chunk("first"))
-    stream.passes(framed(chunk("second")))
+    stream.feed(chunk("first") + chunk("second"))
     contents = b"".join(framed(chunk(text)) for text in ("a", "b", "c"))
     assert stream.passes(contents) == len(contents)
     for rest in (framed(b"data: [DONE]\n\n"), framed(chunk("d"))[:-1], b"0\r\n\r\n"):
