@@ -24,12 +24,12 @@ _REST_OF_STRING = re.compile(rb'[^"\\\n]*(?:\\[^\n][^"\\\n]*)*(?=")')
 
 
 class RepeatedEvent(msgspec.Struct, frozen=True):
-    """The bytes of an event around its text, and of the end of its chunk."""
+    """The bytes of an event around its text."""
 
     before: bytes
-    before_bytes: int
     after: bytes
-    after_bytes: int
+    after_in_chunk: bytes
+    """What is behind the text of an event that is alone in its chunk."""
 
     @classmethod
     def learn(cls, events: bytes, fields: Iterable[bytes]) -> Self | None:
@@ -46,34 +46,34 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
             at = event.find(field)
             text = _REST_OF_STRING.match(event, at + len(field)) if at >= 0 else None
             if text is not None:
-                before, after = event[: text.start()], event[text.end() :] + b"\r\n"
-                return cls(before, len(before), after, len(after))
+                after = event[text.end() :]
+                return cls(event[: text.start()], after, after + b"\r\n")
         return None
 
-    def repeats(self, data: bytes) -> tuple[int, int]:
-        """Count the chunks at the beginning of ``data`` that hold one event each, like this one but for its text.
+    def repeats(self, data: bytes, *, in_chunks: bool) -> tuple[int, int]:
+        """Count the events at the beginning of ``data`` that are like this one but for their texts.
 
-        Returns how many there are, and how many bytes they have with their framing.
+        With ``in_chunks``, ``data`` are chunks with their framing, of which those count that hold one such event each.
+        Returns how many events there are, and how many bytes they have, framing included.
         """
-        before, before_bytes, after, after_bytes = self.before, self.before_bytes, self.after, self.after_bytes
-        events = at = 0
-        last = len(data) - before_bytes - after_bytes - _SHORTEST_SIZE_LINE
+        before, after = self.before, self.after_in_chunk if in_chunks else self.after
+        before_bytes, after_bytes = len(before), len(after)
+        count = at = start = 0
+        last = len(data) - before_bytes - after_bytes - (_SHORTEST_SIZE_LINE if in_chunks else 0)
         while at <= last:
-            # The size of an event has two digits or three.
-            start = at + (4 if data[at + 2] == _CARRIAGE_RETURN else 5)
+            if in_chunks:
+                # The size of an event has two digits or three.
+                start = at + (4 if data[at + 2] == _CARRIAGE_RETURN else 5)
             text = start + before_bytes
             if data[start:text] != before:
                 break
             # The quote that ends the text is the first byte of ``after``.
             end = data.find(b'"', text)
             stop = end + after_bytes
-            if (
-                data[end:stop] != after
-                or stop - at >= LONGEST
-                or not data.startswith(SIZE_LINES[stop - at], at)
-                or data.find(b"\n", text, end) >= 0
-            ):
+            if data[end:stop] != after or data.find(b"\n", text, end) >= 0:
                 break
-            events += 1
-            at = stop
-        return events, at
+            if in_chunks and (stop - at >= LONGEST or not data.startswith(SIZE_LINES[stop - at], at)):
+                break
+            count += 1
+            at = start = stop
+        return count, at

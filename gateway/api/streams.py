@@ -60,7 +60,7 @@ class MeteredStream(ABC):
         """
         repeated = self._repeated
         if repeated is not None:
-            events, size = repeated.repeats(data)
+            events, size = repeated.repeats(data, in_chunks=True)
             if events:
                 self._events += events
                 self._content_events += events
@@ -73,6 +73,17 @@ class MeteredStream(ABC):
 
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
+        if self._repeated is None:
+            return self._feed_unlike(events)
+        count, size = self._repeated.repeats(events, in_chunks=False)
+        if not count or self.complete:
+            return self._feed_unlike(events)
+        self._events += count
+        self._content_events += count
+        return events[:size] + self._feed_unlike(events[size:])
+
+    def _feed_unlike(self, events: bytes) -> bytes:
+        """Read events that are not like those before."""
         if self.complete or not events:
             return b""
         events = sse.without_ids(events)
@@ -116,16 +127,23 @@ class MeteredStream(ABC):
             if self.complete:
                 break
             if looking and self._context.first_token_at is not None:
+                if self._fact_at(event) < 0:
+                    self._learn(event)
                 kept.append(self.feed(events[read:]))
                 break
         return b"".join(kept)
 
     def _count(self, events: bytes) -> None:
-        """Count events that are nothing but content, and learn how they look."""
+        """Count events that are nothing but content, and learn how the last one looks."""
         number = events.count(b"\ndata:") + events.startswith(b"data:")
         self._events += number
         self._content_events += number
-        if number and self._lessons:
+        if number:
+            self._learn(events)
+
+    def _learn(self, events: bytes) -> None:
+        """Know events that look like the last of these."""
+        if self._lessons:
             self._lessons -= 1
             self._repeated = RepeatedEvent.learn(events, self._texts) or self._repeated
 
