@@ -86,18 +86,17 @@ class MeteredStream(ABC):
         """Read events that are not like those before."""
         if self.complete or not events:
             return b""
-        events = sse.without_ids(events)
         if self._context.first_token_at is None:
             return self._feed_each(events)
         fact_at = self._fact_at(events)
         if fact_at < 0:
             self._count(events)
-            return events
+            return sse.without_ids(events)
         # Only the event with the fact and those behind it are looked at one by one.
         before = events.rfind(b"\n\n", 0, fact_at)
         plain = events[: before + 2] if before >= 0 else b""
         self._count(plain)
-        return plain + self._feed_each(events[len(plain) :])
+        return sse.without_ids(plain) + self._feed_each(events[len(plain) :])
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
@@ -123,7 +122,7 @@ class MeteredStream(ABC):
         looking = self._context.first_token_at is None
         for event in sse.split(events):
             read += len(event)
-            kept.append(self._take(event))
+            kept.append(self._take(sse.without_ids(event)))
             if self.complete:
                 break
             if looking and self._context.first_token_at is not None:
@@ -142,8 +141,8 @@ class MeteredStream(ABC):
             self._learn(events)
 
     def _learn(self, events: bytes) -> None:
-        """Know events that look like the last of these."""
-        if self._lessons:
+        """Know events that look like the last of these, unless something would have to be left out of them."""
+        if self._lessons and not sse.has_ids(events):
             self._lessons -= 1
             self._repeated = RepeatedEvent.learn(events, self._texts) or self._repeated
 
