@@ -166,7 +166,7 @@ class Client(asyncio.Protocol):
 
 
 class Crowd:
-    """All clients of one deployment. Use it as a whole: ``open`` some, let some ask ``busily``, ``close``."""
+    """All clients of one deployment: ``open`` some, let some ask ``busily`` or ``steadily``, ``close``."""
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
@@ -177,6 +177,8 @@ class Crowd:
         self.clients: list[Client] = []
         self._asking: set[Client] = set()
         self._running = False
+        self._due: dict[Client, float] = {}
+        self._spacing = 0.0
         self._all_idle = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -203,17 +205,11 @@ class Crowd:
 
     async def ask_busily(self, busy: int, seconds: float) -> Tally:
         """Let the first ``busy`` clients ask without pause, and return what they saw until the time was over."""
-        self.tally = Tally()
-        self._running = True
-        for client in self.clients:
-            client.tally = self.tally
-        for client in self.clients[:busy]:
-            self._asking.add(client)
-            client.ask()
-        await asyncio.sleep(seconds)
-        self._running = False
-        await self._idle()
-        return self.tally
+        return await self._ask(busy, seconds, spacing=0.0)
+
+    async def ask_steadily(self, busy: int, seconds: float, *, rate: float) -> Tally:
+        """Let the first ``busy`` clients together ask ``rate`` times a second, evenly, but each only when answered."""
+        return await self._ask(busy, seconds, spacing=busy / rate)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -221,12 +217,46 @@ class Crowd:
             client.close()
         self.clients = []
         self._asking.clear()
+        self._due.clear()
         await asyncio.sleep(0)
+
+    async def _ask(self, busy: int, seconds: float, spacing: float) -> Tally:
+        """Let each of the first clients ask again after ``spacing`` seconds, or as soon as it is answered."""
+        self.tally = Tally()
+        self._running = True
+        self._spacing = spacing
+        for client in self.clients:
+            client.tally = self.tally
+        now = asyncio.get_running_loop().time()
+        for number, client in enumerate(self.clients[:busy]):
+            self._asking.add(client)
+            self._due[client] = now + number * spacing / busy
+            self._ask_when_due(client)
+        await asyncio.sleep(seconds)
+        self._running = False
+        await self._idle()
+        return self.tally
+
+    def _ask_when_due(self, client: Client) -> None:
+        if self._spacing:
+            asyncio.get_running_loop().call_at(self._due[client], self._ask_now, client)
+        else:
+            client.ask()
+
+    def _ask_now(self, client: Client) -> None:
+        if self._running and not client.closed:
+            client.ask()
+        else:
+            self._rest(client)
 
     def _answered(self, client: Client) -> None:
         if self._running and not client.closed:
-            client.ask()
-            return
+            self._due[client] += self._spacing
+            self._ask_when_due(client)
+        else:
+            self._rest(client)
+
+    def _rest(self, client: Client) -> None:
         self._asking.discard(client)
         if not self._asking:
             self._all_idle.set()

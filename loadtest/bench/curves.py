@@ -20,6 +20,12 @@ from loadtest.summary import percentile
 BUSY = 32
 """Connections that ask without pause, unless the curve says another number."""
 
+_STEADY_RATE = 10_000.0
+"""Requests a second at which the points of a curve are compared: about a third of what one process can do."""
+
+_PROCESS_RATE = 2500.0
+"""The same for each of several processes, which share one core here and must not fill it."""
+
 _WARM_UP_SECONDS = 0.5
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -71,13 +77,35 @@ class Curve:
     """What the cost is of: a ``request`` or an ``event``."""
     limit: float | None = 1.3
     """How many times as much as at the first or at the cheapest value a point may cost."""
+    rate: Callable[[int], float] | None = None
+    """Requests a second at which points are compared; where there is none, they are when asked without pause."""
 
 
 CURVES: tuple[Curve, ...] = (
     Curve("connections", "connections", (1, 32, 100, 1000, 10_000), lambda n: Shape(connections=n)),
-    Curve("replicas", "replicas of a pool", (1, 10, 100, 1000), lambda n: Shape(plan=Plan(replicas=n))),
-    Curve("models", "models", (1, 10, 100, 1000), lambda n: Shape(plan=Plan(models=n))),
-    Curve("keys", "API keys", (1, 10, 100, 1000, 10_000, 100_000), lambda n: Shape(plan=Plan(keys=n))),
+    Curve(
+        "replicas",
+        "replicas of a pool",
+        (1, 10, 100, 1000),
+        lambda n: Shape(plan=Plan(replicas=n)),
+        rate=lambda _: _STEADY_RATE,
+    ),
+    Curve("models", "models", (1, 10, 100, 1000), lambda n: Shape(plan=Plan(models=n)), rate=lambda _: _STEADY_RATE),
+    Curve(
+        "keys",
+        "API keys",
+        (1, 10, 100, 1000, 10_000, 100_000),
+        lambda n: Shape(plan=Plan(keys=n)),
+        rate=lambda _: _STEADY_RATE,
+    ),
+    Curve(
+        "processes",
+        "processes",
+        (1, 2, 4),
+        lambda n: Shape(plan=Plan(processes=n), connections=BUSY * n, busy=BUSY * n),
+        limit=1.1,
+        rate=lambda n: _PROCESS_RATE * n,
+    ),
     Curve(
         "body",
         "body of a request, in bytes",
@@ -91,7 +119,11 @@ CURVES: tuple[Curve, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement of one point. ``cpu_us`` is the gateway's processor time per request or event."""
+    """One measurement of one point. ``cpu_us`` is the gateway's processor time per request or event.
+
+    All is for connections that ask without pause, but for ``steady_cpu_us``, which is for the rate of the curve if it
+    has one.
+    """
 
     answers: int
     failed: int
@@ -100,6 +132,7 @@ class Sample:
     cpu_us: float
     p50_us: float
     p99_us: float
+    steady_cpu_us: float | None
 
 
 async def measure(
@@ -119,23 +152,29 @@ async def measure(
             for number, value in product(range(rounds), values):
                 shape = curve.shape(value)
                 gateway = await gateways.of(shape.plan)
-                measured = await sample(gateway, shape, curve.per, seconds)
+                rate = None if curve.rate is None else curve.rate(value)
+                measured = await sample(gateway, shape, curve.per, seconds, rate)
                 samples[value].append(measured)
-                tell(f"{curve.name} {value:,}: {measured.cpu_us:.1f} us per {curve.per} (round {number + 1})")
+                cost = measured.cpu_us if measured.steady_cpu_us is None else measured.steady_cpu_us
+                tell(f"{curve.name} {value:,}: {cost:.1f} us per {curve.per} (round {number + 1})")
                 if number == rounds - 1:
                     resting[value] = await _at_rest(gateway, seconds)
         finally:
             await gateways.close()
     points = [_point(value, samples[value]) | resting[value] for value in values]
-    cheapest = points[0]["cpu_us"]
+    compared = "cpu_us" if curve.rate is None else "steady_cpu_us"
+    cheapest = points[0][compared]
     for point in points:
-        cheapest = min(cheapest, point["cpu_us"])
-        point["times_first"] = round(point["cpu_us"] / points[0]["cpu_us"], 3)
-        point["times_cheapest"] = round(point["cpu_us"] / cheapest, 3)
+        cheapest = min(cheapest, point[compared])
+        point["times_first"] = round(point[compared] / points[0][compared], 3)
+        point["times_cheapest"] = round(point[compared] / cheapest, 3)
+        if curve.rate is not None:
+            point["steady_rate"] = curve.rate(point["value"])
     return {
         "curve": curve.name,
         "per": curve.per,
         "limit": curve.limit,
+        "compared": compared,
         "seconds": seconds,
         "rounds": rounds,
         "busy_connections": BUSY,
@@ -143,8 +182,11 @@ async def measure(
     }
 
 
-async def sample(gateway: Running, shape: Shape, per: str, seconds: float) -> Sample:
-    """Put a shape of load on a gateway for so many seconds, and measure what that costs it."""
+async def sample(gateway: Running, shape: Shape, per: str, seconds: float, steady_rate: float | None = None) -> Sample:
+    """Put a shape of load on a gateway for so many seconds, and measure what that costs it.
+
+    With a ``steady_rate`` of requests a second it is asked at that rate as well, for as long again.
+    """
     crowd = Crowd(gateway.address)
     busy = min(shape.connections, shape.busy)
     try:
@@ -161,6 +203,13 @@ async def sample(gateway: Running, shape: Shape, per: str, seconds: float) -> Sa
         used, began = gateway.cpu_seconds, perf_counter()
         tally = await crowd.ask_busily(busy, seconds)
         used, lasted = max(_TICK, gateway.cpu_seconds - used), perf_counter() - began
+        steady = None
+        if steady_rate is not None:
+            before = gateway.cpu_seconds
+            at_rest = await crowd.ask_steadily(busy, seconds, rate=steady_rate)
+            steady = max(_TICK, gateway.cpu_seconds - before) / max(1, at_rest.answers) * 1e6
+            tally.failed += at_rest.failed
+            tally.failure = tally.failure or at_rest.failure
     finally:
         gc.enable()
         await crowd.close()
@@ -177,6 +226,7 @@ async def sample(gateway: Running, shape: Shape, per: str, seconds: float) -> Sa
         cpu_us=used / max(1, number) * 1e6,
         p50_us=percentile(micros, 50),
         p99_us=percentile(micros, 99),
+        steady_cpu_us=steady,
     )
 
 
@@ -198,6 +248,7 @@ async def _at_rest(gateway: Deployment, seconds: float) -> dict[str, float]:
 
 def _point(value: int, samples: Sequence[Sample]) -> dict[str, Any]:
     """Take the median of each figure over the rounds, and keep what each round gave."""
+    steady = [each.steady_cpu_us for each in samples if each.steady_cpu_us is not None]
     return {
         "value": value,
         "answers": sum(each.answers for each in samples),
@@ -206,6 +257,7 @@ def _point(value: int, samples: Sequence[Sample]) -> dict[str, Any]:
             name: round(median(getattr(each, name) for each in samples), 2)
             for name in ("per_second", "cpu_us", "p50_us", "p99_us")
         },
+        **({"steady_cpu_us": round(median(steady), 2)} if steady else {}),
         "rounds": [asdict(each) for each in samples],
     }
 

@@ -36,6 +36,7 @@ class Plan:
     replicas: int = 1
     models: int = 1
     keys: int = 1000
+    processes: int = 1
     max_in_flight: int = 4096
     max_queue: int = 1024
 
@@ -52,6 +53,7 @@ class Plan:
         host, _, port = engine.removeprefix("http://").rpartition(":")
         urls = [f"http://{IPv4Address(host) + number}:{port}" for number in range(self.replicas)]
         lines = ["[gateway]", 'keys_file = "keys.txt"', f'access_log = "{folder / "access.jsonl"}"']
+        lines.append(f"processes = {self.processes}")
         for number in range(self.models):
             lines += [f"[models.{self.model(number)}]", 'engine = "remote"', f"urls = {urls!r}".replace("'", '"')]
             lines += [f"max_in_flight = {self.max_in_flight}", f"max_queue = {self.max_queue}"]

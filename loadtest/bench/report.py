@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def misses(found: Mapping[str, Any]) -> list[str]:
         return promises.misses(found)
     limit = found["limit"]
     return [
-        f"{part} {point['value']:,}: {point['cpu_us']:.1f} us per {found['per']} are {point['times_cheapest']:.2f} "
+        f"{part} {point['value']:,}: {point[found['compared']]:.1f} us per {found['per']} are "
+        f"{point['times_cheapest']:.2f} "
         f"times the cheapest before, at most {limit} are allowed"
         for point in found["points"]
         if limit is not None and point["times_cheapest"] > limit
@@ -84,26 +85,37 @@ def misses(found: Mapping[str, Any]) -> list[str]:
 
 
 def _plot(part: str, found: Mapping[str, Any]) -> str:
-    points = [(point["value"], max(point["cpu_us"], 0.01)) for point in found["points"]]
+    points = [(point["value"], max(point[found["compared"]], 0.01)) for point in found["points"]]
     limit = found["limit"] and found["limit"] * min(cost for _, cost in points)
     per = found["per"]
     return svg(f"What one {per} costs", _TITLES[part], f"CPU of the gateway, us per {per}", points, limit)
 
 
 def _curve(found: Mapping[str, Any]) -> str:
-    per = found["per"]
-    lines = [
-        f"| {_TITLES[found['part']]} | {per}s/s | CPU µs per {per} | times the first | times the cheapest before "
-        "| p50 ms | p99 ms | RSS MiB | idle CPU % | CPU ms per scrape |",
-        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    lines += [
-        f"| {point['value']:,} | {point['per_second']:,.0f} | {point['cpu_us']:,.1f} | {point['times_first']:.2f} "
-        f"| {point['times_cheapest']:.2f} | {point['p50_us'] / 1000:.2f} | {point['p99_us'] / 1000:.2f} "
-        f"| {point['resident_mib']:.0f} | {point['idle_cpu_percent']:.1f} "
-        f"| {point['scrape_cpu_ms']:.1f} |"
-        for point in found["points"]
-    ]
+    per, steady = found["per"], found["compared"] == "steady_cpu_us"
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        _TITLES[found["part"]]: lambda point: f"{point['value']:,}",
+        f"{per}s/s": lambda point: f"{point['per_second']:,.0f}",
+        f"CPU µs per {per}": lambda point: f"{point['cpu_us']:,.1f}",
+    }
+    if steady:
+        columns |= {
+            "at a steady rate of": lambda point: f"{point['steady_rate']:,.0f}/s",
+            f"CPU µs per {per} at that rate": lambda point: f"{point['steady_cpu_us']:,.1f}",
+        }
+    columns |= {
+        "times the first": lambda point: f"{point['times_first']:.2f}",
+        "times the cheapest before": lambda point: f"{point['times_cheapest']:.2f}",
+        "p50 ms": lambda point: f"{point['p50_us'] / 1000:.2f}",
+        "p99 ms": lambda point: f"{point['p99_us'] / 1000:.2f}",
+        "RSS MiB": lambda point: f"{point['resident_mib']:.0f}",
+        "idle CPU %": lambda point: f"{point['idle_cpu_percent']:.1f}",
+        "CPU ms per scrape": lambda point: f"{point['scrape_cpu_ms']:.1f}",
+    }
+    rows = [list(columns), ["--:"] * len(columns)]
+    rows += [[write(point) for write in columns.values()] for point in found["points"]]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines[1] = lines[1].replace(" ", "")
     return "\n".join([*lines, "", f"![CPU per {per}](performance/{found['part']}.svg)"])
 
 

@@ -46,6 +46,17 @@ async def test_only_the_busy_ask_without_pause(address: str) -> None:
     await crowd.close()
 
 
+async def test_those_who_ask_steadily_ask_as_often_as_they_should(address: str) -> None:
+    crowd = Crowd(address)
+    await crowd.open([[request("h", "k", "m")]] * 4)
+    tally = await crowd.ask_steadily(2, 0.5, rate=40.0)
+    assert 2 <= tally.answers <= 22
+    assert tally.failed == 0
+    assert repr(crowd) == "<Crowd [4 clients, 0 asking]>"
+    assert (await crowd.ask_busily(2, 0.1)).answers > 10
+    await crowd.close()
+
+
 @pytest.mark.parametrize("events", [1, 10, 1000])
 async def test_the_events_of_streams_are_counted(address: str, events: int) -> None:
     crowd = Crowd(address)

@@ -14,6 +14,7 @@ def test_each_curve_goes_as_far_as_the_project_promises() -> None:
         "replicas": (1, 1000),
         "models": (1, 1000),
         "keys": (1, 100_000),
+        "processes": (1, 4),
         "body": (200, 10_000_000),
         "events": (1, 10_000),
     }
@@ -30,7 +31,7 @@ def test_every_key_and_model_is_used() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["replicas", "events"])
+@pytest.mark.parametrize("name", ["replicas", "events", "processes"])
 async def test_every_point_is_measured_in_every_round(name: str) -> None:
     curve = BY_NAME[name]
     told: list[str] = []
@@ -41,6 +42,7 @@ async def test_every_point_is_measured_in_every_round(name: str) -> None:
         assert point["answers"] > 0
         assert len(point["rounds"]) == 2
         assert point["cpu_us"] > 0
+        assert ("steady_cpu_us" in point) is (curve.rate is not None)
         assert {"resident_mib", "idle_cpu_percent", "scrape_cpu_ms"} <= set(point)
         assert point["p99_us"] >= point["p50_us"] > 0
     assert found["points"][0]["times_first"] == found["points"][0]["times_cheapest"] == 1

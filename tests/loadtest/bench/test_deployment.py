@@ -14,12 +14,13 @@ from tests.kit.wire import Wire
 
 
 def test_the_configuration_is_valid_and_has_everything_switched_on(tmp_path: Path) -> None:
-    plan = Plan(replicas=3, models=2, keys=5)
+    plan = Plan(replicas=3, models=2, keys=5, processes=2)
     (tmp_path / "keys.txt").write_text(plan.keys_file())
     (tmp_path / "models.toml").write_text(plan.configuration("http://127.0.0.1:9000", tmp_path))
     config = load(tmp_path / "models.toml")
     assert config.models["model-1"].urls == tuple(f"http://127.0.0.{host}:9000" for host in (1, 2, 3))
     assert config.models["model-0"].max_in_flight == 4096
+    assert config.gateway.processes == 2
     assert config.gateway.access_log == str(tmp_path / "access.jsonl")
     assert [key.sha256 for key in config.gateway.keys] == [
         hashlib.sha256(f"sk-bench-{number}".encode()).hexdigest() for number in range(5)

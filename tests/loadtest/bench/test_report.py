@@ -38,7 +38,7 @@ def curve(*costs: float) -> dict[str, Any]:
         }
         for number, cost in enumerate(costs)
     ]
-    return {"part": "keys", "per": "request", "limit": 1.3, "points": points, "machine": MACHINE}
+    return {"part": "keys", "per": "request", "limit": 1.3, "compared": "cpu_us", "points": points, "machine": MACHINE}
 
 
 def steadiness(**changes: Any) -> dict[str, Any]:
@@ -89,6 +89,19 @@ def test_a_table_has_a_row_for_each_point() -> None:
     assert lines[2] == "| 1 | 1,000 | 40.0 | 1.00 | 1.00 | 0.10 | 0.20 | 50 | 0.2 | 1.5 |"
     assert lines[3] == "| 10 | 1,000 | 50.0 | 1.25 | 1.25 | 0.10 | 0.20 | 50 | 0.2 | 1.5 |"
     assert lines[-1] == "![CPU per request](performance/keys.svg)"
+
+
+def test_points_are_compared_at_a_steady_rate_where_there_is_one() -> None:
+    found = curve(40.0, 80.0) | {"compared": "steady_cpu_us"}
+    for point in found["points"]:
+        point |= {"steady_rate": 10_000.0, "steady_cpu_us": 60.0, "times_first": 1.0, "times_cheapest": 1.0}
+    lines = table(found).splitlines()
+    assert lines[0].startswith("| API keys | requests/s | CPU µs per request | at a steady rate of | CPU µs per ")
+    assert lines[3] == "| 10 | 1,000 | 80.0 | 10,000/s | 60.0 | 1.00 | 1.00 | 0.10 | 0.20 | 50 | 0.2 | 1.5 |"
+    assert misses(found) == []
+    found["points"][1] |= {"steady_cpu_us": 90.0, "times_cheapest": 1.5}
+    (miss,) = misses(found)
+    assert miss.startswith("keys 10: 90.0 us per request are 1.50 times the cheapest before")
 
 
 def test_a_point_is_judged_by_the_cheapest_before_it() -> None:
