@@ -7,7 +7,6 @@ beat of the data plane, never awaits, and ends exactly once, in ``_end``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from enum import Enum, auto
 from time import perf_counter
 from typing import Protocol
@@ -67,14 +66,8 @@ class Stream(Protocol):
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
-    write: Callable[[bytes], None]
-    """Where ``relay`` writes; to be set before."""
-
-    relayed: int
-    """How many bytes were relayed since this was set to 0."""
-
-    def relay(self, data: bytes) -> bytes:
-        """Write chunks of whole events as they came, up to one that must be looked at; return the rest, to be fed."""
+    def passes(self, data: bytes) -> int:
+        """Tell how many bytes of what was read are chunks that go to the client as they are; those are not fed."""
 
     def settle(self) -> None:
         """The stream is over, perhaps too early: meter what was seen."""
@@ -286,11 +279,6 @@ class Exchange:
     def tick(self, now: float) -> None:
         """Enforce the deadlines, and break a stream's silence towards its client."""
         limits = self._dispatcher.deadlines
-        stream = self._stream
-        if stream is not None and stream.relayed:
-            self._heard = self._wrote = True
-            self._client.wrote(stream.relayed)
-            stream.relayed = 0
         if self._heard:
             self._heard = False
             self._last_at = now
@@ -372,8 +360,20 @@ class Exchange:
         connection = self._lease.connection
         if connection is not None and self._state is ANSWERING and self.context.version == "1.1":
             # Both sides frame their chunks alike, so one that begins with an event mostly needs no more than a look.
-            stream = self._stream
-            connection.relay = None if stream is None or self._splitter.pending else stream.relay
+            connection.relay = None if self._splitter.pending else self.relay
+
+    def relay(self, data: bytes) -> bytes:
+        """Pass chunks of whole events on as they came, up to one that must be looked at; return the rest."""
+        stream = self._stream
+        passed = 0 if stream is None else stream.passes(data)
+        if not passed:
+            return data
+        self._heard = self._wrote = True
+        if passed == len(data):
+            self._client.write_raw(data)
+            return b""
+        self._client.write_raw(data[:passed])
+        return data[passed:]
 
     def answer_end(self) -> None:
         """Finish what was relayed, or write the answer that was held."""
@@ -571,7 +571,6 @@ class Exchange:
         """Commit to a stream, whose ``first`` events are there: from here on, failures are events."""
         context = self.context
         self._stream = stream
-        stream.write = self._client.transport.write
         context.streamed = True
         self._begun = True
         down = self._head.down if self._state is ANSWERING else b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from time import perf_counter
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -38,18 +37,13 @@ class MeteredStream(ABC):
         "complete",
         "failure",
         "refused",
-        "relayed",
-        "write",
     )
 
     _texts: ClassVar[tuple[bytes, ...]]
     """The fields that hold an event's text, as they are written in JSON up to the opening quote of their value."""
 
-    write: Callable[[bytes], None]
-
     def __init__(self, context: RequestContext) -> None:
         self._context = context
-        self.relayed = 0
         self._events = 0
         self._content_events = 0
         self._metered = False
@@ -59,26 +53,23 @@ class MeteredStream(ABC):
         self.failure: GatewayError | None = None
         self.refused = False
 
-    def relay(self, data: bytes) -> bytes:
-        """Write the chunks at the beginning of ``data`` whose events hold nothing but content, and count those events.
+    def passes(self, data: bytes) -> int:
+        """Tell how many bytes of ``data`` are chunks of whole events that hold nothing but content; those are counted.
 
-        Returns what is behind them, which has to be parsed, and fed. Of all that happens here this happens most often.
+        What is behind them has to be parsed, and fed.
         """
         repeated = self._repeated
-        events, size = (0, 0) if repeated is None else repeated.repeats(data, in_chunks=True)
-        if events:
-            self._events += events
-            self._content_events += events
-        elif self._is_plain(data):
-            size = len(data)
-        else:
-            return data
-        self.relayed += size
-        if size == len(data):
-            self.write(data)
-            return b""
-        self.write(data[:size])
-        return data[size:]
+        if repeated is not None:
+            events, size = repeated.repeats(data, in_chunks=True)
+            if events:
+                self._events += events
+                self._content_events += events
+                return size
+        start = start_of_events(data)
+        if not start or self._context.first_token_at is None or self._fact_at(data) >= 0 or sse.has_ids(data):
+            return 0
+        self._count(data[start:-2])
+        return len(data)
 
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
@@ -106,14 +97,6 @@ class MeteredStream(ABC):
         plain = events[: before + 2] if before >= 0 else b""
         self._count(plain)
         return sse.without_ids(plain) + self._feed_each(events[len(plain) :])
-
-    def _is_plain(self, data: bytes) -> bool:
-        """Whether this is one chunk of whole events that hold nothing but content, which are counted then."""
-        start = start_of_events(data)
-        if not start or self._context.first_token_at is None or self._fact_at(data) >= 0 or sse.has_ids(data):
-            return False
-        self._count(data[start:-2])
-        return True
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""

@@ -518,10 +518,6 @@ class ClientConnection(asyncio.Protocol):
         self._written += len(data)
         self.transport.write(data)
 
-    def wrote(self, size: int) -> None:
-        """Take note of bytes that went to ``transport`` without passing here."""
-        self._written += size
-
     def end_stream(self, context: RequestContext, last: bytes = b"") -> None:
         """Write the end of a body without known length, and its ``last`` piece if there is one."""
         if context.version == "1.1":

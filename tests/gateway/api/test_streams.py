@@ -52,30 +52,20 @@ def framed(events: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(events), events)
 
 
-def passed(stream: CompletionsStream, data: bytes) -> int:
-    """Relay, and tell how many bytes went to the client; the others are returned, in their order."""
-    written: list[bytes] = []
-    before, stream.write = stream.relayed, written.append
-    rest = stream.relay(data)
-    assert b"".join([*written, rest]) == data
-    assert stream.relayed - before == len(data) - len(rest)
-    return len(data) - len(rest)
-
-
 def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
     context = RequestContext("127.0.0.1")
     stream = CompletionsStream(context, strip_usage=True)
-    assert not passed(stream, framed(chunk("first")))
+    assert not stream.passes(framed(chunk("first")))
     stream.feed(chunk("first"))
     both = framed(chunk("a") + chunk("b"))
-    assert passed(stream, both) == len(both)
-    assert passed(stream, framed(b": a comment\n\n"))
+    assert stream.passes(both) == len(both)
+    assert stream.passes(framed(b": a comment\n\n"))
     for text in ("c", "d", 'quotes \\"', "e"):
-        assert passed(stream, framed(chunk(text)))
+        assert stream.passes(framed(chunk(text)))
     for fact in (b"[DONE]", b'{"usage":{}}', b'{"error":{}}'):
-        assert not passed(stream, framed(b"data: %b\n\n" % fact))
-    assert not passed(stream, framed(b"id: 7\n" + chunk("a")))
-    assert not passed(stream, framed(chunk("a"))[:-1])
+        assert not stream.passes(framed(b"data: %b\n\n" % fact))
+    assert not stream.passes(framed(b"id: 7\n" + chunk("a")))
+    assert not stream.passes(framed(chunk("a"))[:-1])
     stream.settle()
     assert context.output_tokens == 7
 
@@ -85,10 +75,10 @@ def test_of_several_chunks_those_pass_unread_that_are_before_the_first_fact() ->
     stream = CompletionsStream(context, strip_usage=True)
     stream.feed(chunk("first") + chunk("second"))
     contents = b"".join(framed(chunk(text)) for text in ("a", "b", "c"))
-    assert passed(stream, contents) == len(contents)
+    assert stream.passes(contents) == len(contents)
     for rest in (framed(b"data: [DONE]\n\n"), framed(chunk("d"))[:-1], b"0\r\n\r\n"):
-        assert passed(stream, contents + rest) == len(contents)
-        assert passed(stream, rest) == 0
+        assert stream.passes(contents + rest) == len(contents)
+        assert stream.passes(rest) == 0
     stream.settle()
     assert context.output_tokens == 2 + 4 * 3
 
