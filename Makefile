@@ -10,7 +10,7 @@ help:
 	@echo "make serve      install what is missing, start the engines and the gateway, stay in the foreground"
 	@echo "make test       everything that CI runs: format, lint, types, all tests (real vLLM included)"
 	@echo "make test-fast  the quick tests, about a minute together"
-	@echo "make bench      what the gateway costs and how that grows, into docs/performance (25 minutes; PARTS=\"keys body\")"
+	@echo "make bench      what the gateway costs and how that grows, into docs/performance (30 minutes; PARTS=\"keys body\")"
 	@echo "make fuzz       the gateway's fuzz tests with $(FUZZ_CASES) cases in all (about 20 minutes)"
 	@echo "make format     format the code"
 	@echo "make docs       write the generated reference pages again"

@@ -21,7 +21,7 @@ from loadtest.bench.steadiness import Settings
 
 _EXAMPLES = """\
 examples:
-  python -m loadtest.bench                          everything, in about 25 minutes; nothing else should run
+  python -m loadtest.bench                          everything, in about 30 minutes; nothing else should run
   python -m loadtest.bench keys replicas            two curves
   python -m loadtest.bench steadiness --minutes 1   a short look at the streams
   python -m loadtest.bench --smoke --out /tmp/b     everything in little, to see whether it works
