@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
@@ -32,11 +31,8 @@ _STEADY_TIMES = 4
 
 _WARM_UP_SECONDS = 0.5
 
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
-"""Seconds: the kernel's clock of processor time sees nothing shorter."""
-
 _SCRAPES = 5
-"""One scrape alone may be shorter than a tick."""
+"""One scrape alone may happen to be a fast one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,12 +202,12 @@ async def sample(gateway: Running, shape: Shape, per: str, seconds: float, stead
         gc.disable()
         used, began = gateway.cpu_seconds, perf_counter()
         tally = await crowd.ask_busily(busy, seconds)
-        used, lasted = max(_TICK, gateway.cpu_seconds - used), perf_counter() - began
+        used, lasted = gateway.cpu_seconds - used, perf_counter() - began
         steady = None
         if steady_rate is not None:
             before = gateway.cpu_seconds
             at_rest = await crowd.ask_steadily(busy, seconds * _STEADY_TIMES, rate=steady_rate)
-            steady = max(_TICK, gateway.cpu_seconds - before) / max(1, at_rest.answers) * 1e6
+            steady = (gateway.cpu_seconds - before) / max(1, at_rest.answers) * 1e6
             tally.failed += at_rest.failed
             tally.failure = tally.failure or at_rest.failure
     finally:

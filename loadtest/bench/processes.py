@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,14 +21,20 @@ def tree(pid: int) -> Iterator[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time, user's and system's, of a process and its children so far."""
-    ticks = 0
+    """Return the processor time, user's and system's, of a process and its children so far, to the nanosecond.
+
+    ``/proc/PID/stat`` counts in hundredths of a second, which are a twentieth of what a gateway uses in a short round.
+    """
+    total = 0.0
     for each in tree(pid):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            # The command's name stands in brackets and may hold anything, so the fields are counted behind it.
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        with suppress(OSError):
+            total += time.clock_gettime(_clock(each))
+    return total
+
+
+def _clock(pid: int) -> int:
+    """Name the clock of a process's processor time, as Linux encodes it (``clock_getcpuclockid(3)``)."""
+    return (~pid << 3) | 2
 
 
 def resident_bytes(pid: int) -> int:
