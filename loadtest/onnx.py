@@ -28,6 +28,7 @@ from engines.onnx.protocol import InputRequest
 from engines.onnx.tokens import TokenIds
 from gateway.http.client import Address
 from loadtest import arrivals, workload
+from loadtest.bench import processes
 from loadtest.bench.cores import AVAILABLE, on
 from loadtest.bench.serving import free_port
 from loadtest.ceiling import Ceiling, ceiling, lone
@@ -90,15 +91,11 @@ class Running:
 
     def cpu(self) -> float:
         """The processor's time that the process has used, in seconds."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processes.cpu_seconds(self.pid)
 
     def memory(self) -> float:
         """The resident set of the process, in MiB."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) / 1024
+        return processes.resident_bytes(self.pid) / 2**20
 
 
 def parser() -> argparse.ArgumentParser:
