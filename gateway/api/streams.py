@@ -73,11 +73,10 @@ class MeteredStream(ABC):
 
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
-        if self._repeated is None:
+        repeated = self._repeated
+        if repeated is None or self.complete:
             return self._feed_unlike(events)
-        count, size = self._repeated.repeats(events, in_chunks=False)
-        if not count or self.complete:
-            return self._feed_unlike(events)
+        count, size = repeated.repeats(events, in_chunks=False)
         self._events += count
         self._content_events += count
         return events[:size] + self._feed_unlike(events[size:])
