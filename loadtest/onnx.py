@@ -28,8 +28,8 @@ from engines.onnx.protocol import InputRequest
 from engines.onnx.tokens import TokenIds
 from gateway.http.client import Address
 from loadtest import arrivals, workload
-from loadtest.bench import processes
 from loadtest.bench.cores import AVAILABLE, on
+from loadtest.bench.deployment import Running
 from loadtest.bench.serving import free_port
 from loadtest.ceiling import Ceiling, ceiling, lone
 from loadtest.load import Load
@@ -46,6 +46,7 @@ examples:
 
 _MODEL = "model"
 _SHORTEST, _LONGEST = 16, 64
+_ALL_CORES = frozenset(AVAILABLE)
 _READY_SECONDS = 120
 _BATCH = 32
 _READ_BYTES = 1 << 20
@@ -80,22 +81,6 @@ class Subject:
             fields = {"model": _MODEL, "input": texts[0] if size == 1 else texts, "truncate_prompt_tokens": -1}
             found.append(Ask(_PATHS[self.task], msgspec.json.encode(fields)))
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A server's address and the process that computes."""
-
-    url: str
-    pid: int
-
-    def cpu(self) -> float:
-        """The processor's time that the process has used, in seconds."""
-        return processes.cpu_seconds(self.pid)
-
-    def memory(self) -> float:
-        """The resident set of the process, in MiB."""
-        return processes.resident_bytes(self.pid) / 2**20
 
 
 def parser() -> argparse.ArgumentParser:
@@ -156,7 +141,7 @@ async def alone(subject: Subject) -> None:
         for _ in range(_ROUNDS):
             busy += lone(subject.model, ids, seconds)
             session += lone(subject.model, ids, seconds, _PAUSE)
-            for found, url in zip(asked.values(), (engine.url, door.url), strict=True):
+            for found, url in zip(asked.values(), (engine.address, door.address), strict=True):
                 found += await asyncio.to_thread(_one_by_one, url, ask, seconds)
     own = median(session) * 1000
     _say(f"one text of {len(ids)} tokens, p50: {median(busy) * 1000:6.2f} ms  the session alone, without a pause")
@@ -186,8 +171,8 @@ async def memory(subject: Subject) -> None:
         seen = []
         tenth = len(asks) // 10
         for begin in range(0, tenth * 10, tenth):
-            await _all(engine.url, asks[begin : begin + tenth], 16)
-            seen.append(engine.memory())
+            await _all(engine.address, asks[begin : begin + tenth], 16)
+            seen.append(engine.resident_bytes / 2**20)
         _say("memory after each tenth, MiB: " + " ".join(f"{each:.0f}" for each in seen))
         _say(f"from the first tenth to the last of {len(asks)} requests: {(seen[-1] / seen[0] - 1):+.1%}")
 
@@ -195,8 +180,8 @@ async def memory(subject: Subject) -> None:
 async def padding(subject: Subject) -> None:
     """Tell how much of what is computed is padding."""
     async with serving(subject) as engine:
-        await _closed(engine.url, subject.asks(), subject.options.clients, subject.options.seconds)
-        counted = await _scrape(engine.url)
+        await _closed(engine.address, subject.asks(), subject.options.clients, subject.options.seconds)
+        counted = await _scrape(engine.address)
         real, computed = (counted[f'tokens_total{{kind="{kind}",model="{_MODEL}"}}'] for kind in ("real", "computed"))
         _say(f"real tokens / computed tokens: {real / computed:.3f} ({real:.0f} of {computed:.0f})")
 
@@ -213,11 +198,11 @@ async def overload(subject: Subject) -> None:
     ours, engines = frozenset(AVAILABLE[:1]), frozenset(AVAILABLE[1:] or AVAILABLE)
     async with serving(subject, engines) as engine, gateway(engine, ours) as door:
         with on(ours):
-            found = await _closed(door.url, subject.asks(), options.clients, options.seconds / 2)
+            found = await _closed(door.address, subject.asks(), options.clients, options.seconds / 2)
             most = found["request_throughput"]
             _say(f"sustainable: {most:.1f} requests/s")
             for number, factor in product(range(_OVERLOAD_ROUNDS), _OVERLOAD):
-                load = Load(door.url, headers=header)
+                load = Load(door.address, headers=header)
                 times = arrivals.poisson(most * factor, options.seconds, 3)
                 await load.open_loop(subject.asks(), times)
                 load.close()
@@ -228,8 +213,9 @@ async def overload(subject: Subject) -> None:
                     f"{found['offered_rate']:.1f}/s, p50 {_ms(found, 50)}, p99 {_ms(found, 99)}, "
                     f"{found['errors'] or 'no errors'} (round {number + 1})"
                 )
-    best = max(map(median, goods.values()))
-    _say(f"goodput at {factor:.1f} times the sustainable load is {median(goods[factor]) / best:.1%} of its peak")
+    most_offered, best = _OVERLOAD[-1], max(map(median, goods.values()))
+    share = median(goods[most_offered]) / best
+    _say(f"goodput at {most_offered} times the sustainable load is {share:.1%} of its peak")
 
 
 PARTS: Mapping[str, Callable[[Subject], Any]] = {
@@ -259,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @asynccontextmanager
-async def serving(subject: Subject, where: frozenset[int] = frozenset(AVAILABLE)) -> AsyncIterator[Running]:
+async def serving(subject: Subject, where: frozenset[int] = _ALL_CORES) -> AsyncIterator[Running]:
     """Run the engine on the model, on these cores."""
     options = subject.options
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
@@ -273,12 +259,12 @@ async def serving(subject: Subject, where: frozenset[int] = frozenset(AVAILABLE)
 
 
 @asynccontextmanager
-async def gateway(engine: Running, where: frozenset[int] = frozenset(AVAILABLE)) -> AsyncIterator[Running]:
+async def gateway(engine: Running, where: frozenset[int] = _ALL_CORES) -> AsyncIterator[Running]:
     """Run the gateway in front of an engine, on these cores."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
         config = Path(folder) / "models.toml"
-        config.write_text(f'[models.{_MODEL}]\nengine = "remote"\nurls = ["{engine.url}"]\n')
+        config.write_text(f'[models.{_MODEL}]\nengine = "remote"\nurls = ["{engine.address}"]\n')
         command = ["-m", "gateway", "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
         async with _process(sys.executable, *command, "--control", "127.0.0.1:0", where=where) as process:
             await _until_answered(f"http://127.0.0.1:{port}", f"/v1/models/{_MODEL}", process)
@@ -320,7 +306,7 @@ async def infinity(subject: Subject) -> AsyncIterator[Running | None]:
 async def _process(
     *command: str,
     cwd: Path | None = None,
-    where: frozenset[int] = frozenset(AVAILABLE),
+    where: frozenset[int] = _ALL_CORES,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     nowhere = asyncio.subprocess.DEVNULL
@@ -428,15 +414,15 @@ async def _rate(
 ) -> None:
     """Put load on the first of some servers, and tell what all of them needed for a text."""
     options = subject.options
-    load = Load(servers[0].url)
+    load = Load(servers[0].address)
     asks = subject.asks(size)
     try:
         await load.closed_loop(asks, clients, min(2.0, options.seconds / 5))
         load.records.clear()
         load.cpu_seconds = 0.0
-        used = sum(server.cpu() for server in servers)
+        used = sum(server.cpu_seconds for server in servers)
         await load.closed_loop(asks, clients, options.seconds)
-        used = sum(server.cpu() for server in servers) - used
+        used = sum(server.cpu_seconds for server in servers) - used
     finally:
         load.close()
     found = summarise(load.records, cpu_seconds=load.cpu_seconds)
