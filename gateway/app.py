@@ -27,7 +27,14 @@ from gateway.control.plane import ControlPlane
 from gateway.dataplane import DataPlane, StartError, split, url_of
 from gateway.discovery import registry_of, source_of
 from gateway.health import Watch
-from gateway.lifecycle import Drainable, allow_files, cancelled, drain, spare_the_collector
+from gateway.lifecycle import (
+    Drainable,
+    allow_files,
+    cancelled,
+    drain,
+    hold_the_interpreter_briefly,
+    spare_the_collector,
+)
 from gateway.panel import Row, StartUp, render
 from gateway.processes.fleet import Fleet
 from gateway.registry import Pool, Registry, Replica
@@ -272,6 +279,7 @@ async def _serve(config: Config) -> int:
             gateway = Gateway(config, folder, start_up)
         except (OSError, EngineError) as error:
             raise StartError(str(error)) from None
+        hold_the_interpreter_briefly()
         await gateway.start()
         await _first(gateway.settle(), ended.wait())
         spare_the_collector()

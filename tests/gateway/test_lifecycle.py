@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from gateway.lifecycle import Heart, allow_files, cancelled, drain, spare_the_collector
+from gateway.lifecycle import (
+    Heart,
+    allow_files,
+    cancelled,
+    drain,
+    hold_the_interpreter_briefly,
+    spare_the_collector,
+)
 
 
 class Plane:
@@ -95,6 +103,15 @@ def test_as_many_files_are_allowed_as_are_wanted_and_the_system_has(limit: tuple
     assert allow_files(1000) == 1000
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1000, hard)
     assert allow_files(hard + 1) == hard
+
+
+def test_a_busy_thread_gives_the_interpreter_back_within_a_millisecond() -> None:
+    before = sys.getswitchinterval()
+    try:
+        hold_the_interpreter_briefly()
+        assert sys.getswitchinterval() < 0.001
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_what_lives_for_ever_is_spared_by_the_collector() -> None:
