@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gateway.admission import Admission
 from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
 from gateway.hedging import Hedging
-from gateway.http.client import Address, ConnectionPool
+from gateway.http.client import ConnectionPool
 from gateway.policies import Policy
 
 _FAILURES_TO_DOUBT = 3
@@ -27,6 +27,7 @@ class Replica:
         "_answered",
         "_failures",
         "_pool",
+        "address",
         "connections",
         "credentials",
         "in_flight",
@@ -46,6 +47,7 @@ class Replica:
     ) -> None:
         self.name = name
         self.connections = connections
+        self.address = connections.address
         self.credentials = credentials
         self.in_flight = 0
         self.ready = ready
@@ -57,11 +59,6 @@ class Replica:
 
     def __repr__(self) -> str:
         return f"<Replica {self.name!r} {self.connections.address.url} [{self.state}; {self.in_flight} in flight]>"
-
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
-        return self.connections.address
 
     def joined(self, pool: Pool) -> None:
         """Belong to a pool, which is told of every change of readiness."""

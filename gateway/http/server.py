@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from copy import copy
 from time import perf_counter
 from typing import Protocol, cast
 
 import httptools
+from msgspec.structs import replace
 
 from gateway.context import RequestContext
 from gateway.errors import (
@@ -304,11 +304,7 @@ class ClientConnection(asyncio.Protocol):
         door = self._door
         if len(body) > door.limits.max_body_bytes or self._known_rules is not door.surface.rules or self._discarding:
             return False
-        context = copy(head)
-        context.request_id = door.request_ids.choose(None)
-        context.received_at = perf_counter()
-        context.body = body
-        self._hand_over(context)
+        self._hand_over(replace(head, request_id=door.request_ids.choose(None), received_at=perf_counter(), body=body))
         return True
 
     def _feed(self, data: bytes) -> bytes:
@@ -450,9 +446,7 @@ class ClientConnection(asyncio.Protocol):
         room = self._max_head_bytes - MOST_DIGITS - (len(self._fresh) - len(context.body))
         plain = context.keep_alive and context.error is None and _UNREPEATED.isdisjoint(context.headers)
         if self._fresh and plain and room > 0:
-            meaning = copy(context)
-            meaning.body = b""
-            self._known = KnownHead.learn(self._fresh, len(context.body), meaning)
+            self._known = KnownHead.learn(self._fresh, len(context.body), replace(context, body=b""))
             self._known_rules = self._door.surface.rules
 
     def _hand_over(self, context: RequestContext) -> None:
