@@ -167,7 +167,7 @@ def _judged(found: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
         ),
         ("p99 of the added latency", f"{added['without_scrapes'] / 1000:.2f} ms", "", True),
         ("its rise when scraped each second", _percent(rise), "≤ 10 %", rise <= _SCRAPES_ADD),
-        ("event-loop lag, p99.9", f"≤ {lag['p999_below_ms']:.0f} ms", "≤ 20 ms", lag["p999_below_ms"] <= 20),
+        ("event-loop lag, p99.9", f"≤ {lag['p999_below_ms']:g} ms", "≤ 20 ms", lag["p999_below_ms"] <= 20),
         ("requests refused in the spike", f"{spike['refused']:,} of {spike['requests']:,}", "", True),
         ("p99 before, and in the spike", f"{spike['before_p99_ms']:.0f}, {spike['rush_p99_ms']:.0f} ms", "", True),
         ("back to normal after the spike", f"{recovered:.1f} s", "≤ 5 s", recovered <= 5),

@@ -141,6 +141,11 @@ def test_each_limit_of_the_steadiness_can_be_missed(changes: dict[str, Any], sai
     assert "**missed**" in table(steadiness(**changes))
 
 
+def test_a_bound_of_the_lag_that_is_no_whole_number_is_not_rounded() -> None:
+    lag = {"beats": 100, "p999_below_ms": 2.5, "within_20_ms": 1.0}
+    assert "| event-loop lag, p99.9 | ≤ 2.5 ms | ≤ 20 ms | kept |" in table(steadiness(lag=lag))
+
+
 def test_where_the_engine_alone_was_slower_the_latencies_themselves_are_compared() -> None:
     added = {"without_scrapes": -10.0, "with_scrapes": 0.0}
     assert misses(steadiness(added_p99_us=added)) == []
