@@ -15,7 +15,7 @@ BEAT_SECONDS = 0.1
 connections are open, to within two rounds, of about a second at most (``Round``)."""
 
 _SWITCH_SECONDS = 0.0005
-"""Python's switch interval. A switch costs some ten microseconds, and there are none unless two threads have work."""
+"""Python's switch interval, in seconds. It matters only while two threads have work."""
 
 
 class Heart:
@@ -105,10 +105,10 @@ async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 def hold_the_interpreter_briefly() -> None:
-    """Let no other thread hold the interpreter's lock for longer than half a millisecond while the loop wants it.
+    """Have other threads give the interpreter back within half a millisecond when the loop wants it.
 
-    Python's own limit is five. As writing the metrics takes milliseconds, a scrape would make each event that comes
-    meanwhile wait for its end, or for those five.
+    Python lets them keep it for five. As writing the metrics takes milliseconds, a scrape would make each event that
+    comes meanwhile wait for its end, or for those five. A single call into C may still take longer.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
 

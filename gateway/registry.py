@@ -58,7 +58,7 @@ class Replica:
         self._pool: Pool | None = None
 
     def __repr__(self) -> str:
-        return f"<Replica {self.name!r} {self.connections.address.url} [{self.state}; {self.in_flight} in flight]>"
+        return f"<Replica {self.name!r} {self.address.url} [{self.state}; {self.in_flight} in flight]>"
 
     def joined(self, pool: Pool) -> None:
         """Belong to a pool, which is told of every change of readiness."""
