@@ -90,6 +90,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     """What an engine is asked: the same for every replica, but for its address and credentials."""
 
     target: bytes
+    request_id: str
     headers: bytes
     body: bytes
     dialect: Dialect
@@ -102,14 +103,13 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     def head_for(self, replica: Replica) -> bytes:
         """Write the request's head for one replica."""
         address = replica.address
-        credentials = replica.credentials
-        authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
-        return b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%b%bcontent-length: %d\r\n\r\n" % (
+        return b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
             address.prefix,
             self.target,
             address.host_header,
-            authorization,
+            replica.authorization,
             self.headers,
+            self.request_id.encode("ascii"),
             len(self.body),
         )
 
@@ -538,10 +538,12 @@ class Exchange:
         So comments alone are no beginning either: they are held until an event follows.
         """
         began = perf_counter()
-        self._held.append(events)
-        if not any(map(sse.data_of, sse.split(events))):
+        if not sse.has_data(events):
+            self._held.append(events)
             return
-        events, self._held = b"".join(self._held), []
+        if self._held:
+            events = b"".join(self._held) + events
+            self._held = []
         stream = self._new_stream()
         events = stream.feed(events)
         if stream.refused:

@@ -77,8 +77,7 @@ class Probe:
             self._done.set_exception(error)
 
     def _send(self, connection: UpstreamConnection) -> None:
-        address, credentials = self._replica.address, self._replica.credentials
-        authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
+        address, authorization = self._replica.address, self._replica.authorization
         self._connection = connection
         connection.send(
             b"GET %b%b HTTP/1.1\r\nhost: %b\r\n%baccept: */*\r\nconnection: close\r\n\r\n"

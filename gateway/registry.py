@@ -28,8 +28,8 @@ class Replica:
         "_failures",
         "_pool",
         "address",
+        "authorization",
         "connections",
-        "credentials",
         "in_flight",
         "name",
         "ready",
@@ -48,7 +48,8 @@ class Replica:
         self.name = name
         self.connections = connections
         self.address = connections.address
-        self.credentials = credentials
+        self.authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
+        """The header line that it is asked with; nothing where it asks for none."""
         self.in_flight = 0
         self.ready = ready
         self.state = "ready" if ready else "starting"

@@ -58,7 +58,10 @@ class Facts(msgspec.Struct):
     def token_limit(self) -> int:
         """Most tokens that the answer may have, 0 if the request does not say."""
         limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
-        return int(min(max(0, limit), _MAX_TOKENS)) * min(max(1, self.n or 1), _MAX_TOKENS)
+        if not 0 <= limit <= _MAX_TOKENS:
+            limit = _MAX_TOKENS if limit > 0 else 0
+        choices = self.n or 1
+        return int(limit) if choices <= 1 else int(limit) * min(choices, _MAX_TOKENS)
 
 
 _DECODER = msgspec.json.Decoder(Facts)

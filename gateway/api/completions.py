@@ -7,38 +7,32 @@ from __future__ import annotations
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import astuple
 
 from gateway.api import usage
-from gateway.api.streams import Event, MeteredStream, earliest
+from gateway.api.streams import MeteredStream, earliest
 from gateway.context import RequestContext
 from gateway.errors import GatewayError, from_engine
 
 _DONE = b"[DONE]"
+_NULL = Raw(b"null")
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
 class Delta(msgspec.Struct):
     """The parts of a delta that hold something to read; ``role`` alone is no content."""
 
-    content: Raw = Raw(b"null")
-    reasoning: Raw = Raw(b"null")
-    reasoning_content: Raw = Raw(b"null")
-    refusal: Raw = Raw(b"null")
-    tool_calls: Raw = Raw(b"null")
-    function_call: Raw = Raw(b"null")
+    content: Raw = _NULL
+    reasoning: Raw = _NULL
+    reasoning_content: Raw = _NULL
+    refusal: Raw = _NULL
+    tool_calls: Raw = _NULL
+    function_call: Raw = _NULL
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to read in it."""
-        parts = (
-            self.content,
-            self.reasoning,
-            self.reasoning_content,
-            self.refusal,
-            self.tool_calls,
-            self.function_call,
-        )
-        return all(bytes(part) in _NOTHING for part in parts)
+        return _NOTHING.issuperset(map(bytes, astuple(self)))
 
 
 class Choice(msgspec.Struct):
@@ -52,7 +46,7 @@ class Chunk(msgspec.Struct):
     """What is read of one event."""
 
     choices: list[Choice] | None = None
-    error: Raw = Raw(b"null")
+    error: Raw = _NULL
 
     @property
     def has_content(self) -> bool:
@@ -93,25 +87,25 @@ class CompletionsStream(MeteredStream):
             return earliest(events, _DONE, b'"error":')
         return earliest(events, _DONE, b'"error":', b'"usage":')
 
-    def _read(self, event: Event) -> bytes:
-        if event.data == _DONE:
+    def _read(self, event: bytes, data: bytes) -> bytes:
+        if data == _DONE:
             if self.failure is not None:
                 return b""
             self.complete = True
-            return event.raw
+            return event
         try:
-            chunk = _CHUNK.decode(event.data)
+            chunk = _CHUNK.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return event.raw
-        if bytes(chunk.error) not in _NOTHING and not chunk.choices:
-            return self._fail(from_engine(status_of(bytes(chunk.error)), event.data))
+            return event
+        if chunk.error is not _NULL and not chunk.choices and bytes(chunk.error) not in _NOTHING:
+            return self._fail(from_engine(status_of(bytes(chunk.error)), data))
         if chunk.has_content:
             self._saw_content()
-        if b'"usage":' in event.data and usage.meter_event(self._context, event.data):
+        if b'"usage":' in data and usage.meter_event(self._context, data):
             self._metered = True
             if self._strip_usage and not chunk.choices:
                 return b""
-        return event.raw
+        return event
 
 
 class Completions:

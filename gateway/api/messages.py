@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.api import usage
 from gateway.api.completions import status_of
-from gateway.api.streams import Event, MeteredStream, earliest
+from gateway.api.streams import MeteredStream, earliest
 from gateway.context import RequestContext
 from gateway.errors import GatewayError, from_engine
 
@@ -23,17 +23,17 @@ class MessagesStream(MeteredStream):
     def _fact_at(self, events: bytes) -> int:
         return earliest(events, b"event: message_", b"event: error", b'"usage":')
 
-    def _read(self, event: Event) -> bytes:
-        name = name_of(event.raw)
+    def _read(self, event: bytes, data: bytes) -> bytes:
+        name = name_of(event)
         if name == b"error":
-            return self._fail(from_engine(status_of(event.data), event.data))
+            return self._fail(from_engine(status_of(data), data))
         if name == b"message_stop":
             self.complete = True
         elif name == b"content_block_delta":
             self._saw_content()
-        elif b'"usage":' in event.data and usage.meter_event(self._context, event.data):
+        elif b'"usage":' in data and usage.meter_event(self._context, data):
             self._metered = name == b"message_delta"
-        return event.raw
+        return event
 
 
 class Messages:

@@ -7,7 +7,7 @@ import msgspec
 from gateway.api import usage
 from gateway.api.completions import status_of
 from gateway.api.messages import name_of
-from gateway.api.streams import Event, MeteredStream, earliest
+from gateway.api.streams import MeteredStream, earliest
 from gateway.context import RequestContext
 from gateway.errors import GatewayError, UpstreamFailed, from_engine
 
@@ -42,18 +42,18 @@ class ResponsesStream(MeteredStream):
             b"event: error",
         )
 
-    def _read(self, event: Event) -> bytes:
-        name = name_of(event.raw)
+    def _read(self, event: bytes, data: bytes) -> bytes:
+        name = name_of(event)
         if name == b"error":
-            return self._fail(from_engine(status_of(event.data), event.data))
+            return self._fail(from_engine(status_of(data), data))
         if name.endswith(b".delta"):
             self._saw_content()
         elif name in _ENDS:
-            self._metered = usage.meter_event(self._context, event.data)
+            self._metered = usage.meter_event(self._context, data)
             self.complete = True
             if name == b"response.failed":
                 self.failure = UpstreamFailed("The engine reported that the response failed.")
-        return event.raw
+        return event
 
 
 class Responses:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from time import perf_counter
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Protocol
 
 from gateway import dispatch
 from gateway.api.repeated import RepeatedEvent
@@ -15,13 +15,6 @@ from gateway.http.chunk import start_of_events
 
 _LESSONS = 4
 """How often a stream's events are learned anew: those of several choices take turns and are not worth it."""
-
-
-class Event(NamedTuple):
-    """One event as it came, and what its ``data`` lines hold."""
-
-    raw: bytes
-    data: bytes
 
 
 class MeteredStream(ABC):
@@ -65,10 +58,12 @@ class MeteredStream(ABC):
                 self._events += events
                 self._content_events += events
                 return size
-        start = start_of_events(data)
-        if not start or self._context.first_token_at is None or self._fact_at(data) >= 0 or sse.has_ids(data):
+        if self._context.first_token_at is None:
             return 0
-        self._count(data[start:-2])
+        start = start_of_events(data)
+        if not start or self._fact_at(data) >= 0 or sse.has_ids(data):
+            return 0
+        self._pass(data[start:-2])
         return len(data)
 
     def feed(self, events: bytes) -> bytes:
@@ -89,13 +84,15 @@ class MeteredStream(ABC):
             return self._feed_each(events)
         fact_at = self._fact_at(events)
         if fact_at < 0:
-            self._count(events)
+            self._pass(events)
             return sse.without_ids(events)
         # Only the event with the fact and those behind it are looked at one by one.
         before = events.rfind(b"\n\n", 0, fact_at)
-        plain = events[: before + 2] if before >= 0 else b""
+        if before < 0:
+            return self._feed_each(events)
+        plain = events[: before + 2]
         self._count(plain)
-        return sse.without_ids(plain) + self._feed_each(events[len(plain) :])
+        return sse.without_ids(plain) + self._feed_each(events[before + 2 :])
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
@@ -111,47 +108,51 @@ class MeteredStream(ABC):
         """Find where the first event that may be more than content has one of the words that all such have; else -1."""
 
     @abstractmethod
-    def _read(self, event: Event) -> bytes:
-        """Read one event and return what the client gets for it."""
+    def _read(self, event: bytes, data: bytes) -> bytes:
+        """Read one event, whose ``data`` lines hold ``data``, and return what the client gets for it."""
 
     def _feed_each(self, events: bytes) -> bytes:
         """Read events one by one, up to the first with content or the last of the stream; the others together."""
         kept = []
         read = 0
         looking = self._context.first_token_at is None
+        has_ids = sse.has_ids(events)
         for event in sse.split(events):
             read += len(event)
-            kept.append(self._take(sse.without_ids(event)))
+            event = sse.without_ids(event) if has_ids else event
+            data = sse.data_of(event)
+            if not data:
+                kept.append(event)
+                continue
+            kept.append(self._read(event, data))
+            self._events += 1
             if self.complete:
                 break
             if looking and self._context.first_token_at is not None:
                 if self._fact_at(event) < 0:
                     self._learn(event)
-                kept.append(self.feed(events[read:]))
+                if read < len(events):
+                    kept.append(self.feed(events[read:]))
                 break
         return b"".join(kept)
 
-    def _count(self, events: bytes) -> None:
-        """Count events that are nothing but content, and learn how the last one looks."""
+    def _pass(self, events: bytes) -> None:
+        """Count events that are nothing but content, and learn how the last one looks: more like it will follow."""
+        if self._count(events):
+            self._learn(events)
+
+    def _count(self, events: bytes) -> int:
+        """Count events that are nothing but content, and return how many they are."""
         number = events.count(b"\ndata:") + events.startswith(b"data:")
         self._events += number
         self._content_events += number
-        if number:
-            self._learn(events)
+        return number
 
     def _learn(self, events: bytes) -> None:
         """Know events that look like the last of these, unless something would have to be left out of them."""
         if self._lessons and not sse.has_ids(events):
             self._lessons -= 1
             self._repeated = RepeatedEvent.learn(events, self._texts) or self._repeated
-
-    def _take(self, event: bytes) -> bytes:
-        data = sse.data_of(event)
-        if not data:
-            return event
-        kept = self._read(Event(event, data))
-        self._events += 1
-        return kept
 
     def _saw_content(self) -> None:
         """Note an event with content; the first one is the first token."""

@@ -7,7 +7,7 @@ import time
 from gateway import api
 from gateway.accesslog import AccessLog
 from gateway.api import body, multipart
-from gateway.api.body import Facts
+from gateway.api.body import ABSENT, Facts
 from gateway.api.endpoint import Endpoint
 from gateway.api.pages import Page
 from gateway.auth import Keyring
@@ -26,7 +26,7 @@ _EXPOSED = b"access-control-expose-headers: x-request-id, openai-processing-ms, 
 
 
 class Surface:
-    """The data plane as the wire sees it. A reload swaps ``registry`` and ``keyring``; nothing else changes."""
+    """The data plane as the wire sees it. A reload swaps ``registry`` and ``rules``; nothing else changes."""
 
     def __init__(
         self,
@@ -39,7 +39,8 @@ class Surface:
         version: str,
     ) -> None:
         self.registry = registry
-        self.keyring = keyring
+        self.rules = keyring
+        """What ``admit_head`` decides by; the table of paths and the origins never change."""
         self.version = version
         self.started_at = int(time.time())
         self._dispatcher = dispatcher
@@ -57,11 +58,6 @@ class Surface:
         """Whether the gateway is about to stop."""
         return self._dispatcher.draining
 
-    @property
-    def rules(self) -> Keyring:
-        """What ``admit_head`` decides by; the table of paths and the origins never change."""
-        return self.keyring
-
     def admit_head(self, context: RequestContext) -> None:
         """Check path, method and key, before a byte of the body is taken."""
         endpoint = api.ENDPOINTS.get(context.path)
@@ -72,6 +68,8 @@ class Surface:
         if endpoint is not None:
             context.endpoint = context.path.decode("ascii")
             context.headers_up = head.headers_up(context.headers)
+            if b"content-type" not in context.headers:
+                context.headers_up += _JSON
             if context.method != b"POST":
                 raise MethodNotAllowed(f"{context.endpoint} takes POST only.", allow="POST")
         else:
@@ -81,7 +79,7 @@ class Surface:
                 raise MethodNotAllowed(f"{context.endpoint} takes {allow} only.", allow=allow)
             if not page.guarded:
                 return
-        context.key = self.keyring.find(context.headers)
+        context.key = self.rules.find(context.headers)
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Exchange | None:
         """Answer by itself, or have an engine answer."""
@@ -127,14 +125,18 @@ class Surface:
         else:
             sent = context.body if facts.model == pool.upstream_model else form.with_model(pool.upstream_model)
             strip_usage = False
-        headers = b"%bx-request-id: %b\r\n" % (context.headers_up, context.request_id.encode("ascii"))
-        if b"content-type" not in context.headers:
-            headers += _JSON
         target = context.path + b"?" + context.query if context.query else context.path
         context.body = b""
-        hedges = not endpoint.streams
         return pool, UpstreamRequest(
-            target, headers, sent, endpoint.dialect, streams, strip_usage, facts.token_limit, hedges
+            target,
+            context.request_id,
+            context.headers_up,
+            sent,
+            endpoint.dialect,
+            streams,
+            strip_usage,
+            facts.token_limit,
+            hedges=not endpoint.streams,
         )
 
     def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> tuple[bytes, bool]:
@@ -142,9 +144,9 @@ class Surface:
         changes: dict[str, bytes | None] = {}
         if facts.model != pool.upstream_model:
             changes["model"] = body.encode(pool.upstream_model)
-        if bytes(facts.kv_transfer_params):
+        if facts.kv_transfer_params is not ABSENT:
             changes["kv_transfer_params"] = None
-        if bytes(facts.priority) and not pool.send_priority:
+        if facts.priority is not ABSENT and not pool.send_priority:
             changes["priority"] = None
         if pool.cache_salt and endpoint.task == "generate" and context.key.id:
             changes["cache_salt"] = body.encode(context.key.id)

@@ -69,8 +69,6 @@ _EVENT = msgspec.json.Decoder(Wrapped)
 
 def meter_answer(context: RequestContext, body: bytes) -> None:
     """Take the usage out of a whole answer, if it has one; an answer that cannot be read is the client's to judge."""
-    if b'"usage"' not in body:
-        return
     try:
         usage = _ANSWER.decode(body).usage
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

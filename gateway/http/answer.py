@@ -29,14 +29,14 @@ _OF_STREAMS = frozenset({b"content-type", b"cache-control", b"x-accel-buffering"
 
 
 class AnswerHead(msgspec.Struct, frozen=True):
-    """Status and headers (lower-case names) of an engine's answer.
+    """Status and header lines, as they came, of an engine's answer.
 
     ``length`` is that of the body in bytes, ``None`` if the head does not say it; ``framed`` is false for a body that
     lasts until the connection closes. ``down`` are the lines that may reach the client.
     """
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    lines: Sequence[tuple[bytes, bytes]]
     length: int | None
     framed: bool
     is_events: bool
@@ -45,15 +45,14 @@ class AnswerHead(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, status: int, lines: Sequence[tuple[bytes, bytes]]) -> AnswerHead:
         """Read a head's lines. Raises ``ValueError`` for one that says in two ways where it ends (RFC 9112, 6.3)."""
-        headers = [(name.lower(), value) for name, value in lines]
         length: int | None = None
         framed = is_events = False
         passed = []
         withheld: set[bytes] = set()
-        for pair in headers:
-            name, value = pair
+        for name, value in lines:
+            name = name.lower()
             if name not in _NOT_PASSED_DOWN:
-                passed.append(pair)
+                passed.append((name, value))
                 if name == b"content-type":
                     is_events = value.lower().startswith(b"text/event-stream")
             elif name == b"content-length" or name == b"transfer-encoding":
@@ -71,13 +70,13 @@ class AnswerHead(msgspec.Struct, frozen=True):
         if withheld:
             passed = [pair for pair in passed if pair[0] not in withheld]
         down = b"".join([b"%b: %b\r\n" % pair for pair in passed])
-        return cls(status, headers, length, framed, is_events, down)
+        return cls(status, lines, length, framed, is_events, down)
 
     def of_any_length(self) -> AnswerHead:
         """Give the head of all answers that differ from this one in their length only."""
-        headers = [pair for pair in self.headers if pair[0] != b"content-length"]
-        return msgspec.structs.replace(self, headers=headers, length=None)
+        lines = [line for line in self.lines if line[0].lower() != b"content-length"]
+        return msgspec.structs.replace(self, lines=lines, length=None)
 
     def first(self, name: bytes) -> bytes | None:
         """Return the first value of a header."""
-        return next((value for key, value in self.headers if key == name), None)
+        return next((value for key, value in self.lines if key.lower() == name), None)

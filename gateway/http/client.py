@@ -211,16 +211,16 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             # What came before the mistake is good, and an answer that is whole stays whole.
             self._reusable = False
-            self._deliver()
+            self._deliver(self._take_parts())
             self._fail(f"The engine sent what is not HTTP/1.1: {error}.")
             return
         if not self._answered and self._head_bytes > _MAX_HEAD_BYTES:
             self._fail(f"The engine's answer has a head of more than {_MAX_HEAD_BYTES} bytes.")
             return
-        parts = self._parts
         # What follows the last piece of the body is the end of its chunk, and nothing of the next one.
+        parts = self._parts
         self._between_chunks = bool(parts) and data.endswith(b"\r\n") and data.endswith(parts[-1], 0, -2)
-        self._deliver()
+        self._deliver(self._take_parts())
         self._fresh = b""
 
     def eof_received(self) -> None:
@@ -261,7 +261,10 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._head_bytes > _MAX_HEAD_BYTES:
             _check_head_bytes(lines)
-        self._head = AnswerHead.read(status, lines)
+        head = self._pool.last_head
+        if head is None or head.status != status or head.lines != lines:
+            head = self._pool.last_head = AnswerHead.read(status, lines)
+        self._head = head
         self._head_ready = True
         self._answered = True
 
@@ -299,12 +302,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._answered = self._complete = True
         self._reusable = self.transport.get_write_buffer_size() == 0
         self._head_ready = True
-        if body:
-            self._parts.append(body)
-        self._deliver()
+        self._deliver(body)
         return True
 
-    def _deliver(self) -> None:
+    def _take_parts(self) -> bytes:
+        """Give all of the body that this read brought."""
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return data
+
+    def _deliver(self, data: bytes) -> None:
         """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
         receiver = self._receiver
         if receiver is None:
@@ -316,10 +324,7 @@ class UpstreamConnection(asyncio.Protocol):
                 receiver = self._receiver
                 if receiver is None:
                     return
-            parts = self._parts
-            if parts:
-                data = parts[0] if len(parts) == 1 else b"".join(parts)
-                parts.clear()
+            if data:
                 receiver.answer_data(data)
             if self._complete and self._receiver is receiver:
                 self._finish()
@@ -335,7 +340,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = None
         self.relay = None
         self._reused = True
-        self.resume()
+        if self._paused:
+            self.resume()
         if self._reusable:
             self._pool.give_back(self)
         else:
@@ -365,6 +371,7 @@ class ConnectionPool:
         "_tls",
         "address",
         "known",
+        "last_head",
         "learned",
     )
 
@@ -384,6 +391,8 @@ class ConnectionPool:
         self._open: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self.known: KnownHead[AnswerHead] | None = None
+        self.last_head: AnswerHead | None = None
+        """The one that was read last; it need not be read again where the same lines come."""
         self.learned = LearnedHeads[AnswerHead]() if learned is None else learned
         self._tls = ssl.create_default_context() if address.tls else None
 

@@ -11,10 +11,16 @@ from math import ceil
 
 from gateway.errors import GatewayError, HeadTooLarge, MalformedHttp, MethodNotAllowed
 
-STATUS_LINES: Mapping[int, bytes] = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
-"""The first line of an answer, by status; a status that Python does not name gets an empty phrase."""
+
+class _StatusLines(dict[int, bytes]):
+    def __missing__(self, status: int) -> bytes:
+        return b"HTTP/1.1 %d \r\n" % status
+
+
+STATUS_LINES: Mapping[int, bytes] = _StatusLines(
+    {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+)
+"""The first line of an answer, by status; one that Python does not name gets an empty phrase."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -80,11 +86,6 @@ class RequestIds:
         if offered is not None and _REQUEST_ID.match(offered):
             return offered.decode("ascii")
         return f"{self._prefix}{next(self._numbers):x}"
-
-
-def status_line(status: int) -> bytes:
-    """Give the first line of an answer with this status."""
-    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, bytes]:

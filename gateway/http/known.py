@@ -43,15 +43,12 @@ class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
 
     def body(self, data: bytes) -> bytes | None:
         """Give the body, if ``data`` is exactly one whole message with this head."""
-        if not data.startswith(self.before):
-            return None
         start = self.before_bytes
         end = data.find(b"\r", start, start + MOST_DIGITS + 1)
-        digits = data[start:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+        if end < 0 or not data.startswith(self.before) or not data.startswith(self.after, end):
             return None
         body = data[end + self.after_bytes :]
-        return body if len(body) == int(digits) else None
+        return body if data[start:end] == b"%d" % len(body) else None
 
 
 class LearnedHeads(Generic[Meaning]):

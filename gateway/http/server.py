@@ -475,9 +475,8 @@ class ClientConnection(asyncio.Protocol):
 
         An answer to HEAD says how long its body would be, and leaves it out.
         """
-        context.status = status
-        sent = b"" if context.method == b"HEAD" else body
-        self.write_raw(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(context, status, headers), len(body), sent))
+        framing = b"content-length: %d\r\n\r\n" % len(body)
+        self._write_head(context, status, headers, framing, b"" if context.method == b"HEAD" else body)
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Write an error as the whole answer."""
@@ -492,7 +491,6 @@ class ClientConnection(asyncio.Protocol):
 
         ``first`` is the first piece, where it is there already: one write costs half of two.
         """
-        context.status = status
         if length is not None:
             framing = b"content-length: %d\r\n\r\n" % length
         elif context.version == "1.1":
@@ -501,7 +499,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             context.keep_alive = False
             framing = b"\r\n"
-        self.write_raw(self._head(context, status, headers) + framing + first)
+        self._write_head(context, status, headers, framing, first)
 
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
@@ -539,7 +537,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = perf_counter() + (timeouts.receive if self._begun else timeouts.keep_alive)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
-        else:
+        elif self._continue_due:
             self._invite()
 
     def tick(self, now: float) -> None:
@@ -607,20 +605,26 @@ class ClientConnection(asyncio.Protocol):
             self._resume_reading()
         self._begin(context)
 
-    def _head(self, context: RequestContext, status: int, headers: bytes) -> bytes:
-        """Write the part of a head that every answer has."""
+    def _write_head(self, context: RequestContext, status: int, headers: bytes, framing: bytes, first: bytes) -> None:
+        """Write a head with what every answer has, its ``framing``, and the first bytes of the body, in one piece."""
+        context.status = status
         milliseconds = int((perf_counter() - context.received_at) * 1000)
-        closing = self._closing or self._door.closing or not context.keep_alive
-        if closing:
+        persistence = b"connection: keep-alive\r\n" if context.version == "1.0" else b""
+        if self._closing or self._door.closing or not context.keep_alive:
             context.keep_alive = False
-        return b"%b%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (
-            head.status_line(status),
+            persistence = b"connection: close\r\n"
+        data = b"%b%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b%b" % (
+            head.STATUS_LINES[status],
             headers,
             context.answer_headers,
             context.request_id.encode("ascii"),
             milliseconds,
-            b"connection: close\r\n" if closing else b"connection: keep-alive\r\n" if context.version == "1.0" else b"",
+            persistence,
+            framing,
+            first,
         )
+        self._written += len(data)
+        self.transport.write(data)
 
     def _refuse_now(self, error: GatewayError) -> None:
         """Refuse what is being received; nothing that follows on this connection can be trusted."""

@@ -17,6 +17,7 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
 _ID_LINE = re.compile(rb"^id:[^\n]*\n", re.MULTILINE)
+_DATA_LINE = re.compile(rb"(?:^|\r)data: ?+[^\r\n]", re.MULTILINE)
 
 
 class EventTooLarge(ValueError):
@@ -85,6 +86,11 @@ def without_ids(events: bytes) -> bytes:
 def has_ids(events: bytes) -> bool:
     """Whether there may be an ``id`` line among these events."""
     return b"id:" in events
+
+
+def has_data(events: bytes) -> bool:
+    """Whether any of these events holds something; comments do not."""
+    return _DATA_LINE.search(events) is not None
 
 
 def data_of(event: bytes) -> bytes:

@@ -75,4 +75,4 @@ def test_the_first_of_several_values() -> None:
 
 def test_what_holds_for_any_length() -> None:
     head = AnswerHead.read(200, [(b"content-length", b"5"), (b"x-a", b"1")]).of_any_length()
-    assert (head.length, head.framed, head.headers, head.down) == (None, True, [(b"x-a", b"1")], b"x-a: 1\r\n")
+    assert (head.length, head.framed, head.lines, head.down) == (None, True, [(b"x-a", b"1")], b"x-a: 1\r\n")

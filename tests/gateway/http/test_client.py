@@ -38,7 +38,7 @@ class Notes:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def answer_head(self, head: AnswerHead) -> None:
-        self.told.append((head.status, head.headers))
+        self.told.append((head.status, [(name.lower(), value) for name, value in head.lines]))
 
     def answer_data(self, data: bytes) -> None:
         self.told.append(data)
@@ -317,6 +317,21 @@ async def test_chunks_are_relayed_with_their_framing_once_a_receiver_says_so(eng
     assert refused == [third[:5], chunk(b"data: 5\n\n"), b"0\r\n\r\n"]
     again, _ = await engine.ask()
     assert (again, again.relay) == (connection, None)
+
+
+async def test_each_answer_has_its_own_head_also_where_it_is_like_one_before(engine: Engine) -> None:
+    reader: asyncio.StreamReader | None = None
+    for status, kind in ((200, b"a"), (200, b"a"), (200, b"b"), (404, b"b"), (200, b"a")):
+        _, notes = await engine.ask()
+        if reader is None:
+            reader, writer = await engine.accept()
+        await reader.readexactly(len(REQUEST) + 2)
+        writer.write(
+            b"HTTP/1.1 %d X\r\nX-Kind: %b\r\ntransfer-encoding: chunked\r\n\r\n" % (status, kind)
+            + b"1\r\n.\r\n0\r\n\r\n"
+        )
+        assert await notes.answer() == (status, b".")
+        assert notes.told[0] == (status, [(b"x-kind", kind), (b"transfer-encoding", b"chunked")])
 
 
 async def test_an_answer_without_length_ends_with_its_connection(engine: Engine) -> None:

@@ -32,7 +32,7 @@ def test_fresh_request_ids_differ_within_and_between_processes() -> None:
     ],
 )
 def test_status_lines(status: int, line: bytes) -> None:
-    assert head.status_line(status) == line
+    assert head.STATUS_LINES[status] == line
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,23 @@ def test_ids_are_left_out_line_by_line(events: bytes, rest: bytes) -> None:
 def test_a_carriage_return_alone_ends_a_line_too() -> None:
     assert sse.data_of(b"data: 1\rdata: 2\n\n") == b"1\n2"
     assert sse.data_of(b"data: 1\rdata: 2\r\n\n") == b"1\n2"
+
+
+@pytest.mark.parametrize(
+    ("events", "held"),
+    [
+        (b"data: a\n\n", True),
+        (b"data:a\r\n\r\n", True),
+        (b": a comment\n\nevent: x\ndata: a\n\n", True),
+        (b": a comment\rdata: a\n\n", True),
+        (b"data:  \n\n", True),
+        (b"", False),
+        (b"data: \n\n", False),
+        (b"data:\r\n\r\n", False),
+        (b": data: a\n\n", False),
+        (b"event: data: a\nid: 1\n\n", False),
+    ],
+)
+def test_only_events_with_data_hold_something(events: bytes, held: bool) -> None:
+    assert sse.has_data(events) is held
+    assert any(map(sse.data_of, sse.split(events))) is held
