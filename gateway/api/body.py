@@ -19,6 +19,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """Strings, the last of which may have no end: looking for an end from each of its quotes would take for ever."""
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
+_SHORT_BODY = 512
 _MAX_CONTAINERS = 1_000_000
 _MAX_QUOTES = 2_000_000
 _MAX_TOKENS = 1_000_000_000
@@ -108,7 +109,7 @@ def check_depth(body: bytes, max_depth: int) -> None:
     the others the brackets outside strings are added up. A million containers are refused too, for the time they cost,
     and so are a million strings among many brackets.
     """
-    if body.count(b"[") + body.count(b"{") <= max_depth:
+    if _count(body, b"[", max_depth) + _count(body, b"{", max_depth) <= max_depth:
         return
     if body.count(b'"') > _MAX_QUOTES:
         raise BadRequest(f"The body has more than {_MAX_QUOTES} quotes.", code="too_complex")
@@ -117,6 +118,20 @@ def check_depth(body: bytes, max_depth: int) -> None:
         raise BadRequest(f"The body has more than {_MAX_CONTAINERS} arrays and objects.", code="too_complex")
     if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > max_depth:
         raise too_deep(max_depth)
+
+
+def _count(body: bytes, bracket: bytes, most: int) -> int:
+    """Count a bracket, in a long body only as far as one more than ``most``.
+
+    In prose brackets are far apart, and from one to the next ``bytes.find`` is sixteen times as fast as
+    ``bytes.count``, which in a short body is the one call that is needed.
+    """
+    if len(body) < _SHORT_BODY:
+        return body.count(bracket)
+    number = at = 0
+    while number <= most and (at := body.find(bracket, at) + 1):
+        number += 1
+    return number
 
 
 def too_deep(max_depth: int) -> BadRequest:

@@ -84,10 +84,11 @@ def nested(levels: int) -> bytes:
     return b'{"model":"m","x":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 
-def test_the_depth_limit_is_exact() -> None:
-    body.read(request(nested(128)), 128)
+@pytest.mark.parametrize("rest", [b"", b" " * 1000], ids=["short", "long"])
+def test_the_depth_limit_is_exact(rest: bytes) -> None:
+    body.read(request(nested(128) + rest), 128)
     with pytest.raises(BadRequest):
-        body.read(request(nested(129)), 128)
+        body.read(request(nested(129) + rest), 128)
 
 
 @pytest.mark.timeout(20)
@@ -136,12 +137,12 @@ def depth_of(value: object) -> int:
 
 @given(json_values, st.integers(min_value=1, max_value=6))
 def test_the_depth_check_agrees_with_a_walk_of_the_value(value: object, limit: int) -> None:
-    content = json.dumps(value).encode()
-    if depth_of(value) <= limit:
-        body.check_depth(content, limit)
-    else:
-        with pytest.raises(BadRequest):
+    for content in (json.dumps(value).encode(), json.dumps(value, indent=200).encode()):
+        if depth_of(value) <= limit:
             body.check_depth(content, limit)
+        else:
+            with pytest.raises(BadRequest):
+                body.check_depth(content, limit)
 
 
 def asked(content: bytes) -> bytes:
