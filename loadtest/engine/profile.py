@@ -57,11 +57,11 @@ COSTS = ("request", "step", "prefill_token", "decode", "attended")
 PROFILES: Mapping[str, Profile] = {
     # Fitted by `python -m loadtest.engine.calibration` on two cores of an EPYC; docs/simulator.md has the measurement.
     "smollm2-135m-cpu": Profile(
-        request=0.0036,
-        step=0.0394,
-        prefill_token=0.0020,
-        decode=0.00215,
-        attended=1.41e-6,
+        request=0.00505,
+        step=0.02435,
+        prefill_token=0.000948,
+        decode=0.00145,
+        attended=7.91e-7,
         max_num_seqs=64,
         max_num_batched_tokens=2048,
         block_size=128,
