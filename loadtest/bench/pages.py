@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,25 @@ class Page:
 async def get(url: str) -> Page:
     """Get a page from ``http://HOST:PORT/PATH`` on a connection of its own."""
     return await _ask("GET", url, b"")
+
+
+@asynccontextmanager
+async def kept(url: str) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
+    """Open a connection, on which the page can then be got again and again, as Prometheus does."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+
+    async def again() -> Page:
+        writer.write(f"GET {parts.path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        assert length is not None, "the control plane says how long its pages are"
+        return _page(head, await reader.readexactly(int(length[1])))
+
+    try:
+        yield again
+    finally:
+        writer.close()
 
 
 async def put(url: str, body: bytes) -> Page:
@@ -36,4 +60,8 @@ async def _ask(method: str, url: str, body: bytes) -> Page:
         head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
     finally:
         writer.close()
-    return Page(int(head.split(b" ", 2)[1]), answer.decode())
+    return _page(head, answer)
+
+
+def _page(head: bytes, body: bytes) -> Page:
+    return Page(int(head.split(b" ", 2)[1]), body.decode())

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -16,6 +16,7 @@ import msgspec
 from loadtest import arrivals
 from loadtest.bench.audience import Audience
 from loadtest.bench.deployment import Deployment, Plan, deployed, instant_engine
+from loadtest.bench.pages import Page, kept
 from loadtest.load import Load
 from loadtest.record import Record
 from loadtest.summary import percentile
@@ -76,7 +77,8 @@ async def _streams(settings: Settings, tell: Callable[[str], None]) -> dict[str,
             )
             await audience.open(settings.streams)
             watch = _Watch(gateway, audience, settings, tell)
-            await watch.run()
+            async with kept(f"{gateway.control}/metrics") as scrape:
+                await watch.run(scrape)
             await audience.ended()
             lag = _lag_counts((await gateway.page("/metrics")).text)
     seen = audience.record
@@ -126,7 +128,7 @@ class _Watch:
         self._settings = settings
         self._tell = tell
 
-    async def run(self) -> None:
+    async def run(self, scrape: Callable[[], Awaitable[Page]]) -> None:
         """Watch until the streams are about to end."""
         settings = self._settings
         # The streams that began first end first.
@@ -139,7 +141,7 @@ class _Watch:
             scraping = int(now / settings.segment) % 2 == 1
             self._audience.record.delays = self.scraped if scraping else self.without
             if scraping:
-                await self._gateway.page("/metrics")
+                await scrape()
             mib = self._gateway.resident_bytes / 2**20
             if now >= min(60.0, seconds / 4):
                 settled = mib if settled is None else settled

@@ -1,6 +1,6 @@
 """Pages of the control plane."""
 
-from loadtest.bench.pages import get, put
+from loadtest.bench.pages import get, kept, put
 from loadtest.engine import Faults, SimulatedEngine
 
 
@@ -17,3 +17,12 @@ async def test_a_page_can_be_put() -> None:
     async with SimulatedEngine("m") as engine:
         assert (await put(f"{engine.address}/sim/faults", b'{"status": 418}')).status == 200
         assert engine.faults.status == 418
+
+
+async def test_a_page_can_be_got_again_on_the_same_connection() -> None:
+    async with SimulatedEngine("m") as engine, kept(f"{engine.address}/health") as health:
+        assert (await health()).status == 200
+        engine.faults = Faults(refuse=True)  # Whoever has a connection keeps it.
+        assert (await health()).status == 200
+        engine.faults = Faults(unhealthy=True)
+        assert (await health()).status == 503
