@@ -97,7 +97,7 @@ class CompletionsStream(MeteredStream):
             chunk = _CHUNK.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return event
-        if chunk.error is not _NULL and not chunk.choices and bytes(chunk.error) not in _NOTHING:
+        if not chunk.choices and bytes(chunk.error) not in _NOTHING:
             return self._fail(from_engine(status_of(bytes(chunk.error)), data))
         if chunk.has_content:
             self._saw_content()

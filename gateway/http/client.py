@@ -340,8 +340,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = None
         self.relay = None
         self._reused = True
-        if self._paused:
-            self.resume()
+        self.resume()
         if self._reusable:
             self._pool.give_back(self)
         else:

@@ -592,7 +592,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _invite(self) -> None:
         """Ask for the body of a request that waits to be told to go on, once all answers before its own are written."""
-        if self._continue_due and self._request is None and not self._waiting and not self._closing:
+        if self._request is None and not self._waiting and not self._closing:
             self._continue_due = False
             self.write_raw(head.CONTINUE)
 
@@ -623,8 +623,7 @@ class ClientConnection(asyncio.Protocol):
             framing,
             first,
         )
-        self._written += len(data)
-        self.transport.write(data)
+        self.write_raw(data)
 
     def _refuse_now(self, error: GatewayError) -> None:
         """Refuse what is being received; nothing that follows on this connection can be trusted."""
