@@ -20,12 +20,11 @@ Meaning = TypeVar("Meaning")
 
 
 class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
-    """The bytes of a head around its content-length, and what was made of them."""
+    """The bytes of a head around its content-length, how many they are, and what was made of them."""
 
     before: bytes
-    before_bytes: int
     after: bytes
-    after_bytes: int
+    around: int
     meaning: Meaning
 
     @classmethod
@@ -39,16 +38,21 @@ class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
         if length is None or int(length[1]) != body_bytes or end + body_bytes != len(data):
             return None
         start, stop = length.span(1)
-        return cls(data[:start], start, data[stop:end], end - stop, meaning)
+        return cls(data[:start], data[stop:end], start + end - stop, meaning)
 
     def body(self, data: bytes) -> bytes | None:
-        """Give the body, if ``data`` is exactly one whole message with this head."""
-        start = self.before_bytes
-        end = data.find(b"\r", start, start + MOST_DIGITS + 1)
-        if end < 0 or not data.startswith(self.before) or not data.startswith(self.after, end):
+        """Give the body, if ``data`` is exactly one whole message with this head.
+
+        How long number and body are together tells how long the body must be, but for the few lengths just below
+        a power of ten; such a message is left to the parser.
+        """
+        rest = len(data) - self.around
+        body_bytes = rest - len(f"{rest}")
+        head = b"%b%d%b" % (self.before, body_bytes, self.after)
+        if not data.startswith(head):
             return None
-        body = data[end + self.after_bytes :]
-        return body if data[start:end] == b"%d" % len(body) else None
+        body = data[len(head) :]
+        return body if len(body) == body_bytes else None
 
 
 class LearnedHeads(Generic[Meaning]):

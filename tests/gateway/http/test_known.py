@@ -25,6 +25,11 @@ def test_a_message_with_the_same_head_is_known_whatever_its_length(body: bytes) 
     assert known().meaning == "meaning"
 
 
+def test_only_a_length_just_below_a_power_of_ten_is_not_known() -> None:
+    lengths = [length for length in range(2000) if known().body(message(b"x" * length)) is None]
+    assert lengths == [9, 98, 99, 997, 998, 999]
+
+
 @pytest.mark.parametrize(
     "data",
     [
