@@ -59,7 +59,7 @@ class Surface:
         return self._dispatcher.draining
 
     def admit_head(self, context: RequestContext) -> None:
-        """Check path, method and key, before a byte of the body is taken."""
+        """Check path, method, key and media type, before a byte of the body is taken."""
         endpoint = api.ENDPOINTS.get(context.path)
         if self._origins:
             self._allow_origin(context)
@@ -80,6 +80,8 @@ class Surface:
             if not page.guarded:
                 return
         context.key = self.rules.find(context.headers)
+        if endpoint is not None and not endpoint.multipart:
+            body.check_media(context.headers)
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Exchange | None:
         """Answer by itself, or have an engine answer."""
@@ -102,7 +104,6 @@ class Surface:
 
     def ended(self, context: RequestContext) -> None:
         """Account for a request that is over."""
-        context.finish(time.perf_counter())
         self._metrics.ended(context)
         if self._access_log is not None:
             self._access_log.ended(context)
@@ -110,7 +111,7 @@ class Surface:
     def _prepare(self, endpoint: Endpoint, context: RequestContext) -> tuple[Pool, UpstreamRequest]:
         """Decide which pool is asked, and with what bytes."""
         form = multipart.read(context) if endpoint.multipart else None
-        facts = body.read(context, self._max_depth) if form is None else form.facts
+        facts = body.read(context.body, self._max_depth) if form is None else form.facts
         if not facts.model:
             raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
         pool = self.registry.find(facts.model)

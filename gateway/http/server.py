@@ -66,7 +66,7 @@ class Surface(Protocol):
         """What ``admit_head`` decides by: another object as soon as it may decide otherwise about the same head."""
 
     def admit_head(self, context: RequestContext) -> None:
-        """Look at the head, before the body is received: path, method, key."""
+        """Look at the head, before the body is received: path, method, key, media type."""
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Answering | None:
         """Begin to answer a whole request; ``None`` if the answer is already written."""
@@ -527,6 +527,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self._request = None
         self._task = None
+        now = perf_counter()
+        context.finish(now)
         self._door.surface.ended(context)
         if self._lost:
             return
@@ -534,7 +536,7 @@ class ClientConnection(asyncio.Protocol):
             self._shut()
             return
         timeouts = self._door.timeouts
-        self._deadline = perf_counter() + (timeouts.receive if self._begun else timeouts.keep_alive)
+        self._deadline = now + (timeouts.receive if self._begun else timeouts.keep_alive)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
         elif self._continue_due:

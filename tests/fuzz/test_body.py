@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api import body
-from gateway.context import RequestContext
 from gateway.errors import BadRequest
 from tests.fuzz.cases import EDITS, Choices, cases, changed
 
@@ -137,10 +136,8 @@ def well_typed(value: dict[str, Any]) -> bool:
 
 
 def read(content: bytes) -> body.Facts | BadRequest:
-    context = RequestContext("127.0.0.1")
-    context.body = content
     try:
-        return body.read(context, _DEPTH)
+        return body.read(content, _DEPTH)
     except BadRequest as error:
         return error
 
