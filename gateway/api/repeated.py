@@ -30,6 +30,8 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
     after: bytes
     after_in_chunk: bytes
     """What is behind the text of an event that is alone in its chunk."""
+    around: int
+    """How many bytes are before and behind the text of such an event."""
 
     @classmethod
     def learn(cls, events: bytes, fields: Iterable[bytes]) -> Self | None:
@@ -46,9 +48,21 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
             at = event.find(field)
             text = _REST_OF_STRING.match(event, at + len(field)) if at >= 0 else None
             if text is not None:
-                after = event[text.end() :]
-                return cls(event[: text.start()], after, after + b"\r\n")
+                before, after = event[: text.start()], event[text.end() :] + b"\r\n"
+                return cls(before, after[:-2], after, len(before) + len(after))
         return None
+
+    def fills(self, data: bytes) -> bool:
+        """Whether ``data`` is one chunk, with its framing, that holds an event like this one and nothing else.
+
+        So most events come, one by one, and a chunk of known length is compared from both of its ends.
+        """
+        size = len(data)
+        if size >= LONGEST:
+            return False
+        size_line = SIZE_LINES[size]
+        text = data.removeprefix(size_line + self.before).removesuffix(self.after_in_chunk)
+        return size - len(text) == len(size_line) + self.around and b'"' not in text and b"\n" not in text
 
     def repeats(self, data: bytes, *, in_chunks: bool) -> tuple[int, int]:
         """Count the events at the beginning of ``data`` that are like this one but for their texts.

@@ -53,6 +53,10 @@ class MeteredStream(ABC):
         """
         repeated = self._repeated
         if repeated is not None:
+            if repeated.fills(data):
+                self._events += 1
+                self._content_events += 1
+                return len(data)
             events, size = repeated.repeats(data, in_chunks=True)
             if events:
                 self._events += events

@@ -9,17 +9,17 @@ _END_OF_EVENTS = b"\n\n\r\n"
 """How a chunk ends whose last event is whole."""
 
 
-def _size_line(whole: int) -> bytes | tuple[()]:
-    """Give the first line of a chunk of ``whole`` bytes, framing included; nothing where no chunk is that long."""
+def _size_line(whole: int) -> bytes:
+    """Give the first line of a chunk of ``whole`` bytes, framing included; a longer one where no chunk is that long."""
     for digits in (1, 2, 3):
         line = b"%x\r\n" % max(0, whole - digits - 4)
         if len(line) == digits + 2 and whole > digits + 4:
             return line
-    return ()
+    return bytes(LONGEST)
 
 
 SIZE_LINES = tuple(map(_size_line, range(LONGEST)))
-"""How a chunk begins, by its length with its framing; an empty tuple, with which nothing begins, if none is so long."""
+"""How a chunk begins, by its length with its framing; if none is so long, with more bytes than it has."""
 
 
 def start_of_events(data: bytes) -> int:
