@@ -10,25 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import perf_counter
 
-import msgspec
-
 from gateway.errors import QueueTimeout, Unavailable
 
 SMOOTHING = 0.1
 """The weight of the newest gap between two freed slots in the running mean of such gaps."""
-
-
-class Slot(msgspec.Struct, eq=False):
-    """The right to have one request under way; giving it back twice is harmless."""
-
-    admission: Admission
-    held: bool = True
-
-    def release(self) -> None:
-        """Give the slot back, once."""
-        if self.held:
-            self.held = False
-            self.admission.released()
 
 
 class Admission:
@@ -40,7 +25,7 @@ class Admission:
         self.limit = limit
         self.max_queue = max_queue
         self.running = 0
-        self._waiting: OrderedDict[Callable[[Slot], None], float] = OrderedDict()
+        self._waiting: OrderedDict[Callable[[], None], float] = OrderedDict()
         self._gap_began = 0.0
         self._mean_gap = 0.0
 
@@ -59,8 +44,8 @@ class Admission:
             return now - since
         return 0.0
 
-    def admit(self, granted: Callable[[Slot], None]) -> Slot | None:
-        """Take a slot now, or queue ``granted`` to be called with one later (``None``).
+    def admit(self, granted: Callable[[], None]) -> bool:
+        """Take a slot now, or queue ``granted`` to be called when one is taken for it later (``False``).
 
         Raises ``Unavailable`` with a ``retry_after`` when the queue is full too.
         """
@@ -68,16 +53,16 @@ class Admission:
             self.running += 1
             if self.running == self.limit:
                 self._gap_began = perf_counter()
-            return Slot(self)
+            return True
         if len(self._waiting) >= self.max_queue:
             raise Unavailable(
                 f"All {self.limit} slots of this model are taken and {self.waiting} requests wait already.",
                 retry_after=self.expected_wait(),
             )
         self._waiting[granted] = perf_counter()
-        return None
+        return False
 
-    def withdraw(self, granted: Callable[[Slot], None]) -> None:
+    def withdraw(self, granted: Callable[[], None]) -> None:
         """Leave the queue."""
         self._waiting.pop(granted, None)
 
@@ -92,8 +77,8 @@ class Admission:
         """Estimate in seconds when a request that comes now could start: queue length times the mean gap, 1 to 60 s."""
         return min(60.0, max(1.0, (self.waiting + 1) * self._mean_gap))
 
-    def released(self) -> None:
-        """Take a slot back and hand it to the head of the queue. Called by ``Slot`` alone."""
+    def release(self) -> None:
+        """Give a slot back, which goes to the head of the queue. Called by ``Lease`` alone, once for each slot."""
         if self.running == self.limit:
             # Only while all slots are taken does the gap between two releases say how soon one becomes free.
             now = perf_counter()
@@ -103,4 +88,4 @@ class Admission:
         while self._waiting and (self.limit is None or self.running < self.limit):
             granted, _ = self._waiting.popitem(last=False)
             self.running += 1
-            granted(Slot(self))
+            granted()

@@ -13,7 +13,6 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.admission import Slot
 from gateway.context import RequestContext
 from gateway.errors import (
     GatewayError,
@@ -240,13 +239,13 @@ class Exchange:
         if not self._pool.ready:
             raise self._pool.not_ready()
         try:
-            slot = self._pool.admission.admit(self._granted)
+            admitted = self._pool.admission.admit(self._granted)
         except Unavailable:
             self._metrics.refused += 1
             raise
-        if slot is not None:
+        if admitted:
             self._metrics.admitted += 1
-            self._lease.admitted(slot, self._request.max_tokens)
+            self._lease.admitted(self._request.max_tokens)
             self._attempt()
         else:
             self._metrics.queued += 1
@@ -312,6 +311,21 @@ class Exchange:
             self._fail(error)
 
     # called by the engine's connection
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> bool:
+        """Take a good answer that is no stream, as most are that come at once; of any other decide by its parts."""
+        if head.status >= 300 or head.is_events or self._stream is not None:
+            return False
+        if self._hedge is not None:
+            self._end_hedge()
+        lease = self._lease
+        lease.connection = None
+        replica = lease.replica
+        assert replica is not None
+        replica.succeeded()
+        self._metrics.attempted(replica.name, "ok")
+        self._answer(head, body)
+        return True
 
     def answer_head(self, head: AnswerHead) -> None:
         """Decide by status and media type what the answer is."""
@@ -391,7 +405,10 @@ class Exchange:
             self._finish_error(replica)
         else:
             self._metrics.attempted(replica.name, "ok")
-            self._finish_whole()
+            if not self._begun:
+                self._answer(self._head, b"".join(self._held))
+            else:
+                self._finish_whole()
 
     def answer_failed(self, error: UpstreamError) -> None:
         """Ask another replica if no byte of an answer has come, else fail."""
@@ -447,10 +464,10 @@ class Exchange:
 
     # inside: towards the engine
 
-    def _granted(self, slot: Slot) -> None:
+    def _granted(self) -> None:
         """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
         self.context.queued_for = perf_counter() - self._started_at
-        self._lease.admitted(slot, self._request.max_tokens)
+        self._lease.admitted(self._request.max_tokens)
         self._state = CONNECTING
         asyncio.get_running_loop().call_soon(self._attempt)
 
@@ -595,23 +612,24 @@ class Exchange:
         else:
             self._client.write_chunk(self.context, data)
 
-    def _finish_whole(self) -> None:
+    def _answer(self, head: AnswerHead, body: bytes) -> None:
+        """Write an answer that is there from head to end."""
         began = perf_counter()
-        context = self.context
-        if self._begun:
-            if self._head.length is None:
-                self._client.end_stream(context)
-        else:
-            held = self._held
-            body = held[0] if len(held) == 1 else b"".join(held)
-            self._client.write_answer(context, self._head.status, self._head.down, body)
-            self._begun = True
-            now = perf_counter()
-            context.relayed_for = now - began
-            # A long answer is not kept waiting until its usage is found.
-            self._request.dialect.meter(context, body)
-            if self._request.hedges and self._pool.hedging is not None and context.sent_at is not None:
-                self._pool.hedging.answered(now - context.sent_at)
+        context, request = self.context, self._request
+        self._client.write_answer(context, head.status, head.down, body)
+        self._begun = True
+        now = perf_counter()
+        context.relayed_for = now - began
+        # A long answer is not kept waiting until its usage is found.
+        request.dialect.meter(context, body)
+        if request.hedges and self._pool.hedging is not None and context.sent_at is not None:
+            self._pool.hedging.answered(now - context.sent_at)
+        self._end()
+
+    def _finish_whole(self) -> None:
+        """End an answer that was too large to be held."""
+        if self._head.length is None:
+            self._client.end_stream(self.context)
         self._end()
 
     def _finish_events(self, stream: Stream, last: bytes) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.http.answer import AnswerHead
-from gateway.http.client import UpstreamConnection, UpstreamError
+from gateway.http.client import Receiver, UpstreamConnection, UpstreamError
 from gateway.registry import Pool, Replica
 
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -26,7 +26,7 @@ class ProbeAnswer:
     body: bytes
 
 
-class Probe:
+class Probe(Receiver):
     """One GET to a replica, as a receiver that can be awaited.
 
     It is asked on a connection of its own, because a replica that takes no new connections is not well.

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError, Unavailable
 from gateway.http.answer import AnswerHead
-from gateway.http.client import UpstreamConnection, UpstreamError
+from gateway.http.client import Receiver, UpstreamConnection, UpstreamError
 from gateway.lease import Lease
 from gateway.metrics import outcome_of
 from gateway.registry import Pool, Replica
@@ -26,7 +26,7 @@ class Hedged(Protocol):
         """The second replica has no answer; its attempt is counted as ``outcome``."""
 
 
-class Hedge:
+class Hedge(Receiver):
     """The second attempt of one request: waits for its moment, asks, and hands its connection over when it wins.
 
     It is the receiver of its answer up to the head. ``lease`` holds what it has taken, apart from the request's own.

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from gateway.admission import Slot
 from gateway.http.client import UpstreamConnection
 from gateway.registry import Pool, Replica
 
 
-class Lease(msgspec.Struct, eq=False):
+class Lease:
     """All that one exchange holds: slot, in-flight count, tokens in flight, connection. Released exactly once."""
 
-    pool: Pool
-    tokens: int = 0
-    slot: Slot | None = None
-    replica: Replica | None = None
-    connection: UpstreamConnection | None = None
+    __slots__ = ("_slot", "_tokens", "connection", "pool", "replica")
 
-    def admitted(self, slot: Slot, tokens: int) -> None:
-        """Hold a slot, and count the tokens that may be produced."""
-        self.slot = slot
-        self.tokens = tokens
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._slot = False
+        self._tokens = 0
+        self.replica: Replica | None = None
+        self.connection: UpstreamConnection | None = None
+
+    def __repr__(self) -> str:
+        where = "nowhere" if self.replica is None else f"at {self.replica.name}"
+        return f"<Lease of {self.pool.model!r} [{'a' if self._slot else 'no'} slot; {where}]>"
+
+    def admitted(self, tokens: int) -> None:
+        """Hold a slot, which admission has given, and count the tokens that may be produced."""
+        self._slot = True
+        self._tokens = tokens
         self.pool.tokens_in_flight += tokens
 
     def take(self, replica: Replica) -> None:
@@ -31,11 +35,12 @@ class Lease(msgspec.Struct, eq=False):
 
     def leave_replica(self) -> None:
         """Be in flight nowhere; a connection that is still held is closed, which aborts the engine's work."""
-        connection, self.connection = self.connection, None
+        connection, replica = self.connection, self.replica
         if connection is not None:
+            self.connection = None
             connection.abort()
-        replica, self.replica = self.replica, None
         if replica is not None:
+            self.replica = None
             replica.left()
 
     def take_over(self, other: Lease) -> None:
@@ -47,7 +52,8 @@ class Lease(msgspec.Struct, eq=False):
     def release(self) -> None:
         """Give everything back; harmless when there is nothing left."""
         self.leave_replica()
-        slot, self.slot = self.slot, None
-        if slot is not None:
-            self.pool.tokens_in_flight -= self.tokens
-            slot.release()
+        if self._slot:
+            self._slot = False
+            pool = self.pool
+            pool.tokens_in_flight -= self._tokens
+            pool.admission.release()

@@ -18,7 +18,7 @@ import msgspec
 from gateway.api.usage import Metered, Usage
 from gateway.http import sse
 from gateway.http.answer import AnswerHead
-from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
+from gateway.http.client import Address, ConnectionPool, Receiver, UpstreamConnection, UpstreamError
 from loadtest.record import Record
 from loadtest.workload import Ask
 
@@ -80,7 +80,7 @@ _ANSWER = msgspec.json.Decoder(Metered)
 _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 
-class Asking:
+class Asking(Receiver):
     """One request under way: the receiver of its answer, which fills in its record."""
 
     __slots__ = ("_ask", "_body", "_connection", "_done", "_load", "_over", "_splitter", "_timer", "record")

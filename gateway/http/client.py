@@ -80,6 +80,15 @@ class UpstreamError(Exception):
 class Receiver(Protocol):
     """Who wants an answer. The calls come in this order; ``answer_data`` as often as there is data."""
 
+    __slots__ = ()
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> bool:  # noqa: ARG002 - most decline
+        """Take an answer that one read brought, from head to end, or decline and be told of its parts one by one.
+
+        Whoever takes it has let the connection go.
+        """
+        return False
+
     def answer_head(self, head: AnswerHead) -> None:
         """Take the answer's status and headers."""
 
@@ -152,7 +161,6 @@ class UpstreamConnection(asyncio.Protocol):
         # Another empty list for an empty list would be work for nothing, on memory that nobody has looked at for long.
         if self._lines:
             self._lines = []
-        self.relay = None
         if len(body) < _COPIED_BYTES:
             self.transport.write(head + body)
         else:
@@ -320,6 +328,9 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             if self._head_ready:
                 self._head_ready = False
+                if self._complete and receiver.answer_whole(self._head, data):
+                    self._finish()
+                    return
                 receiver.answer_head(self._head)
                 receiver = self._receiver
                 if receiver is None:
@@ -340,7 +351,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = None
         self.relay = None
         self._reused = True
-        self.resume()
+        if self._paused:
+            self.resume()
         if self._reusable:
             self._pool.give_back(self)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple
 
-from gateway.admission import SMOOTHING, Admission, Slot
+from gateway.admission import SMOOTHING, Admission
 from gateway.errors import Unavailable
 from gateway.processes.cells import Lock, Row
 
@@ -74,8 +74,8 @@ class SharedAdmission(Admission):
         """How many requests are in the queues of all processes."""
         return sum(self._counts.waiting)
 
-    def admit(self, granted: Callable[[Slot], None]) -> Slot | None:
-        """Take a slot now, or queue ``granted`` to be called with one later (``None``).
+    def admit(self, granted: Callable[[], None]) -> bool:
+        """Take a slot now, or queue ``granted`` to be called when one is taken for it later (``False``).
 
         Raises ``Unavailable`` with a ``retry_after`` when the queue is full too.
         """
@@ -84,13 +84,13 @@ class SharedAdmission(Admission):
             counts.running[own] = self.running + 1
             if sum(counts.running) <= self._plenty:
                 self.running += 1
-                return Slot(self)
+                return True
             counts.running[own] = self.running
         with self._lock:
             waiting = sum(counts.waiting)
             if not waiting and sum(counts.running) < self.limit:
                 self._take()
-                return Slot(self)
+                return True
             if waiting < self.max_queue:
                 self._waiting[granted] = perf_counter()
                 self._show_queue()
@@ -101,9 +101,9 @@ class SharedAdmission(Admission):
             )
         # A slot may have become free, or an announcement may have been withdrawn, while this request joined the queue.
         self.serve()
-        return None
+        return False
 
-    def withdraw(self, granted: Callable[[Slot], None]) -> None:
+    def withdraw(self, granted: Callable[[], None]) -> None:
         """Leave the queue."""
         if self._waiting.pop(granted, None) is not None:
             self._show_queue()
@@ -112,8 +112,8 @@ class SharedAdmission(Admission):
         """Estimate in seconds when a request that comes now could start, from how fast this process frees its share."""
         return min(60.0, max(1.0, (self.waiting + 1) * self._mean_gap / self._processes))
 
-    def released(self) -> None:
-        """Take a slot back, and hand it to whoever has waited longest. Called by ``Slot`` alone."""
+    def release(self) -> None:
+        """Give a slot back, which goes to whoever has waited longest. Called by ``Lease`` alone, once for each slot."""
         self.running -= 1
         self._counts.running[self._own] = self.running
         saturated = sum(self._counts.waiting) > 0
@@ -131,7 +131,7 @@ class SharedAdmission(Admission):
         Called whenever a slot may have become free. A process that is woken in vain passes the word on.
         """
         counts, own = self._counts, self._own
-        served: list[Callable[[Slot], None]] = []
+        served: list[Callable[[], None]] = []
         elder = None
         with self._lock:
             while sum(counts.running) < self.limit:
@@ -149,7 +149,7 @@ class SharedAdmission(Admission):
         That is a process that is stuck, or a word that was lost. So nobody waits for ever.
         """
         free = bool(self._waiting) and sum(self._counts.running) < self.limit
-        served: list[Callable[[Slot], None]] = []
+        served: list[Callable[[], None]] = []
         if free and self._was_free:
             with self._lock:
                 while self._waiting and sum(self._counts.running) < self.limit:
@@ -157,7 +157,7 @@ class SharedAdmission(Admission):
         self._was_free = free
         self._grant(served)
 
-    def _serve_first(self) -> Callable[[Slot], None]:
+    def _serve_first(self) -> Callable[[], None]:
         """Take a slot for the first who waits here. The lock is held."""
         granted, _ = self._waiting.popitem(last=False)
         self._show_queue()
@@ -176,6 +176,6 @@ class SharedAdmission(Admission):
             break
         counts.waiting[own] = len(self._waiting)
 
-    def _grant(self, served: list[Callable[[Slot], None]]) -> None:
+    def _grant(self, served: list[Callable[[], None]]) -> None:
         for granted in served:
-            granted(Slot(self))
+            granted()

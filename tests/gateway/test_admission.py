@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway import admission as admission_module
-from gateway.admission import Admission, Slot
+from gateway.admission import Admission
 from gateway.errors import Unavailable
 
 
@@ -31,105 +31,87 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @dataclass(eq=False)
 class Waiter:
-    """Someone in the queue, who notes the slot that it got."""
+    """Someone in the queue, who notes how many slots it got."""
 
-    slots: list[Slot] = field(default_factory=list)
+    slots: int = 0
 
-    def granted(self, slot: Slot) -> None:
-        self.slots.append(slot)
+    def granted(self) -> None:
+        self.slots += 1
 
 
-def taken(admission: Admission) -> Slot:
-    slot = admission.admit(lambda _: None)
-    assert slot is not None
-    return slot
+def take(admission: Admission) -> None:
+    assert admission.admit(Waiter().granted)
 
 
 def test_slots_are_given_up_to_the_limit() -> None:
     admission = Admission(2, max_queue=1)
-    taken(admission)
-    taken(admission)
-    assert admission.admit(lambda _: None) is None
+    take(admission)
+    take(admission)
+    assert not admission.admit(Waiter().granted)
     assert repr(admission) == "<Admission [2 running, 1 waiting; limit 2]>"
 
 
 def test_without_a_limit_everyone_runs() -> None:
     admission = Admission(None, max_queue=0)
     for _ in range(100):
-        taken(admission)
+        take(admission)
     assert repr(admission) == "<Admission [100 running, 0 waiting; no limit]>"
-
-
-def test_a_slot_given_back_twice_counts_once() -> None:
-    admission = Admission(2, max_queue=0)
-    slot = taken(admission)
-    taken(admission)
-    slot.release()
-    slot.release()
-    assert admission.running == 1
 
 
 def test_a_freed_slot_goes_to_the_one_who_waited_longest() -> None:
     admission = Admission(1, max_queue=2)
-    slot = taken(admission)
+    take(admission)
     first, second = Waiter(), Waiter()
-    assert admission.admit(first.granted) is None
-    assert admission.admit(second.granted) is None
-    slot.release()
-    assert (len(first.slots), len(second.slots)) == (1, 0)
-    first.slots[0].release()
-    assert len(second.slots) == 1
-    second.slots[0].release()
+    assert not admission.admit(first.granted)
+    assert not admission.admit(second.granted)
+    admission.release()
+    assert (first.slots, second.slots) == (1, 0)
+    admission.release()
+    assert second.slots == 1
+    admission.release()
     assert (admission.running, admission.waiting) == (0, 0)
 
 
 def test_who_has_withdrawn_is_passed_over() -> None:
     admission = Admission(1, max_queue=2)
-    slot = taken(admission)
+    take(admission)
     first, second = Waiter(), Waiter()
     admission.admit(first.granted)
     admission.admit(second.granted)
     admission.withdraw(first.granted)
     admission.withdraw(first.granted)
-    slot.release()
-    assert (len(first.slots), len(second.slots)) == (0, 1)
+    admission.release()
+    assert (first.slots, second.slots) == (0, 1)
 
 
 def test_nobody_overtakes_the_queue() -> None:
     admission = Admission(1, max_queue=2)
-    taken(admission)
+    take(admission)
     waiter = Waiter()
     admission.admit(waiter.granted)
     admission.limit = 2
-    assert admission.admit(lambda _: None) is None
+    assert not admission.admit(Waiter().granted)
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(clock: Clock) -> None:
     admission = Admission(1, max_queue=1)
-    slot = taken(admission)
+    take(admission)
     admission.admit(Waiter().granted)
     for _ in range(100):
         clock.now += 4.0
-        waiter = Waiter()
-        slot.release()
-        slot = taken_after_queue(admission, waiter)
+        admission.release()
+        admission.admit(Waiter().granted)
     with pytest.raises(Unavailable, match=r"All 1 slots of this model are taken and 1 requests wait already\.") as full:
-        admission.admit(lambda _: None)
+        admission.admit(Waiter().granted)
     assert full.value.retry_after == pytest.approx(8.0, rel=0.01)
-
-
-def taken_after_queue(admission: Admission, waiter: Waiter) -> Slot:
-    """Put a waiter behind the one that was just granted, and give a slot that stands for the granted one."""
-    admission.admit(waiter.granted)
-    return Slot(admission)
 
 
 def test_idle_time_does_not_make_the_expected_wait_longer(clock: Clock) -> None:
     admission = Admission(1, max_queue=1)
     for _ in range(100):
-        slot = taken(admission)
+        take(admission)
         clock.now += 2.0
-        slot.release()
+        admission.release()
         clock.now += 3600.0
     assert admission.expected_wait() == pytest.approx(2.0, rel=0.01)
 
@@ -137,16 +119,16 @@ def test_idle_time_does_not_make_the_expected_wait_longer(clock: Clock) -> None:
 def test_the_expected_wait_stays_between_a_second_and_a_minute(clock: Clock) -> None:
     admission = Admission(1, max_queue=1)
     assert admission.expected_wait() == 1.0
-    slot = taken(admission)
+    take(admission)
     clock.now += 10_000.0
-    slot.release()
+    admission.release()
     assert admission.expected_wait() == 60.0
 
 
 def test_the_oldest_wait_is_that_of_the_queues_head(clock: Clock) -> None:
     admission = Admission(1, max_queue=5)
     assert admission.oldest_wait(clock.now) == 0.0
-    taken(admission)
+    take(admission)
     admission.admit(Waiter().granted)
     clock.now += 2.0
     admission.admit(Waiter().granted)
@@ -165,28 +147,27 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.admission = Admission(3, max_queue=4)
-        self.held: list[Slot] = []
+        self.held = 0
         self.queue: list[Waiter] = []
 
     @rule()
     def ask(self) -> None:
         waiter = Waiter()
         try:
-            slot = self.admission.admit(waiter.granted)
+            admitted = self.admission.admit(waiter.granted)
         except Unavailable:
             assert len(self.queue) == 4
             return
-        if slot is None:
-            self.queue.append(waiter)
+        if admitted:
+            self.held += 1
         else:
-            self.held.append(slot)
+            self.queue.append(waiter)
 
     @precondition(lambda self: self.held)
     @rule()
     def finish(self) -> None:
-        slot = self.held.pop(0)
-        slot.release()
-        slot.release()
+        self.held -= 1
+        self.admission.release()
         for waiter in [waiter for waiter in self.queue if waiter.slots]:
             assert waiter is self.queue[0]
             self.queue.remove(waiter)
@@ -200,9 +181,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_true(self) -> None:
-        assert self.admission.running == len(self.held) <= 3
+        assert self.admission.running == self.held <= 3
         assert self.admission.waiting == len(self.queue)
-        assert not self.queue or len(self.held) == 3
+        assert not self.queue or self.held == 3
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -24,9 +24,8 @@ def counts(pool: Pool) -> tuple[int, int, list[int]]:
 def test_a_lease_gives_back_what_it_holds_once() -> None:
     pool = pool_of_two()
     lease = Lease(pool)
-    slot = pool.admission.admit(lambda _: None)
-    assert slot is not None
-    lease.admitted(slot, 100)
+    assert pool.admission.admit(lambda: None)
+    lease.admitted(100)
     lease.take(pool.replicas[0])
     assert counts(pool) == (1, 100, [1, 0])
     for _ in range(2):

@@ -124,7 +124,7 @@ def test_what_a_model_cannot_do_names_the_models_that_can() -> None:
 def test_a_pool_tells_its_load() -> None:
     made = pool("m", replica("a"))
     assert made.load(0.0) == Load(0, 0, 0.0, 0)
-    made.admission.admit(lambda _: None)
+    made.admission.admit(lambda: None)
     made.tokens_in_flight = 5
     assert made.load(0.0) == Load(1, 0, 0.0, 5)
     assert made.load(0.0).saturation(8) == 0.125

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.http.answer import AnswerHead
 from gateway.http.chunk import start_of_events
-from gateway.http.client import Address, ConnectionPool, UpstreamConnection, UpstreamError
+from gateway.http.client import Address, ConnectionPool, Receiver, UpstreamConnection, UpstreamError
 from gateway.http.known import LearnedHeads
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: engine\r\ncontent-length: 2\r\n\r\n"
@@ -30,7 +30,7 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 @dataclass
-class Notes:
+class Notes(Receiver):
     """A receiver that writes down what it is told."""
 
     told: list[object] = field(default_factory=list)
@@ -317,6 +317,33 @@ async def test_chunks_are_relayed_with_their_framing_once_a_receiver_says_so(eng
     assert refused == [third[:5], chunk(b"data: 5\n\n"), b"0\r\n\r\n"]
     again, _ = await engine.ask()
     assert (again, again.relay) == (connection, None)
+
+
+async def test_an_answer_that_comes_at_once_may_be_taken_whole(engine: Engine) -> None:
+    class Taking(Notes):
+        def answer_whole(self, head: AnswerHead, body: bytes) -> bool:
+            if body == b"no":
+                return False
+            self.told.append((head.status, body))
+            self.over.set()
+            return True
+
+    reader: asyncio.StreamReader | None = None
+    writer: asyncio.StreamWriter | None = None
+    told: list[object] = []
+    # The head is parsed at first, and known from then on.
+    for body in (b"ok", b"on", b"no", b"ok"):
+        connection = engine.pool.take() or await connected(engine.pool)
+        notes = Taking()
+        connection.send(REQUEST, b"{}", notes)
+        if reader is None or writer is None:
+            reader, writer = await engine.accept()
+        await reader.readexactly(len(REQUEST) + 2)
+        writer.write(OK[:-2] + body)
+        await notes.over.wait()
+        told += notes.told
+    assert told == [(200, b"ok"), (200, b"on"), (200, []), b"no", "end", (200, b"ok")]
+    assert repr(engine.pool) == f"<ConnectionPool {engine.address.url} [1 open, 1 idle]>"
 
 
 async def test_each_answer_has_its_own_head_also_where_it_is_like_one_before(engine: Engine) -> None:

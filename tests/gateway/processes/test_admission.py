@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.admission import Slot
 from gateway.errors import Unavailable
 from gateway.processes.admission import Counts, SharedAdmission
 from gateway.processes.cells import Cells
@@ -22,12 +22,12 @@ NAMES = ("running", "waiting", "since", "inside")
 
 @dataclass(eq=False)
 class Waiter:
-    """Someone in a queue, who notes the slot that it got."""
+    """Someone in a queue, who notes how many slots it got."""
 
-    slots: list[Slot] = field(default_factory=list)
+    slots: int = 0
 
-    def granted(self, slot: Slot) -> None:
-        self.slots.append(slot)
+    def granted(self) -> None:
+        self.slots += 1
 
 
 class Node:
@@ -66,91 +66,93 @@ def node() -> Iterator[Node]:
     made.cells.close()
 
 
-def taken(part: SharedAdmission) -> Slot:
-    slot = part.admit(lambda _: None)
-    assert slot is not None
-    return slot
+def take(part: SharedAdmission) -> None:
+    assert part.admit(Waiter().granted)
 
 
 def test_the_limit_is_that_of_all_processes_together(node: Node) -> None:
-    taken(node.parts[0])
-    taken(node.parts[1])
-    assert node.parts[2].admit(lambda _: None) is None
+    take(node.parts[0])
+    take(node.parts[1])
+    assert not node.parts[2].admit(Waiter().granted)
     assert repr(node.parts[1]) == ("<SharedAdmission [2 running, 1 waiting; 1 running here, 0 waiting; limit 2]>")
 
 
 def test_the_length_of_the_queue_is_that_of_all_processes_together(node: Node) -> None:
     for part in node.parts[:2]:
-        taken(part)
+        take(part)
     for part in node.parts[1:]:
-        assert part.admit(Waiter().granted) is None
+        assert not part.admit(Waiter().granted)
     with pytest.raises(Unavailable, match="All 2 slots of this model are taken and 2 requests wait already"):
-        node.parts[0].admit(lambda _: None)
+        node.parts[0].admit(Waiter().granted)
 
 
 def test_a_freed_slot_goes_to_the_longest_waiting_wherever_it_waits(node: Node) -> None:
-    slots = [taken(node.parts[0]), taken(node.parts[0])]
+    take(node.parts[0])
+    take(node.parts[0])
     first, second = Waiter(), Waiter()
     node.parts[2].admit(first.granted)
     node.parts[1].admit(second.granted)
-    slots[0].release()
+    node.parts[0].release()
     assert node.said == [2]
     node.hear()
-    assert (len(first.slots), len(second.slots)) == (1, 0)
-    slots[1].release()
+    assert (first.slots, second.slots) == (1, 0)
+    node.parts[0].release()
     node.hear()
-    assert len(second.slots) == 1
+    assert second.slots == 1
 
 
 def test_nobody_overtakes_who_waits(node: Node) -> None:
-    slot, _ = taken(node.parts[0]), taken(node.parts[0])
+    take(node.parts[0])
+    take(node.parts[0])
     waiter = Waiter()
     node.parts[1].admit(waiter.granted)
-    slot.release()
-    assert node.parts[2].admit(lambda _: None) is None
+    node.parts[0].release()
+    assert not node.parts[2].admit(Waiter().granted)
     node.hear()
-    assert len(waiter.slots) == 1
+    assert waiter.slots == 1
 
 
 def test_who_is_woken_in_vain_passes_the_word_on(node: Node) -> None:
-    slot, _ = taken(node.parts[0]), taken(node.parts[0])
+    take(node.parts[0])
+    take(node.parts[0])
     first, second = Waiter(), Waiter()
     node.parts[1].admit(first.granted)
     node.parts[2].admit(second.granted)
-    slot.release()
+    node.parts[0].release()
     node.parts[1].withdraw(first.granted)
     node.hear()
-    assert len(second.slots) == 1
+    assert second.slots == 1
 
 
 def test_the_slots_of_the_dead_are_free_again(node: Node) -> None:
     for _ in range(2):
-        taken(node.parts[0])
+        take(node.parts[0])
     waiter = Waiter()
     node.parts[1].admit(waiter.granted)
     node.die(0)
     node.hear()
-    assert len(waiter.slots) == 1
+    assert waiter.slots == 1
     assert sum(node.counts.running) == 1
 
 
 def test_a_slot_that_nobody_takes_in_turn_is_taken_at_the_second_beat(node: Node) -> None:
-    slot, _ = taken(node.parts[0]), taken(node.parts[0])
+    take(node.parts[0])
+    take(node.parts[0])
     deaf, waiter = Waiter(), Waiter()
     node.parts[1].admit(deaf.granted)
     node.parts[2].admit(waiter.granted)
-    slot.release()
+    node.parts[0].release()
     node.parts[2].tick()
-    assert waiter.slots == []
+    assert waiter.slots == 0
     node.parts[2].tick()
-    assert len(waiter.slots) == 1
+    assert waiter.slots == 1
     assert sum(node.counts.running) == 2
 
 
 def test_how_long_the_first_of_all_has_waited(node: Node) -> None:
     assert node.counts.oldest_wait(perf_counter()) == 0.0
-    taken(node.parts[0])
-    taken(node.parts[0])
+    take(node.parts[0])
+    take(node.parts[0])
     for part in node.parts[1:]:
         part.admit(Waiter().granted)
     since = node.counts.since[1] / 1e9
@@ -159,13 +161,14 @@ def test_how_long_the_first_of_all_has_waited(node: Node) -> None:
 
 def test_the_expected_wait_is_that_of_the_whole_queue() -> None:
     node = Node(2, limit=2, max_queue=100)
-    slots = [taken(node.parts[0]), taken(node.parts[0])]
+    take(node.parts[0])
+    take(node.parts[0])
     waiters = [Waiter() for _ in range(39)]
     for waiter in waiters:
         node.parts[1].admit(waiter.granted)
-    slots[0].release()
+    node.parts[0].release()
     node.parts[0]._gap_began -= 20.0
-    slots[1].release()
+    node.parts[0].release()
     # A tenth of the gap of 20 s counts; two processes free slots at that pace; forty requests wait, with the new one.
     assert node.parts[0].expected_wait() == pytest.approx(2.0 * 40 / 2, rel=0.01)
     node.cells.close()
@@ -179,36 +182,37 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.node = Node(3, limit=5, max_queue=4)
-        self.held: list[list[Slot]] = [[], [], []]
+        self.held = [0, 0, 0]
         self.queued: list[list[Waiter]] = [[], [], []]
 
     def teardown(self) -> None:
         self.node.cells.close()
 
     def settle(self) -> None:
-        for queued, held in zip(self.queued, self.held, strict=True):
+        for own, queued in enumerate(self.queued):
             for waiter in [each for each in queued if each.slots]:
                 queued.remove(waiter)
-                held += waiter.slots
+                self.held[own] += waiter.slots
 
     @rule(own=processes)
     def come(self, own: int) -> None:
         waiter = Waiter()
         try:
-            slot = self.node.parts[own].admit(waiter.granted)
+            admitted = self.node.parts[own].admit(waiter.granted)
         except Unavailable:
             assert sum(map(len, self.queued)) >= 4
             return
-        if slot is not None:
-            self.held[own].append(slot)
+        if admitted:
+            self.held[own] += 1
         else:
             self.queued[own].append(waiter)
         self.settle()
 
-    @rule(own=processes, data=st.data())
-    def end(self, own: int, data: st.DataObject) -> None:
+    @rule(own=processes)
+    def end(self, own: int) -> None:
         if self.held[own]:
-            self.held[own].pop(data.draw(st.integers(0, len(self.held[own]) - 1))).release()
+            self.held[own] -= 1
+            self.node.parts[own].release()
             self.settle()
 
     @rule(own=processes, data=st.data())
@@ -220,7 +224,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(own=processes)
     def die(self, own: int) -> None:
         self.node.said[:] = [each for each in self.node.said if each != own]
-        self.held[own], self.queued[own] = [], []
+        self.held[own], self.queued[own] = 0, []
         self.node.die(own)
 
     @rule()
@@ -228,7 +232,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.node.hear()
         self.settle()
         if sum(map(len, self.queued)):
-            assert sum(map(len, self.held)) == 5
+            assert sum(self.held) == 5
 
     @rule(own=processes)
     def beat(self, own: int) -> None:
@@ -237,7 +241,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_true(self) -> None:
-        assert list(self.node.counts.running) == [len(each) for each in self.held]
+        assert list(self.node.counts.running) == self.held
         assert list(self.node.counts.waiting) == [len(each) for each in self.queued]
         assert sum(self.node.counts.running) <= 5
 
@@ -249,25 +253,22 @@ def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     """Hold up to ``most`` slots, taken and given back as fast as can be; exit with how often too many were held."""
     counts, inside = Counts(*(cells.row(name) for name in NAMES[:3])), cells.row("inside")
     part = SharedAdmission(limit, 0, counts, cells.lock("running"), own, lambda _: None)
-    slots: list[Slot] = []
-    too_many = 0
+    held = too_many = 0
     for _ in range(times):
-        if len(slots) < most:
-            try:
-                slot = part.admit(lambda _: None)
-            except Unavailable:
-                slot = None
-            if slot is not None:
-                slots.append(slot)
-                inside[own] = len(slots)
+        if held < most:
+            with contextlib.suppress(Unavailable):
+                part.admit(Waiter().granted)
+                held += 1
+                inside[own] = held
                 too_many += sum(inside) > limit
                 continue
-        if slots:
-            inside[own] = len(slots) - 1
-            slots.pop().release()
+        if held:
+            held -= 1
+            inside[own] = held
+            part.release()
     inside[own] = 0
-    for slot in slots:
-        slot.release()
+    for _ in range(held):
+        part.release()
     os._exit(min(too_many, 100))
 
 
