@@ -62,6 +62,10 @@ class Stream(Protocol):
     refused: bool
     """Whether that error is all that the stream holds."""
 
+    @property
+    def events(self) -> int:
+        """How many events have been read or passed."""
+
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
@@ -170,6 +174,7 @@ class Exchange:
         "_client",
         "_connecting",
         "_dispatcher",
+        "_events",
         "_head",
         "_heard",
         "_hedge",
@@ -221,7 +226,8 @@ class Exchange:
         self._begun = False
         self._stream: Stream | None = None
         self._paused = False
-        # The beat turns these two into moments, so that an event need not look at the clock.
+        # The beat turns these into moments, so that an event need not look at the clock.
+        self._events = 0
         self._heard = False
         self._wrote = False
         self._started_at = self._last_at = self._written_at = context.received_at
@@ -278,6 +284,9 @@ class Exchange:
     def tick(self, now: float) -> None:
         """Enforce the deadlines, and break a stream's silence towards its client."""
         limits = self._dispatcher.deadlines
+        if self._stream is not None and self._stream.events != self._events:
+            self._events = self._stream.events
+            self._heard = self._wrote = True
         if self._heard:
             self._heard = False
             self._last_at = now
@@ -371,23 +380,10 @@ class Exchange:
             elif events:
                 self._wrote = True
                 self._client.write_chunk(self.context, events)
-        connection = self._lease.connection
-        if connection is not None and self._state is ANSWERING and self.context.version == "1.1":
+        connection, stream = self._lease.connection, self._stream
+        if connection is not None and stream is not None and self._state is ANSWERING and self.context.version == "1.1":
             # Both sides frame their chunks alike, so one that begins with an event mostly needs no more than a look.
-            connection.relay = None if self._splitter.pending else self.relay
-
-    def relay(self, data: bytes) -> bytes:
-        """Pass chunks of whole events on as they came, up to one that must be looked at; return the rest."""
-        stream = self._stream
-        passed = 0 if stream is None else stream.passes(data)
-        if not passed:
-            return data
-        self._heard = self._wrote = True
-        if passed == len(data):
-            self._client.write_raw(data)
-            return b""
-        self._client.write_raw(data[:passed])
-        return data[passed:]
+            connection.relay = None if self._splitter.pending else (stream.passes, self._client.write_raw)
 
     def answer_end(self) -> None:
         """Finish what was relayed, or write the answer that was held."""

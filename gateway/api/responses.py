@@ -28,7 +28,7 @@ class ResponsesStream(MeteredStream):
             "code": error.code,
             "message": error.message,
             "param": error.param,
-            "sequence_number": self._events,
+            "sequence_number": self.events,
             "error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code},
         }
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(whole)

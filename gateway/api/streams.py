@@ -23,9 +23,10 @@ class MeteredStream(ABC):
     __slots__ = (
         "_content_events",
         "_context",
-        "_events",
         "_lessons",
         "_metered",
+        "_plain_events",
+        "_read_events",
         "_repeated",
         "complete",
         "failure",
@@ -37,14 +38,21 @@ class MeteredStream(ABC):
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
-        self._events = 0
+        # Those that were read one by one, those of them with content, and those seen to be nothing but content.
+        self._read_events = 0
         self._content_events = 0
+        self._plain_events = 0
         self._metered = False
         self._repeated: RepeatedEvent | None = None
         self._lessons = _LESSONS
         self.complete = False
         self.failure: GatewayError | None = None
         self.refused = False
+
+    @property
+    def events(self) -> int:
+        """How many events have been read or passed."""
+        return self._read_events + self._plain_events
 
     def passes(self, data: bytes) -> int:
         """Tell how many bytes of ``data`` are chunks of whole events that hold nothing but content; those are counted.
@@ -54,13 +62,11 @@ class MeteredStream(ABC):
         repeated = self._repeated
         if repeated is not None:
             if repeated.fills(data):
-                self._events += 1
-                self._content_events += 1
+                self._plain_events += 1
                 return len(data)
             events, size = repeated.repeats(data, in_chunks=True)
             if events:
-                self._events += events
-                self._content_events += events
+                self._plain_events += events
                 return size
         if self._context.first_token_at is None:
             return 0
@@ -76,8 +82,7 @@ class MeteredStream(ABC):
         if repeated is None or self.complete:
             return self._feed_unlike(events)
         count, size = repeated.repeats(events, in_chunks=False)
-        self._events += count
-        self._content_events += count
+        self._plain_events += count
         return events[:size] + self._feed_unlike(events[size:])
 
     def _feed_unlike(self, events: bytes) -> bytes:
@@ -101,7 +106,8 @@ class MeteredStream(ABC):
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
         if not self._metered:
-            self._context.output_tokens = max(self._context.output_tokens, self._content_events)
+            made = self._content_events + self._plain_events
+            self._context.output_tokens = max(self._context.output_tokens, made)
 
     @abstractmethod
     def error(self, error: GatewayError) -> bytes:
@@ -129,7 +135,7 @@ class MeteredStream(ABC):
                 kept.append(event)
                 continue
             kept.append(self._read(event, data))
-            self._events += 1
+            self._read_events += 1
             if self.complete:
                 break
             if looking and self._context.first_token_at is not None:
@@ -148,8 +154,7 @@ class MeteredStream(ABC):
     def _count(self, events: bytes) -> int:
         """Count events that are nothing but content, and return how many they are."""
         number = events.count(b"\ndata:") + events.startswith(b"data:")
-        self._events += number
-        self._content_events += number
+        self._plain_events += number
         return number
 
     def _learn(self, events: bytes) -> None:
@@ -167,7 +172,7 @@ class MeteredStream(ABC):
     def _fail(self, error: GatewayError) -> bytes:
         """Note an error that the engine reported within its stream, and give it in our shape."""
         self.failure = error
-        self.refused = self._events == 0
+        self.refused = self.events == 0
         self.complete = True
         return self.error(error)
 

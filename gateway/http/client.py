@@ -102,6 +102,11 @@ class Receiver(Protocol):
         """No more will come; the connection is no longer this receiver's."""
 
 
+Relay = tuple[Callable[[bytes], int], Callable[[bytes], None]]
+"""Tells how many bytes of what was read are whole chunks to be passed on as they came, and writes those; the rest is
+parsed."""
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One socket to a replica, used for one exchange after the other."""
 
@@ -145,9 +150,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._reused = False
         self._between_chunks = False
         self.idle_since = 0.0
-        self.relay: Callable[[bytes], bytes] | None = None
-        """Takes as many whole chunks as it likes, framing included, and returns the rest, which is parsed.
-        A receiver sets it once it has nothing to do with most events but to pass them on."""
+        self.relay: Relay | None = None
+        """A receiver sets it once it has nothing to do with most events but to pass them on."""
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self._pool.address.url} [{'idle' if self._receiver is None else 'busy'}]>"
@@ -199,9 +203,14 @@ class UpstreamConnection(asyncio.Protocol):
         """Parse, then tell the receiver once what this read brought; a chunk that is relayed need not be parsed."""
         relay = self.relay
         if relay is not None and self._between_chunks:
-            data = relay(data)
-            if not data:
+            passes, write = relay
+            size = passes(data)
+            if size == len(data):
+                write(data)
                 return
+            if size:
+                write(data[:size])
+                data = data[size:]
         if self._receiver is None:
             self.transport.abort()
             return
