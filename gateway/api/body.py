@@ -13,6 +13,7 @@ from gateway.errors import BadRequest, UnsupportedMediaType
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
+_BACKSLASH = ord("\\")
 _SHORT_BODY = 512
 """Below this size, in bytes, counting through is faster than going from one bracket to the next."""
 _MAX_CONTAINERS = 1_000_000
@@ -113,7 +114,7 @@ def check_depth(body: bytes, max_depth: int) -> None:
         opening = _count(body, b"[", max_depth) + _count(body, b"{", max_depth)
     if opening <= max_depth:
         return
-    if b"\\" in body:
+    if _BACKSLASH in body:
         # Without the escaped backslashes, a quote behind a backslash is one within a string.
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     pieces = body.split(b'"', _MAX_QUOTES + 1)

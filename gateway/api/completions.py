@@ -80,7 +80,7 @@ class CompletionsStream(MeteredStream):
         return b"data: %b\n\ndata: [DONE]\n\n" % error.body()
 
     def _fact_at(self, events: bytes) -> int:
-        if b'"usage":' not in events and _DONE not in events and b'"error":' not in events:
+        if events.find(b'"usage":') < 0 and events.find(_DONE) < 0 and events.find(b'"error":') < 0:
             return -1
         # Some engines say in each event that its usage is null.
         if events.count(b'"usage":') == events.count(b'"usage":null'):

@@ -14,7 +14,10 @@ import msgspec
 
 from gateway.http.chunk import LONGEST, SIZE_LINES
 
-_CARRIAGE_RETURN = 13
+# As numbers, for which Python 3.11 looks through bytes ten times as fast as for a byte.
+_NEWLINE = ord("\n")
+_CARRIAGE_RETURN = ord("\r")
+_QUOTE = ord('"')
 
 _SHORTEST_SIZE_LINE = 4
 """The bytes of a chunk's first line, at least: two digits and the end of the line."""
@@ -40,7 +43,7 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
         It must have been read and found to be nothing but content. A field is written with its opening quote:
         ``"text":"``.
         """
-        if b"\r" in events:
+        if _CARRIAGE_RETURN in events:
             return None
         before_last = events.rfind(b"\n\n", 0, -2)
         event = events[before_last + 2 :] if before_last >= 0 else events
@@ -62,7 +65,7 @@ class RepeatedEvent(msgspec.Struct, frozen=True):
             return False
         size_line = SIZE_LINES[size]
         text = data.removeprefix(size_line + self.before).removesuffix(self.after_in_chunk)
-        return size - len(text) == len(size_line) + self.around and b'"' not in text and b"\n" not in text
+        return size - len(text) == len(size_line) + self.around and _QUOTE not in text and _NEWLINE not in text
 
     def repeats(self, data: bytes, *, in_chunks: bool) -> tuple[int, int]:
         """Count the events at the beginning of ``data`` that are like this one but for their texts.

@@ -16,6 +16,9 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 """An engine that sends this much without ending an event is not speaking SSE."""
 
 
+_CARRIAGE_RETURN = ord("\r")
+"""As a number, for which Python 3.11 looks through bytes ten times as fast as for a byte."""
+
 _ID_LINE = re.compile(rb"^id:[^\n]*\n", re.MULTILINE)
 _DATA_LINE = re.compile(rb"(?:^|\r)data: ?+[^\r\n]", re.MULTILINE)
 
@@ -57,7 +60,7 @@ class EventSplitter:
 
 def split(events: bytes) -> Iterator[bytes]:
     """Cut whole events into single ones, each with the blank line that ends it; joined they are the same bytes."""
-    if b"\r" not in events:
+    if _CARRIAGE_RETURN not in events:
         at = 0
         while (end := events.find(b"\n\n", at)) >= 0:
             yield events[at : end + 2]
@@ -85,7 +88,7 @@ def without_ids(events: bytes) -> bytes:
 
 def has_ids(events: bytes) -> bool:
     """Whether there may be an ``id`` line among these events."""
-    return b"id:" in events
+    return events.find(b"id:") >= 0
 
 
 def has_data(events: bytes) -> bool:
@@ -95,7 +98,7 @@ def has_data(events: bytes) -> bool:
 
 def data_of(event: bytes) -> bytes:
     """Return what the ``data`` lines of one event hold, joined by line feeds; ``b""`` for a comment."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and _CARRIAGE_RETURN not in event:
         return event[6:-2]
     found = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(found)
