@@ -112,7 +112,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
             address.host_header,
             replica.authorization,
             self.headers,
-            self.request_id.encode("ascii"),
+            self.request_id.encode(),
             len(self.body),
         )
 
@@ -488,14 +488,17 @@ class Exchange:
 
     def _connect(self, replica: Replica) -> None:
         self._state = CONNECTING
-        self._connecting = replica.connections.connect(self._send, self._connect_failed)
+        self._connecting = replica.connections.connect(self._connected, self._connect_failed)
+
+    def _connected(self, connection: UpstreamConnection) -> None:
+        self._connecting = None
+        self._send(connection)
 
     def _connect_failed(self, error: UpstreamError) -> None:
         self._connecting = None
         self.answer_failed(error)
 
     def _send(self, connection: UpstreamConnection) -> None:
-        self._connecting = None
         lease = self._lease
         assert lease.replica is not None
         lease.connection = connection

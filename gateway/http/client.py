@@ -237,7 +237,9 @@ class UpstreamConnection(asyncio.Protocol):
         # What follows the last piece of the body is the end of its chunk, and nothing of the next one.
         parts = self._parts
         self._between_chunks = bool(parts) and data.endswith(b"\r\n") and data.endswith(parts[-1], 0, -2)
-        self._deliver(self._take_parts())
+        body = self._take_parts()
+        if not (self._head_ready and self._complete and self._deliver_whole(body)):
+            self._deliver(body)
         self._fresh = b""
 
     def eof_received(self) -> None:
@@ -314,12 +316,12 @@ class UpstreamConnection(asyncio.Protocol):
                 return False
             known = pool.known = newest
         assert known is not None
-        self._head_bytes = 1
         self._head = known.meaning
-        self._answered = self._complete = True
         self._reusable = self.transport.get_write_buffer_size() == 0
-        self._head_ready = True
-        self._deliver(body)
+        if not self._deliver_whole(body):
+            self._head_bytes = 1
+            self._head_ready = self._answered = self._complete = True
+            self._deliver(body)
         return True
 
     def _take_parts(self) -> bytes:
@@ -329,6 +331,20 @@ class UpstreamConnection(asyncio.Protocol):
         parts.clear()
         return data
 
+    def _deliver_whole(self, body: bytes) -> bool:
+        """Offer the receiver an answer that is there from head to end, and tell whether that is done with."""
+        receiver = self._receiver
+        if receiver is None:
+            return True
+        try:
+            taken = receiver.answer_whole(self._head, body)
+        except Exception:  # noqa: BLE001 - as below
+            self._give_up(receiver)
+            return True
+        if taken:
+            self._finish()
+        return taken
+
     def _deliver(self, data: bytes) -> None:
         """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
         receiver = self._receiver
@@ -337,9 +353,6 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             if self._head_ready:
                 self._head_ready = False
-                if self._complete and receiver.answer_whole(self._head, data):
-                    self._finish()
-                    return
                 receiver.answer_head(self._head)
                 receiver = self._receiver
                 if receiver is None:
@@ -350,10 +363,14 @@ class UpstreamConnection(asyncio.Protocol):
                 self._finish()
                 receiver.answer_end()
         except Exception:  # noqa: BLE001 - a mistake of ours costs one request its answer, and never hangs its client
-            _LOG.exception("an answer could not be relayed because of a mistake in the gateway")
-            self.abort()
-            if receiver is not None:
-                receiver.answer_failed(UpstreamError("The gateway made a mistake; its log says which.", answered=True))
+            self._give_up(receiver)
+
+    def _give_up(self, receiver: Receiver | None) -> None:
+        """End an answer at which its receiver made a mistake. Called where that exception is handled."""
+        _LOG.exception("an answer could not be relayed because of a mistake in the gateway")
+        self.abort()
+        if receiver is not None:
+            receiver.answer_failed(UpstreamError("The gateway made a mistake; its log says which.", answered=True))
 
     def _finish(self) -> None:
         """Be ready for the next exchange, or close."""

@@ -85,7 +85,7 @@ class RequestIds:
         """Return ``offered`` if it is a well-formed id, else a new id."""
         if offered is not None and _REQUEST_ID.match(offered):
             return offered.decode("ascii")
-        return f"{self._prefix}{next(self._numbers):x}"
+        return f"{self._prefix}{next(self._numbers)}"
 
 
 def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, bytes]:

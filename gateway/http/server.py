@@ -125,6 +125,10 @@ class Door:
         self.surface = surface
         self.limits = limits
         self.timeouts = timeouts
+        # Looked at for every request; an attribute of a pydantic model takes many times as long.
+        self.max_body_bytes = limits.max_body_bytes
+        self.receive = timeouts.receive
+        self.keep_alive = timeouts.keep_alive
         self.request_ids = head.RequestIds()
         self.connections: set[ClientConnection] = set()
         self.per_client: dict[str, int] = {}
@@ -248,7 +252,7 @@ class ClientConnection(asyncio.Protocol):
         self._discarding = False
         self._lost = False
         self._paused_reading = False
-        self._deadline = perf_counter() + door.timeouts.keep_alive
+        self._deadline = perf_counter() + door.keep_alive
         self._paused_writing = False
         self._written = 0
         self._read_by_client = 0
@@ -302,7 +306,7 @@ class ClientConnection(asyncio.Protocol):
     def _take_known(self, head: RequestContext, body: bytes) -> bool:
         """Hand over a request with a known head, if what was decided about that head still holds."""
         door = self._door
-        if len(body) > door.limits.max_body_bytes or self._known_rules is not door.surface.rules or self._discarding:
+        if len(body) > door.max_body_bytes or self._known_rules is not door.surface.rules or self._discarding:
             return False
         self._hand_over(replace(head, request_id=door.request_ids.choose(None), received_at=perf_counter(), body=body))
         return True
@@ -363,7 +367,7 @@ class ClientConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
         self._begun = True
-        self._deadline = perf_counter() + self._door.timeouts.receive
+        self._deadline = perf_counter() + self._door.receive
 
     def on_url(self, url: bytes) -> None:
         """Collect the request target, which may come in pieces."""
@@ -393,7 +397,7 @@ class ClientConnection(asyncio.Protocol):
         length = int(headers.pop(b"content-length", b"0"))
         expected = headers.get(b"expect")
         try:
-            if length > door.limits.max_body_bytes:
+            if length > door.max_body_bytes:
                 raise self._body_too_large()
             door.surface.admit_head(context)
             if expected is not None and expected.lower() != b"100-continue":
@@ -414,7 +418,7 @@ class ClientConnection(asyncio.Protocol):
         self._continue_due = False
         self._body.append(body)
         self._body_bytes += len(body)
-        if self._body_bytes > self._door.limits.max_body_bytes:
+        if self._body_bytes > self._door.max_body_bytes:
             raise self._body_too_large()
 
     def on_message_complete(self) -> None:
@@ -532,11 +536,11 @@ class ClientConnection(asyncio.Protocol):
         self._door.surface.ended(context)
         if self._lost:
             return
-        if self._closing or not context.keep_alive or self._door.closing:
+        door = self._door
+        if self._closing or not context.keep_alive or door.closing:
             self._shut()
             return
-        timeouts = self._door.timeouts
-        self._deadline = now + (timeouts.receive if self._begun else timeouts.keep_alive)
+        self._deadline = now + (door.receive if self._begun else door.keep_alive)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
         elif self._continue_due:
@@ -554,7 +558,7 @@ class ClientConnection(asyncio.Protocol):
             if self.transport.get_write_buffer_size() == 0:
                 self.transport.abort()
         elif self._begun:
-            limit = self._door.timeouts.receive
+            limit = self._door.receive
             self._refuse_now(RequestTimeout(f"The request did not arrive within {limit:g} s."))
         else:
             self._closing = True
@@ -619,7 +623,7 @@ class ClientConnection(asyncio.Protocol):
             head.STATUS_LINES[status],
             headers,
             context.answer_headers,
-            context.request_id.encode("ascii"),
+            context.request_id.encode(),
             milliseconds,
             persistence,
             framing,
@@ -688,7 +692,7 @@ class ClientConnection(asyncio.Protocol):
         self.finished(context)
 
     def _body_too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The body is over {self._door.limits.max_body_bytes} bytes (limits.max_body_bytes).")
+        return BodyTooLarge(f"The body is over {self._door.max_body_bytes} bytes (limits.max_body_bytes).")
 
 
 def _chunk(data: bytes) -> bytes:
