@@ -581,7 +581,7 @@ async def test_a_receiver_that_aborts_on_the_head_hears_no_more(engine: Engine) 
     assert notes.told == [(200, [(b"content-length", b"2")])]
 
 
-@pytest.mark.parametrize("call", ["answer_head", "answer_data", "answer_end"])
+@pytest.mark.parametrize("call", ["answer_whole", "answer_head", "answer_data", "answer_end"])
 async def test_a_receiver_that_makes_a_mistake_is_told_of_a_failure(
     engine: Engine, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
