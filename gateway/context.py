@@ -32,6 +32,8 @@ class RequestContext(msgspec.Struct, eq=False):
     model: str = "unknown"
     key: Key = ANYONE
     answer_headers: bytes = b""
+    asked: bytes = b""
+    """What the access log says of its head, where that is encoded already."""
     replica: str = ""
     attempts: int = 0
     status: int = 0

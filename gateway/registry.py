@@ -234,12 +234,10 @@ class Registry:
             )
         return pool
 
-    def check_task(self, pool: Pool, task: str | None, endpoint: str) -> None:
-        """Refuse what the model's engine cannot do, naming the models that can. Raises ``BadRequest``."""
-        if task is None or task in pool.tasks:
-            return
+    def unable(self, pool: Pool, task: str, endpoint: str) -> BadRequest:
+        """Give the error for what a model's engine cannot do, naming the models that can."""
         able = [other.model for other in self._pools.values() if task in other.tasks]
         hint = f"these can: {', '.join(able)}" if able else "no model here can"
-        raise BadRequest(
+        return BadRequest(
             f"The model {pool.model!r} does not support {endpoint}; {hint}.", param="model", code="unsupported_endpoint"
         )

@@ -51,7 +51,6 @@ class Facts(msgspec.Struct):
         options = self.stream_options
         return isinstance(options, StreamOptions) and options.include_usage is True
 
-    @property
     def token_limit(self) -> int:
         """Most tokens that the answer may have, 0 if the request does not say."""
         limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0

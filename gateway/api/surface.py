@@ -60,6 +60,11 @@ class Surface:
 
     def admit_head(self, context: RequestContext) -> None:
         """Check path, method, key and media type, before a byte of the body is taken."""
+        self._check_head(context)
+        if self._access_log is not None:
+            context.asked = self._access_log.asked(context)
+
+    def _check_head(self, context: RequestContext) -> None:
         endpoint = api.ENDPOINTS.get(context.path)
         if self._origins:
             self._allow_origin(context)
@@ -117,7 +122,8 @@ class Surface:
         pool = self.registry.find(facts.model)
         context.model = pool.model
         context.key.check(pool.model)
-        self.registry.check_task(pool, endpoint.task, context.endpoint)
+        if endpoint.task is not None and endpoint.task not in pool.tasks:
+            raise self.registry.unable(pool, endpoint.task, context.endpoint)
         if facts.n is not None and facts.n > self._max_n:
             raise BadRequest(f"n is {facts.n}; at most {self._max_n} (limits.max_n) are allowed.", param="n")
         streams = endpoint.streams and facts.stream is True
@@ -136,7 +142,7 @@ class Surface:
             endpoint.dialect,
             streams,
             strip_usage,
-            facts.token_limit,
+            facts.token_limit(),
             hedges=not endpoint.streams,
         )
 

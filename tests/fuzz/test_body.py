@@ -165,7 +165,7 @@ def check_facts(content: bytes) -> None:
             value.get("max_tokens"),
             value.get("max_completion_tokens"),
         )
-        assert found.token_limit >= 0
+        assert found.token_limit() >= 0
         assert found.wants_usage is ((value.get("stream_options") or {}).get("include_usage") is True)
         assert bool(bytes(found.priority)) is ("priority" in value)
         assert bool(bytes(found.kv_transfer_params)) is ("kv_transfer_params" in value)

@@ -89,6 +89,29 @@ def test_all_that_happened_is_told_in_milliseconds(tmp_path: Path) -> None:
     assert times == pytest.approx([500, 125, 750], abs=0.01)
 
 
+def test_what_a_head_says_may_be_encoded_before(tmp_path: Path) -> None:
+    log = AccessLog.open(str(tmp_path / "log"))
+    assert log is not None
+    context = request()
+    context.asked = log.asked(context)
+    log.ended(request())
+    log.ended(context)
+    log.close()
+    once, again = lines(tmp_path / "log")
+    assert list(once) == [
+        "time",
+        "request_id",
+        "status",
+        "duration_ms",
+        "model",
+        "client",
+        "method",
+        "path",
+        "endpoint",
+    ]
+    assert once | {"time": ""} == again | {"time": ""}
+
+
 def test_an_error_is_told_with_code_and_message(tmp_path: Path) -> None:
     context = request()
     context.status, context.error = 400, BadRequest("No.", code="bad")

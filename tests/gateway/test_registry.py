@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.admission import Admission
-from gateway.errors import BadRequest, ModelNotFound, NoReadyReplica
+from gateway.errors import ModelNotFound, NoReadyReplica
 from gateway.http.client import Address, ConnectionPool
 from gateway.policies import RoundRobin
 from gateway.registry import Load, Pool, Registry, Replica
@@ -112,13 +112,10 @@ def test_a_very_long_name_is_not_repeated_in_full() -> None:
 def test_what_a_model_cannot_do_names_the_models_that_can() -> None:
     chat, embedder = pool("chat"), pool("embedder", tasks=("embed", "score"))
     registry = Registry([chat, embedder])
-    registry.check_task(embedder, "embed", "/v1/embeddings")
-    registry.check_task(chat, None, "/tokenize")
-    with pytest.raises(BadRequest, match=r"'chat' does not support /v1/embeddings; these can: embedder\.") as refused:
-        registry.check_task(chat, "embed", "/v1/embeddings")
-    assert (refused.value.param, refused.value.code) == ("model", "unsupported_endpoint")
-    with pytest.raises(BadRequest, match="no model here can"):
-        registry.check_task(chat, "transcribe", "/v1/audio/transcriptions")
+    refusal = registry.unable(chat, "embed", "/v1/embeddings")
+    assert refusal.message == "The model 'chat' does not support /v1/embeddings; these can: embedder."
+    assert (refusal.param, refusal.code) == ("model", "unsupported_endpoint")
+    assert "no model here can" in registry.unable(chat, "transcribe", "/v1/audio/transcriptions").message
 
 
 def test_a_pool_tells_its_load() -> None:
