@@ -17,7 +17,7 @@ from gateway.errors import Unavailable
 from gateway.processes.admission import Counts, SharedAdmission
 from gateway.processes.cells import Cells
 
-NAMES = ("running", "waiting", "since", "inside")
+NAMES = ("running", "waiting", "since", "inside", "changes")
 
 
 @dataclass(eq=False)
@@ -249,9 +249,29 @@ class AnyOrder(RuleBasedStateMachine):
 test_in_any_order = AnyOrder.TestCase
 
 
+class Inside:
+    """How many slots each process holds, read as one: a reading during which any of the numbers changed is none."""
+
+    def __init__(self, cells: Cells, own: int) -> None:
+        self._numbers, self._changes, self._own = cells.row("inside"), cells.row("changes"), own
+
+    def put(self, number: int) -> None:
+        """Say how many this process holds. The count of changes is odd while it is being said."""
+        self._changes[self._own] += 1
+        self._numbers[self._own] = number
+        self._changes[self._own] += 1
+
+    def sum(self) -> int:
+        """Give how many all processes held at one moment; 0 if the numbers did not stand still."""
+        before = list(self._changes)
+        number = sum(self._numbers)
+        stood_still = list(self._changes) == before and not any(change % 2 for change in before)
+        return number if stood_still else 0
+
+
 def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     """Hold up to ``most`` slots, taken and given back as fast as can be; exit with how often too many were held."""
-    counts, inside = Counts(*(cells.row(name) for name in NAMES[:3])), cells.row("inside")
+    counts, inside = Counts(*(cells.row(name) for name in NAMES[:3])), Inside(cells, own)
     part = SharedAdmission(limit, 0, counts, cells.lock("running"), own, lambda _: None)
     held = too_many = 0
     for _ in range(times):
@@ -259,14 +279,14 @@ def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
             with contextlib.suppress(Unavailable):
                 part.admit(Waiter().granted)
                 held += 1
-                inside[own] = held
-                too_many += sum(inside) > limit
+                inside.put(held)
+                too_many += inside.sum() > limit
                 continue
         if held:
             held -= 1
-            inside[own] = held
+            inside.put(held)
             part.release()
-    inside[own] = 0
+    inside.put(0)
     for _ in range(held):
         part.release()
     os._exit(min(too_many, 100))
