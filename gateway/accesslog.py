@@ -98,9 +98,11 @@ class AccessLog:
         return len(self._lines) + sum(map(len, list(self._batches)))
 
     def asked(self, context: RequestContext) -> bytes:
-        """Encode what a head says, without the braces around it."""
+        """Encode what a head says, as the end of a line."""
         method, path = context.method.decode("latin-1"), context.path.decode("latin-1")
-        return self._encode(Asked(context.client, method, path, context.endpoint, context.key.id))[1:-1]
+        return self._encode(Asked(context.client, method, path, context.endpoint, context.key.id)).replace(
+            b"{", b",", 1
+        )
 
     def ended(self, context: RequestContext) -> None:
         """Note a request that is over; called by the data plane, and cheap."""
@@ -126,7 +128,7 @@ class AccessLog:
         )
         if error is not None:
             line.code, line.message = error.code, error.message
-        self._lines.append(b"%b,%b}" % (self._encode(line)[:-1], context.asked or self.asked(context)))
+        self._lines.append(self._encode(line)[:-1] + (context.asked or self.asked(context)))
         if len(self._lines) >= _BATCH_LINES:
             self.flush()
 

@@ -33,7 +33,7 @@ class RequestContext(msgspec.Struct, eq=False):
     key: Key = ANYONE
     answer_headers: bytes = b""
     asked: bytes = b""
-    """What the access log says of its head, where that is encoded already."""
+    """The end of its line in the access log, which its head says, where that is encoded already."""
     replica: str = ""
     attempts: int = 0
     status: int = 0

@@ -14,8 +14,8 @@ from gateway.errors import BadRequest, UnsupportedMediaType
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
 _BACKSLASH = ord("\\")
-_SHORT_BODY = 512
-"""Below this size, in bytes, looking at each byte is faster than going from one bracket to the next."""
+_SHORT_BODY = 32 * 1024
+"""Below this size, in bytes, a copy of a body takes less time than a few calls."""
 _MAX_CONTAINERS = 1_000_000
 _MAX_QUOTES = 2_000_000
 _MAX_TOKENS = 1_000_000_000
@@ -103,15 +103,11 @@ def is_json(media: bytes) -> bool:
 def check_depth(body: bytes, max_depth: int) -> None:
     """Refuse JSON nested deeper than ``max_depth``, before any decoder recurses into it. Raises ``BadRequest``.
 
-    A body cannot be nested deeper than it has brackets, which settles most requests. For the others, such as long
-    conversations, the brackets outside strings are added up. A million containers are refused too, for the time they
-    cost, and so are a million strings among many brackets.
+    A body cannot be nested deeper than it has opening brackets, which settles most requests. For the others, such as
+    long conversations, the brackets outside strings are added up. A million containers are refused too, for the time
+    they cost, and so are a million strings among many brackets.
     """
-    if len(body) < _SHORT_BODY:
-        most = len(body.translate(None, _NOT_BRACKETS))
-    else:
-        most = _count(body, b"[", max_depth) + _count(body, b"{", max_depth)
-    if most <= max_depth:
+    if _count(body, b"[", max_depth) + _count(body, b"{", max_depth) <= max_depth:
         return
     if _BACKSLASH in body:
         # Without the escaped backslashes, a quote behind a backslash is one within a string.
@@ -128,11 +124,13 @@ def check_depth(body: bytes, max_depth: int) -> None:
 
 
 def _count(body: bytes, bracket: bytes, most: int) -> int:
-    """Count a bracket, as far as one more than ``most``.
+    """Count a bracket, in a long body only as far as one more than ``most``.
 
-    In prose brackets are far apart, and from one to the next ``bytes.find`` is more than ten times as fast as
-    ``bytes.count``.
+    In prose brackets are far apart, and from one to the next ``bytes.replace`` and ``bytes.find`` are more than ten
+    times as fast as ``bytes.count``.
     """
+    if len(body) < _SHORT_BODY:
+        return len(body) - len(body.replace(bracket, b""))
     number = at = 0
     while number <= most and (at := body.find(bracket, at) + 1):
         number += 1
