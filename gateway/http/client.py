@@ -240,6 +240,7 @@ class UpstreamConnection(asyncio.Protocol):
         body = self._take_parts()
         if not (self._head_ready and self._complete and self._deliver_whole(body)):
             self._deliver(body)
+        self._head_ready = False
         self._fresh = b""
 
     def eof_received(self) -> None:

@@ -345,6 +345,23 @@ async def test_an_answer_that_comes_at_once_may_be_taken_whole(engine: Engine) -
     assert repr(engine.pool) == f"<ConnectionPool {engine.address.url} [1 open, 1 idle]>"
 
 
+async def test_behind_an_answer_that_was_taken_whole_the_next_one_begins_anew(engine: Engine) -> None:
+    class Taking(Notes):
+        def answer_whole(self, head: AnswerHead, body: bytes) -> bool:
+            self.told.append((head.status, body))
+            return True
+
+    connection = await connected(engine.pool)
+    first, second = Taking(), Taking()
+    connection.send(REQUEST, b"{}", first)
+    connection.data_received(OK)
+    connection.send(REQUEST, b"{}", second)
+    connection.data_received(b"HTTP/1.1 404 Not Found\r\n")
+    assert (first.told, second.told) == ([(200, b"ok")], [])
+    connection.data_received(b"content-length: 2\r\n\r\nno")
+    assert second.told == [(404, b"no")]
+
+
 async def test_each_answer_has_its_own_head_also_where_it_is_like_one_before(engine: Engine) -> None:
     reader: asyncio.StreamReader | None = None
     for status, kind in ((200, b"a"), (200, b"a"), (200, b"b"), (404, b"b"), (200, b"a")):
