@@ -352,6 +352,7 @@ async def test_behind_an_answer_that_was_taken_whole_the_next_one_begins_anew(en
             return True
 
     connection = await connected(engine.pool)
+    await engine.accept()
     first, second = Taking(), Taking()
     connection.send(REQUEST, b"{}", first)
     connection.data_received(OK)
