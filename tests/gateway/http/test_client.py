@@ -352,7 +352,7 @@ async def test_behind_an_answer_that_was_taken_whole_the_next_one_begins_anew(en
             return True
 
     connection = await connected(engine.pool)
-    await engine.accept()
+    reader, _ = await engine.accept()
     first, second = Taking(), Taking()
     connection.send(REQUEST, b"{}", first)
     connection.data_received(OK)
@@ -361,6 +361,7 @@ async def test_behind_an_answer_that_was_taken_whole_the_next_one_begins_anew(en
     assert (first.told, second.told) == ([(200, b"ok")], [])
     connection.data_received(b"content-length: 2\r\n\r\nno")
     assert second.told == [(404, b"no")]
+    await reader.readexactly(2 * (len(REQUEST) + 2))
 
 
 async def test_each_answer_has_its_own_head_also_where_it_is_like_one_before(engine: Engine) -> None:
