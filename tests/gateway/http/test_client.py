@@ -358,6 +358,7 @@ async def test_behind_an_answer_that_was_taken_whole_the_next_one_begins_anew(en
     await reader.readexactly(len(REQUEST) + 2)
     writer.write(OK)
     await eventually(lambda: first.told == [(200, b"ok")])
+    assert engine.pool.take() is connection
     connection.send(REQUEST, b"{}", second)
     await reader.readexactly(len(REQUEST) + 2)
     writer.write(b"HTTP/1.1 404 Not Found\r\n")
