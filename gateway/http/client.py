@@ -240,7 +240,6 @@ class UpstreamConnection(asyncio.Protocol):
         body = self._take_parts()
         if not (self._head_ready and self._complete and self._deliver_whole(body)):
             self._deliver(body)
-        self._head_ready = False
         self._fresh = b""
 
     def eof_received(self) -> None:
@@ -343,6 +342,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._give_up(receiver)
             return True
         if taken:
+            self._head_ready = False
             self._finish()
         return taken
 
