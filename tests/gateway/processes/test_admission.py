@@ -277,7 +277,7 @@ def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     for _ in range(times):
         if held < most:
             with contextlib.suppress(Unavailable):
-                part.admit(Waiter().granted)
+                assert part.admit(Waiter().granted)
                 held += 1
                 inside.put(held)
                 too_many += inside.sum() > limit
