@@ -106,7 +106,7 @@ class AccessLog:
 
     def ended(self, context: RequestContext) -> None:
         """Note a request that is over; called by the data plane, and cheap."""
-        first, overhead, error = context.first_token_at, context.overhead, context.error
+        first, overhead = context.first_token_at, context.overhead
         # By position, in the order above: naming the fields would cost more than all the rest.
         line = Line(
             datetime.now(UTC),
@@ -126,10 +126,12 @@ class AccessLog:
             context.output_tokens,
             context.cached_tokens,
         )
+        error = context.error
         if error is not None:
             line.code, line.message = error.code, error.message
-        self._lines.append(self._encode(line)[:-1] + (context.asked or self.asked(context)))
-        if len(self._lines) >= _BATCH_LINES:
+        lines = self._lines
+        lines.append(self._encode(line)[:-1] + (context.asked or self.asked(context)))
+        if len(lines) >= _BATCH_LINES:
             self.flush()
 
     def flush(self) -> None:

@@ -22,7 +22,8 @@ class RequestContext(msgspec.Struct, eq=False):
     request_id: str = ""
     method: bytes = b""
     path: bytes = b""
-    query: bytes = b""
+    target: bytes = b""
+    """The path and its query, as they came."""
     version: str = "1.1"
     headers: dict[bytes, bytes] = {}
     headers_up: bytes = b""

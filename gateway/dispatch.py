@@ -24,7 +24,7 @@ from gateway.errors import (
 )
 from gateway.hedge import Hedge, may_be_better_elsewhere
 from gateway.http import sse
-from gateway.http.answer import AnswerHead
+from gateway.http.answer import ERROR, EVENTS, WHOLE, AnswerHead
 from gateway.http.client import UpstreamConnection, UpstreamError
 from gateway.http.server import ClientConnection
 from gateway.lease import Lease
@@ -89,12 +89,10 @@ class Dialect(Protocol):
         """Take the usage out of a whole answer."""
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True):
+class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
     """What an engine is asked: the same for every replica, but for its address and credentials."""
 
-    target: bytes
-    request_id: str
-    headers: bytes
+    context: RequestContext
     body: bytes
     dialect: Dialect
     streams: bool
@@ -105,14 +103,14 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
     def head_for(self, replica: Replica) -> bytes:
         """Write the request's head for one replica."""
-        address = replica.address
+        address, context = replica.address, self.context
         return b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
             address.prefix,
-            self.target,
+            context.target,
             address.host_header,
             replica.authorization,
-            self.headers,
-            self.request_id.encode(),
+            context.headers_up,
+            context.request_id.encode(),
             len(self.body),
         )
 
@@ -153,17 +151,8 @@ class State(Enum):
     ENDED = auto()
 
 
-class Kind(Enum):
-    """What an engine's answer is, by its status and media type."""
-
-    WHOLE = auto()
-    EVENTS = auto()
-    ERROR = auto()
-
-
 # Python 3.11 looks up an enum's member by a call, seven times as slow as a name; a request passes here thirty times.
 QUEUED, CONNECTING, WAITING, ANSWERING, ANSWERED, ENDED = State
-WHOLE, EVENTS, ERROR = Kind
 
 
 class Exchange:
@@ -180,7 +169,6 @@ class Exchange:
         "_hedge",
         "_held",
         "_held_bytes",
-        "_kind",
         "_last_at",
         "_lease",
         "_metrics",
@@ -188,7 +176,6 @@ class Exchange:
         "_pool",
         "_request",
         "_splitter",
-        "_started_at",
         "_state",
         "_stream",
         "_tried",
@@ -198,24 +185,16 @@ class Exchange:
     )
 
     # What the engine's latest answer is, from its head on.
-    _kind: Kind
     _head: AnswerHead
     _held: list[bytes]
     _held_bytes: int
     _splitter: sse.EventSplitter
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        pool: Pool,
-        request: UpstreamRequest,
-        context: RequestContext,
-        client: ClientConnection,
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, pool: Pool, request: UpstreamRequest, client: ClientConnection) -> None:
         self._dispatcher = dispatcher
         self._pool = pool
         self._request = request
-        self.context = context
+        self.context = context = request.context
         self._client = client
         self._metrics: ModelMetrics = dispatcher.metrics.of(pool.model)
         self._lease = Lease(pool)
@@ -230,7 +209,7 @@ class Exchange:
         self._events = 0
         self._heard = False
         self._wrote = False
-        self._started_at = self._last_at = self._written_at = context.received_at
+        self._last_at = self._written_at = context.received_at
 
     def __repr__(self) -> str:
         return f"<Exchange {self.context.request_id} {self._pool.model!r} [{self._state.name.lower()}]>"
@@ -299,10 +278,10 @@ class Exchange:
             return
         if self._state is QUEUED:
             allowed = min(limits.queue, limits.total)
-            if now - self._started_at > allowed:
+            if now - self.context.received_at > allowed:
                 self._metrics.queue_timeouts += 1
                 self._fail(self._pool.admission.timed_out(allowed))
-        elif now - self._started_at > limits.total:
+        elif now - self.context.received_at > limits.total:
             self._expire(f"The request took longer than {limits.total:g} s.", silent=False)
         elif self._state is WAITING and not self._paused and now - self._last_at > limits.first_byte:
             self._expire(f"The engine did not begin to answer within {limits.first_byte:g} s.", silent=True)
@@ -323,7 +302,7 @@ class Exchange:
 
     def answer_whole(self, head: AnswerHead, body: bytes) -> bool:
         """Take a good answer that is no stream, as most are that come at once; of any other decide by its parts."""
-        if head.status >= 300 or head.is_events or self._stream is not None:
+        if head.kind is not WHOLE or self._stream is not None:
             return False
         if self._hedge is not None:
             self._end_hedge()
@@ -345,21 +324,16 @@ class Exchange:
         self._head = head
         self._held = []
         self._held_bytes = 0
-        if head.status >= 300:
-            self._kind = ERROR
-        elif head.is_events:
-            self._kind = EVENTS
+        if head.kind is EVENTS:
             self._splitter = sse.EventSplitter()
-        elif self._stream is None:
-            self._kind = WHOLE
-        else:
+        elif head.kind is WHOLE and self._stream is not None:
             # Keep-alive comments have committed this answer to a stream.
             self._fail(UpstreamFailed("The engine answered a streaming request without a stream."))
 
     def answer_data(self, data: bytes) -> None:
         """Relay what one read brought: of a stream whole events, as far as the dialect lets them through."""
         self._heard = True
-        if self._kind is not EVENTS:
+        if self._head.kind is not EVENTS:
             self._take_piece(data)
             return
         if self._state is ANSWERED:
@@ -394,10 +368,10 @@ class Exchange:
             replica.succeeded()
         if self._state is ANSWERED:
             self.release()
-        elif self._kind is EVENTS:
+        elif self._head.kind is EVENTS:
             self._metrics.attempted(replica.name, "failed")
             self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
-        elif self._kind is ERROR:
+        elif self._head.kind is ERROR:
             self._finish_error(replica)
         else:
             self._metrics.attempted(replica.name, "ok")
@@ -462,15 +436,18 @@ class Exchange:
 
     def _granted(self) -> None:
         """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
-        self.context.queued_for = perf_counter() - self._started_at
+        self.context.queued_for = perf_counter() - self.context.received_at
         self._lease.admitted(self._request.max_tokens)
         self._state = CONNECTING
-        asyncio.get_running_loop().call_soon(self._attempt)
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Ask a replica, if the client has not left meanwhile."""
+        if self._state is not ENDED:
+            self._attempt()
 
     def _attempt(self) -> None:
         """Choose a replica and ask it."""
-        if self._state is ENDED:
-            return
         try:
             replica = self._pool.pick(self._tried)
         except Unavailable as error:
@@ -499,15 +476,15 @@ class Exchange:
         self.answer_failed(error)
 
     def _send(self, connection: UpstreamConnection) -> None:
-        lease = self._lease
+        context, lease, request = self.context, self._lease, self._request
         assert lease.replica is not None
         lease.connection = connection
         self._state = WAITING
-        connection.send(self._request.head_for(lease.replica), self._request.body, self)
+        connection.send(request.head_for(lease.replica), request.body, self)
         now = self._last_at = perf_counter()
-        if self.context.sent_at is None:
-            self.context.sent_at = now
-            if self._request.hedges and self._pool.hedging is not None:
+        if context.sent_at is None:
+            context.sent_at = now
+            if request.hedges and self._pool.hedging is not None:
                 self._hedge_after(self._pool.hedging.asked(), lease.replica)
         if self._paused:
             connection.pause()
@@ -576,10 +553,10 @@ class Exchange:
         """Hold a piece of an answer that is no stream, or relay it where the answer is too large to be held."""
         if self._begun and self._stream is None:
             self._write(data)
-        elif self._kind is WHOLE or self._held_bytes < _MAX_ERROR_BYTES:
+        elif self._head.kind is WHOLE or self._held_bytes < _MAX_ERROR_BYTES:
             self._held.append(data)
             self._held_bytes += len(data)
-            if self._kind is WHOLE and self._held_bytes > _HELD_BYTES and not self._begun:
+            if self._head.kind is WHOLE and self._held_bytes > _HELD_BYTES and not self._begun:
                 self._begin_whole()
 
     def _new_stream(self) -> Stream:
@@ -722,7 +699,7 @@ class Exchange:
         """Give back everything that is held, in whatever state; the dispatcher forgets this exchange."""
         if self._state is QUEUED:
             self._pool.admission.withdraw(self._granted)
-            self.context.queued_for = perf_counter() - self._started_at
+            self.context.queued_for = perf_counter() - self.context.received_at
         self._state = ENDED
         if self._connecting is not None:
             self._connecting.cancel()
@@ -763,13 +740,11 @@ class Dispatcher:
         """Whether new requests are refused."""
         return self._draining
 
-    def begin(
-        self, pool: Pool, request: UpstreamRequest, context: RequestContext, client: ClientConnection
-    ) -> Exchange | None:
+    def begin(self, pool: Pool, request: UpstreamRequest, client: ClientConnection) -> Exchange | None:
         """Start an exchange; ``None`` if it is over already. Raises a ``GatewayError`` if it cannot start."""
         if self._draining:
             raise shutting_down()
-        exchange = Exchange(self, pool, request, context, client)
+        exchange = Exchange(self, pool, request, client)
         self._exchanges.add(exchange)
         try:
             exchange.start()

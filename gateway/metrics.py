@@ -8,6 +8,7 @@ configured model exists from the start, so that a query at zero replicas finds a
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -99,7 +100,7 @@ class ModelMetrics:
             queue=Histogram.of(_QUEUE),
             overhead=Histogram.of(_OVERHEAD),
             aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
-            attempts={},
+            attempts=Counter(),
         )
 
     @property
@@ -125,8 +126,7 @@ class ModelMetrics:
 
     def attempted(self, replica: str, outcome: str) -> None:
         """Count one attempt at a replica: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``."""
-        key = (replica, outcome)
-        self.attempts[key] = self.attempts.get(key, 0) + 1
+        self.attempts[replica, outcome] += 1
 
     def add(self, other: ModelMetrics) -> None:
         """Count what was counted elsewhere for the same model."""
@@ -168,6 +168,14 @@ class Outcome:
         self.number = 0
 
 
+class _Models(dict[str, ModelMetrics]):
+    """The counters of each model, made at its first use."""
+
+    def __missing__(self, model: str) -> ModelMetrics:
+        # Both threads may be the first to ask.
+        return self.setdefault(model, ModelMetrics.zero())
+
+
 class Metrics(Collector):
     """All of the gateway's own metrics. Written by the data plane's thread, read by the control plane's.
 
@@ -177,7 +185,9 @@ class Metrics(Collector):
     def __init__(self, registry: Callable[[], Registry], version: str, commit: str) -> None:
         self._registry = registry
         self._build = (version, commit)
-        self._models: dict[str, ModelMetrics] = {}
+        self._models = _Models()
+        self.of: Callable[[str], ModelMetrics] = self._models.__getitem__
+        """Gives the counters of a model."""
         self._outcomes: dict[tuple[str, str, int], Outcome] = {}
         self._lag = Histogram.of(_LAG)
         self.last_reload_successful = True
@@ -186,12 +196,6 @@ class Metrics(Collector):
         return (
             f"<Metrics [{sum(each.number for each in self._outcomes.values())} requests of {len(self._models)} models]>"
         )
-
-    def of(self, model: str) -> ModelMetrics:
-        """Return the counters of a model, made at its first use."""
-        found = self._models.get(model)
-        # Both threads may be the first to ask.
-        return found if found is not None else self._models.setdefault(model, ModelMetrics.zero())
 
     def lagged(self, seconds: float) -> None:
         """Count by how much the event loop was late for its own beat."""

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.api.usage import Metered, Usage
 from gateway.http import sse
-from gateway.http.answer import AnswerHead
+from gateway.http.answer import EVENTS, AnswerHead
 from gateway.http.client import Address, ConnectionPool, Receiver, UpstreamConnection, UpstreamError
 from loadtest.record import Record
 from loadtest.workload import Ask
@@ -116,7 +116,7 @@ class Asking(Receiver):
     def answer_head(self, head: AnswerHead) -> None:
         """Note the status, and whether events follow."""
         self.record.status = head.status
-        if head.is_events:
+        if head.kind is EVENTS:
             self._splitter = sse.EventSplitter()
 
     def answer_data(self, data: bytes) -> None:

@@ -94,13 +94,12 @@ class Surface:
         if context.method == b"OPTIONS":
             connection.write_answer(context, 200, _preflight(context) if context.answer_headers else b"", b"")
             return None
-        if endpoint is None:
-            page, _ = _find_page(context)
-            answer = page.write(self, context)
-            connection.write_answer(context, 200, _JSON if answer else b"", answer)
-            return None
-        pool, request = self._prepare(endpoint, context)
-        return self._dispatcher.begin(pool, request, context, connection)
+        if endpoint is not None:
+            return self._ask(endpoint, context, connection)
+        page, _ = _find_page(context)
+        answer = page.write(self, context)
+        connection.write_answer(context, 200, _JSON if answer else b"", answer)
+        return None
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         """Give the body of an error in the shape of the request's endpoint."""
@@ -113,8 +112,8 @@ class Surface:
         if self._access_log is not None:
             self._access_log.ended(context)
 
-    def _prepare(self, endpoint: Endpoint, context: RequestContext) -> tuple[Pool, UpstreamRequest]:
-        """Decide which pool is asked, and with what bytes."""
+    def _ask(self, endpoint: Endpoint, context: RequestContext, connection: ClientConnection) -> Exchange | None:
+        """Decide which pool is asked, and with what bytes, and ask it."""
         form = multipart.read(context) if endpoint.multipart else None
         facts = body.read(context.body, self._max_depth) if form is None else form.facts
         if not facts.model:
@@ -132,19 +131,11 @@ class Surface:
         else:
             sent = context.body if facts.model == pool.upstream_model else form.with_model(pool.upstream_model)
             strip_usage = False
-        target = context.path + b"?" + context.query if context.query else context.path
         context.body = b""
-        return pool, UpstreamRequest(
-            target,
-            context.request_id,
-            context.headers_up,
-            sent,
-            endpoint.dialect,
-            streams,
-            strip_usage,
-            facts.token_limit(),
-            hedges=not endpoint.streams,
+        request = UpstreamRequest(
+            context, sent, endpoint.dialect, streams, strip_usage, facts.token_limit(), not endpoint.streams
         )
+        return self._dispatcher.begin(pool, request, connection)
 
     def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> tuple[bytes, bool]:
         """Change the few fields that are the gateway's; most bodies go on as they are, or with one field more."""

@@ -12,13 +12,13 @@ Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 """A number of tokens. A counter must never go down, and one absurd number would make every later sum worthless."""
 
 
-class Details(msgspec.Struct):
+class Details(msgspec.Struct, gc=False):
     """How many of the input's tokens came from a cache."""
 
     cached_tokens: Tokens | None = None
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     """Usage in any of the dialects: OpenAI's completions, OpenAI's responses, Anthropic's messages."""
 
     prompt_tokens: Tokens | None = None
@@ -31,8 +31,11 @@ class Usage(msgspec.Struct):
 
     def put(self, context: RequestContext) -> None:
         """Write what is known here into the context; a later report replaces an earlier one, it is never added."""
-        given = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
-        made = self.completion_tokens if self.completion_tokens is not None else self.output_tokens
+        given, made = self.prompt_tokens, self.completion_tokens
+        if given is None:
+            given = self.input_tokens
+        if made is None:
+            made = self.output_tokens
         details = self.prompt_tokens_details or self.input_tokens_details
         cached = details.cached_tokens if details is not None else self.cache_read_input_tokens
         if given is not None:
@@ -43,13 +46,13 @@ class Usage(msgspec.Struct):
             context.cached_tokens = cached
 
 
-class Metered(msgspec.Struct):
+class Metered(msgspec.Struct, gc=False):
     """Anything that may hold a usage: a whole answer, or one event of a stream."""
 
     usage: Usage | None = None
 
 
-class Wrapped(msgspec.Struct):
+class Wrapped(msgspec.Struct, gc=False):
     """An event that holds its usage one level down, under ``message`` or ``response``."""
 
     usage: Usage | None = None

@@ -211,14 +211,15 @@ class UpstreamConnection(asyncio.Protocol):
             if size:
                 write(data[:size])
                 data = data[size:]
-        if self._receiver is None:
+        receiver = self._receiver
+        if receiver is None:
             self.transport.abort()
             return
+        if not self._head_bytes:
+            if self._take_known(data, receiver):
+                return
+            self._fresh = data
         if not self._answered:
-            if self._head_bytes == 0:
-                if self._take_known(data):
-                    return
-                self._fresh = data
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -238,7 +239,7 @@ class UpstreamConnection(asyncio.Protocol):
         parts = self._parts
         self._between_chunks = bool(parts) and data.endswith(b"\r\n") and data.endswith(parts[-1], 0, -2)
         body = self._take_parts()
-        if not (self._head_ready and self._complete and self._deliver_whole(body)):
+        if not (self._head_ready and self._complete and self._deliver_whole(body, receiver)):
             self._deliver(body)
         self._fresh = b""
 
@@ -304,21 +305,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     # inside
 
-    def _take_known(self, data: bytes) -> bool:
+    def _take_known(self, data: bytes, receiver: Receiver) -> bool:
         """Deliver an answer that came in one read, if its head has come before, from this replica or another."""
         pool = self._pool
         known = pool.known
-        body = None if known is None else known.body(data)
-        if body is None:
+        if known is None or (body := known.body(data)) is None:
             newest = pool.learned.newest
-            body = None if newest is None or newest is known else newest.body(data)
-            if body is None:
+            if newest is None or newest is known or (body := newest.body(data)) is None:
                 return False
             known = pool.known = newest
-        assert known is not None
         self._head = known.meaning
-        self._reusable = self.transport.get_write_buffer_size() == 0
-        if not self._deliver_whole(body):
+        self._reusable = not self.transport.get_write_buffer_size()
+        if not self._deliver_whole(body, receiver):
             self._head_bytes = 1
             self._head_ready = self._answered = self._complete = True
             self._deliver(body)
@@ -331,11 +329,8 @@ class UpstreamConnection(asyncio.Protocol):
         parts.clear()
         return data
 
-    def _deliver_whole(self, body: bytes) -> bool:
+    def _deliver_whole(self, body: bytes, receiver: Receiver) -> bool:
         """Offer the receiver an answer that is there from head to end, and tell whether that is done with."""
-        receiver = self._receiver
-        if receiver is None:
-            return True
         try:
             taken = receiver.answer_whole(self._head, body)
         except Exception:  # noqa: BLE001 - as below
@@ -462,12 +457,13 @@ class ConnectionPool:
             self._idle.remove(connection)
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        """Keep a connection whose exchange is complete for the next one."""
-        if len(self._idle) >= _MAX_IDLE or connection.transport.is_closing():
-            connection.transport.close()
-        else:
+        """Keep a connection whose exchange is complete for the next one; one that is closing is forgotten soon."""
+        idle = self._idle
+        if len(idle) < _MAX_IDLE:
             connection.idle_since = perf_counter()
-            self._idle.append(connection)
+            idle.append(connection)
+        else:
+            connection.transport.close()
 
     def tick(self, now: float) -> None:
         """Close connections that have been idle for too long; ``now`` is a ``perf_counter`` reading."""

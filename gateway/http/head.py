@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from itertools import count
 from math import ceil
@@ -78,14 +78,14 @@ class RequestIds:
     """
 
     def __init__(self) -> None:
-        self._prefix = f"req-{secrets.token_hex(6)}-"
-        self._numbers = count(1)
+        self.fresh: Callable[[], str] = map(f"req-{secrets.token_hex(6)}-{{}}".format, count(1)).__next__
+        """Gives a new id."""
 
     def choose(self, offered: bytes | None) -> str:
         """Return ``offered`` if it is a well-formed id, else a new id."""
         if offered is not None and _REQUEST_ID.match(offered):
             return offered.decode("ascii")
-        return f"{self._prefix}{next(self._numbers)}"
+        return self.fresh()
 
 
 def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, bytes]:

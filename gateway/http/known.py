@@ -46,13 +46,9 @@ class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
         How long number and body are together tells how long the body must be, but for the few lengths just below
         a power of ten; such a message is left to the parser.
         """
-        rest = len(data) - self.around
-        body_bytes = rest - len(f"{rest}")
-        head = b"%b%d%b" % (self.before, body_bytes, self.after)
-        if not data.startswith(head):
-            return None
-        body = data[len(head) :]
-        return body if len(body) == body_bytes else None
+        around = self.around
+        body = data[around + len(f"{len(data) - around}") :]
+        return body if data == b"%b%d%b%b" % (self.before, len(body), self.after, body) else None
 
 
 class LearnedHeads(Generic[Meaning]):

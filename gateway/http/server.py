@@ -308,7 +308,7 @@ class ClientConnection(asyncio.Protocol):
         door = self._door
         if len(body) > door.max_body_bytes or self._known_rules is not door.surface.rules or self._discarding:
             return False
-        self._hand_over(replace(head, request_id=door.request_ids.choose(None), received_at=perf_counter(), body=body))
+        self._hand_over(replace(head, request_id=door.request_ids.fresh(), received_at=perf_counter(), body=body))
         return True
 
     def _feed(self, data: bytes) -> bytes:
@@ -387,10 +387,11 @@ class ClientConnection(asyncio.Protocol):
             return
         self._head_bytes = 0
         url, self._url = self._url, b""
-        path, _, query = (url if url.startswith(b"/") else head.origin_form(url)).partition(b"?")
+        target = url if url.startswith(b"/") else head.origin_form(url)
+        path = target.partition(b"?")[0]
         request_id = door.request_ids.choose(headers.get(b"x-request-id"))
         context = RequestContext(
-            self.client, request_id, parser.get_method(), path, query, parser.get_http_version(), headers
+            self.client, request_id, parser.get_method(), path, target, parser.get_http_version(), headers
         )
         self._incoming = context
         _check_framing(context)
@@ -531,12 +532,11 @@ class ClientConnection(asyncio.Protocol):
             return
         self._request = None
         self._task = None
-        now = perf_counter()
+        door, now = self._door, perf_counter()
         context.finish(now)
-        self._door.surface.ended(context)
+        door.surface.ended(context)
         if self._lost:
             return
-        door = self._door
         if self._closing or not context.keep_alive or door.closing:
             self._shut()
             return
@@ -629,7 +629,9 @@ class ClientConnection(asyncio.Protocol):
             framing,
             first,
         )
-        self.write_raw(data)
+        # As ``write_raw`` does it, which every request can be spared to call.
+        self._written += len(data)
+        self.transport.write(data)
 
     def _refuse_now(self, error: GatewayError) -> None:
         """Refuse what is being received; nothing that follows on this connection can be trusted."""
@@ -637,7 +639,7 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         context = self._incoming or RequestContext(self.client)
-        context.request_id = context.request_id or self._door.request_ids.choose(None)
+        context.request_id = context.request_id or self._door.request_ids.fresh()
         context.error = error
         context.keep_alive = False
         self._incoming = None

@@ -87,14 +87,13 @@ class Echo:
             raise InvalidKey("Who are you?")
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Later | None:
-        target = context.path + (b"?" + context.query if context.query else b"")
         headers = {name: value for name, value in context.headers.items() if name != b"upgrade"}
-        self.asked.append(Request(context.method, target, context.version, headers, context.body))
+        self.asked.append(Request(context.method, context.target, context.version, headers, context.body))
         if context.path == b"/full":
             raise Unavailable("No room.", retry_after=2.0)
         if context.path == b"/later":
             return Later(context, connection)
-        connection.write_answer(context, 200, b"content-type: text/plain\r\n", context.body or target)
+        connection.write_answer(context, 200, b"content-type: text/plain\r\n", context.body or context.target)
         return None
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:

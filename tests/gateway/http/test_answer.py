@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.answer import AnswerHead
+from gateway.http.answer import ERROR, EVENTS, WHOLE, AnswerHead, Kind
 
 
 def test_an_engines_headers_pass_down_in_their_order() -> None:
@@ -65,7 +65,20 @@ def test_an_end_that_could_be_read_in_two_ways_is_refused(lines: list[tuple[byte
 def test_of_a_stream_of_events_the_gateway_says_some_things_itself(media: bytes) -> None:
     lines = [(b"cache-control", b"x"), (b"content-type", media), (b"x-accel-buffering", b"yes"), (b"x-kv", b"1")]
     head = AnswerHead.read(200, lines)
-    assert (head.is_events, head.down) == (True, b"x-kv: 1\r\n")
+    assert (head.kind, head.down) == (EVENTS, b"x-kv: 1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "media", "kind"),
+    [
+        (200, b"application/json", WHOLE),
+        (299, b"text/event-stream", EVENTS),
+        (300, b"application/json", ERROR),
+        (503, b"text/event-stream", ERROR),
+    ],
+)
+def test_what_an_answer_is_by_its_status_and_media_type(status: int, media: bytes, kind: Kind) -> None:
+    assert AnswerHead.read(status, [(b"content-type", media)]).kind is kind
 
 
 def test_the_first_of_several_values() -> None:
