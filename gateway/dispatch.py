@@ -89,7 +89,7 @@ class Dialect(Protocol):
         """Take the usage out of a whole answer."""
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """What an engine is asked: the same for every replica, but for its address and credentials."""
 
     context: RequestContext
