@@ -80,6 +80,7 @@ class ModelMetrics:
     queue: Histogram
     overhead: Histogram
     aborts: dict[str, int]
+    # A ``Counter`` where attempts are counted; what came from another process is only added.
     attempts: dict[tuple[str, str], int]
     # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
     admitted: int = 0
