@@ -14,17 +14,18 @@ import msgspec
 MOST_DIGITS = 15
 """How long a content-length may be in a message with a known head."""
 
+_END = b"\r\n\r\n"
+
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,%d})(?=\r\n)" % MOST_DIGITS, re.IGNORECASE)
 
 Meaning = TypeVar("Meaning")
 
 
 class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
-    """The bytes of a head around its content-length, how many they are, and what was made of them."""
+    """The bytes of a head around its content-length, without the empty line, and what was made of them."""
 
     before: bytes
     after: bytes
-    around: int
     meaning: Meaning
 
     @classmethod
@@ -33,22 +34,17 @@ class KnownHead(msgspec.Struct, Generic[Meaning], frozen=True):
 
         ``data`` must have been parsed, so that everything is known to be in order but the number.
         """
-        end = data.find(b"\r\n\r\n") + 4
-        length = _LENGTH.search(data, 0, end)
-        if length is None or int(length[1]) != body_bytes or end + body_bytes != len(data):
+        end = data.find(_END)
+        length = _LENGTH.search(data, 0, end + len(_END))
+        if length is None or int(length[1]) != body_bytes or end + len(_END) + body_bytes != len(data):
             return None
         start, stop = length.span(1)
-        return cls(data[:start], data[stop:end], start + end - stop, meaning)
+        return cls(data[:start], data[stop:end], meaning)
 
     def body(self, data: bytes) -> bytes | None:
-        """Give the body, if ``data`` is exactly one whole message with this head.
-
-        How long number and body are together tells how long the body must be, but for the few lengths just below
-        a power of ten; such a message is left to the parser.
-        """
-        around = self.around
-        body = data[around + len(f"{len(data) - around}") :]
-        return body if data == b"%b%d%b%b" % (self.before, len(body), self.after, body) else None
+        """Give the body, if ``data`` is exactly one whole message with this head."""
+        head, end, body = data.partition(_END)
+        return body if end and head == b"%b%d%b" % (self.before, len(body), self.after) else None
 
 
 class LearnedHeads(Generic[Meaning]):

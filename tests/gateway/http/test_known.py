@@ -19,15 +19,10 @@ def known() -> KnownHead[str]:
     return head
 
 
-@pytest.mark.parametrize("body", [b"hello", b"", b"x" * 1000, b"\r\n\r\n"])
+@pytest.mark.parametrize("body", [b"hello", b"", b"x" * 1000, b"\r\n\r\n", *(b"x" * size for size in (9, 10, 99, 100))])
 def test_a_message_with_the_same_head_is_known_whatever_its_length(body: bytes) -> None:
     assert known().body(message(body)) == body
     assert known().meaning == "meaning"
-
-
-def test_only_a_length_just_below_a_power_of_ten_is_not_known() -> None:
-    lengths = [length for length in range(2000) if known().body(message(b"x" * length)) is None]
-    assert lengths == [9, 98, 99, 997, 998, 999]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +31,8 @@ def test_only_a_length_just_below_a_power_of_ten_is_not_known() -> None:
         b"",
         message(b"hello")[:20],
         message(b"hello")[:-1],
+        message(b"")[:-1],
+        message(b"")[:-4],
         message(b"hello") + b"P",
         message(b"hello").replace(b"X-A: 1", b"X-A: 2"),
         message(b"hello").replace(b"Host: x", b"Host: y"),
