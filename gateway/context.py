@@ -44,20 +44,12 @@ class RequestContext(msgspec.Struct, eq=False):
     output_tokens: int = 0
     cached_tokens: int = 0
     received_at: float = msgspec.field(default_factory=perf_counter)
+    """When its last byte had come."""
     queued_for: float = 0.0
-    sent_at: float | None = None
     first_token_at: float | None = None
-    relayed_for: float = 0.0
-    lasted: float = 0.0
-    """Seconds from the request's last byte to its end."""
-    overhead: float | None = None
-    """The gateway's own seconds: from the last byte to the engine, less the queue, and the relaying."""
-
-    def finish(self, now: float) -> None:
-        """Note that the request is over, and how long it took."""
-        self.lasted = now - self.received_at
-        if self.sent_at is not None:
-            self.overhead = self.sent_at - self.received_at - self.queued_for + self.relayed_for
+    overhead: float = 0.0
+    """The gateway's own seconds: from the last byte to the engine, less the queue, and the relaying. 0 if no engine was
+    asked."""
 
     def __repr__(self) -> str:
         line = f"{self.method.decode('ascii', 'replace')} {self.path.decode('latin-1')}"

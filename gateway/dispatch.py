@@ -159,6 +159,7 @@ class Exchange:
     """One request between its client and an engine."""
 
     __slots__ = (
+        "_asked_at",
         "_begun",
         "_client",
         "_connecting",
@@ -189,6 +190,9 @@ class Exchange:
     _held: list[bytes]
     _held_bytes: int
     _splitter: sse.EventSplitter
+
+    _asked_at: float
+    """When an engine was asked, if another may be asked too."""
 
     def __init__(self, dispatcher: Dispatcher, pool: Pool, request: UpstreamRequest, client: ClientConnection) -> None:
         self._dispatcher = dispatcher
@@ -482,9 +486,10 @@ class Exchange:
         self._state = WAITING
         connection.send(request.head_for(lease.replica), request.body, self)
         now = self._last_at = perf_counter()
-        if context.sent_at is None:
-            context.sent_at = now
+        if not context.overhead:
+            context.overhead = now - context.received_at - context.queued_for
             if request.hedges and self._pool.hedging is not None:
+                self._asked_at = now
                 self._hedge_after(self._pool.hedging.asked(), lease.replica)
         if self._paused:
             connection.pause()
@@ -545,7 +550,7 @@ class Exchange:
             return
         self._wrote = True
         self._begin_events(stream, events)
-        self.context.relayed_for = perf_counter() - began
+        self.context.overhead += perf_counter() - began
         if stream.complete:
             self._finish_events(stream, b"")
 
@@ -595,11 +600,11 @@ class Exchange:
         self._client.write_answer(context, head.status, head.down, body)
         self._begun = True
         now = perf_counter()
-        context.relayed_for = now - began
+        context.overhead += now - began
         # A long answer is not kept waiting until its usage is found.
         request.dialect.meter(context, body)
-        if request.hedges and self._pool.hedging is not None and context.sent_at is not None:
-            self._pool.hedging.answered(now - context.sent_at)
+        if request.hedges and self._pool.hedging is not None:
+            self._pool.hedging.answered(now - self._asked_at)
         self._end()
 
     def _finish_whole(self) -> None:

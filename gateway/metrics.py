@@ -202,19 +202,19 @@ class Metrics(Collector):
         """Count by how much the event loop was late for its own beat."""
         self._lag.observe(seconds)
 
-    def ended(self, context: RequestContext) -> None:
-        """Count a request that is over."""
+    def ended(self, context: RequestContext, now: float) -> None:
+        """Count a request that is over; ``now`` is a ``perf_counter`` reading."""
         key = (context.model, context.endpoint, context.status)
         outcome = self._outcomes.get(key)
         if outcome is None:
             outcome = self._outcomes[key] = self._outcome(context.model, context.endpoint)
-        metrics, duration = outcome.metrics, context.lasted
+        metrics, duration = outcome.metrics, now - context.received_at
         outcome.number += 1
         outcome.durations.observe(duration)
         overhead = context.overhead
         if context.queued_for:
             metrics.queue.observe(context.queued_for)
-        if overhead is None:
+        if not overhead:
             return
         metrics.overhead.observe(overhead)
         metrics.input_tokens += context.input_tokens

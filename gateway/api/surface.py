@@ -106,11 +106,11 @@ class Surface:
         endpoint = api.ENDPOINTS.get(context.path)
         return error.body() if endpoint is None else endpoint.dialect.error_body(error)
 
-    def ended(self, context: RequestContext) -> None:
-        """Account for a request that is over."""
-        self._metrics.ended(context)
+    def ended(self, context: RequestContext, now: float) -> None:
+        """Account for a request that is over; ``now`` is a ``perf_counter`` reading."""
+        self._metrics.ended(context, now)
         if self._access_log is not None:
-            self._access_log.ended(context)
+            self._access_log.ended(context, now)
 
     def _ask(self, endpoint: Endpoint, context: RequestContext, connection: ClientConnection) -> Exchange | None:
         """Decide which pool is asked, and with what bytes, and ask it."""

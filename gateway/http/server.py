@@ -74,8 +74,8 @@ class Surface(Protocol):
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         """Give the body of an error answer, in the shape that the request's endpoint uses."""
 
-    def ended(self, context: RequestContext) -> None:
-        """Account for a request that is over, whatever its end."""
+    def ended(self, context: RequestContext, now: float) -> None:
+        """Account for a request that is over, whatever its end; ``now`` is a ``perf_counter`` reading."""
 
 
 class WireLimits(Protocol):
@@ -533,8 +533,7 @@ class ClientConnection(asyncio.Protocol):
         self._request = None
         self._task = None
         door, now = self._door, perf_counter()
-        context.finish(now)
-        door.surface.ended(context)
+        door.surface.ended(context, now)
         if self._lost:
             return
         if self._closing or not context.keep_alive or door.closing:

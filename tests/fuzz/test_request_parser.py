@@ -99,7 +99,7 @@ class Echo:
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         return error.body()
 
-    def ended(self, context: RequestContext) -> None:
+    def ended(self, context: RequestContext, _now: float) -> None:
         if context.status != 499:
             self.methods.append(context.method)
 

@@ -23,8 +23,12 @@ def request(request_id: str = "r") -> RequestContext:
     context = RequestContext("10.0.0.1")
     context.method, context.path, context.request_id = b"POST", b"/v1/x", request_id
     context.status = 200
-    context.lasted = 0.25
     return context
+
+
+def end(log: AccessLog, context: RequestContext) -> None:
+    """End a request a quarter of a second after it came."""
+    log.ended(context, context.received_at + 0.25)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -35,7 +39,7 @@ def logged(path: Path, *contexts: RequestContext) -> list[dict[str, Any]]:
     log = AccessLog.open(str(path))
     assert log is not None
     for context in contexts:
-        log.ended(context)
+        end(log, context)
     log.close()
     return lines(path)
 
@@ -78,9 +82,8 @@ def test_all_that_happened_is_told_in_milliseconds(tmp_path: Path) -> None:
     context = request()
     context.model, context.endpoint, context.replica, context.attempts = "m", "/v1/x", "m-0", 2
     context.key, context.streamed = Key("alice", frozenset()), True
-    context.queued_for, context.sent_at = 0.5, context.received_at + 0.625
+    context.queued_for, context.overhead = 0.5, 0.125
     context.first_token_at = context.received_at + 0.75
-    context.finish(context.received_at + 0.875)
     context.input_tokens, context.output_tokens, context.cached_tokens = 3, 4, 2
     (line,) = logged(tmp_path / "log", context)
     told = {"model": "m", "endpoint": "/v1/x", "replica": "m-0", "attempts": 2, "key": "alice", "stream": True}
@@ -94,8 +97,8 @@ def test_what_a_head_says_may_be_encoded_before(tmp_path: Path) -> None:
     assert log is not None
     context = request()
     context.asked = log.asked(context)
-    log.ended(request())
-    log.ended(context)
+    end(log, request())
+    end(log, context)
     log.close()
     once, again = lines(tmp_path / "log")
     assert list(once) == [
@@ -138,7 +141,7 @@ def test_off_is_no_log() -> None:
 def test_stdout_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
     log = AccessLog.open("stdout")
     assert log is not None
-    log.ended(request())
+    end(log, request())
     log.close()
     os.write(1, b"still open\n")
     first, second = capfd.readouterr().out.splitlines()
@@ -154,7 +157,7 @@ def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
 def test_a_line_is_written_whole_however_little_the_disk_takes_at_once() -> None:
     disk = Disk()
     log = AccessLog(disk)  # type: ignore[arg-type]
-    log.ended(request())
+    end(log, request())
     log.close()
     assert json.loads(disk.data)["request_id"] == "r"
 
@@ -163,10 +166,10 @@ def test_lines_that_found_no_room_are_counted_once_there_is_some() -> None:
     disk = Disk(room=0)
     log = AccessLog(disk)  # type: ignore[arg-type]
     for _ in range(2):
-        log.ended(request())
+        end(log, request())
         write(log)
     disk.room = 10_000
-    log.ended(request("later"))
+    end(log, request("later"))
     log.close()
     later, dropped = map(json.loads, disk.data.splitlines())
     assert later["request_id"] == "later"
@@ -177,10 +180,10 @@ def test_a_line_that_was_cut_short_spoils_no_other() -> None:
     disk = Disk(room=300)
     log = AccessLog(disk)  # type: ignore[arg-type]
     for request_id in ("whole", "cut", "lost"):
-        log.ended(request(request_id))
+        end(log, request(request_id))
     write(log)
     disk.room = 10_000
-    log.ended(request("later"))
+    end(log, request("later"))
     log.close()
     whole, cut, later, dropped = disk.data.splitlines()
     assert [json.loads(line)["request_id"] for line in (whole, later)] == ["whole", "later"]
@@ -192,7 +195,7 @@ def test_a_full_disk_ends_nothing() -> None:
     log = AccessLog.open("/dev/full")
     assert log is not None
     for _ in range(3):
-        log.ended(request())
+        end(log, request())
         write(log)
     assert log._thread.is_alive()
     assert repr(log) == "<AccessLog [0 lines pending]>"
@@ -208,7 +211,7 @@ def test_a_pipe_that_nobody_reads_does_not_keep_the_gateway_from_ending(monkeypa
             os.write(writing, bytes(4096))
     os.set_blocking(writing, True)
     log = AccessLog(os.fdopen(writing, "wb", buffering=0))
-    log.ended(request())
+    end(log, request())
     log.close()
     assert log._thread.is_alive()
     os.close(reading)  # The write fails now, and the thread can end.
@@ -229,7 +232,7 @@ def test_many_lines_are_written_before_the_next_beat(tmp_path: Path, monkeypatch
     reading, writing = os.pipe()
     log = AccessLog(os.fdopen(writing, "wb", buffering=0))
     for number in range(3):
-        log.ended(request(str(number)))
+        end(log, request(str(number)))
     with os.fdopen(reading, "rb") as pipe:
         assert [json.loads(pipe.readline())["request_id"] for _ in range(2)] == ["0", "1"]
         assert repr(log) == "<AccessLog [1 lines pending]>"
@@ -241,7 +244,7 @@ def test_lines_are_written_under_the_lock_that_other_processes_share(tmp_path: P
     with lock:
         log = AccessLog.open(str(tmp_path / "log"), lock)
         assert log is not None
-        log.ended(request())
+        end(log, request())
         log.flush()
         # Nothing can be written while another holds the lock.
         assert (tmp_path / "log").read_text() == ""
@@ -252,7 +255,7 @@ def test_lines_are_written_under_the_lock_that_other_processes_share(tmp_path: P
 def test_the_repr_tells_what_is_pending(tmp_path: Path) -> None:
     log = AccessLog.open(str(tmp_path / "log"))
     assert log is not None
-    log.ended(request())
+    end(log, request())
     assert repr(log) == "<AccessLog [1 lines pending]>"
     log.close()
     assert repr(log) == "<AccessLog [0 lines pending]>"

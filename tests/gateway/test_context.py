@@ -22,16 +22,3 @@ def test_whatever_bytes_a_client_sends_as_method_can_be_shown() -> None:
     context = RequestContext("127.0.0.1")
     context.method = b"\xff\xfe"
     assert "�" in repr(context)
-
-
-def test_the_overhead_is_what_neither_the_queue_nor_the_engine_took() -> None:
-    context = RequestContext("127.0.0.1", received_at=10.0)
-    context.sent_at, context.queued_for, context.relayed_for = 12.0, 1.5, 0.25
-    context.finish(20.0)
-    assert (context.lasted, context.overhead) == (10.0, 0.75)
-
-
-def test_a_request_that_no_engine_saw_has_no_overhead() -> None:
-    context = RequestContext("127.0.0.1", received_at=10.0)
-    context.finish(11.0)
-    assert (context.lasted, context.overhead) == (1.0, None)

@@ -97,6 +97,21 @@ async def test_waiting_for_too_long_is_a_503_queue_timeout(tmp_path: Path) -> No
             assert 'headgate_queue_duration_seconds_count{model="m"} 2.0' in await running.metrics()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_overhead_is_what_neither_the_queue_nor_the_engine_took(tmp_path: Path, stream: bool) -> None:
+    async with one_engine(tmp_path, {"max_in_flight": 1}) as (engine, running):
+        engine.timing = Timing(ttft=0.05)
+        await asyncio.gather(*(answer_to(running, ask(stream=stream)) for _ in range(2)))
+        samples = [line.rpartition(" ") for line in (await running.metrics()).splitlines()]
+        seconds = {
+            name: sum(float(value) for sample, _, value in samples if sample.startswith(f"headgate_{name}_seconds_sum"))
+            for name in ("request_duration", "queue_duration", "overhead")
+        }
+        assert seconds["queue_duration"] >= 0.05
+        assert seconds["overhead"] > 0
+        assert seconds["request_duration"] - seconds["queue_duration"] - seconds["overhead"] >= 2 * 0.05
+
+
 # replicas
 
 

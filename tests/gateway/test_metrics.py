@@ -50,11 +50,10 @@ def ended(model: str = "m", *, tokens: int = 0, sent: bool = True) -> RequestCon
     context.model, context.endpoint, context.status = model, "/v1/chat/completions", 200
     context.received_at = 100.0
     if sent:
-        context.sent_at = 100.25
+        context.overhead = 0.125
         context.queued_for = 0.125
     context.first_token_at = 101.0 if tokens else None
     context.input_tokens, context.output_tokens, context.cached_tokens = 7, tokens, 2
-    context.finish(103.0)
     return context
 
 
@@ -115,13 +114,13 @@ def test_no_series_ever_goes_away(metrics: Metrics) -> None:
     before = scraped(metrics).keys()
     other = ended()
     other.endpoint, other.status = "/classify", 503
-    metrics.ended(other)
+    metrics.ended(other, 103.0)
     metrics.of("m").attempted("m-0", "timeout")
     assert before < scraped(metrics).keys()
 
 
 def test_a_request_is_counted_with_its_times_and_tokens(metrics: Metrics) -> None:
-    metrics.ended(ended(tokens=5))
+    metrics.ended(ended(tokens=5), 103.0)
     samples = scraped(metrics)
     chat = {"model": "m", "endpoint": "/v1/chat/completions"}
     assert value(samples, "requests_total", code="200", **chat) == 1
@@ -135,14 +134,14 @@ def test_a_request_is_counted_with_its_times_and_tokens(metrics: Metrics) -> Non
 
 
 def test_one_token_has_no_time_per_token(metrics: Metrics) -> None:
-    metrics.ended(ended(tokens=1))
+    metrics.ended(ended(tokens=1), 103.0)
     samples = scraped(metrics)
     assert value(samples, "time_to_first_token_seconds_count", model="m") == 1
     assert value(samples, "time_per_output_token_seconds_count", model="m") == 0
 
 
 def test_a_request_that_reached_no_engine_has_no_overhead(metrics: Metrics) -> None:
-    metrics.ended(ended(sent=False))
+    metrics.ended(ended(sent=False), 103.0)
     samples = scraped(metrics)
     assert value(samples, "overhead_seconds_count", model="m") == 0
     assert value(samples, "tokens_total", model="m", type="input") == 0
@@ -178,7 +177,7 @@ def test_what_the_gateway_is(metrics: Metrics) -> None:
 
 
 def test_requests_for_no_model_are_counted_as_unknown(metrics: Metrics) -> None:
-    metrics.ended(ended("unknown", sent=False))
+    metrics.ended(ended("unknown", sent=False), 103.0)
     samples = scraped(metrics)
     assert value(samples, "requests_total", model="unknown", endpoint="/v1/chat/completions", code="200") == 1
     assert repr(metrics) == "<Metrics [1 requests of 3 models]>"
@@ -187,7 +186,7 @@ def test_requests_for_no_model_are_counted_as_unknown(metrics: Metrics) -> None:
 def test_what_others_counted_is_added(metrics: Metrics, registry: Registry) -> None:
     other = Metrics(lambda: registry, "1.2", "abc")
     for each in (metrics, other):
-        each.ended(ended(tokens=5))
+        each.ended(ended(tokens=5), 103.0)
         each.lagged(0.002)
     other.of("m").attempted("m-0", "ok")
     metrics.add(other.snapshot())

@@ -107,7 +107,7 @@ class Tiny:
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         return error.body()
 
-    def ended(self, context: RequestContext) -> None:
+    def ended(self, context: RequestContext, _now: float) -> None:
         self.over.append((context.path, context.status))
 
 

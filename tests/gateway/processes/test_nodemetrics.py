@@ -18,10 +18,9 @@ def counted(requests: int) -> Snapshot:
     for _ in range(requests):
         context = RequestContext("")
         context.model, context.endpoint, context.status = "m", "/classify", 200
-        context.received_at, context.sent_at = 100.0, 100.25
+        context.received_at, context.overhead = 100.0, 0.25
         context.output_tokens = 5
-        context.finish(103.0)
-        metrics.ended(context)
+        metrics.ended(context, 103.0)
         metrics.lagged(0.003)
     metrics.of("m").attempted("m-0", "ok")
     return metrics.snapshot()
