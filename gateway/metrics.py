@@ -80,8 +80,8 @@ class ModelMetrics:
     queue: Histogram
     overhead: Histogram
     aborts: dict[str, int]
-    # A ``Counter`` where attempts are counted; what came from another process is only added.
-    attempts: dict[tuple[str, str], int]
+    # By outcome and replica. ``Counter``s where attempts are counted; what came from another process is only added.
+    attempts: dict[str, dict[str, int]]
     # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
     admitted: int = 0
     queued: int = 0
@@ -101,7 +101,7 @@ class ModelMetrics:
             queue=Histogram.of(_QUEUE),
             overhead=Histogram.of(_OVERHEAD),
             aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
-            attempts=Counter(),
+            attempts={outcome: Counter() for outcome in ("ok", "failed", "full", "timeout", "aborted")},
         )
 
     @property
@@ -127,7 +127,7 @@ class ModelMetrics:
 
     def attempted(self, replica: str, outcome: str) -> None:
         """Count one attempt at a replica: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``."""
-        self.attempts[replica, outcome] += 1
+        self.attempts[outcome][replica] += 1
 
     def add(self, other: ModelMetrics) -> None:
         """Count what was counted elsewhere for the same model."""
@@ -137,10 +137,11 @@ class ModelMetrics:
             getattr(self, name).add(getattr(other, name))
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("aborts", "attempts"):
-            numbers = getattr(self, name)
-            for key, number in getattr(other, name).items():
-                numbers[key] = numbers.get(key, 0) + number
+        for reason, number in other.aborts.items():
+            self.aborts[reason] += number
+        for outcome, numbers in other.attempts.items():
+            for replica, number in numbers.items():
+                self.attempts[outcome][replica] += number
 
 
 def outcome_of(status: int) -> str:
@@ -331,10 +332,10 @@ class Metrics(Collector):
         )
         configured = {pool.model: pool for pool in self._registry()}
         for model, metrics in models:
-            attempted = dict(metrics.attempts)
-            for each in configured[model].replicas if model in configured else ():
-                attempted.setdefault((each.name, "ok"), 0)
-                attempted.setdefault((each.name, "failed"), 0)
+            names = [each.name for each in configured[model].replicas] if model in configured else []
+            attempted = {(name, outcome): 0 for name in names for outcome in ("ok", "failed")}
+            for outcome, by_replica in metrics.attempts.items():
+                attempted.update({(name, outcome): number for name, number in dict(by_replica).items()})
             for (replica, outcome), number in sorted(attempted.items()):
                 attempts.add_metric([model, replica, outcome], number)
         yield attempts
