@@ -124,7 +124,7 @@ class AccessLog:
             None,
             context.streamed,
             context.replica,
-            context.attempts,
+            context.retries + 1 if context.replica else 0,
             int(context.queued_for * 1e6) / 1e3 if context.queued_for else None,
             int(overhead * 1e6) / 1e3 if overhead else None,
             int((first - received_at) * 1e6) / 1e3 if first is not None else None,
@@ -135,8 +135,8 @@ class AccessLog:
         error = context.error
         if error is not None:
             line.code, line.message = error.code, error.message
-        lines = self._lines
-        lines.append(self._encode(line)[:-1] + (context.asked or self.asked(context)))
+        lines, encode = self._lines, self._encode
+        lines.append(encode(line)[:-1] + (context.asked or self.asked(context)))
         if len(lines) >= _BATCH_LINES:
             self.flush()
 

@@ -7,13 +7,20 @@ the queue's limit they are refused, with the time after which a slot is likely, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol
 
 from gateway.errors import QueueTimeout, Unavailable
 
 SMOOTHING = 0.1
 """The weight of the newest gap between two freed slots in the running mean of such gaps."""
+
+
+class Waiter(Protocol):
+    """Whoever wants a slot, and waits in the queue where none is free."""
+
+    def granted(self) -> None:
+        """Go on: a slot is taken for it."""
 
 
 class Admission:
@@ -25,7 +32,7 @@ class Admission:
         self.limit = limit
         self.max_queue = max_queue
         self.running = 0
-        self._waiting: OrderedDict[Callable[[], None], float] = OrderedDict()
+        self._waiting: OrderedDict[Waiter, float] = OrderedDict()
         self._gap_began = 0.0
         self._mean_gap = 0.0
 
@@ -44,8 +51,8 @@ class Admission:
             return now - since
         return 0.0
 
-    def admit(self, granted: Callable[[], None]) -> bool:
-        """Take a slot now, or queue ``granted`` to be called when one is taken for it later (``False``).
+    def admit(self, waiter: Waiter) -> bool:
+        """Take a slot now, or queue ``waiter``, who is told when one is taken for it later (``False``).
 
         Raises ``Unavailable`` with a ``retry_after`` when the queue is full too.
         """
@@ -59,12 +66,12 @@ class Admission:
                 f"All {self.limit} slots of this model are taken and {self.waiting} requests wait already.",
                 retry_after=self.expected_wait(),
             )
-        self._waiting[granted] = perf_counter()
+        self._waiting[waiter] = perf_counter()
         return False
 
-    def withdraw(self, granted: Callable[[], None]) -> None:
+    def withdraw(self, waiter: Waiter) -> None:
         """Leave the queue."""
-        self._waiting.pop(granted, None)
+        self._waiting.pop(waiter, None)
 
     def timed_out(self, limit: float) -> QueueTimeout:
         """Give the error for a request that waited as long as it may."""
@@ -86,6 +93,6 @@ class Admission:
             self._gap_began = now
         self.running -= 1
         while self._waiting and (self.limit is None or self.running < self.limit):
-            granted, _ = self._waiting.popitem(last=False)
+            waiter, _ = self._waiting.popitem(last=False)
             self.running += 1
-            granted()
+            waiter.granted()

@@ -36,7 +36,9 @@ class RequestContext(msgspec.Struct, eq=False):
     asked: bytes = b""
     """The end of its line in the access log, which its head says, where that is encoded already."""
     replica: str = ""
-    attempts: int = 0
+    """The one that was asked last."""
+    retries: int = 0
+    """How many were asked before that."""
     status: int = 0
     error: GatewayError | None = None
     streamed: bool = False

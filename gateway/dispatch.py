@@ -103,12 +103,11 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
     def head_for(self, replica: Replica) -> bytes:
         """Write the request's head for one replica."""
-        address, context = replica.address, self.context
-        return b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            address.prefix,
+        context = self.context
+        return b"POST %b%b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            replica.address.prefix,
             context.target,
-            address.host_header,
-            replica.authorization,
+            replica.headers,
             context.headers_up,
             context.request_id.encode(),
             len(self.body),
@@ -200,7 +199,8 @@ class Exchange:
         self._request = request
         self.context = context = request.context
         self._client = client
-        self._metrics: ModelMetrics = dispatcher.metrics.of(pool.model)
+        metrics_of = dispatcher.metrics.of
+        self._metrics: ModelMetrics = metrics_of(pool.model)
         self._lease = Lease(pool)
         self._state = QUEUED
         self._tried: tuple[Replica, ...] = ()
@@ -228,7 +228,7 @@ class Exchange:
         if not self._pool.ready:
             raise self._pool.not_ready()
         try:
-            admitted = self._pool.admission.admit(self._granted)
+            admitted = self._pool.admission.admit(self)
         except Unavailable:
             self._metrics.refused += 1
             raise
@@ -238,6 +238,15 @@ class Exchange:
             self._attempt()
         else:
             self._metrics.queued += 1
+
+    # called by admission
+
+    def granted(self) -> None:
+        """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
+        self.context.queued_for = perf_counter() - self.context.received_at
+        self._lease.admitted(self._request.max_tokens)
+        self._state = CONNECTING
+        asyncio.get_running_loop().call_soon(self._go_on)
 
     # called by the client's connection
 
@@ -421,7 +430,7 @@ class Exchange:
         connection, replica = self._lease.connection, self._lease.replica
         assert connection is not None
         assert replica is not None
-        self.context.attempts += 1
+        self.context.retries += 1
         self.context.replica = replica.name
         connection.hand_to(self)
         if self._paused:
@@ -438,13 +447,6 @@ class Exchange:
 
     # inside: towards the engine
 
-    def _granted(self) -> None:
-        """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
-        self.context.queued_for = perf_counter() - self.context.received_at
-        self._lease.admitted(self._request.max_tokens)
-        self._state = CONNECTING
-        asyncio.get_running_loop().call_soon(self._go_on)
-
     def _go_on(self) -> None:
         """Ask a replica, if the client has not left meanwhile."""
         if self._state is not ENDED:
@@ -459,7 +461,8 @@ class Exchange:
             return
         self._lease.take(replica)
         context = self.context
-        context.attempts += 1
+        if context.replica:
+            context.retries += 1
         context.replica = replica.name
         connection = replica.connections.take()
         if connection is None:
@@ -703,7 +706,7 @@ class Exchange:
     def release(self) -> None:
         """Give back everything that is held, in whatever state; the dispatcher forgets this exchange."""
         if self._state is QUEUED:
-            self._pool.admission.withdraw(self._granted)
+            self._pool.admission.withdraw(self)
             self.context.queued_for = perf_counter() - self.context.received_at
         self._state = ENDED
         if self._connecting is not None:

@@ -77,11 +77,11 @@ class Probe(Receiver):
             self._done.set_exception(error)
 
     def _send(self, connection: UpstreamConnection) -> None:
-        address, authorization = self._replica.address, self._replica.authorization
+        replica = self._replica
         self._connection = connection
         connection.send(
-            b"GET %b%b HTTP/1.1\r\nhost: %b\r\n%baccept: */*\r\nconnection: close\r\n\r\n"
-            % (address.prefix, self._path, address.host_header, authorization),
+            b"GET %b%b HTTP/1.1\r\n%baccept: */*\r\nconnection: close\r\n\r\n"
+            % (replica.address.prefix, self._path, replica.headers),
             b"",
             self,
         )

@@ -28,8 +28,8 @@ class Replica:
         "_failures",
         "_pool",
         "address",
-        "authorization",
         "connections",
+        "headers",
         "in_flight",
         "name",
         "ready",
@@ -48,8 +48,9 @@ class Replica:
         self.name = name
         self.connections = connections
         self.address = connections.address
-        self.authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
-        """The header line that it is asked with; nothing where it asks for none."""
+        authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
+        self.headers = b"host: %b\r\n%b" % (self.address.host_header, authorization)
+        """The header lines that all requests to it begin with: its name, and its credentials where it wants some."""
         self.in_flight = 0
         self.ready = ready
         self.state = "ready" if ready else "starting"

@@ -126,19 +126,23 @@ class Surface:
         if facts.n is not None and facts.n > self._max_n:
             raise BadRequest(f"n is {facts.n}; at most {self._max_n} (limits.max_n) are allowed.", param="n")
         streams = endpoint.streams and facts.stream is True
-        if form is None:
-            sent, strip_usage = self._rewrite(endpoint, context, facts, pool)
-        else:
+        strip_usage = False
+        if form is not None:
             sent = context.body if facts.model == pool.upstream_model else form.with_model(pool.upstream_model)
-            strip_usage = False
-        context.body = b""
+        else:
+            sent = self._rewrite(endpoint, context, facts, pool)
+            if facts.stream is True and endpoint.dialect.asks_usage and not facts.wants_usage:
+                sent, strip_usage = body.with_usage(sent, facts), True
+        if sent is not context.body:
+            # Of a large body, one copy is enough.
+            context.body = b""
         request = UpstreamRequest(
             context, sent, endpoint.dialect, streams, strip_usage, facts.token_limit(), not endpoint.streams
         )
         return self._dispatcher.begin(pool, request, connection)
 
-    def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> tuple[bytes, bool]:
-        """Change the few fields that are the gateway's; most bodies go on as they are, or with one field more."""
+    def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> bytes:
+        """Change the few fields that are the gateway's; most bodies go on as they are."""
         changes: dict[str, bytes | None] = {}
         if facts.model != pool.upstream_model:
             changes["model"] = body.encode(pool.upstream_model)
@@ -148,10 +152,7 @@ class Surface:
             changes["priority"] = None
         if pool.cache_salt and endpoint.task == "generate" and context.key.id:
             changes["cache_salt"] = body.encode(context.key.id)
-        sent = body.rewritten(context.body, changes) if changes else context.body
-        if facts.stream is not True or not endpoint.dialect.asks_usage or facts.wants_usage:
-            return sent, False
-        return body.with_usage(sent, facts), True
+        return body.rewritten(context.body, changes) if changes else context.body
 
     def _allow_origin(self, context: RequestContext) -> None:
         """Let a browser read the answer if its page's origin is one of those configured."""

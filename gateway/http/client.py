@@ -400,6 +400,7 @@ class ConnectionPool:
         "_connecting",
         "_idle",
         "_idle_timeout",
+        "_now",
         "_open",
         "_tls",
         "address",
@@ -423,6 +424,8 @@ class ConnectionPool:
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
+        self._now = perf_counter()
+        """When the pool was looked at last: how long a connection has been idle need not be known more exactly."""
         self.known: KnownHead[AnswerHead] | None = None
         self.last_head: AnswerHead | None = None
         """The one that was read last; it need not be read again where the same lines come."""
@@ -460,13 +463,14 @@ class ConnectionPool:
         """Keep a connection whose exchange is complete for the next one; one that is closing is forgotten soon."""
         idle = self._idle
         if len(idle) < _MAX_IDLE:
-            connection.idle_since = perf_counter()
+            connection.idle_since = self._now
             idle.append(connection)
         else:
             connection.transport.close()
 
     def tick(self, now: float) -> None:
         """Close connections that have been idle for too long; ``now`` is a ``perf_counter`` reading."""
+        self._now = now
         idle = self._idle
         while idle and now - idle[0].idle_since >= self._idle_timeout:
             idle.pop(0).transport.close()

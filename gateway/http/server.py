@@ -308,7 +308,8 @@ class ClientConnection(asyncio.Protocol):
         door = self._door
         if len(body) > door.max_body_bytes or self._known_rules is not door.surface.rules or self._discarding:
             return False
-        self._hand_over(replace(head, request_id=door.request_ids.fresh(), received_at=perf_counter(), body=body))
+        fresh_id = door.request_ids.fresh
+        self._hand_over(replace(head, request_id=fresh_id(), received_at=perf_counter(), body=body))
         return True
 
     def _feed(self, data: bytes) -> bytes:
@@ -614,17 +615,18 @@ class ClientConnection(asyncio.Protocol):
         """Write a head with what every answer has, its ``framing``, and the first bytes of the body, in one piece."""
         context.status = status
         milliseconds = int((perf_counter() - context.received_at) * 1000)
-        persistence = b"connection: keep-alive\r\n" if context.version == "1.0" else b""
+        if context.answer_headers:
+            headers += context.answer_headers
         if self._closing or self._door.closing or not context.keep_alive:
             context.keep_alive = False
-            persistence = b"connection: close\r\n"
-        data = b"%b%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b%b" % (
+            framing = b"connection: close\r\n" + framing
+        elif context.version == "1.0":
+            framing = b"connection: keep-alive\r\n" + framing
+        data = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b" % (
             head.STATUS_LINES[status],
             headers,
-            context.answer_headers,
             context.request_id.encode(),
             milliseconds,
-            persistence,
             framing,
             first,
         )

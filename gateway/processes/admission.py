@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple
 
-from gateway.admission import SMOOTHING, Admission
+from gateway.admission import SMOOTHING, Admission, Waiter
 from gateway.errors import Unavailable
 from gateway.processes.cells import Lock, Row
 
@@ -74,8 +74,8 @@ class SharedAdmission(Admission):
         """How many requests are in the queues of all processes."""
         return sum(self._counts.waiting)
 
-    def admit(self, granted: Callable[[], None]) -> bool:
-        """Take a slot now, or queue ``granted`` to be called when one is taken for it later (``False``).
+    def admit(self, waiter: Waiter) -> bool:
+        """Take a slot now, or queue ``waiter``, who is told when one is taken for it later (``False``).
 
         Raises ``Unavailable`` with a ``retry_after`` when the queue is full too.
         """
@@ -92,7 +92,7 @@ class SharedAdmission(Admission):
                 self._take()
                 return True
             if waiting < self.max_queue:
-                self._waiting[granted] = perf_counter()
+                self._waiting[waiter] = perf_counter()
                 self._show_queue()
         if waiting >= self.max_queue:
             raise Unavailable(
@@ -103,9 +103,9 @@ class SharedAdmission(Admission):
         self.serve()
         return False
 
-    def withdraw(self, granted: Callable[[], None]) -> None:
+    def withdraw(self, waiter: Waiter) -> None:
         """Leave the queue."""
-        if self._waiting.pop(granted, None) is not None:
+        if self._waiting.pop(waiter, None) is not None:
             self._show_queue()
 
     def expected_wait(self) -> float:
@@ -131,7 +131,7 @@ class SharedAdmission(Admission):
         Called whenever a slot may have become free. A process that is woken in vain passes the word on.
         """
         counts, own = self._counts, self._own
-        served: list[Callable[[], None]] = []
+        served: list[Waiter] = []
         elder = None
         with self._lock:
             while sum(counts.running) < self.limit:
@@ -149,7 +149,7 @@ class SharedAdmission(Admission):
         That is a process that is stuck, or a word that was lost. So nobody waits for ever.
         """
         free = bool(self._waiting) and sum(self._counts.running) < self.limit
-        served: list[Callable[[], None]] = []
+        served: list[Waiter] = []
         if free and self._was_free:
             with self._lock:
                 while self._waiting and sum(self._counts.running) < self.limit:
@@ -157,12 +157,12 @@ class SharedAdmission(Admission):
         self._was_free = free
         self._grant(served)
 
-    def _serve_first(self) -> Callable[[], None]:
+    def _serve_first(self) -> Waiter:
         """Take a slot for the first who waits here. The lock is held."""
-        granted, _ = self._waiting.popitem(last=False)
+        waiter, _ = self._waiting.popitem(last=False)
         self._show_queue()
         self._take()
-        return granted
+        return waiter
 
     def _take(self) -> None:
         self.running += 1
@@ -176,6 +176,6 @@ class SharedAdmission(Admission):
             break
         counts.waiting[own] = len(self._waiting)
 
-    def _grant(self, served: list[Callable[[], None]]) -> None:
-        for granted in served:
-            granted()
+    def _grant(self, served: list[Waiter]) -> None:
+        for waiter in served:
+            waiter.granted()

@@ -80,7 +80,7 @@ def test_what_did_not_happen_is_left_out(tmp_path: Path) -> None:
 
 def test_all_that_happened_is_told_in_milliseconds(tmp_path: Path) -> None:
     context = request()
-    context.model, context.endpoint, context.replica, context.attempts = "m", "/v1/x", "m-0", 2
+    context.model, context.endpoint, context.replica, context.retries = "m", "/v1/x", "m-0", 1
     context.key, context.streamed = Key("alice", frozenset()), True
     context.queued_for, context.overhead = 0.5, 0.125
     context.first_token_at = context.received_at + 0.75

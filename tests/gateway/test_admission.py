@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway import admission as admission_module
 from gateway.admission import Admission
 from gateway.errors import Unavailable
+from tests.kit.waiters import Waiter
 
 
 @dataclass
@@ -29,25 +30,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@dataclass(eq=False)
-class Waiter:
-    """Someone in the queue, who notes how many slots it got."""
-
-    slots: int = 0
-
-    def granted(self) -> None:
-        self.slots += 1
-
-
 def take(admission: Admission) -> None:
-    assert admission.admit(Waiter().granted)
+    assert admission.admit(Waiter())
 
 
 def test_slots_are_given_up_to_the_limit() -> None:
     admission = Admission(2, max_queue=1)
     take(admission)
     take(admission)
-    assert not admission.admit(Waiter().granted)
+    assert not admission.admit(Waiter())
     assert repr(admission) == "<Admission [2 running, 1 waiting; limit 2]>"
 
 
@@ -62,8 +53,8 @@ def test_a_freed_slot_goes_to_the_one_who_waited_longest() -> None:
     admission = Admission(1, max_queue=2)
     take(admission)
     first, second = Waiter(), Waiter()
-    assert not admission.admit(first.granted)
-    assert not admission.admit(second.granted)
+    assert not admission.admit(first)
+    assert not admission.admit(second)
     admission.release()
     assert (first.slots, second.slots) == (1, 0)
     admission.release()
@@ -76,10 +67,10 @@ def test_who_has_withdrawn_is_passed_over() -> None:
     admission = Admission(1, max_queue=2)
     take(admission)
     first, second = Waiter(), Waiter()
-    admission.admit(first.granted)
-    admission.admit(second.granted)
-    admission.withdraw(first.granted)
-    admission.withdraw(first.granted)
+    admission.admit(first)
+    admission.admit(second)
+    admission.withdraw(first)
+    admission.withdraw(first)
     admission.release()
     assert (first.slots, second.slots) == (0, 1)
 
@@ -88,21 +79,21 @@ def test_nobody_overtakes_the_queue() -> None:
     admission = Admission(1, max_queue=2)
     take(admission)
     waiter = Waiter()
-    admission.admit(waiter.granted)
+    admission.admit(waiter)
     admission.limit = 2
-    assert not admission.admit(Waiter().granted)
+    assert not admission.admit(Waiter())
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(clock: Clock) -> None:
     admission = Admission(1, max_queue=1)
     take(admission)
-    admission.admit(Waiter().granted)
+    admission.admit(Waiter())
     for _ in range(100):
         clock.now += 4.0
         admission.release()
-        admission.admit(Waiter().granted)
+        admission.admit(Waiter())
     with pytest.raises(Unavailable, match=r"All 1 slots of this model are taken and 1 requests wait already\.") as full:
-        admission.admit(Waiter().granted)
+        admission.admit(Waiter())
     assert full.value.retry_after == pytest.approx(8.0, rel=0.01)
 
 
@@ -129,9 +120,9 @@ def test_the_oldest_wait_is_that_of_the_queues_head(clock: Clock) -> None:
     admission = Admission(1, max_queue=5)
     assert admission.oldest_wait(clock.now) == 0.0
     take(admission)
-    admission.admit(Waiter().granted)
+    admission.admit(Waiter())
     clock.now += 2.0
-    admission.admit(Waiter().granted)
+    admission.admit(Waiter())
     assert admission.oldest_wait(clock.now) == 2.0
 
 
@@ -154,7 +145,7 @@ class AnyOrder(RuleBasedStateMachine):
     def ask(self) -> None:
         waiter = Waiter()
         try:
-            admitted = self.admission.admit(waiter.granted)
+            admitted = self.admission.admit(waiter)
         except Unavailable:
             assert len(self.queue) == 4
             return
@@ -177,7 +168,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def give_up(self) -> None:
         waiter = self.queue.pop()
-        self.admission.withdraw(waiter.granted)
+        self.admission.withdraw(waiter)
 
     @invariant()
     def counts_are_true(self) -> None:

@@ -33,7 +33,7 @@ def test_the_key_of_a_remote_model_comes_from_the_environment(monkeypatch: pytes
     monkeypatch.setenv("UPSTREAM_KEY", "secret")
     config = configured(m={"engine": "remote", "urls": ["http://a"], "api_key_env": "UPSTREAM_KEY"})
     (replica,) = registry_of(config, {}).find("m").replicas
-    assert replica.authorization == b"authorization: Bearer secret\r\n"
+    assert replica.headers == b"host: a\r\nauthorization: Bearer secret\r\n"
     assert "secret" not in repr(replica)
 
 

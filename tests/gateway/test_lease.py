@@ -7,6 +7,7 @@ from gateway.http.client import Address, ConnectionPool
 from gateway.lease import Lease
 from gateway.policies import RoundRobin
 from gateway.registry import Pool, Replica
+from tests.kit.waiters import Waiter
 
 
 def pool_of_two() -> Pool:
@@ -24,7 +25,7 @@ def counts(pool: Pool) -> tuple[int, int, list[int]]:
 def test_a_lease_gives_back_what_it_holds_once() -> None:
     pool = pool_of_two()
     lease = Lease(pool)
-    assert pool.admission.admit(lambda: None)
+    assert pool.admission.admit(Waiter())
     lease.admitted(100)
     lease.take(pool.replicas[0])
     assert counts(pool) == (1, 100, [1, 0])

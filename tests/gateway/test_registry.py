@@ -9,6 +9,7 @@ from gateway.errors import ModelNotFound, NoReadyReplica
 from gateway.http.client import Address, ConnectionPool
 from gateway.policies import RoundRobin
 from gateway.registry import Load, Pool, Registry, Replica
+from tests.kit.waiters import Waiter
 
 
 def replica(name: str, *, ready: bool = True) -> Replica:
@@ -121,7 +122,7 @@ def test_what_a_model_cannot_do_names_the_models_that_can() -> None:
 def test_a_pool_tells_its_load() -> None:
     made = pool("m", replica("a"))
     assert made.load(0.0) == Load(0, 0, 0.0, 0)
-    made.admission.admit(lambda: None)
+    made.admission.admit(Waiter())
     made.tokens_in_flight = 5
     assert made.load(0.0) == Load(1, 0, 0.0, 5)
     assert made.load(0.0).saturation(8) == 0.125

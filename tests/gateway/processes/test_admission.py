@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from time import perf_counter
 
 import pytest
@@ -16,18 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from gateway.errors import Unavailable
 from gateway.processes.admission import Counts, SharedAdmission
 from gateway.processes.cells import Cells
+from tests.kit.waiters import Waiter
 
 NAMES = ("running", "waiting", "since", "inside", "changes")
-
-
-@dataclass(eq=False)
-class Waiter:
-    """Someone in a queue, who notes how many slots it got."""
-
-    slots: int = 0
-
-    def granted(self) -> None:
-        self.slots += 1
 
 
 class Node:
@@ -67,13 +57,13 @@ def node() -> Iterator[Node]:
 
 
 def take(part: SharedAdmission) -> None:
-    assert part.admit(Waiter().granted)
+    assert part.admit(Waiter())
 
 
 def test_the_limit_is_that_of_all_processes_together(node: Node) -> None:
     take(node.parts[0])
     take(node.parts[1])
-    assert not node.parts[2].admit(Waiter().granted)
+    assert not node.parts[2].admit(Waiter())
     assert repr(node.parts[1]) == ("<SharedAdmission [2 running, 1 waiting; 1 running here, 0 waiting; limit 2]>")
 
 
@@ -81,17 +71,17 @@ def test_the_length_of_the_queue_is_that_of_all_processes_together(node: Node) -
     for part in node.parts[:2]:
         take(part)
     for part in node.parts[1:]:
-        assert not part.admit(Waiter().granted)
+        assert not part.admit(Waiter())
     with pytest.raises(Unavailable, match="All 2 slots of this model are taken and 2 requests wait already"):
-        node.parts[0].admit(Waiter().granted)
+        node.parts[0].admit(Waiter())
 
 
 def test_a_freed_slot_goes_to_the_longest_waiting_wherever_it_waits(node: Node) -> None:
     take(node.parts[0])
     take(node.parts[0])
     first, second = Waiter(), Waiter()
-    node.parts[2].admit(first.granted)
-    node.parts[1].admit(second.granted)
+    node.parts[2].admit(first)
+    node.parts[1].admit(second)
     node.parts[0].release()
     assert node.said == [2]
     node.hear()
@@ -105,9 +95,9 @@ def test_nobody_overtakes_who_waits(node: Node) -> None:
     take(node.parts[0])
     take(node.parts[0])
     waiter = Waiter()
-    node.parts[1].admit(waiter.granted)
+    node.parts[1].admit(waiter)
     node.parts[0].release()
-    assert not node.parts[2].admit(Waiter().granted)
+    assert not node.parts[2].admit(Waiter())
     node.hear()
     assert waiter.slots == 1
 
@@ -116,10 +106,10 @@ def test_who_is_woken_in_vain_passes_the_word_on(node: Node) -> None:
     take(node.parts[0])
     take(node.parts[0])
     first, second = Waiter(), Waiter()
-    node.parts[1].admit(first.granted)
-    node.parts[2].admit(second.granted)
+    node.parts[1].admit(first)
+    node.parts[2].admit(second)
     node.parts[0].release()
-    node.parts[1].withdraw(first.granted)
+    node.parts[1].withdraw(first)
     node.hear()
     assert second.slots == 1
 
@@ -128,7 +118,7 @@ def test_the_slots_of_the_dead_are_free_again(node: Node) -> None:
     for _ in range(2):
         take(node.parts[0])
     waiter = Waiter()
-    node.parts[1].admit(waiter.granted)
+    node.parts[1].admit(waiter)
     node.die(0)
     node.hear()
     assert waiter.slots == 1
@@ -139,8 +129,8 @@ def test_a_slot_that_nobody_takes_in_turn_is_taken_at_the_second_beat(node: Node
     take(node.parts[0])
     take(node.parts[0])
     deaf, waiter = Waiter(), Waiter()
-    node.parts[1].admit(deaf.granted)
-    node.parts[2].admit(waiter.granted)
+    node.parts[1].admit(deaf)
+    node.parts[2].admit(waiter)
     node.parts[0].release()
     node.parts[2].tick()
     assert waiter.slots == 0
@@ -154,7 +144,7 @@ def test_how_long_the_first_of_all_has_waited(node: Node) -> None:
     take(node.parts[0])
     take(node.parts[0])
     for part in node.parts[1:]:
-        part.admit(Waiter().granted)
+        part.admit(Waiter())
     since = node.counts.since[1] / 1e9
     assert node.counts.oldest_wait(since + 2.5) == pytest.approx(2.5)
 
@@ -165,7 +155,7 @@ def test_the_expected_wait_is_that_of_the_whole_queue() -> None:
     take(node.parts[0])
     waiters = [Waiter() for _ in range(39)]
     for waiter in waiters:
-        node.parts[1].admit(waiter.granted)
+        node.parts[1].admit(waiter)
     node.parts[0].release()
     node.parts[0]._gap_began -= 20.0
     node.parts[0].release()
@@ -198,7 +188,7 @@ class AnyOrder(RuleBasedStateMachine):
     def come(self, own: int) -> None:
         waiter = Waiter()
         try:
-            admitted = self.node.parts[own].admit(waiter.granted)
+            admitted = self.node.parts[own].admit(waiter)
         except Unavailable:
             assert sum(map(len, self.queued)) >= 4
             return
@@ -219,7 +209,7 @@ class AnyOrder(RuleBasedStateMachine):
     def leave(self, own: int, data: st.DataObject) -> None:
         if self.queued[own]:
             waiter = self.queued[own].pop(data.draw(st.integers(0, len(self.queued[own]) - 1)))
-            self.node.parts[own].withdraw(waiter.granted)
+            self.node.parts[own].withdraw(waiter)
 
     @rule(own=processes)
     def die(self, own: int) -> None:
@@ -277,7 +267,7 @@ def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     for _ in range(times):
         if held < most:
             with contextlib.suppress(Unavailable):
-                assert part.admit(Waiter().granted)
+                assert part.admit(Waiter())
                 held += 1
                 inside.put(held)
                 too_many += inside.sum() > limit

@@ -9,6 +9,7 @@ from gateway.config import Config
 from gateway.discovery import registry_of
 from gateway.processes.cells import Cells
 from gateway.processes.shared import BEAT, Publisher, forget, led_parts, rows, served_parts, share_of
+from tests.kit.waiters import Waiter
 
 REMOTE = {"engine": "remote", "urls": ["http://a", "http://b"]}
 CONFIG = Config.model_validate(
@@ -22,7 +23,7 @@ def test_the_parent_sees_what_a_child_counts_until_the_child_is_forgotten() -> N
     mapped = Cells(os.dup(cells.fd), rows(CONFIG), 2)
     child = registry_of(CONFIG, {}, served_parts(mapped, 1, lambda *_: None, lambda *_: None))
     for pool in child:
-        assert pool.admission.admit(lambda: None)
+        assert pool.admission.admit(Waiter())
         pool.tokens_in_flight += 7
         pool.replicas[1].entered()
     Publisher(mapped, 1, list(child)).publish()
