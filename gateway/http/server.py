@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol, cast
 
@@ -215,19 +216,22 @@ class ClientConnection(asyncio.Protocol):
         "_parser",
         "_paused_reading",
         "_paused_writing",
-        "_read_by_client",
         "_read_since",
         "_request",
         "_task",
         "_unasked",
+        "_unread",
         "_url",
         "_waiting",
-        "_written",
         "client",
         "transport",
+        "write_raw",
     )
 
     transport: asyncio.Transport
+
+    write_raw: Callable[[bytes], None]
+    """Writes bytes as they are: a piece of a body of known length, or a chunk with its framing."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -254,8 +258,7 @@ class ClientConnection(asyncio.Protocol):
         self._paused_reading = False
         self._deadline = perf_counter() + door.keep_alive
         self._paused_writing = False
-        self._written = 0
-        self._read_by_client = 0
+        self._unread = 0
         self._read_since = 0.0
         self.client = ""
 
@@ -278,6 +281,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet a new socket, or refuse it where there are too many."""
         self.transport = cast(asyncio.Transport, transport)
+        self.write_raw = self.transport.write
         peer = self.transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else "unix"
         refusal = self._door.enter(self, self.client)
@@ -511,11 +515,6 @@ class ClientConnection(asyncio.Protocol):
         """Write a piece of a body without known length."""
         self.write_raw(_chunk(data) if context.version == "1.1" else data)
 
-    def write_raw(self, data: bytes) -> None:
-        """Write bytes as they are: a piece of a body of known length, or a chunk with its framing."""
-        self._written += len(data)
-        self.transport.write(data)
-
     def end_stream(self, context: RequestContext, last: bytes = b"") -> None:
         """Write the end of a body without known length, and its ``last`` piece if there is one."""
         if context.version == "1.1":
@@ -630,8 +629,6 @@ class ClientConnection(asyncio.Protocol):
             framing,
             first,
         )
-        # As ``write_raw`` does it, which every request can be spared to call.
-        self._written += len(data)
         self.transport.write(data)
 
     def _refuse_now(self, error: GatewayError) -> None:
@@ -672,11 +669,13 @@ class ClientConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _stalled(self, now: float) -> bool:
-        """Whether the client has left its answer unread for too long."""
-        unread = self.transport.get_write_buffer_size()
-        read = self._written - unread
-        if unread == 0 or read != self._read_by_client:
-            self._read_by_client = read
+        """Whether the client has left its answer unread for too long: what there is of it, or all that is held for it.
+
+        While there is room for more, it may not be the client that is slow.
+        """
+        before, self._unread = self._unread, self.transport.get_write_buffer_size()
+        more_may_come = self._request is not None and not self._paused_writing
+        if before == 0 or self._unread < before or more_may_come:
             self._read_since = now
             return False
         return now - self._read_since >= self._door.timeouts.stalled_client
