@@ -324,7 +324,7 @@ class Exchange:
         replica = lease.replica
         assert replica is not None
         replica.succeeded()
-        self._metrics.attempted(replica.name, "ok")
+        self._metrics.attempts["ok"][replica.name] += 1
         self._answer(head, body)
         return True
 
@@ -382,12 +382,12 @@ class Exchange:
         if self._state is ANSWERED:
             self.release()
         elif self._head.kind is EVENTS:
-            self._metrics.attempted(replica.name, "failed")
+            self._metrics.attempts["failed"][replica.name] += 1
             self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
         elif self._head.kind is ERROR:
             self._finish_error(replica)
         else:
-            self._metrics.attempted(replica.name, "ok")
+            self._metrics.attempts["ok"][replica.name] += 1
             if not self._begun:
                 self._answer(self._head, b"".join(self._held))
             else:
@@ -408,7 +408,7 @@ class Exchange:
             self._connect(replica)
             return
         replica.failed(str(error))
-        self._metrics.attempted(replica.name, "failed")
+        self._metrics.attempts["failed"][replica.name] += 1
         if error.answered:
             self._fail(UpstreamFailed(str(error)))
         else:
@@ -441,7 +441,7 @@ class Exchange:
         """Go on with the first replica; where that has failed meanwhile, with a third one or with what it said."""
         hedge, self._hedge = self._hedge, None
         assert hedge is not None
-        self._metrics.attempted(replica.name, outcome)
+        self._metrics.attempts[outcome][replica.name] += 1
         if hedge.first_error is not None:
             self._try_another(replica, hedge.first_error, may_retry=hedge.may_retry)
 
@@ -512,7 +512,7 @@ class Exchange:
         """Count an attempt that was not needed after all."""
         if loser is not None:
             self._metrics.aborts["hedged"] += 1
-            self._metrics.attempted(loser.name, "aborted")
+            self._metrics.attempts["aborted"][loser.name] += 1
 
     def _try_another(self, failed: Replica, error: GatewayError, *, may_retry: bool = True) -> None:
         """Leave it to a hedge that is at work, ask a replica that was not asked yet if it ``may_retry``, or fail."""
@@ -620,7 +620,7 @@ class Exchange:
         """End the client's stream as soon as its end marker has passed: many clients close at once when they see it."""
         context, replica = self.context, self._lease.replica
         assert replica is not None
-        self._metrics.attempted(replica.name, "ok" if stream.failure is None else "failed")
+        self._metrics.attempts["ok" if stream.failure is None else "failed"][replica.name] += 1
         if self._lease.connection is not None:
             self._lease.connection.relay = None
         stream.settle()
@@ -645,7 +645,7 @@ class Exchange:
             if status < 400
             else from_engine(status, b"".join(self._held), retry_after)
         )
-        self._metrics.attempted(replica.name, outcome_of(status))
+        self._metrics.attempts[outcome_of(status)][replica.name] += 1
         self._try_another(replica, error, may_retry=status == 503)
 
     def _finish_refusal(self, error: GatewayError) -> None:
@@ -653,10 +653,10 @@ class Exchange:
         replica = self._lease.replica
         assert replica is not None
         if error.status >= 500:
-            self._metrics.attempted(replica.name, "failed")
+            self._metrics.attempts["failed"][replica.name] += 1
             self._try_another(replica, error)
         else:
-            self._metrics.attempted(replica.name, "ok")
+            self._metrics.attempts["ok"][replica.name] += 1
             self._fail(error)
 
     def _break_silence(self, now: float) -> None:
@@ -676,7 +676,7 @@ class Exchange:
         if replica is not None:
             if silent:
                 replica.failed(message)
-            self._metrics.attempted(replica.name, "timeout")
+            self._metrics.attempts["timeout"][replica.name] += 1
         self._count_abort("timeout")
         first_error = self._hedge.first_error if self._hedge is not None else None
         self._fail(first_error or UpstreamTimeout(message))
@@ -685,7 +685,7 @@ class Exchange:
         if self._lease.replica is not None:
             self._metrics.aborts[reason] += 1
             if reason != "timeout":
-                self._metrics.attempted(self._lease.replica.name, "aborted")
+                self._metrics.attempts["aborted"][self._lease.replica.name] += 1
 
     def _fail(self, error: GatewayError) -> None:
         """End with an error: as the answer, as the last events of a stream, or as a cut of what cannot be mended."""

@@ -80,8 +80,9 @@ class ModelMetrics:
     queue: Histogram
     overhead: Histogram
     aborts: dict[str, int]
-    # By outcome and replica. ``Counter``s where attempts are counted; what came from another process is only added.
     attempts: dict[str, dict[str, int]]
+    """Attempts at each replica, by their outcome: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``. Those are
+    ``Counter``s where attempts are counted; what came from another process is only added."""
     # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
     admitted: int = 0
     queued: int = 0
@@ -124,10 +125,6 @@ class ModelMetrics:
             "refused": self.refused,
             "timeout": self.queue_timeouts,
         }
-
-    def attempted(self, replica: str, outcome: str) -> None:
-        """Count one attempt at a replica: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``."""
-        self.attempts[outcome][replica] += 1
 
     def add(self, other: ModelMetrics) -> None:
         """Count what was counted elsewhere for the same model."""

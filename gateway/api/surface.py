@@ -89,38 +89,19 @@ class Surface:
             body.check_media(context.headers)
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Exchange | None:
-        """Answer by itself, or have an engine answer."""
+        """Decide which pool is asked, and with what bytes, and ask it; or answer by itself."""
         endpoint = api.ENDPOINTS.get(context.path)
-        if context.method == b"OPTIONS":
-            connection.write_answer(context, 200, _preflight(context) if context.answer_headers else b"", b"")
+        if endpoint is None or context.method == b"OPTIONS":
+            self._write_page(context, connection)
             return None
-        if endpoint is not None:
-            return self._ask(endpoint, context, connection)
-        page, _ = _find_page(context)
-        answer = page.write(self, context)
-        connection.write_answer(context, 200, _JSON if answer else b"", answer)
-        return None
-
-    def refused(self, context: RequestContext, error: GatewayError) -> bytes:
-        """Give the body of an error in the shape of the request's endpoint."""
-        endpoint = api.ENDPOINTS.get(context.path)
-        return error.body() if endpoint is None else endpoint.dialect.error_body(error)
-
-    def ended(self, context: RequestContext, now: float) -> None:
-        """Account for a request that is over; ``now`` is a ``perf_counter`` reading."""
-        self._metrics.ended(context, now)
-        if self._access_log is not None:
-            self._access_log.ended(context, now)
-
-    def _ask(self, endpoint: Endpoint, context: RequestContext, connection: ClientConnection) -> Exchange | None:
-        """Decide which pool is asked, and with what bytes, and ask it."""
         form = multipart.read(context) if endpoint.multipart else None
         facts = body.read(context.body, self._max_depth) if form is None else form.facts
         if not facts.model:
             raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
         pool = self.registry.find(facts.model)
         context.model = pool.model
-        context.key.check(pool.model)
+        if context.key.models:
+            context.key.check(pool.model)
         if endpoint.task is not None and endpoint.task not in pool.tasks:
             raise self.registry.unable(pool, endpoint.task, context.endpoint)
         if facts.n is not None and facts.n > self._max_n:
@@ -140,6 +121,26 @@ class Surface:
             context, sent, endpoint.dialect, streams, strip_usage, facts.token_limit(), not endpoint.streams
         )
         return self._dispatcher.begin(pool, request, connection)
+
+    def refused(self, context: RequestContext, error: GatewayError) -> bytes:
+        """Give the body of an error in the shape of the request's endpoint."""
+        endpoint = api.ENDPOINTS.get(context.path)
+        return error.body() if endpoint is None else endpoint.dialect.error_body(error)
+
+    def ended(self, context: RequestContext, now: float) -> None:
+        """Account for a request that is over; ``now`` is a ``perf_counter`` reading."""
+        self._metrics.ended(context, now)
+        if self._access_log is not None:
+            self._access_log.ended(context, now)
+
+    def _write_page(self, context: RequestContext, connection: ClientConnection) -> None:
+        """Answer what needs no engine."""
+        if context.method == b"OPTIONS":
+            connection.write_answer(context, 200, _preflight(context) if context.answer_headers else b"", b"")
+            return
+        page, _ = _find_page(context)
+        answer = page.write(self, context)
+        connection.write_answer(context, 200, _JSON if answer else b"", answer)
 
     def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> bytes:
         """Change the few fields that are the gateway's; most bodies go on as they are."""

@@ -229,7 +229,7 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             # What came before the mistake is good, and an answer that is whole stays whole.
             self._reusable = False
-            self._deliver(self._take_parts())
+            self._deliver(self._take_parts(), offer=False)
             self._fail(f"The engine sent what is not HTTP/1.1: {error}.")
             return
         if not self._answered and self._head_bytes > _MAX_HEAD_BYTES:
@@ -238,9 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
         # What follows the last piece of the body is the end of its chunk, and nothing of the next one.
         parts = self._parts
         self._between_chunks = bool(parts) and data.endswith(b"\r\n") and data.endswith(parts[-1], 0, -2)
-        body = self._take_parts()
-        if not (self._head_ready and self._complete and self._deliver_whole(body, receiver)):
-            self._deliver(body)
+        self._deliver(self._take_parts(), offer=self._head_ready and self._complete)
         self._fresh = b""
 
     def eof_received(self) -> None:
@@ -314,12 +312,19 @@ class UpstreamConnection(asyncio.Protocol):
             if newest is None or newest is known or (body := newest.body(data)) is None:
                 return False
             known = pool.known = newest
-        self._head = known.meaning
+        self._head = head = known.meaning
         self._reusable = not self.transport.get_write_buffer_size()
-        if not self._deliver_whole(body, receiver):
+        try:
+            taken = receiver.answer_whole(head, body)
+        except Exception:  # noqa: BLE001 - as in ``_deliver``
+            self._give_up(receiver)
+            return True
+        if taken:
+            self._finish()
+        else:
             self._head_bytes = 1
             self._head_ready = self._answered = self._complete = True
-            self._deliver(body)
+            self._deliver(body, offer=False)
         return True
 
     def _take_parts(self) -> bytes:
@@ -329,24 +334,19 @@ class UpstreamConnection(asyncio.Protocol):
         parts.clear()
         return data
 
-    def _deliver_whole(self, body: bytes, receiver: Receiver) -> bool:
-        """Offer the receiver an answer that is there from head to end, and tell whether that is done with."""
-        try:
-            taken = receiver.answer_whole(self._head, body)
-        except Exception:  # noqa: BLE001 - as below
-            self._give_up(receiver)
-            return True
-        if taken:
-            self._head_ready = False
-            self._finish()
-        return taken
+    def _deliver(self, data: bytes, *, offer: bool) -> None:
+        """Tell the receiver of head, data and end, as far as they came; it may abort in between.
 
-    def _deliver(self, data: bytes) -> None:
-        """Tell the receiver of head, data and end, as far as they came; it may abort in between."""
+        A whole answer can be an ``offer`` first.
+        """
         receiver = self._receiver
         if receiver is None:
             return
         try:
+            if offer and receiver.answer_whole(self._head, data):
+                self._head_ready = False
+                self._finish()
+                return
             if self._head_ready:
                 self._head_ready = False
                 receiver.answer_head(self._head)

@@ -308,12 +308,19 @@ class ClientConnection(asyncio.Protocol):
         self._fresh = b""
 
     def _take_known(self, head: RequestContext, body: bytes) -> bool:
-        """Hand over a request with a known head, if what was decided about that head still holds."""
+        """Begin to answer a request with a known head, if it has its turn and what was decided about it still holds."""
         door = self._door
-        if len(body) > door.max_body_bytes or self._known_rules is not door.surface.rules or self._discarding:
+        if (
+            self._request is not None
+            or self._waiting
+            or self._closing
+            or self._discarding
+            or self._known_rules is not door.surface.rules
+            or len(body) > door.max_body_bytes
+        ):
             return False
         fresh_id = door.request_ids.fresh
-        self._hand_over(replace(head, request_id=fresh_id(), received_at=perf_counter(), body=body))
+        self._begin(replace(head, request_id=fresh_id(), received_at=perf_counter(), body=body))
         return True
 
     def _feed(self, data: bytes) -> bytes:
@@ -480,13 +487,36 @@ class ClientConnection(asyncio.Protocol):
 
     # what the answering side calls
 
-    def write_answer(self, context: RequestContext, status: int, headers: bytes, body: bytes) -> None:
-        """Write one whole answer; ``headers`` are whole lines, without framing, which is added here.
+    def write_answer(
+        self, context: RequestContext, status: int, headers: bytes, body: bytes, framing: bytes | None = None
+    ) -> None:
+        """Write a whole answer, or with a ``framing`` of its own the beginning of one, in one piece.
 
-        An answer to HEAD says how long its body would be, and leaves it out.
+        ``headers`` are whole lines, to which is added what every answer has. An answer to HEAD says how long its body
+        would be, and leaves it out.
         """
-        framing = b"content-length: %d\r\n\r\n" % len(body)
-        self._write_head(context, status, headers, framing, b"" if context.method == b"HEAD" else body)
+        if framing is None:
+            framing = b"content-length: %d\r\n\r\n" % len(body)
+            if context.method == b"HEAD":
+                body = b""
+        context.status = status
+        milliseconds = int((perf_counter() - context.received_at) * 1000)
+        if context.answer_headers:
+            headers += context.answer_headers
+        if self._closing or self._door.closing or not context.keep_alive:
+            context.keep_alive = False
+            framing = b"connection: close\r\n" + framing
+        elif context.version == "1.0":
+            framing = b"connection: keep-alive\r\n" + framing
+        data = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b" % (
+            head.STATUS_LINES[status],
+            headers,
+            context.request_id.encode(),
+            milliseconds,
+            framing,
+            body,
+        )
+        self.transport.write(data)
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Write an error as the whole answer."""
@@ -509,7 +539,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             context.keep_alive = False
             framing = b"\r\n"
-        self._write_head(context, status, headers, framing, first)
+        self.write_answer(context, status, headers, first, framing)
 
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
@@ -609,27 +639,6 @@ class ClientConnection(asyncio.Protocol):
         if len(self._waiting) < _PIPELINE_DEPTH // 2:
             self._resume_reading()
         self._begin(context)
-
-    def _write_head(self, context: RequestContext, status: int, headers: bytes, framing: bytes, first: bytes) -> None:
-        """Write a head with what every answer has, its ``framing``, and the first bytes of the body, in one piece."""
-        context.status = status
-        milliseconds = int((perf_counter() - context.received_at) * 1000)
-        if context.answer_headers:
-            headers += context.answer_headers
-        if self._closing or self._door.closing or not context.keep_alive:
-            context.keep_alive = False
-            framing = b"connection: close\r\n" + framing
-        elif context.version == "1.0":
-            framing = b"connection: keep-alive\r\n" + framing
-        data = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b" % (
-            head.STATUS_LINES[status],
-            headers,
-            context.request_id.encode(),
-            milliseconds,
-            framing,
-            first,
-        )
-        self.transport.write(data)
 
     def _refuse_now(self, error: GatewayError) -> None:
         """Refuse what is being received; nothing that follows on this connection can be trusted."""

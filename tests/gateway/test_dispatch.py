@@ -107,9 +107,9 @@ async def test_the_overhead_is_what_neither_the_queue_nor_the_engine_took(tmp_pa
             name: sum(float(value) for sample, _, value in samples if sample.startswith(f"headgate_{name}_seconds_sum"))
             for name in ("request_duration", "queue_duration", "overhead")
         }
-        assert seconds["queue_duration"] >= 0.05
+        assert seconds["queue_duration"] >= 0.04
         assert seconds["overhead"] > 0
-        assert seconds["request_duration"] - seconds["queue_duration"] - seconds["overhead"] >= 2 * 0.05
+        assert seconds["request_duration"] - seconds["queue_duration"] - seconds["overhead"] >= 2 * 0.04
 
 
 # replicas

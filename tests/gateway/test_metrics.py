@@ -115,7 +115,7 @@ def test_no_series_ever_goes_away(metrics: Metrics) -> None:
     other = ended()
     other.endpoint, other.status = "/classify", 503
     metrics.ended(other, 103.0)
-    metrics.of("m").attempted("m-0", "timeout")
+    metrics.of("m").attempts["timeout"]["m-0"] += 1
     assert before < scraped(metrics).keys()
 
 
@@ -188,7 +188,7 @@ def test_what_others_counted_is_added(metrics: Metrics, registry: Registry) -> N
     for each in (metrics, other):
         each.ended(ended(tokens=5), 103.0)
         each.lagged(0.002)
-    other.of("m").attempted("m-0", "ok")
+    other.of("m").attempts["ok"]["m-0"] += 1
     metrics.add(other.snapshot())
     samples = scraped(metrics)
     chat = {"model": "m", "endpoint": "/v1/chat/completions"}

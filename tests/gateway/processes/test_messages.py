@@ -55,7 +55,7 @@ def test_messages_come_whole_and_in_order(size: int) -> None:
 def test_what_was_counted_survives_the_way() -> None:
     metrics = Metrics(lambda: Registry([]), "1", "")
     metrics.lagged(0.5)
-    metrics.of("m").attempted("m-0", "ok")
+    metrics.of("m").attempts["ok"]["m-0"] += 1
     heard: list[Message] = []
     Channel(heard.append, lambda: None).data_received(encode(Counted(metrics.snapshot())))
     (counted,) = cast(list[Counted], heard)

@@ -22,7 +22,7 @@ def counted(requests: int) -> Snapshot:
         context.output_tokens = 5
         metrics.ended(context, 103.0)
         metrics.lagged(0.003)
-    metrics.of("m").attempted("m-0", "ok")
+    metrics.of("m").attempts["ok"]["m-0"] += 1
     return metrics.snapshot()
 
 
