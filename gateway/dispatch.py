@@ -317,15 +317,24 @@ class Exchange:
         """Take a good answer that is no stream, as most are that come at once; of any other decide by its parts."""
         if head.kind is not WHOLE or self._stream is not None:
             return False
+        began = perf_counter()
         if self._hedge is not None:
             self._end_hedge()
-        lease = self._lease
+        context, request, lease = self.context, self._request, self._lease
         lease.connection = None
         replica = lease.replica
         assert replica is not None
         replica.succeeded()
         self._metrics.attempts["ok"][replica.name] += 1
-        self._answer(head, body)
+        self._client.write_answer(context, head.status, head.down, body)
+        self._begun = True
+        now = perf_counter()
+        context.overhead += now - began
+        # A long answer is not kept waiting until its usage is found.
+        request.dialect.meter(context, body)
+        if request.hedges and self._pool.hedging is not None:
+            self._pool.hedging.answered(now - self._asked_at)
+        self._end()
         return True
 
     def answer_head(self, head: AnswerHead) -> None:
@@ -374,6 +383,9 @@ class Exchange:
 
     def answer_end(self) -> None:
         """Finish what was relayed, or write the answer that was held."""
+        if self._head.kind is WHOLE and not self._begun:
+            self.answer_whole(self._head, b"".join(self._held))
+            return
         self._lease.connection = None
         replica = self._lease.replica
         assert replica is not None
@@ -388,10 +400,7 @@ class Exchange:
             self._finish_error(replica)
         else:
             self._metrics.attempts["ok"][replica.name] += 1
-            if not self._begun:
-                self._answer(self._head, b"".join(self._held))
-            else:
-                self._finish_whole()
+            self._finish_whole()
 
     def answer_failed(self, error: UpstreamError) -> None:
         """Ask another replica if no byte of an answer has come, else fail."""
@@ -595,20 +604,6 @@ class Exchange:
             self._client.write_raw(data)
         else:
             self._client.write_chunk(self.context, data)
-
-    def _answer(self, head: AnswerHead, body: bytes) -> None:
-        """Write an answer that is there from head to end."""
-        began = perf_counter()
-        context, request = self.context, self._request
-        self._client.write_answer(context, head.status, head.down, body)
-        self._begun = True
-        now = perf_counter()
-        context.overhead += now - began
-        # A long answer is not kept waiting until its usage is found.
-        request.dialect.meter(context, body)
-        if request.hedges and self._pool.hedging is not None:
-            self._pool.hedging.answered(now - self._asked_at)
-        self._end()
 
     def _finish_whole(self) -> None:
         """End an answer that was too large to be held."""
