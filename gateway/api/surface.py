@@ -107,11 +107,14 @@ class Surface:
         if facts.n is not None and facts.n > self._max_n:
             raise BadRequest(f"n is {facts.n}; at most {self._max_n} (limits.max_n) are allowed.", param="n")
         streams = endpoint.streams and facts.stream is True
-        strip_usage = False
+        sent, strip_usage = context.body, False
         if form is not None:
-            sent = context.body if facts.model == pool.upstream_model else form.with_model(pool.upstream_model)
+            if facts.model != pool.upstream_model:
+                sent = form.with_model(pool.upstream_model)
         else:
-            sent = self._rewrite(endpoint, context, facts, pool)
+            plain = facts.priority is ABSENT and facts.kv_transfer_params is ABSENT and not pool.cache_salt
+            if not plain or facts.model != pool.upstream_model:
+                sent = self._rewrite(endpoint, context, facts, pool)
             if facts.stream is True and endpoint.dialect.asks_usage and not facts.wants_usage:
                 sent, strip_usage = body.with_usage(sent, facts), True
         if sent is not context.body:
@@ -143,7 +146,7 @@ class Surface:
         connection.write_answer(context, 200, _JSON if answer else b"", answer)
 
     def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> bytes:
-        """Change the few fields that are the gateway's; most bodies go on as they are."""
+        """Change the few fields that are the gateway's, in a body that does not go on as it is."""
         changes: dict[str, bytes | None] = {}
         if facts.model != pool.upstream_model:
             changes["model"] = body.encode(pool.upstream_model)
