@@ -781,6 +781,24 @@ async def test_a_client_that_does_not_read_on_is_left(house: House) -> None:
         assert house.surface.over == [(b"/held", 499)]
 
 
+async def test_while_there_is_room_for_more_it_may_be_the_engine_that_is_slow(house: House) -> None:
+    async with slow_reader(house):
+        held = await house.held()
+        held.connection.begin_stream(held.context, 200, b"")
+        while not held.connection.unwritten:
+            held.connection.write_chunk(held.context, b"x" * 16_384)
+            await asyncio.sleep(0)
+        now = perf_counter()
+        house.door.tick(now)
+        house.door.tick(now + 31)
+        assert held.calls == []
+        held.connection.finished(held.context)
+        house.door.tick(now + 60)
+        assert not held.connection.transport.is_closing()
+        house.door.tick(now + 62)
+        assert held.connection.transport.is_closing()
+
+
 async def test_what_the_gateway_writes_is_no_sign_of_a_client_that_reads(house: House) -> None:
     async with slow_reader(house):
         held = await house.held()
