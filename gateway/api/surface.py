@@ -100,8 +100,7 @@ class Surface:
             raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
         pool = self.registry.find(facts.model)
         context.model = pool.model
-        if context.key.models:
-            context.key.check(pool.model)
+        context.key.check(pool.model)
         if endpoint.task is not None and endpoint.task not in pool.tasks:
             raise self.registry.unable(pool, endpoint.task, context.endpoint)
         if facts.n is not None and facts.n > self._max_n:
@@ -112,9 +111,7 @@ class Surface:
             if facts.model != pool.upstream_model:
                 sent = form.with_model(pool.upstream_model)
         else:
-            plain = facts.priority is ABSENT and facts.kv_transfer_params is ABSENT and not pool.cache_salt
-            if not plain or facts.model != pool.upstream_model:
-                sent = self._rewrite(endpoint, context, facts, pool)
+            sent = self._rewrite(endpoint, context, facts, pool)
             if facts.stream is True and endpoint.dialect.asks_usage and not facts.wants_usage:
                 sent, strip_usage = body.with_usage(sent, facts), True
         if sent is not context.body:
@@ -146,7 +143,7 @@ class Surface:
         connection.write_answer(context, 200, _JSON if answer else b"", answer)
 
     def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> bytes:
-        """Change the few fields that are the gateway's, in a body that does not go on as it is."""
+        """Change the few fields that are the gateway's; most bodies go on as they are."""
         changes: dict[str, bytes | None] = {}
         if facts.model != pool.upstream_model:
             changes["model"] = body.encode(pool.upstream_model)
