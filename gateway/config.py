@@ -90,7 +90,9 @@ class Timeouts(_Model):
     between_bytes: Seconds = Field(300.0, description="Longest silence of an engine within its answer, in seconds.")
     total: Seconds = Field(3600.0, description="Longest request from start to end, in seconds.")
     stalled_client: Seconds = Field(
-        60.0, description="How long a client may leave its answer unread, in seconds, before its request is aborted."
+        60.0,
+        description="How long a client may read nothing of a complete answer, or of as much as is held for it, "
+        "in seconds; then its request is aborted.",
     )
     keep_alive_comment: Seconds = Field(
         15.0, description="Silence in a stream, in seconds, after which the client gets a comment."
