@@ -257,7 +257,7 @@ class Exchange:
             return
         self._count_abort(reason)
         self.context.status = 499
-        self._end()
+        self._end(perf_counter())
 
     def pause(self) -> None:
         """Read no more from the engine until the client has caught up."""
@@ -327,7 +327,7 @@ class Exchange:
         assert replica is not None
         replica.succeeded()
         self._metrics.attempts["ok"][replica.name] += 1
-        self._client.write_answer(context, head.status, head.down, body)
+        self._client.write_answer(context, began, head.status, head.down, body)
         self._begun = True
         now = perf_counter()
         context.overhead += now - began
@@ -335,7 +335,7 @@ class Exchange:
         request.dialect.meter(context, body)
         if request.hedges and self._pool.hedging is not None:
             self._pool.hedging.answered(now - self._asked_at)
-        self._end()
+        self._end(now)
         return True
 
     def answer_head(self, head: AnswerHead) -> None:
@@ -610,7 +610,7 @@ class Exchange:
         """End an answer that was too large to be held."""
         if self._head.length is None:
             self._client.end_stream(self.context)
-        self._end()
+        self._end(perf_counter())
 
     def _finish_events(self, stream: Stream, last: bytes) -> None:
         """End the client's stream as soon as its end marker has passed: many clients close at once when they see it."""
@@ -625,7 +625,7 @@ class Exchange:
             context.error = stream.failure
             context.status = stream.failure.status
         self._state = ANSWERED
-        self._client.finished(context)
+        self._client.finished(context, perf_counter())
 
     def _finish_error(self, replica: Replica) -> None:
         """Answer with the engine's error in our shape, unless a hedge at work has a better answer.
@@ -697,7 +697,7 @@ class Exchange:
             client.cut()
         else:
             client.write_error(context, error)
-        self._end()
+        self._end(perf_counter())
 
     def release(self) -> None:
         """Give back everything that is held, in whatever state; the dispatcher forgets this exchange."""
@@ -715,11 +715,11 @@ class Exchange:
         self._lease.release()
         self._dispatcher.ended(self)
 
-    def _end(self) -> None:
+    def _end(self, now: float) -> None:
         """Release everything and say that the request is over. Every way through an exchange ends here, once."""
         if self._state is not ENDED:
             self.release()
-            self._client.finished(self.context)
+            self._client.finished(self.context, now)
 
 
 class Dispatcher:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import perf_counter, time
 
 from gateway import api
 from gateway.accesslog import AccessLog
@@ -42,7 +42,7 @@ class Surface:
         self.rules = keyring
         """What ``admit_head`` decides by; the table of paths and the origins never change."""
         self.version = version
-        self.started_at = int(time.time())
+        self.started_at = int(time())
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._access_log = access_log
@@ -136,11 +136,12 @@ class Surface:
     def _write_page(self, context: RequestContext, connection: ClientConnection) -> None:
         """Answer what needs no engine."""
         if context.method == b"OPTIONS":
-            connection.write_answer(context, 200, _preflight(context) if context.answer_headers else b"", b"")
-            return
-        page, _ = _find_page(context)
-        answer = page.write(self, context)
-        connection.write_answer(context, 200, _JSON if answer else b"", answer)
+            headers, answer = _preflight(context) if context.answer_headers else b"", b""
+        else:
+            page, _ = _find_page(context)
+            answer = page.write(self, context)
+            headers = _JSON if answer else b""
+        connection.write_answer(context, perf_counter(), 200, headers, answer)
 
     def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: Facts, pool: Pool) -> bytes:
         """Change the few fields that are the gateway's; most bodies go on as they are."""

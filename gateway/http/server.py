@@ -489,19 +489,24 @@ class ClientConnection(asyncio.Protocol):
     # what the answering side calls
 
     def write_answer(
-        self, context: RequestContext, status: int, headers: bytes, body: bytes, framing: bytes | None = None
+        self,
+        context: RequestContext,
+        now: float,
+        status: int,
+        headers: bytes,
+        body: bytes,
+        framing: bytes | None = None,
     ) -> None:
         """Write a whole answer, or with a ``framing`` of its own the beginning of one, in one piece.
 
-        ``headers`` are whole lines, to which is added what every answer has. An answer to HEAD says how long its body
-        would be, and leaves it out.
+        ``now`` is a ``perf_counter`` reading. ``headers`` are whole lines, to which is added what every answer has. An
+        answer to HEAD says how long its body would be, and leaves it out.
         """
         if framing is None:
             framing = b"content-length: %d\r\n\r\n" % len(body)
             if context.method == b"HEAD":
                 body = b""
         context.status = status
-        milliseconds = int((perf_counter() - context.received_at) * 1000)
         if context.answer_headers:
             headers += context.answer_headers
         if self._closing or self._door.closing or not context.keep_alive:
@@ -513,7 +518,7 @@ class ClientConnection(asyncio.Protocol):
             head.STATUS_LINES[status],
             headers,
             context.request_id.encode(),
-            milliseconds,
+            (now - context.received_at) * 1e3,
             framing,
             body,
         )
@@ -523,7 +528,7 @@ class ClientConnection(asyncio.Protocol):
         """Write an error as the whole answer."""
         context.error = error
         headers = b"content-type: application/json\r\n" + head.error_headers(error)
-        self.write_answer(context, error.status, headers, self._door.surface.refused(context, error))
+        self.write_answer(context, perf_counter(), error.status, headers, self._door.surface.refused(context, error))
 
     def begin_stream(
         self, context: RequestContext, status: int, headers: bytes, length: int | None = None, first: bytes = b""
@@ -540,7 +545,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             context.keep_alive = False
             framing = b"\r\n"
-        self.write_answer(context, status, headers, first, framing)
+        self.write_answer(context, perf_counter(), status, headers, first, framing)
 
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
@@ -557,13 +562,16 @@ class ClientConnection(asyncio.Protocol):
         """Break the connection: the only honest end of an answer that has begun and cannot be finished."""
         self.transport.abort()
 
-    def finished(self, context: RequestContext) -> None:
-        """Take note that the current answer is complete, and go on to the next request or close."""
+    def finished(self, context: RequestContext, now: float) -> None:
+        """Take note that the current answer is complete, and go on to the next request or close.
+
+        ``now`` is a ``perf_counter`` reading.
+        """
         if self._request is not context:
             return
         self._request = None
         self._task = None
-        door, now = self._door, perf_counter()
+        door = self._door
         door.surface.ended(context, now)
         if self._lost:
             return
@@ -617,10 +625,10 @@ class ClientConnection(asyncio.Protocol):
                 self.cut()
             else:
                 self.write_error(context, error)
-            self.finished(context)
+            self.finished(context, perf_counter())
             return
         if task is None:
-            self.finished(context)
+            self.finished(context, perf_counter())
         elif self._request is context:
             self._task = task
             if self._paused_writing:
@@ -701,7 +709,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if task is not None:
             task.client_left(reason)
-        self.finished(context)
+        self.finished(context, perf_counter())
 
     def _body_too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is over {self._door.max_body_bytes} bytes (limits.max_body_bytes).")

@@ -69,7 +69,7 @@ class Later:
         self._connection.begin_stream(self._context, 200, b"content-type: text/plain\r\n")
         self._connection.write_chunk(self._context, b"later")
         self._connection.end_stream(self._context)
-        self._connection.finished(self._context)
+        self._connection.finished(self._context, perf_counter())
 
 
 class Echo:
@@ -93,7 +93,9 @@ class Echo:
             raise Unavailable("No room.", retry_after=2.0)
         if context.path == b"/later":
             return Later(context, connection)
-        connection.write_answer(context, 200, b"content-type: text/plain\r\n", context.body or context.target)
+        connection.write_answer(
+            context, perf_counter(), 200, b"content-type: text/plain\r\n", context.body or context.target
+        )
         return None
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:

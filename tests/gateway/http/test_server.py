@@ -61,8 +61,8 @@ class Held:
                 await self.told.wait()
 
     def finish(self, body: bytes = b"done") -> None:
-        self.connection.write_answer(self.context, 200, b"", body)
-        self.connection.finished(self.context)
+        self.connection.write_answer(self.context, perf_counter(), 200, b"", body)
+        self.connection.finished(self.context, perf_counter())
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
@@ -101,7 +101,9 @@ class Tiny:
         if context.path == b"/late-bug":
             connection.begin_stream(context, 200, b"")
             raise ZeroDivisionError
-        connection.write_answer(context, 200, b"content-type: text/plain\r\n", context.body or context.path)
+        connection.write_answer(
+            context, perf_counter(), 200, b"content-type: text/plain\r\n", context.body or context.path
+        )
         return None
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
@@ -343,7 +345,7 @@ async def test_http_1_0_gets_a_stream_that_ends_with_the_connection(house: House
     held.connection.write_chunk(held.context, b"one")
     held.connection.write_chunk(held.context, b"two")
     held.connection.end_stream(held.context)
-    held.connection.finished(held.context)
+    held.connection.finished(held.context, perf_counter())
     assert plain(await wire.rest()) == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nonetwo"
 
 
@@ -356,7 +358,7 @@ async def test_a_stream_is_chunked(house: House, wire: Wire) -> None:
     held.connection.begin_stream(held.context, 200, b"a: b\r\n")
     held.connection.write_chunk(held.context, b"0123456789abcdef")
     held.connection.end_stream(held.context)
-    held.connection.finished(held.context)
+    held.connection.finished(held.context, perf_counter())
     assert plain(await wire.rest()) == (
         b"HTTP/1.1 200 OK\r\na: b\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
         b"10\r\n0123456789abcdef\r\n0\r\n\r\n"
@@ -369,7 +371,7 @@ async def test_a_stream_of_known_length_is_not(house: House, wire: Wire) -> None
     held.connection.begin_stream(held.context, 200, b"", 6)
     held.connection.write_raw(b"one")
     held.connection.write_raw(b"two")
-    held.connection.finished(held.context)
+    held.connection.finished(held.context, perf_counter())
     answer = await wire.answer()
     assert (answer.header("content-length"), answer.body) == ("6", b"onetwo")
 
@@ -382,7 +384,7 @@ async def test_an_answer_that_is_cut_does_not_look_finished(house: House, wire: 
     await wire.head()
     held.context.keep_alive = False
     held.connection.cut()
-    held.connection.finished(held.context)
+    held.connection.finished(held.context, perf_counter())
     assert await wire.rest() == b"3\r\none\r\n"
     assert house.surface.over == [(b"/held", 200)]
 
@@ -762,7 +764,7 @@ async def test_a_client_that_stops_reading_pauses_its_answer_and_reading_on_resu
         reading = asyncio.ensure_future(read_all(client))
         await held.until("resume")
         held.connection.end_stream(held.context)
-        held.connection.finished(held.context)
+        held.connection.finished(held.context, perf_counter())
         assert (await reading).count(b"x" * 65_536) == written // 65_536
         assert held.calls == ["pause", "resume"]
 
@@ -792,7 +794,7 @@ async def test_while_there_is_room_for_more_it_may_be_the_engine_that_is_slow(ho
         house.door.tick(now)
         house.door.tick(now + 31)
         assert held.calls == []
-        held.connection.finished(held.context)
+        held.connection.finished(held.context, perf_counter())
         house.door.tick(now + 60)
         assert not held.connection.transport.is_closing()
         house.door.tick(now + 62)
