@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 
 _MAX_PENDING = 100_000
 """Lines that may wait for the disk; beyond this new ones are dropped, and the log says how many."""
@@ -100,12 +100,10 @@ class AccessLog:
         """How many lines wait for the disk."""
         return len(self._lines) + sum(map(len, list(self._batches)))
 
-    def asked(self, context: RequestContext) -> bytes:
+    def of_head(self, head: RequestHead) -> bytes:
         """Encode what a head says, as the end of a line."""
-        method, path = context.method.decode("latin-1"), context.path.decode("latin-1")
-        return self._encode(Asked(context.client, method, path, context.endpoint, context.key.id)).replace(
-            b"{", b",", 1
-        )
+        method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
+        return self._encode(Asked(head.client, method, path, head.endpoint, head.key.id)).replace(b"{", b",", 1)
 
     def ended(self, context: RequestContext, now: float) -> None:
         """Note a request that is over; ``now`` is a ``perf_counter`` reading. Called by the data plane, and cheap."""
@@ -136,7 +134,7 @@ class AccessLog:
         if error is not None:
             line.code, line.message = error.code, error.message
         lines, encode = self._lines, self._encode
-        lines.append(encode(line)[:-1] + (context.asked or self.asked(context)))
+        lines.append(encode(line)[:-1] + (context.head.logged or self.of_head(context.head)))
         if len(lines) >= _BATCH_LINES:
             self.flush()
 

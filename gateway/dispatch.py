@@ -104,11 +104,12 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     def head_for(self, replica: Replica) -> bytes:
         """Write the request's head for one replica."""
         context = self.context
+        head = context.head
         return b"POST %b%b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
             replica.address.prefix,
-            context.target,
+            head.target,
             replica.headers,
-            context.headers_up,
+            head.headers_up,
             context.request_id.encode(),
             len(self.body),
         )
@@ -327,7 +328,7 @@ class Exchange:
         assert replica is not None
         replica.succeeded()
         self._metrics.attempts["ok"][replica.name] += 1
-        self._client.write_answer(context, began, head.status, head.down, body)
+        self._client.write_answer(context, began, head.status, head.down, body, len(body))
         self._begun = True
         now = perf_counter()
         context.overhead += now - began
@@ -378,7 +379,8 @@ class Exchange:
                 self._wrote = True
                 self._client.write_chunk(self.context, events)
         connection, stream = self._lease.connection, self._stream
-        if connection is not None and stream is not None and self._state is ANSWERING and self.context.version == "1.1":
+        in_chunks = self.context.head.version == "1.1"
+        if connection is not None and stream is not None and self._state is ANSWERING and in_chunks:
             # Both sides frame their chunks alike, so one that begins with an event mostly needs no more than a look.
             connection.relay = None if self._splitter.pending else (stream.passes, self._client.write_raw)
 
@@ -700,7 +702,7 @@ class Exchange:
         self._end(perf_counter())
 
     def release(self) -> None:
-        """Give back everything that is held, in whatever state; the dispatcher forgets this exchange."""
+        """Give back everything that is held, in whatever state, and be forgotten by the dispatcher."""
         if self._state is QUEUED:
             self._pool.admission.withdraw(self)
             self.context.queued_for = perf_counter() - self.context.received_at
@@ -713,7 +715,7 @@ class Exchange:
         if self._stream is not None:
             self._stream.settle()
         self._lease.release()
-        self._dispatcher.ended(self)
+        self._dispatcher.exchanges.discard(self)
 
     def _end(self, now: float) -> None:
         """Release everything and say that the request is over. Every way through an exchange ends here, once."""
@@ -728,16 +730,17 @@ class Dispatcher:
     def __init__(self, deadlines: Deadlines, metrics: Metrics) -> None:
         self.deadlines = deadlines
         self.metrics = metrics
-        self._exchanges: set[Exchange] = set()
+        self.exchanges: set[Exchange] = set()
+        """Those under way; each leaves by itself at its end."""
         self._round: Round[Exchange] = Round(beats=10, at_once=50)
         self._draining = False
-        self._emptied: asyncio.Event | None = None
+        self._beat: asyncio.Event | None = None
 
     def __repr__(self) -> str:
-        return f"<Dispatcher [{len(self._exchanges)} exchanges]>"
+        return f"<Dispatcher [{len(self.exchanges)} exchanges]>"
 
     def __len__(self) -> int:
-        return len(self._exchanges)
+        return len(self.exchanges)
 
     @property
     def draining(self) -> bool:
@@ -749,7 +752,7 @@ class Dispatcher:
         if self._draining:
             raise shutting_down()
         exchange = Exchange(self, pool, request, client)
-        self._exchanges.add(exchange)
+        self.exchanges.add(exchange)
         try:
             exchange.start()
         except BaseException:
@@ -757,35 +760,31 @@ class Dispatcher:
             raise
         return exchange
 
-    def ended(self, exchange: Exchange) -> None:
-        """Forget an exchange; called by itself."""
-        self._exchanges.discard(exchange)
-        if self._emptied is not None and not self._exchanges:
-            self._emptied.set()
-
     def tick(self, now: float) -> None:
         """Let exchanges look at the clock, some at each beat; ``now`` is a ``perf_counter`` reading."""
-        for exchange in self._round.some(self._exchanges):
-            if exchange in self._exchanges:
+        for exchange in self._round.some(self.exchanges):
+            if exchange in self.exchanges:
                 exchange.tick(now)
+        if self._beat is not None:
+            self._beat.set()
 
     def refuse_new(self) -> None:
         """From now on, refuse what comes and what waits in a queue."""
         self._draining = True
-        for exchange in list(self._exchanges):
+        for exchange in list(self.exchanges):
             if exchange.queued:
                 exchange.cancel(shutting_down())
 
     async def idle(self) -> None:
-        """Wait until no exchange is under way."""
-        while self._exchanges:
-            self._emptied = self._emptied or asyncio.Event()
-            await self._emptied.wait()
-            self._emptied = None
+        """Wait until no exchange is under way; looks at each beat."""
+        while self.exchanges:
+            self._beat = asyncio.Event()
+            await self._beat.wait()
+        self._beat = None
 
     def cancel_all(self) -> None:
         """End whatever is still under way."""
-        for exchange in list(self._exchanges):
+        for exchange in list(self.exchanges):
             exchange.cancel(shutting_down())
 
 

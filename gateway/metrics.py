@@ -202,10 +202,11 @@ class Metrics(Collector):
 
     def ended(self, context: RequestContext, now: float) -> None:
         """Count a request that is over; ``now`` is a ``perf_counter`` reading."""
-        key = (context.model, context.endpoint, context.status)
+        endpoint = context.head.endpoint
+        key = (context.model, endpoint, context.status)
         outcome = self._outcomes.get(key)
         if outcome is None:
-            outcome = self._outcomes[key] = self._outcome(context.model, context.endpoint)
+            outcome = self._outcomes[key] = self._outcome(context.model, endpoint)
         metrics, duration = outcome.metrics, now - context.received_at
         outcome.number += 1
         outcome.durations.observe(duration)

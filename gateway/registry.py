@@ -6,7 +6,7 @@ readiness and its count of requests in flight.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -203,12 +203,24 @@ class Pool:
         )
 
 
+class _ByName(dict[str, Pool]):
+    """The pools by each name that a client may use."""
+
+    def __missing__(self, name: str) -> Pool:
+        known = ", ".join(self) or "none"
+        raise ModelNotFound(
+            f"The model {name[:200]!r} does not exist here; the models are: {known[:1000]}.", param="model"
+        )
+
+
 class Registry:
     """Model name or alias → pool."""
 
     def __init__(self, pools: Iterable[Pool], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
         self._pools = {pool.model: pool for pool in pools}
-        self._by_name = dict(self._pools)
+        self._by_name = _ByName(self._pools)
+        self.find: Callable[[str], Pool] = self._by_name.__getitem__
+        """Gives the pool of a model. Raises ``ModelNotFound`` naming those that exist."""
         self.replicas = tuple(replica for pool in self._pools.values() for replica in pool.replicas)
         self.connection_pools = tuple(dict.fromkeys(replica.connections for replica in self.replicas))
         for alias, model in aliases.items():
@@ -224,16 +236,6 @@ class Registry:
     def names(self) -> Iterable[tuple[str, Pool]]:
         """Every name that clients may use, with its pool."""
         return self._by_name.items()
-
-    def find(self, name: str) -> Pool:
-        """Return the pool of a model. Raises ``ModelNotFound`` naming those that exist."""
-        pool = self._by_name.get(name)
-        if pool is None:
-            known = ", ".join(self._by_name) or "none"
-            raise ModelNotFound(
-                f"The model {name[:200]!r} does not exist here; the models are: {known[:1000]}.", param="model"
-            )
-        return pool
 
     def unable(self, pool: Pool, task: str, endpoint: str) -> BadRequest:
         """Give the error for what a model's engine cannot do, naming the models that can."""

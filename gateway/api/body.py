@@ -80,7 +80,13 @@ def read(body: bytes, max_depth: int) -> Facts:
     """Decode the facts of a JSON body. Raises ``BadRequest`` naming the field."""
     if not body:
         raise BadRequest("The body is empty; send a JSON object.", code="empty_body")
-    check_depth(body, max_depth)
+    # A body cannot be nested deeper than it has opening brackets, which settles most requests.
+    if len(body) < _SHORT_BODY:
+        opening = 2 * len(body) - len(body.replace(b"[", b"")) - len(body.replace(b"{", b""))
+    else:
+        opening = _count(body, b"[", max_depth) + _count(body, b"{", max_depth)
+    if opening > max_depth:
+        _check_depth(body, max_depth)
     try:
         return _DECODER.decode(body)
     except msgspec.ValidationError as error:
@@ -101,19 +107,12 @@ def is_json(media: bytes) -> bool:
     return essence == b"application/json" or essence.endswith(b"+json")
 
 
-def check_depth(body: bytes, max_depth: int) -> None:
+def _check_depth(body: bytes, max_depth: int) -> None:
     """Refuse JSON nested deeper than ``max_depth``, before any decoder recurses into it. Raises ``BadRequest``.
 
-    A body cannot be nested deeper than it has opening brackets, which settles most requests. For the others, such as
-    long conversations, the brackets outside strings are added up. A million containers are refused too, for the time
-    they cost, and so are a million strings among many brackets.
+    The brackets outside strings are added up. A million containers are refused too, for the time they cost, and so are
+    a million strings among many brackets.
     """
-    if len(body) < _SHORT_BODY:
-        opening = 2 * len(body) - len(body.replace(b"[", b"")) - len(body.replace(b"{", b""))
-    else:
-        opening = _count(body, b"[", max_depth) + _count(body, b"{", max_depth)
-    if opening <= max_depth:
-        return
     if _BACKSLASH in body:
         # Without the escaped backslashes, a quote behind a backslash is one within a string.
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")

@@ -97,7 +97,7 @@ class _Reader:
 
 def read(context: RequestContext) -> Form:
     """Read a form. Raises ``UnsupportedMediaType`` or ``BadRequest``."""
-    media, options = parse_options_header(context.headers.get(b"content-type"))
+    media, options = parse_options_header(context.head.headers.get(b"content-type"))
     boundary = options.get(b"boundary")
     if media != b"multipart/form-data" or not boundary:
         raise UnsupportedMediaType("This endpoint reads multipart/form-data with a boundary, as OpenAI's SDK sends it.")

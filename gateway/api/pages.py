@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.auth import Key
-from gateway.context import RequestContext
+from gateway.context import RequestHead
 from gateway.errors import ModelNotFound, ShuttingDown
 from gateway.registry import Pool, Registry
 
@@ -40,7 +40,7 @@ class Page:
     """A row of the table of pages: methods, who writes it, and whether it needs a key."""
 
     methods: tuple[bytes, ...]
-    write: Callable[[House, RequestContext], bytes]
+    write: Callable[[House, RequestHead], bytes]
     guarded: bool
 
 
@@ -63,28 +63,28 @@ class ModelList(msgspec.Struct):
     object: str = "list"
 
 
-def models(house: House, context: RequestContext) -> bytes:
+def models(house: House, head: RequestHead) -> bytes:
     """List the models that can answer, of those that the key may use, aliases too."""
-    return msgspec.json.encode(ModelList(list(_cards(house, context.key))))
+    return msgspec.json.encode(ModelList(list(_cards(house, head.key))))
 
 
-def model(house: House, context: RequestContext) -> bytes:
+def model(house: House, head: RequestHead) -> bytes:
     """Show one model. Raises ``ModelNotFound`` also for one that the key may not use or that cannot answer now."""
-    name = unquote(context.path.removeprefix(b"/v1/models/").decode("latin-1"))
-    for card in _cards(house, context.key):
+    name = unquote(head.path.removeprefix(b"/v1/models/").decode("latin-1"))
+    for card in _cards(house, head.key):
         if card.id == name:
             return msgspec.json.encode(card)
     raise ModelNotFound(f"The model {name[:200]!r} is not one that can answer you now; see /v1/models.", param="model")
 
 
-def health(house: House, _context: RequestContext) -> bytes:
+def health(house: House, _head: RequestHead) -> bytes:
     """Answer that requests are taken, with an empty body as vLLM does. Raises ``ShuttingDown`` while draining."""
     if house.draining:
         raise ShuttingDown("The gateway is shutting down.", retry_after=1.0)
     return b""
 
 
-def version(house: House, _context: RequestContext) -> bytes:
+def version(house: House, _head: RequestHead) -> bytes:
     """Tell the gateway's version, in vLLM's shape."""
     return msgspec.json.encode({"version": house.version})
 

@@ -14,9 +14,8 @@ from time import perf_counter
 from typing import Protocol, cast
 
 import httptools
-from msgspec.structs import replace
 
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import (
     BadRequest,
     BodyTooLarge,
@@ -27,7 +26,7 @@ from gateway.errors import (
     RequestTimeout,
     TooManyConnections,
 )
-from gateway.http import head
+from gateway.http.head import CONTINUE, STATUS_LINES, RequestIds, error_headers, fields, origin_form
 from gateway.http.known import MOST_DIGITS, KnownHead
 from gateway.rounds import Round
 
@@ -66,7 +65,7 @@ class Surface(Protocol):
     def rules(self) -> object:
         """What ``admit_head`` decides by: another object as soon as it may decide otherwise about the same head."""
 
-    def admit_head(self, context: RequestContext) -> None:
+    def admit_head(self, head: RequestHead) -> None:
         """Look at the head, before the body is received: path, method, key, media type."""
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Answering | None:
@@ -130,7 +129,7 @@ class Door:
         self.max_body_bytes = limits.max_body_bytes
         self.receive = timeouts.receive
         self.keep_alive = timeouts.keep_alive
-        self.request_ids = head.RequestIds()
+        self.request_ids = RequestIds()
         self.connections: set[ClientConnection] = set()
         self.per_client: dict[str, int] = {}
         self.closing = False
@@ -238,7 +237,7 @@ class ClientConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: RequestContext | None = None
         self._fresh = b""
-        self._known: KnownHead[RequestContext] | None = None
+        self._known: KnownHead[RequestHead] | None = None
         self._known_rules: object = None
         self._unasked = b""
         self._url = b""
@@ -307,7 +306,7 @@ class ClientConnection(asyncio.Protocol):
                 data = self._feed(data[:room]) + data[room:]
         self._fresh = b""
 
-    def _take_known(self, head: RequestContext, body: bytes) -> bool:
+    def _take_known(self, head: RequestHead, body: bytes) -> bool:
         """Begin to answer a request with a known head, if it has its turn and what was decided about it still holds."""
         door = self._door
         if (
@@ -321,7 +320,7 @@ class ClientConnection(asyncio.Protocol):
             return False
         # Taken as a value first: Python 3.11 calls an attribute that is no method much more slowly.
         fresh_id = door.request_ids.fresh
-        self._begin(replace(head, request_id=fresh_id(), received_at=perf_counter(), body=body))
+        self._begin(RequestContext(head, fresh_id(), body, perf_counter()))
         return True
 
     def _feed(self, data: bytes) -> bytes:
@@ -394,26 +393,24 @@ class ClientConnection(asyncio.Protocol):
         """Decide on the head alone, before a byte of the body is taken."""
         door, parser = self._door, self._parser
         lines, self._lines = self._lines, []
-        headers = head.fields(lines, door.limits.max_headers)
+        headers = fields(lines, door.limits.max_headers)
         if b"upgrade" in headers and parser.should_upgrade():
             self._forget_upgrade(headers)
             return
         self._head_bytes = 0
         url, self._url = self._url, b""
-        target = url if url.startswith(b"/") else head.origin_form(url)
+        target = url if url.startswith(b"/") else origin_form(url)
         path = target.partition(b"?")[0]
         request_id = door.request_ids.choose(headers.get(b"x-request-id"))
-        context = RequestContext(
-            self.client, request_id, parser.get_method(), path, target, parser.get_http_version(), headers
-        )
-        self._incoming = context
-        _check_framing(context)
+        head = RequestHead(self.client, parser.get_method(), path, target, parser.get_http_version(), headers)
+        self._incoming = context = RequestContext(head, request_id)
+        _check_framing(head)
         length = int(headers.pop(b"content-length", b"0"))
         expected = headers.get(b"expect")
         try:
             if length > door.max_body_bytes:
                 raise self._body_too_large()
-            door.surface.admit_head(context)
+            door.surface.admit_head(head)
             if expected is not None and expected.lower() != b"100-continue":
                 raise BadRequest("The only expectation known here is 100-continue.", param="expect")
         except GatewayError as error:
@@ -422,7 +419,7 @@ class ClientConnection(asyncio.Protocol):
             # A small body is cheaper to read and forget than a connection is to open again.
             context.error = error
             return
-        if expected is not None and context.version == "1.1":
+        if expected is not None and head.version == "1.1":
             self._continue_due = True
             self._invite()
 
@@ -462,9 +459,9 @@ class ClientConnection(asyncio.Protocol):
         self._known = None
         # With any other content-length, the head must still be within its limit.
         room = self._max_head_bytes - MOST_DIGITS - (len(self._fresh) - len(context.body))
-        plain = context.keep_alive and context.error is None and _UNREPEATED.isdisjoint(context.headers)
+        plain = context.keep_alive and context.error is None and _UNREPEATED.isdisjoint(context.head.headers)
         if self._fresh and plain and room > 0:
-            self._known = KnownHead.learn(self._fresh, len(context.body), replace(context, body=b""))
+            self._known = KnownHead.learn(self._fresh, len(context.body), context.head)
             self._known_rules = self._door.surface.rules
 
     def _hand_over(self, context: RequestContext) -> None:
@@ -495,40 +492,51 @@ class ClientConnection(asyncio.Protocol):
         status: int,
         headers: bytes,
         body: bytes,
-        framing: bytes | None = None,
+        length: int | None,
     ) -> None:
-        """Write a whole answer, or with a ``framing`` of its own the beginning of one, in one piece.
+        """Write an answer in one piece, or its beginning: as much of the body as there is.
 
-        ``now`` is a ``perf_counter`` reading. ``headers`` are whole lines, to which is added what every answer has. An
-        answer to HEAD says how long its body would be, and leaves it out.
+        ``now`` is a ``perf_counter`` reading; ``headers`` are whole lines, to which is added what every answer has;
+        ``length`` is that of the whole body in bytes, ``None`` if that is not known. An answer to HEAD says how long
+        its body would be, and leaves it out.
         """
-        if framing is None:
-            framing = b"content-length: %d\r\n\r\n" % len(body)
-            if context.method == b"HEAD":
-                body = b""
+        head = context.head
         context.status = status
-        if context.answer_headers:
-            headers += context.answer_headers
+        if head.headers_down:
+            headers += head.headers_down
         if self._closing or self._door.closing or not context.keep_alive:
             context.keep_alive = False
-            framing = b"connection: close\r\n" + framing
-        elif context.version == "1.0":
-            framing = b"connection: keep-alive\r\n" + framing
-        data = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b" % (
-            head.STATUS_LINES[status],
-            headers,
-            context.request_id.encode(),
-            (now - context.received_at) * 1e3,
-            framing,
-            body,
-        )
+            headers += b"connection: close\r\n"
+        elif head.version == "1.0":
+            headers += b"connection: keep-alive\r\n"
+        if head.method == b"HEAD":
+            body = b""
+        request_id, milliseconds = context.request_id.encode(), (now - context.received_at) * 1e3
+        if length is not None:
+            data = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\ncontent-length: %d\r\n\r\n%b" % (
+                STATUS_LINES[status],
+                headers,
+                request_id,
+                milliseconds,
+                length,
+                body,
+            )
+        else:
+            data = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n\r\n%b" % (
+                STATUS_LINES[status],
+                headers,
+                request_id,
+                milliseconds,
+                body,
+            )
         self.transport.write(data)
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Write an error as the whole answer."""
         context.error = error
-        headers = b"content-type: application/json\r\n" + head.error_headers(error)
-        self.write_answer(context, perf_counter(), error.status, headers, self._door.surface.refused(context, error))
+        headers = b"content-type: application/json\r\n" + error_headers(error)
+        body = self._door.surface.refused(context, error)
+        self.write_answer(context, perf_counter(), error.status, headers, body, len(body))
 
     def begin_stream(
         self, context: RequestContext, status: int, headers: bytes, length: int | None = None, first: bytes = b""
@@ -537,23 +545,21 @@ class ClientConnection(asyncio.Protocol):
 
         ``first`` is the first piece, where it is there already: one write costs half of two.
         """
-        if length is not None:
-            framing = b"content-length: %d\r\n\r\n" % length
-        elif context.version == "1.1":
-            framing = b"transfer-encoding: chunked\r\n\r\n"
-            first = _chunk(first)
-        else:
-            context.keep_alive = False
-            framing = b"\r\n"
-        self.write_answer(context, perf_counter(), status, headers, first, framing)
+        if length is None:
+            if context.head.version == "1.1":
+                headers += b"transfer-encoding: chunked\r\n"
+                first = _chunk(first)
+            else:
+                context.keep_alive = False
+        self.write_answer(context, perf_counter(), status, headers, first, length)
 
     def write_chunk(self, context: RequestContext, data: bytes) -> None:
         """Write a piece of a body without known length."""
-        self.write_raw(_chunk(data) if context.version == "1.1" else data)
+        self.write_raw(_chunk(data) if context.head.version == "1.1" else data)
 
     def end_stream(self, context: RequestContext, last: bytes = b"") -> None:
         """Write the end of a body without known length, and its ``last`` piece if there is one."""
-        if context.version == "1.1":
+        if context.head.version == "1.1":
             self.write_raw(_chunk(last) + b"0\r\n\r\n")
         elif last:
             self.write_raw(last)
@@ -638,7 +644,7 @@ class ClientConnection(asyncio.Protocol):
         """Ask for the body of a request that waits to be told to go on, once all answers before its own are written."""
         if self._request is None and not self._waiting and not self._closing:
             self._continue_due = False
-            self.write_raw(head.CONTINUE)
+            self.write_raw(CONTINUE)
 
     def _next(self) -> None:
         """Take the next pipelined request."""
@@ -654,7 +660,7 @@ class ClientConnection(asyncio.Protocol):
         self._discarding = True
         if self._closing:
             return
-        context = self._incoming or RequestContext(self.client)
+        context = self._incoming or RequestContext(RequestHead(self.client))
         context.request_id = context.request_id or self._door.request_ids.fresh()
         context.error = error
         context.keep_alive = False
@@ -720,15 +726,15 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
-def _check_framing(context: RequestContext) -> None:
+def _check_framing(head: RequestHead) -> None:
     """Refuse a head that others on the way could read differently (RFC 9112, sections 3.2 and 6.1)."""
-    if context.version not in ("1.0", "1.1"):
+    if head.version not in ("1.0", "1.1"):
         raise MalformedHttp("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    headers = context.headers
-    if b"host" not in headers and context.version == "1.1":
+    headers = head.headers
+    if b"host" not in headers and head.version == "1.1":
         raise MalformedHttp("The header host is missing.")
     coding = headers.get(b"transfer-encoding")
-    if coding is not None and (coding.lower() != b"chunked" or context.version == "1.0"):
+    if coding is not None and (coding.lower() != b"chunked" or head.version == "1.0"):
         raise MalformedHttp("The only transfer-encoding known here is chunked, in HTTP/1.1.")
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import GatewayError, InvalidKey, Unavailable, UnknownUrl
 from gateway.http.server import ClientConnection, Door
 from tests.fuzz.cases import EDITS, SIZES, Choices, cases, changed, cut
@@ -80,22 +80,22 @@ class Echo:
         self.methods: list[bytes] = []
         self.rules = "never changed"
 
-    def admit_head(self, context: RequestContext) -> None:
-        if context.path == b"/refused":
+    def admit_head(self, head: RequestHead) -> None:
+        if head.path == b"/refused":
             raise UnknownUrl("There is nothing here.")
-        if context.path == b"/locked":
+        if head.path == b"/locked":
             raise InvalidKey("Who are you?")
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Later | None:
-        headers = {name: value for name, value in context.headers.items() if name != b"upgrade"}
-        self.asked.append(Request(context.method, context.target, context.version, headers, context.body))
-        if context.path == b"/full":
+        head = context.head
+        headers = {name: value for name, value in head.headers.items() if name != b"upgrade"}
+        self.asked.append(Request(head.method, head.target, head.version, headers, context.body))
+        if head.path == b"/full":
             raise Unavailable("No room.", retry_after=2.0)
-        if context.path == b"/later":
+        if head.path == b"/later":
             return Later(context, connection)
-        connection.write_answer(
-            context, perf_counter(), 200, b"content-type: text/plain\r\n", context.body or context.target
-        )
+        body = context.body or head.target
+        connection.write_answer(context, perf_counter(), 200, b"content-type: text/plain\r\n", body, len(body))
         return None
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
@@ -103,7 +103,7 @@ class Echo:
 
     def ended(self, context: RequestContext, _now: float) -> None:
         if context.status != 499:
-            self.methods.append(context.method)
+            self.methods.append(context.head.method)
 
 
 @dataclass(frozen=True)

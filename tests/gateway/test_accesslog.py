@@ -15,13 +15,13 @@ import pytest
 from gateway import accesslog
 from gateway.accesslog import AccessLog
 from gateway.auth import Key
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import BadRequest
 
 
 def request(request_id: str = "r") -> RequestContext:
-    context = RequestContext("10.0.0.1")
-    context.method, context.path, context.request_id = b"POST", b"/v1/x", request_id
+    context = RequestContext(RequestHead("10.0.0.1"))
+    context.head.method, context.head.path, context.request_id = b"POST", b"/v1/x", request_id
     context.status = 200
     return context
 
@@ -80,8 +80,8 @@ def test_what_did_not_happen_is_left_out(tmp_path: Path) -> None:
 
 def test_all_that_happened_is_told_in_milliseconds(tmp_path: Path) -> None:
     context = request()
-    context.model, context.endpoint, context.replica, context.retries = "m", "/v1/x", "m-0", 1
-    context.key, context.streamed = Key("alice", frozenset()), True
+    context.model, context.head.endpoint, context.replica, context.retries = "m", "/v1/x", "m-0", 1
+    context.head.key, context.streamed = Key("alice", frozenset()), True
     context.queued_for, context.overhead = 0.5, 0.125
     context.first_token_at = context.received_at + 0.75
     context.input_tokens, context.output_tokens, context.cached_tokens = 3, 4, 2
@@ -96,7 +96,7 @@ def test_what_a_head_says_may_be_encoded_before(tmp_path: Path) -> None:
     log = AccessLog.open(str(tmp_path / "log"))
     assert log is not None
     context = request()
-    context.asked = log.asked(context)
+    context.head.logged = log.of_head(context.head)
     end(log, request())
     end(log, context)
     log.close()
@@ -124,7 +124,7 @@ def test_an_error_is_told_with_code_and_message(tmp_path: Path) -> None:
 
 def test_a_path_cannot_forge_a_line(tmp_path: Path) -> None:
     context = request()
-    context.path = b'/\n{"status":1}\xff"'
+    context.head.path = b'/\n{"status":1}\xff"'
     (line,) = logged(tmp_path / "log", context)
     assert line["path"] == '/\n{"status":1}ÿ"'
 

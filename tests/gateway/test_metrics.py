@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admission import Admission
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.http.client import Address, ConnectionPool
 from gateway.metrics import Metrics, outcome_of
 from gateway.policies import RoundRobin
@@ -46,8 +46,8 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def ended(model: str = "m", *, tokens: int = 0, sent: bool = True) -> RequestContext:
-    context = RequestContext("")
-    context.model, context.endpoint, context.status = model, "/v1/chat/completions", 200
+    context = RequestContext(RequestHead(""))
+    context.model, context.head.endpoint, context.status = model, "/v1/chat/completions", 200
     context.received_at = 100.0
     if sent:
         context.overhead = 0.125
@@ -113,7 +113,7 @@ def test_each_replica_has_its_series_from_the_start(metrics: Metrics) -> None:
 def test_no_series_ever_goes_away(metrics: Metrics) -> None:
     before = scraped(metrics).keys()
     other = ended()
-    other.endpoint, other.status = "/classify", 503
+    other.head.endpoint, other.status = "/classify", 503
     metrics.ended(other, 103.0)
     metrics.of("m").attempts["timeout"]["m-0"] += 1
     assert before < scraped(metrics).keys()

@@ -129,14 +129,16 @@ def depth_of(value: object) -> int:
     return 0
 
 
-@given(json_values, st.integers(min_value=1, max_value=6))
-def test_the_depth_check_agrees_with_a_walk_of_the_value(value: object, limit: int) -> None:
-    for content in (json.dumps(value).encode(), json.dumps(value).encode() + b" " * 100_000):
-        if depth_of(value) <= limit:
-            body.check_depth(content, limit)
+@given(st.dictionaries(st.text(max_size=3), json_values, max_size=3), st.integers(min_value=1, max_value=6))
+def test_the_depth_check_agrees_with_a_walk_of_the_value(value: dict[str, object], limit: int) -> None:
+    content = json.dumps({"model": "m", "x": value}).encode()
+    for spaces in (0, 100_000):
+        if 1 + depth_of(value) <= limit:
+            assert body.read(content + b" " * spaces, limit).model == "m"
         else:
-            with pytest.raises(BadRequest):
-                body.check_depth(content, limit)
+            with pytest.raises(BadRequest) as refused:
+                body.read(content + b" " * spaces, limit)
+            assert refused.value.code == "too_deep"
 
 
 def asked(content: bytes) -> bytes:

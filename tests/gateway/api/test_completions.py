@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.api.completions import Completions, CompletionsStream, Plain
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import UpstreamFailed
 
 ROLE = b'data: {"id":"1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
@@ -18,7 +18,7 @@ def has_begun(context: RequestContext) -> bool:
 
 
 def begin(*, strip_usage: bool = True) -> tuple[RequestContext, CompletionsStream]:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     return context, Completions().stream(context, strip_usage=strip_usage)
 
 
@@ -125,7 +125,7 @@ def test_only_completions_need_to_be_asked_for_usage() -> None:
 
 
 def test_a_whole_answer_is_metered() -> None:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     Completions().meter(context, b'{"usage":{"prompt_tokens":1,"completion_tokens":2}}')
     assert (context.input_tokens, context.output_tokens) == (1, 2)
     assert Completions().error_body(UpstreamFailed("gone")).startswith(b'{"error":{"message":"gone"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from gateway.api.messages import Messages, MessagesStream, name_of
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import UpstreamFailed
 
 START = (
@@ -27,7 +27,7 @@ def has_begun(context: RequestContext) -> bool:
 
 
 def begin() -> tuple[RequestContext, MessagesStream]:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     return context, Messages().stream(context, strip_usage=True)
 
 
@@ -71,7 +71,7 @@ def test_our_own_errors_have_anthropics_shape() -> None:
 
 
 def test_a_whole_message_is_metered() -> None:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     Messages().meter(context, b'{"usage":{"input_tokens":1,"output_tokens":2}}')
     assert (context.input_tokens, context.output_tokens) == (1, 2)
 

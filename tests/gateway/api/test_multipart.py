@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.api import multipart
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import BadRequest, UnsupportedMediaType
 
 FILE = (
@@ -18,8 +18,8 @@ def part(name: bytes, value: bytes) -> bytes:
 
 
 def form(*parts: bytes, media: bytes = b"multipart/form-data; boundary=x") -> RequestContext:
-    context = RequestContext("127.0.0.1")
-    context.headers[b"content-type"] = media
+    context = RequestContext(RequestHead("127.0.0.1"))
+    context.head.headers[b"content-type"] = media
     context.body = b"".join(b"--x\r\n%b\r\n" % each for each in parts) + b"--x--\r\n"
     return context
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.api.responses import Responses, ResponsesStream
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import UpstreamFailed
 
 
@@ -20,7 +20,7 @@ DELTA = event("response.output_text.delta", 1, delta="Hi")
 
 
 def begin() -> tuple[RequestContext, ResponsesStream]:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     return context, Responses().stream(context, strip_usage=True)
 
 
@@ -70,7 +70,7 @@ def test_its_number_is_the_same_however_the_stream_was_cut() -> None:
 
 
 def test_a_whole_response_is_metered() -> None:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     Responses().meter(context, b'{"usage":{"input_tokens":1,"output_tokens":2}}')
     assert (context.input_tokens, context.output_tokens) == (1, 2)
     assert Responses().error_body(UpstreamFailed("gone")).startswith(b'{"error"')

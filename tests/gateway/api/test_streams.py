@@ -6,7 +6,7 @@ from openai._streaming import SSEDecoder
 
 from gateway.api.completions import CompletionsStream
 from gateway.api.messages import MessagesStream
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.http import sse
 
 
@@ -15,7 +15,7 @@ def chunk(content: str) -> bytes:
 
 
 def test_events_with_content_pass_as_they_are() -> None:
-    context = RequestContext("127.0.0.1")
+    context = RequestContext(RequestHead("127.0.0.1"))
     stream = CompletionsStream(context, strip_usage=True)
     events = chunk("a") + b": a comment\n\n" + chunk("b") + chunk("c")
     assert stream.feed(chunk("first")) == chunk("first")
@@ -40,7 +40,7 @@ def test_what_passes_in_one_piece_is_counted_as_if_it_came_in_many() -> None:
     ]
     passed = []
     for pieces in (events, [b"".join(events)], [b"".join(events[:3]), b"".join(events[3:])]):
-        context = RequestContext("127.0.0.1")
+        context = RequestContext(RequestHead("127.0.0.1"))
         stream = CompletionsStream(context, strip_usage=True)
         passed.append(b"".join(map(stream.feed, pieces)))
         assert stream.complete
@@ -53,7 +53,7 @@ def framed(events: bytes) -> bytes:
 
 
 def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
-    context = RequestContext("127.0.0.1")
+    context = RequestContext(RequestHead("127.0.0.1"))
     stream = CompletionsStream(context, strip_usage=True)
     assert not stream.passes(framed(chunk("first")))
     stream.feed(chunk("first"))
@@ -71,7 +71,7 @@ def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
 
 
 def test_of_several_chunks_those_pass_unread_that_are_before_the_first_fact() -> None:
-    context = RequestContext("127.0.0.1")
+    context = RequestContext(RequestHead("127.0.0.1"))
     stream = CompletionsStream(context, strip_usage=True)
     stream.feed(chunk("first") + chunk("second"))
     contents = b"".join(framed(chunk(text)) for text in ("a", "b", "c"))
@@ -84,7 +84,7 @@ def test_of_several_chunks_those_pass_unread_that_are_before_the_first_fact() ->
 
 
 def test_the_first_token_is_the_first_event_with_content() -> None:
-    context = RequestContext("127.0.0.1")
+    context = RequestContext(RequestHead("127.0.0.1"))
     stream = CompletionsStream(context, strip_usage=True)
     stream.feed(b": keep-alive\n\n")
     stream.feed(b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n')
@@ -94,7 +94,7 @@ def test_the_first_token_is_the_first_event_with_content() -> None:
 
 
 def test_a_usage_that_came_counts_more_than_the_events_that_were_seen() -> None:
-    context = RequestContext("127.0.0.1")
+    context = RequestContext(RequestHead("127.0.0.1"))
     stream = CompletionsStream(context, strip_usage=True)
     stream.feed(chunk("a") + chunk("b"))
     assert stream.feed(b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}\n\n') == b""
@@ -103,7 +103,7 @@ def test_a_usage_that_came_counts_more_than_the_events_that_were_seen() -> None:
 
 
 def test_a_message_that_ends_too_early_is_metered_by_its_events() -> None:
-    context = RequestContext("127.0.0.1")
+    context = RequestContext(RequestHead("127.0.0.1"))
     stream = MessagesStream(context)
     stream.feed(b'event: message_start\ndata: {"message":{"usage":{"input_tokens":3,"output_tokens":0}}}\n\n')
     for _ in range(5):
@@ -116,7 +116,7 @@ def test_a_message_that_ends_too_early_is_metered_by_its_events() -> None:
 def test_nothing_passes_behind_the_end_however_it_is_cut() -> None:
     events = [chunk("a"), b"data: [DONE]\n\n", chunk("b")]
     for pieces in (events, [b"".join(events)]):
-        stream = CompletionsStream(RequestContext("127.0.0.1"), strip_usage=True)
+        stream = CompletionsStream(RequestContext(RequestHead("127.0.0.1")), strip_usage=True)
         passed = b""
         for piece in pieces:
             if not stream.complete:
@@ -125,7 +125,7 @@ def test_nothing_passes_behind_the_end_however_it_is_cut() -> None:
 
 
 def test_an_error_within_the_stream_ends_it_once() -> None:
-    stream = CompletionsStream(RequestContext("127.0.0.1"), strip_usage=True)
+    stream = CompletionsStream(RequestContext(RequestHead("127.0.0.1")), strip_usage=True)
     ended = stream.feed(b'data: {"error":{"message":"out of memory","code":500}}\n\n')
     assert ended.startswith(b'data: {"error":{"message":"out of memory"')
     assert ended.endswith(b"data: [DONE]\n\n")
@@ -136,7 +136,7 @@ def test_an_error_within_the_stream_ends_it_once() -> None:
 
 def test_ids_of_events_never_pass() -> None:
     # OpenAI's SDK remembers the last id and takes every comment behind it for an event without data, which it refuses.
-    stream = CompletionsStream(RequestContext("127.0.0.1"), strip_usage=True)
+    stream = CompletionsStream(RequestContext(RequestHead("127.0.0.1")), strip_usage=True)
     for _ in ("looked into", "passed as it is"):
         assert stream.feed(b"id: 1\n" + chunk("a")) == chunk("a")
     decoded = list(SSEDecoder().iter_bytes(iter([stream.feed(b"id: 2\n" + chunk("b")), sse.KEEP_ALIVE])))

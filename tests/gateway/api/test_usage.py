@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.api import usage
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 
 
 def counted(context: RequestContext) -> tuple[int, int, int]:
@@ -29,13 +29,13 @@ def counted(context: RequestContext) -> tuple[int, int, int]:
     ],
 )
 def test_the_usage_of_a_whole_answer(answer: bytes, expected: tuple[int, int, int]) -> None:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     usage.meter_answer(context, answer)
     assert counted(context) == expected
 
 
 def test_an_event_may_hold_its_usage_one_level_down() -> None:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     assert usage.meter_event(
         context, b'{"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":0}}}'
     )
@@ -46,7 +46,7 @@ def test_an_event_may_hold_its_usage_one_level_down() -> None:
 
 
 def test_an_event_without_usage_changes_nothing() -> None:
-    context = RequestContext("-")
+    context = RequestContext(RequestHead("-"))
     assert not usage.meter_event(context, b'{"choices":[]}')
     assert not usage.meter_event(context, b"[DONE]")
     assert counted(context) == (0, 0, 0)

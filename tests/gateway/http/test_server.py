@@ -13,7 +13,7 @@ from time import perf_counter
 
 import pytest
 
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.errors import GatewayError, InvalidKey, Unavailable, UnknownUrl
 from gateway.http.server import ClientConnection, Door
 from tests.kit.wire import Wire
@@ -61,7 +61,7 @@ class Held:
                 await self.told.wait()
 
     def finish(self, body: bytes = b"done") -> None:
-        self.connection.write_answer(self.context, perf_counter(), 200, b"", body)
+        self.connection.write_answer(self.context, perf_counter(), 200, b"", body, len(body))
         self.connection.finished(self.context, perf_counter())
 
     def _note(self, call: str) -> None:
@@ -79,38 +79,37 @@ class Tiny:
         self.rules: object = "the first rules"
         self.heads = 0
 
-    def admit_head(self, context: RequestContext) -> None:
+    def admit_head(self, head: RequestHead) -> None:
         self.heads += 1
-        if context.path == b"/refused":
+        if head.path == b"/refused":
             raise UnknownUrl("There is nothing here.")
-        if context.path == b"/locked":
+        if head.path == b"/locked":
             raise InvalidKey("Who are you?")
-        if context.path == b"/bug-in-head":
+        if head.path == b"/bug-in-head":
             raise ZeroDivisionError
 
     def answer(self, context: RequestContext, connection: ClientConnection) -> Held | None:
         self.seen.append(context)
-        if context.path == b"/held":
+        if context.head.path == b"/held":
             held = Held(context, connection)
             self.held.put_nowait(held)
             return held
-        if context.path == b"/full":
+        if context.head.path == b"/full":
             raise Unavailable("No room.", retry_after=2.0)
-        if context.path == b"/bug":
+        if context.head.path == b"/bug":
             raise ZeroDivisionError
-        if context.path == b"/late-bug":
+        if context.head.path == b"/late-bug":
             connection.begin_stream(context, 200, b"")
             raise ZeroDivisionError
-        connection.write_answer(
-            context, perf_counter(), 200, b"content-type: text/plain\r\n", context.body or context.path
-        )
+        body = context.body or context.head.path
+        connection.write_answer(context, perf_counter(), 200, b"content-type: text/plain\r\n", body, len(body))
         return None
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         return error.body()
 
     def ended(self, context: RequestContext, _now: float) -> None:
-        self.over.append((context.path, context.status))
+        self.over.append((context.head.path, context.status))
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -199,8 +198,8 @@ ANSWER_A = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\
 async def test_an_answer_in_bytes(wire: Wire) -> None:
     await wire.send(b"GET /a?b=c HTTP/1.1\r\nhost: x\r\nx-request-id: mine-1\r\nconnection: close\r\n\r\n")
     assert re.sub(rb"ms: \d+", b"ms: 0", await wire.rest()) == (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-request-id: mine-1\r\nopenai-processing-ms: 0\r\n"
-        b"connection: close\r\ncontent-length: 2\r\n\r\n/a"
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\nx-request-id: mine-1\r\n"
+        b"openai-processing-ms: 0\r\ncontent-length: 2\r\n\r\n/a"
     )
 
 
@@ -221,7 +220,7 @@ async def test_a_head_that_came_before_is_not_looked_at_again(house: House, wire
         ids.add(answer.header("x-request-id"))
     assert len(ids) == 5
     assert house.surface.heads == 1
-    told = {(seen.method, seen.target, seen.headers[b"x-a"]) for seen in house.surface.seen}
+    told = {(seen.head.method, seen.head.target, seen.head.headers[b"x-a"]) for seen in house.surface.seen}
     assert told == {(b"POST", b"/echo?a=b", b"1")}
 
 
@@ -239,7 +238,7 @@ async def test_a_head_that_differs_each_time_is_looked_at_each_time(house: House
         await wire.request("POST", "/echo", b"hello", {header: value})
         await wire.answer()
     assert house.surface.heads == 3
-    assert [seen.headers[header.encode()] for seen in house.surface.seen] == [b"1", b"1", b"2"]
+    assert [seen.head.headers[header.encode()] for seen in house.surface.seen] == [b"1", b"1", b"2"]
 
 
 async def test_a_body_that_is_too_large_is_refused_behind_a_head_that_came_before() -> None:
@@ -259,13 +258,13 @@ async def test_a_request_in_single_bytes_is_the_same_request(wire: Wire) -> None
 async def test_a_query_is_no_part_of_the_path(house: House, wire: Wire) -> None:
     await wire.send(b"GET http://else.where/a?b=c%20d HTTP/1.1\r\nhost: x\r\n\r\n")
     await wire.answer()
-    assert (house.surface.seen[0].path, house.surface.seen[0].target) == (b"/a", b"/a?b=c%20d")
+    assert (house.surface.seen[0].head.path, house.surface.seen[0].head.target) == (b"/a", b"/a?b=c%20d")
 
 
 async def test_headers_are_known_by_lower_case_names_and_joined(house: House, wire: Wire) -> None:
     await wire.send(b"GET /a HTTP/1.1\r\nHost: x\r\nX-One: 1\r\nx-ONE: 2\r\n\r\n")
     await wire.answer()
-    assert house.surface.seen[0].headers == {b"host": b"x", b"x-one": b"1, 2"}
+    assert house.surface.seen[0].head.headers == {b"host": b"x", b"x-one": b"1, 2"}
 
 
 async def test_a_chunked_body_is_put_together(wire: Wire) -> None:
@@ -283,7 +282,7 @@ async def test_trailers_do_not_become_headers_of_the_next_request(house: House, 
     )
     assert (await wire.answer()).body == b"a"
     assert (await wire.answer()).body == b"/a"
-    assert house.surface.seen[1].headers == {b"host": b"x"}
+    assert house.surface.seen[1].head.headers == {b"host": b"x"}
 
 
 async def test_head_is_answered_without_a_body(wire: Wire) -> None:
@@ -321,7 +320,7 @@ async def test_nothing_follows_a_connect(house: House, wire: Wire) -> None:
 async def test_white_space_around_a_value_is_not_a_part_of_it(house: House, wire: Wire) -> None:
     await wire.send(b"GET /a HTTP/1.1\r\nhost: x\r\ny: \t a  b \t \r\n\r\n")
     await wire.answer()
-    assert house.surface.seen[0].headers[b"y"] == b"a  b"
+    assert house.surface.seen[0].head.headers[b"y"] == b"a  b"
 
 
 # HTTP/1.0
@@ -360,7 +359,7 @@ async def test_a_stream_is_chunked(house: House, wire: Wire) -> None:
     held.connection.end_stream(held.context)
     held.connection.finished(held.context, perf_counter())
     assert plain(await wire.rest()) == (
-        b"HTTP/1.1 200 OK\r\na: b\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\na: b\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
         b"10\r\n0123456789abcdef\r\n0\r\n\r\n"
     )
 
@@ -926,6 +925,6 @@ async def test_a_unix_socket_is_a_door_too(tmp_path_factory: pytest.TempPathFact
     async with await Wire.connect_to(f"unix:{path}") as wire:
         await wire.send(GET)
         assert (await wire.answer()).body == b"/a"
-    assert surface.seen[0].client == "unix"
+    assert surface.seen[0].head.client == "unix"
     server.close()
     await server.wait_closed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from gateway.context import RequestContext
+from gateway.context import RequestContext, RequestHead
 from gateway.metrics import Metrics, Snapshot
 from gateway.processes.nodemetrics import NodeMetrics
 from gateway.registry import Registry
@@ -16,8 +16,8 @@ def counted(requests: int) -> Snapshot:
     """Count so many requests, as a process does, each of 3 s and with 5 tokens."""
     metrics = Metrics(lambda: NOTHING, "1", "")
     for _ in range(requests):
-        context = RequestContext("")
-        context.model, context.endpoint, context.status = "m", "/classify", 200
+        context = RequestContext(RequestHead(""))
+        context.model, context.head.endpoint, context.status = "m", "/classify", 200
         context.received_at, context.overhead = 100.0, 0.25
         context.output_tokens = 5
         metrics.ended(context, 103.0)
