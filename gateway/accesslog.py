@@ -72,8 +72,8 @@ class AccessLog:
         self._told = 0
         self._torn = False
         # Looking at the calendar takes as long as encoding half a line, so it is done once in a millisecond.
-        self._millisecond = 0.0
         self._time = datetime.now(UTC)
+        self._time_until = 0.0
         self._wake = threading.Event()
         self._ending = False
         self._encode = msgspec.json.Encoder().encode
@@ -107,25 +107,24 @@ class AccessLog:
 
     def ended(self, context: RequestContext, now: float) -> None:
         """Note a request that is over; ``now`` is a ``perf_counter`` reading. Called by the data plane, and cheap."""
-        millisecond = now * 1e3 // 1
-        if millisecond != self._millisecond:
-            self._millisecond, self._time = millisecond, datetime.now(UTC)
+        if now >= self._time_until:
+            self._time, self._time_until = datetime.now(UTC), now + 0.001
         first, received_at, overhead = context.first_token_at, context.received_at, context.overhead
         # By position, in the order above: naming the fields would cost more than all the rest.
         line = Line(
             self._time,
             context.request_id,
             context.status,
-            (now - received_at) * 1e6 // 1 / 1e3,
+            (now - received_at) * 1e6 // 1.0 / 1e3,
             context.model,
             None,
             None,
             context.streamed,
             context.replica,
             context.retries + 1 if context.replica else 0,
-            context.queued_for * 1e6 // 1 / 1e3 if context.queued_for else None,
-            overhead * 1e6 // 1 / 1e3 if overhead else None,
-            (first - received_at) * 1e6 // 1 / 1e3 if first is not None else None,
+            context.queued_for * 1e6 // 1.0 / 1e3 if context.queued_for else None,
+            overhead * 1e6 // 1.0 / 1e3 if overhead else None,
+            (first - received_at) * 1e6 // 1.0 / 1e3 if first is not None else None,
             context.input_tokens,
             context.output_tokens,
             context.cached_tokens,

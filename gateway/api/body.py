@@ -58,7 +58,7 @@ class Facts(msgspec.Struct, gc=False):
             limit = _MAX_TOKENS if limit > 0 else 0
         if self.n is not None and self.n > 1:
             limit *= min(self.n, _MAX_TOKENS)
-        return int(limit)
+        return limit if isinstance(limit, int) else int(limit)
 
 
 _DECODER = msgspec.json.Decoder(Facts)

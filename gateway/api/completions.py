@@ -108,7 +108,7 @@ class CompletionsStream(MeteredStream):
         return event
 
 
-class Completions:
+class Completions(usage.AnswerMeter):
     """The dialect of OpenAI's completions."""
 
     asks_usage = True
@@ -116,8 +116,6 @@ class Completions:
     def stream(self, context: RequestContext, *, strip_usage: bool) -> CompletionsStream:
         """Begin to read a stream."""
         return CompletionsStream(context, strip_usage=strip_usage)
-
-    meter = staticmethod(usage.meter_answer)
 
     def error_body(self, error: GatewayError) -> bytes:
         """Give the body of an error answer."""

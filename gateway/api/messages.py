@@ -36,7 +36,7 @@ class MessagesStream(MeteredStream):
         return event
 
 
-class Messages:
+class Messages(usage.AnswerMeter):
     """The dialect of Anthropic's messages."""
 
     asks_usage = False
@@ -44,10 +44,6 @@ class Messages:
     def stream(self, context: RequestContext, *, strip_usage: bool) -> MessagesStream:  # noqa: ARG002 - never asked
         """Begin to read a stream; usage is a part of every one."""
         return MessagesStream(context)
-
-    def meter(self, context: RequestContext, body: bytes) -> None:
-        """Take the usage out of a whole answer."""
-        usage.meter_answer(context, body)
 
     def error_body(self, error: GatewayError) -> bytes:
         """Give the body of an error answer."""

@@ -56,7 +56,7 @@ class ResponsesStream(MeteredStream):
         return event
 
 
-class Responses:
+class Responses(usage.AnswerMeter):
     """The dialect of OpenAI's responses."""
 
     asks_usage = False
@@ -64,10 +64,6 @@ class Responses:
     def stream(self, context: RequestContext, *, strip_usage: bool) -> ResponsesStream:  # noqa: ARG002 - never asked
         """Begin to read a stream; usage is a part of its last event."""
         return ResponsesStream(context)
-
-    def meter(self, context: RequestContext, body: bytes) -> None:
-        """Take the usage out of a whole answer."""
-        usage.meter_answer(context, body)
 
     def error_body(self, error: GatewayError) -> bytes:
         """Give the body of an error answer."""

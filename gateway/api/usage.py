@@ -70,14 +70,19 @@ _ANSWER = msgspec.json.Decoder(Metered)
 _EVENT = msgspec.json.Decoder(Wrapped)
 
 
-def meter_answer(context: RequestContext, body: bytes) -> None:
-    """Take the usage out of a whole answer, if it has one; an answer that cannot be read is the client's to judge."""
-    try:
-        usage = _ANSWER.decode(body).usage
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
-    if usage is not None:
-        usage.put(context)
+class AnswerMeter:
+    """The part of a dialect that reads whole answers, in which all dialects are alike."""
+
+    __slots__ = ()
+
+    def meter(self, context: RequestContext, body: bytes) -> None:
+        """Take the usage out of a whole answer, if it has one; one that cannot be read is the client's to judge."""
+        try:
+            usage = _ANSWER.decode(body).usage
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        if usage is not None:
+            usage.put(context)
 
 
 def meter_event(context: RequestContext, data: bytes) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from itertools import count
 from math import ceil
 
 from gateway.errors import GatewayError, HeadTooLarge, MalformedHttp, MethodNotAllowed
@@ -78,8 +77,16 @@ class RequestIds:
     """
 
     def __init__(self) -> None:
-        self.fresh: Callable[[], str] = map(f"req-{secrets.token_hex(6)}-{{}}".format, count(1)).__next__
-        """Gives a new id."""
+        self._prefix = f"req-{secrets.token_hex(6)}-"
+        self._number = 0
+
+    def __repr__(self) -> str:
+        return f"<RequestIds {self._prefix!r} [{self._number} given]>"
+
+    def fresh(self) -> str:
+        """Give a new id."""
+        self._number += 1
+        return f"{self._prefix}{self._number}"
 
     def choose(self, offered: bytes | None) -> str:
         """Return ``offered`` if it is a well-formed id, else a new id."""

@@ -30,7 +30,7 @@ def counted(context: RequestContext) -> tuple[int, int, int]:
 )
 def test_the_usage_of_a_whole_answer(answer: bytes, expected: tuple[int, int, int]) -> None:
     context = RequestContext(RequestHead("-"))
-    usage.meter_answer(context, answer)
+    usage.AnswerMeter().meter(context, answer)
     assert counted(context) == expected
 
 
