@@ -11,15 +11,11 @@ from math import ceil
 from gateway.errors import GatewayError, HeadTooLarge, MalformedHttp, MethodNotAllowed
 
 
-class _StatusLines(dict[int, bytes]):
-    def __missing__(self, status: int) -> bytes:
-        return b"HTTP/1.1 %d \r\n" % status
-
-
-STATUS_LINES: Mapping[int, bytes] = _StatusLines(
-    {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-)
-"""The first line of an answer, by status; one that Python does not name gets an empty phrase."""
+STATUS_LINES: Mapping[int, bytes] = {
+    **{status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 1000)},
+    **{status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus},
+}
+"""The first line of an answer, by status, which has three digits; one that Python does not name has an empty phrase."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
