@@ -10,7 +10,6 @@ from math import ceil
 
 from gateway.errors import GatewayError, HeadTooLarge, MalformedHttp, MethodNotAllowed
 
-
 STATUS_LINES: Mapping[int, bytes] = {
     **{status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 1000)},
     **{status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus},
