@@ -110,7 +110,8 @@ class AccessLog:
         if now >= self._time_until:
             self._time, self._time_until = datetime.now(UTC), now + 0.001
         first, received_at, overhead = context.first_token_at, context.received_at, context.overhead
-        # By position, in the order above: naming the fields would cost more than all the rest.
+        # By position, in the order above: naming the fields would cost more than all the rest. What is less than a
+        # microsecond is cut off without a call.
         line = Line(
             self._time,
             context.request_id,

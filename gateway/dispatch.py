@@ -765,8 +765,9 @@ class Dispatcher:
         for exchange in self._round.some(self.exchanges):
             if exchange in self.exchanges:
                 exchange.tick(now)
-        if self._beat is not None:
-            self._beat.set()
+        beat, self._beat = self._beat, None
+        if beat is not None:
+            beat.set()
 
     def refuse_new(self) -> None:
         """From now on, refuse what comes and what waits in a queue."""
@@ -778,9 +779,8 @@ class Dispatcher:
     async def idle(self) -> None:
         """Wait until no exchange is under way; looks at each beat."""
         while self.exchanges:
-            self._beat = asyncio.Event()
+            self._beat = self._beat or asyncio.Event()
             await self._beat.wait()
-        self._beat = None
 
     def cancel_all(self) -> None:
         """End whatever is still under way."""

@@ -175,15 +175,15 @@ class Door:
         for connection in self._round.some(self.connections):
             if connection in self.connections:
                 connection.tick(now)
-        if self._beat is not None:
-            self._beat.set()
+        beat, self._beat = self._beat, None
+        if beat is not None:
+            beat.set()
 
     async def written(self) -> None:
         """Wait until all that was answered has left for its clients, some of whom read slowly; looks at each beat."""
         while any(connection.unwritten for connection in self.connections):
-            self._beat = asyncio.Event()
+            self._beat = self._beat or asyncio.Event()
             await self._beat.wait()
-        self._beat = None
 
     def close_idle(self) -> None:
         """Close every connection that has no request under way, and the others after their answer."""
