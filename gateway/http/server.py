@@ -509,6 +509,7 @@ class ClientConnection(asyncio.Protocol):
             headers += b"connection: keep-alive\r\n"
         if head.method == b"HEAD":
             body = b""
+        # Two formats, because to write the length by itself first would take a sixth as long again.
         request_id, milliseconds = context.request_id.encode(), (now - context.received_at) * 1e3
         if length is not None:
             data = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\ncontent-length: %d\r\n\r\n%b" % (
