@@ -152,9 +152,9 @@ class DataPlane:
         self._door.close_idle()
 
     async def idle(self) -> None:
-        """Wait until no request is under way, and every answer has left."""
-        await self._dispatcher.idle()
-        await self._door.written()
+        """Wait until no request is under way, and every answer has left; looks at each beat."""
+        while len(self._dispatcher) or self._door.unwritten:
+            await self._heart.next_beat()
 
     def cancel_all(self) -> None:
         """End whatever is still under way."""

@@ -734,7 +734,6 @@ class Dispatcher:
         """Those under way; each leaves by itself at its end."""
         self._round: Round[Exchange] = Round(beats=10, at_once=50)
         self._draining = False
-        self._beat: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         return f"<Dispatcher [{len(self.exchanges)} exchanges]>"
@@ -765,9 +764,6 @@ class Dispatcher:
         for exchange in self._round.some(self.exchanges):
             if exchange in self.exchanges:
                 exchange.tick(now)
-        beat, self._beat = self._beat, None
-        if beat is not None:
-            beat.set()
 
     def refuse_new(self) -> None:
         """From now on, refuse what comes and what waits in a queue."""
@@ -775,12 +771,6 @@ class Dispatcher:
         for exchange in list(self.exchanges):
             if exchange.queued:
                 exchange.cancel(shutting_down())
-
-    async def idle(self) -> None:
-        """Wait until no exchange is under way; looks at each beat."""
-        while self.exchanges:
-            self._beat = self._beat or asyncio.Event()
-            await self._beat.wait()
 
     def cancel_all(self) -> None:
         """End whatever is still under way."""

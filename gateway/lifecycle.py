@@ -26,6 +26,7 @@ class Heart:
         self._lagged = lagged
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._waited_for: asyncio.Event | None = None
         self.last_beat = monotonic()
 
     def start(self) -> None:
@@ -39,6 +40,11 @@ class Heart:
             self._timer.cancel()
             self._timer = None
 
+    async def next_beat(self) -> None:
+        """Wait until it has beaten once more."""
+        self._waited_for = self._waited_for or asyncio.Event()
+        await self._waited_for.wait()
+
     def _beat(self) -> None:
         now = perf_counter()
         self._lagged(max(0.0, now - self._due))
@@ -47,6 +53,9 @@ class Heart:
             self._tick(now)
         finally:
             self.start()
+            waited_for, self._waited_for = self._waited_for, None
+            if waited_for is not None:
+                waited_for.set()
 
 
 class Drainable(Protocol):

@@ -134,11 +134,15 @@ class Door:
         self.per_client: dict[str, int] = {}
         self.closing = False
         self._round: Round[ClientConnection] = Round(beats=10, at_once=50)
-        self._beat: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         busy = sum(1 for connection in self.connections if connection.busy)
         return f"<Door [{len(self.connections)} connections, {busy} busy]>"
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether there are answers that have not left yet: some clients read slowly."""
+        return any(connection.unwritten for connection in self.connections)
 
     def connect(self) -> ClientConnection:
         """Make the protocol of a new connection: the factory for ``loop.create_server``."""
@@ -175,15 +179,6 @@ class Door:
         for connection in self._round.some(self.connections):
             if connection in self.connections:
                 connection.tick(now)
-        beat, self._beat = self._beat, None
-        if beat is not None:
-            beat.set()
-
-    async def written(self) -> None:
-        """Wait until all that was answered has left for its clients, some of whom read slowly; looks at each beat."""
-        while any(connection.unwritten for connection in self.connections):
-            self._beat = self._beat or asyncio.Event()
-            await self._beat.wait()
 
     def close_idle(self) -> None:
         """Close every connection that has no request under way, and the others after their answer."""

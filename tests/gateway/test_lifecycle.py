@@ -81,6 +81,23 @@ async def test_the_heart_beats_measures_its_lag_and_survives_a_failing_tick() ->
     assert [str(failure) for failure in failures] == ["a tick that fails"]
 
 
+async def test_any_number_can_wait_for_the_next_beat_and_for_the_one_after() -> None:
+    beats: list[float] = []
+    heart = Heart(beats.append, lambda _: None)
+
+    async def wait_twice() -> list[int]:
+        seen = []
+        for _ in range(2):
+            await heart.next_beat()
+            seen.append(len(beats))
+        return seen
+
+    heart.start()
+    seen = await asyncio.wait_for(asyncio.gather(*(wait_twice() for _ in range(3))), 10)
+    heart.stop()
+    assert seen == [[1, 2]] * 3
+
+
 async def test_cancelled_tasks_have_ended() -> None:
     tasks = [asyncio.create_task(asyncio.Event().wait()) for _ in range(3)]
     await asyncio.sleep(0)
