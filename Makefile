@@ -45,7 +45,7 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 docs: install-dev
-	$(BIN)/python -m gateway.reference > docs/configuration.md
+	$(BIN)/python -m gateway.config.reference > docs/configuration.md
 
 lock:
 	@PYTHON=$(PYTHON) locks/renew

@@ -18,11 +18,11 @@ from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 
-from engines.base import EngineSpec, Launch, Launcher
 from engines.errors import ContentError, EngineError
-from engines.guarded import guarded
+from engines.files.prepare import Preparation
 from engines.launchers import LAUNCHERS
-from engines.preparation import Preparation
+from engines.processes.shim_command import shim_command
+from engines.spec import EngineSpec, Launch, Launcher
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
@@ -128,13 +128,13 @@ class SupervisedReplica:
         return f"It ended with exit code {code} before it was ready. {self._last_words()}", 0.0
 
     async def _spawn(self, launch: Launch) -> asyncio.subprocess.Process:
-        """Start the engine under its guardian, whose lifeline is the pipe to its standard input."""
+        """Start the engine under its shim, whose lifeline is the pipe to its standard input."""
         if len(os.fsencode(launch.socket)) > _LONGEST_SOCKET:
             raise EngineError(f"The socket's path {launch.socket} is too long; set a shorter TMPDIR.")
         launch.socket.unlink(missing_ok=True)
         with self._log.open("wb") as log:
             return await asyncio.create_subprocess_exec(
-                *guarded(launch.command),
+                *shim_command(launch.command),
                 env={**os.environ, **launch.environment},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
@@ -151,7 +151,7 @@ class SupervisedReplica:
         return False
 
     async def _end(self, process: asyncio.subprocess.Process, grace: float) -> None:
-        """Ask a process to end; after ``grace`` seconds, cut its lifeline, and its guardian kills whatever is left."""
+        """Ask a process to end; after ``grace`` seconds, cut its lifeline, and its shim kills whatever is left."""
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -220,7 +220,7 @@ def _file_name(replica: str) -> str:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int:
-    """Wait for a guardian's end and return its exit code."""
+    """Wait for a shim's end and return its exit code."""
     code = await process.wait()
     if code < 0:  # It was killed itself, and what it guarded is still in its process group.
         with suppress(ProcessLookupError):

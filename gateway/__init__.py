@@ -6,7 +6,7 @@ is one running copy of a model on one engine: an address, ready or not, with so 
 the replicas of one model, the policy that picks among them and the admission in front of them. The **registry** finds a
 pool by a model's name.
 
-A request's way: ``http.server`` parses it, ``api`` says what it means and whether its key may ask, ``dispatch`` admits
-it, chooses a replica and relays the answer, with ``http.client`` at the engine's side. Decisions are plain functions;
+A request's way: ``http`` parses it, ``api`` says what it means and whether its key may ask, ``exchange`` admits it,
+chooses a replica and relays the response, with ``http.upstream`` at the engine's side. Decisions are plain functions;
 only input and output wait. The gateway never imports vllm, torch or onnxruntime.
 """

@@ -179,8 +179,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from gateway.app import serve
-    from gateway.configfile import ConfigError, load, overridden
-    from gateway.dataplane import StartError
+    from gateway.config.load import ConfigError, load, overridden
+    from gateway.data_plane import StartError
 
     try:
         config = overridden(
@@ -197,7 +197,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from gateway.configfile import ConfigError, load
+    from gateway.config.load import ConfigError, load
 
     try:
         config = load(options.config)
@@ -211,8 +211,8 @@ def _check(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     from engines.errors import EngineError
     from engines.launchers import LAUNCHERS
-    from gateway.app import cache_of, specs_of
-    from gateway.configfile import ConfigError, load
+    from gateway.config.load import ConfigError, load
+    from gateway.engine_specs import cache_of, specs_of
 
     try:
         config = load(options.config)
@@ -244,8 +244,8 @@ def _quantize(options: argparse.Namespace) -> int:
 
     from engines.errors import EngineError
     from engines.launchers import LAUNCHERS
-    from gateway.app import cache_of, specs_of
-    from gateway.configfile import ConfigError, load
+    from gateway.config.load import ConfigError, load
+    from gateway.engine_specs import cache_of, specs_of
 
     try:
         config = load(options.config)

@@ -17,33 +17,29 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from engines import gpus
-from engines.base import EngineSpec
 from engines.errors import EngineError
-from engines.sources import default_cache
 from engines.supervisor import ReplicaStatus, State, Supervisor
-from gateway.config import Config, ModelConfig
+from gateway.config.models import ModelConfig
+from gateway.config.schema import Config
+from gateway.console import Row, StartupLog, render
 from gateway.control.plane import ControlPlane
-from gateway.dataplane import DataPlane, StartError, split, url_of
-from gateway.discovery import registry_of, source_of
-from gateway.health import Watch
-from gateway.lifecycle import (
-    Drainable,
-    allow_files,
-    cancelled,
-    drain,
-    hold_the_interpreter_briefly,
-    spare_the_collector,
-)
-from gateway.panel import Row, StartUp, render
-from gateway.processes.fleet import Fleet
-from gateway.registry import Pool, Registry, Replica
+from gateway.core.tasks import cancelled
+from gateway.data_plane import DataPlane, StartError, split, url_of
+from gateway.drain import Drainable, drain
+from gateway.engine_specs import cache_of, specs_of
+from gateway.pools.build import registry_of
+from gateway.pools.health import HealthCheck
+from gateway.pools.pool import Pool
+from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
+from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
+from gateway.processes.parent import Parent
 
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself when the gateway stops."""
 
 _PROBE_SECONDS = 5.0
-"""Longest wait for the answer to one probe."""
+"""Longest wait for the response to one probe."""
 
 _OTHER_FILES = 1024
 """Files and sockets beside those of clients and their engines: probes, logs, pipes, whatever libraries open."""
@@ -53,7 +49,7 @@ _REMINDER_SECONDS = 15.0
 
 
 class Plane(Drainable, Protocol):
-    """What takes the requests: a ``DataPlane`` in this process, or a ``Fleet`` of several."""
+    """What takes the requests: a ``DataPlane`` in this process, or a ``Parent`` of several."""
 
     @property
     def registry(self) -> Registry:
@@ -64,8 +60,8 @@ class Plane(Drainable, Protocol):
         """What was counted."""
 
     @property
-    def last_beat(self) -> float:
-        """When the loop that beats least beat last, as a ``monotonic`` reading."""
+    def last_tick(self) -> float:
+        """When the loop that ticks least tick last, as a ``monotonic`` reading."""
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -95,7 +91,7 @@ class Gateway:
     Raises ``StartError``, ``EngineError`` or ``OSError`` when it cannot be built.
     """
 
-    def __init__(self, config: Config, folder: Path, start_up: StartUp) -> None:
+    def __init__(self, config: Config, folder: Path, start_up: StartupLog) -> None:
         self._config = config
         self._start_up = start_up
         self._supervisor = Supervisor(
@@ -107,13 +103,13 @@ class Gateway:
         self._plane: Plane = (
             DataPlane(config, registry_of(config, started_here), version, commit)
             if config.gateway.processes == 1
-            else Fleet(config, started_here, version, commit, start_up.say)
+            else Parent(config, started_here, version, commit, start_up.say)
         )
         self._registry = self._plane.registry
         self._replicas = {replica.name: replica for replica in self._registry.replicas}
         watched = [(pool, replica) for pool in self._registry for replica in pool.replicas]
         self._watches = {
-            replica.name: Watch(
+            replica.name: HealthCheck(
                 pool,
                 replica,
                 interval=config.models[pool.model].health_interval,
@@ -137,9 +133,9 @@ class Gateway:
     # what the control plane sees
 
     @property
-    def last_beat(self) -> float:
-        """When the data plane beat last, as a ``monotonic`` reading."""
-        return self._plane.last_beat
+    def last_tick(self) -> float:
+        """When the data plane tick last, as a ``monotonic`` reading."""
+        return self._plane.last_tick
 
     @property
     def draining(self) -> bool:
@@ -257,9 +253,9 @@ def serve(config: Config) -> int:
 
 
 async def _serve(config: Config) -> int:
-    """Start, wait for a signal, stop. A second signal ends everything at once; the guardians see to the engines."""
+    """Start, wait for a signal, stop. A second signal ends everything at once; the shims see to the engines."""
     folder = Path(tempfile.mkdtemp(prefix="headgate-"))
-    start_up = StartUp(sys.stderr)
+    start_up = StartupLog(sys.stderr)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -272,17 +268,17 @@ async def _serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     clients = config.gateway.limits.max_connections
-    if (allowed := allow_files(2 * clients + _OTHER_FILES)) < clients:
+    if (allowed := raise_fd_limit(2 * clients + _OTHER_FILES)) < clients:
         start_up.say(f"only {allowed} files may be open (ulimit -n), too few for max_connections = {clients}")
     try:
         try:
             gateway = Gateway(config, folder, start_up)
         except (OSError, EngineError) as error:
             raise StartError(str(error)) from None
-        hold_the_interpreter_briefly()
+        set_switch_interval()
         await gateway.start()
         await _first(gateway.settle(), ended.wait())
-        spare_the_collector()
+        freeze_gc()
         if not ended.is_set():
             start_up.show(gateway.panel())
             await ended.wait()
@@ -302,36 +298,3 @@ async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:
 
 def _under_way(status: ReplicaStatus) -> bool:
     return status.state in (State.FETCHING, State.STARTING)
-
-
-def cache_of(config: Config) -> Path:
-    """Return the folder for model files."""
-    return config.gateway.cache or default_cache()
-
-
-def specs_of(config: Config) -> list[EngineSpec]:
-    """Say what the supervisor is to start. Raises ``EngineError`` when there are too few GPUs."""
-    devices = gpus.available()
-    here = {name: model for name, model in config.models.items() if model.engine != "remote"}
-    each = {name: model.gpus_each(has_gpu=bool(devices)) for name, model in here.items()}
-    assigned = gpus.assign({name: (model.replicas, each[name]) for name, model in here.items()}, devices)
-    return [
-        EngineSpec(
-            model=name,
-            engine=model.engine,
-            source=source_of(model),
-            gpus=assigned[name],
-            args=model.args,
-            env=model.env,
-            startup_timeout=model.startup_timeout,
-            tasks=model.tasks_here,
-            labels=model.labels,
-            max_length=model.max_length,
-            output=model.output,
-            moderation=model.moderation,
-            moderation_threshold=model.moderation_threshold,
-            golden=None if model.golden is None else model.golden.model_dump_json(exclude_none=True),
-            variant=model.variant,
-        )
-        for name, model in here.items()
-    ]

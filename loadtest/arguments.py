@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.http.client import Address
+from gateway.http.address import Address
 from loadtest.compare import Target
 from loadtest.load import TIMEOUT
 from loadtest.mix import MixError, mix, weights

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter, process_time, sleep
 
-from engines.onnx.model import Model
-from engines.onnx.tokens import TokenIds
+from engines.onnx.model.model import Model
+from engines.onnx.model.tokens import TokenIds
 
 _BUDGETS = (64, 128, 256, 512)
 """Sizes of batches to try, in tokens; the best one counts."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from gateway.http.client import Address
+from gateway.http.address import Address
 
 MEASURES = {
     "median_ttft_ms": "ttft p50 ms",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aiohttp
 
-from gateway.http.client import Address
+from gateway.http.address import Address
 
 _SECONDS = 10.0
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.usage import Metered, Usage
+from gateway.api.dialects.usage import Metered, Usage
 from gateway.http import sse
-from gateway.http.answer import EVENTS, AnswerHead
-from gateway.http.client import Address, ConnectionPool, Receiver, UpstreamConnection, UpstreamError
+from gateway.http.address import Address
+from gateway.http.connection_pool import ConnectionPool
+from gateway.http.response_head import EVENTS, ResponseHead
+from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
 from loadtest.record import Record
 from loadtest.workload import Ask
 
@@ -106,20 +108,20 @@ class Asking(Receiver):
         if connection is not None:
             self._send(connection)
         else:
-            load.connections.connect(self._send, self.answer_failed)
+            load.connections.connect(self._send, self.receive_failure)
 
     def give_up(self, why: str) -> None:
         """Close the connection and count the request as failed."""
         self.record.error = why
         self._abort()
 
-    def answer_head(self, head: AnswerHead) -> None:
+    def receive_head(self, head: ResponseHead) -> None:
         """Note the status, and whether events follow."""
         self.record.status = head.status
         if head.kind is EVENTS:
             self._splitter = sse.EventSplitter()
 
-    def answer_data(self, data: bytes) -> None:
+    def receive_data(self, data: bytes) -> None:
         """Note when content came."""
         if self._splitter is None:
             self._body.append(data)
@@ -128,7 +130,7 @@ class Asking(Receiver):
         for event in sse.split(self._splitter.feed(data)):
             self._read(sse.data_of(event), now)
 
-    def answer_end(self) -> None:
+    def receive_end(self) -> None:
         """Sum up."""
         self._connection = None
         record = self.record
@@ -142,13 +144,13 @@ class Asking(Receiver):
             record.error = "a stream without content"
         self._finish()
 
-    def answer_failed(self, error: UpstreamError) -> None:
+    def receive_failure(self, error: UpstreamError) -> None:
         """Note the failure; a connection that was closed while it was idle is replaced, like every client does."""
         self._connection = None
         if self._over:
             return
         if error.stale:
-            self._load.connections.connect(self._send, self.answer_failed)
+            self._load.connections.connect(self._send, self.receive_failure)
             return
         self.record.error = str(error)
         self._finish()

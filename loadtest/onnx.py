@@ -23,10 +23,10 @@ from typing import Any
 import msgspec
 import uvloop
 
-from engines.onnx.model import Model, load
+from engines.onnx.model.model import Model, load
+from engines.onnx.model.tokens import TokenIds
 from engines.onnx.protocol import InputRequest
-from engines.onnx.tokens import TokenIds
-from gateway.http.client import Address
+from gateway.http.address import Address
 from loadtest import arrivals, workload
 from loadtest.bench.cores import AVAILABLE, on
 from loadtest.bench.deployment import Running
@@ -152,7 +152,7 @@ async def alone(subject: Subject) -> None:
 
 
 async def memory(subject: Subject) -> None:
-    """Watch the engine's memory over thousands of requests of all lengths."""
+    """HealthCheck the engine's memory over thousands of requests of all lengths."""
     draw = random.Random(2)  # noqa: S311 - a reproducible load, nothing secret
     longest = subject.model.tokenizer.max_length - 2
     asks = []

@@ -1,4 +1,4 @@
-"""Each source file has its mirrored test, and imports point one way."""
+"""Each source file has its mirrored test, and imports point one way: between the trees, and inside each of them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,38 @@ FORBIDDEN = {
 LAZY = {"gateway/__main__.py": {"loadtest"}}
 """The exceptions: a command that is another tree's may be started by the command line, which then imports it for this
 alone, inside a function. ``headgate serve`` never loads it, and nothing else of the gateway knows it."""
+
+
+SPINE = {
+    "gateway": (
+        {"__main__"},
+        {"app"},
+        {"processes"},
+        {"data_plane"},
+        {"console", "drain", "engine_specs", "process_tuning"},
+        {"api"},
+        {"exchange"},
+        {"control", "observe"},
+        {"pools"},
+        {"config"},
+        {"http"},
+        {"core"},
+    ),
+    "engines": ({"supervisor"}, {"launchers"}, {"files"}, {"processes"}, {"spec"}, {"errors"}),
+    "engines.onnx": (
+        {"__main__", "quantize"},
+        {"http"},
+        {"serving"},
+        {"model"},
+        {"protocol"},
+        {"errors"},
+        {"categories"},
+    ),
+}
+"""The layers of a package from top to bottom: a file imports only from layers below its own, also for types alone."""
+
+BESIDE = {"engines.onnx"}
+"""Packages inside another that has a spine, which have one of their own: a program by itself."""
 
 
 def sources() -> list[Path]:
@@ -81,6 +113,107 @@ def test_imports_point_one_way(source: Path) -> None:
     code, forbidden = (ROOT / source).read_text(), FORBIDDEN[source.parts[0]]
     wrong = (imported(code) & forbidden - LAZY.get(str(source), set())) | (imported(code, lazily=False) & forbidden)
     assert not wrong, f"{source} must not import {', '.join(sorted(wrong))}"
+
+
+def layer_of(module: str) -> tuple[str, int] | None:
+    """Return the package whose spine a module belongs to, and its layer there, 0 at the top; ``None`` without one."""
+    package = max((each for each in SPINE if module.startswith(f"{each}.")), key=len, default=None)
+    if package is None:
+        return None
+    room = module.removeprefix(f"{package}.").partition(".")[0]
+    return package, next(number for number, layer in enumerate(SPINE[package]) if room in layer)
+
+
+def room_of(module: str) -> str:
+    """Return the part of its package that a module belongs to: a folder, or a file beside the folders."""
+    package = max((each for each in SPINE if module.startswith(f"{each}.")), key=len)
+    return ".".join(module.split(".")[: package.count(".") + 2])
+
+
+def modules_imported(code: str) -> set[str]:
+    """Return every module that a file names in an import, wherever it stands; ``from a import b`` names ``a.b``.
+
+    Whether ``a.b`` is a module or a name in ``a`` makes no difference to the layer that it is in.
+    """
+    names: set[str] = set()
+    for each in ast.walk(ast.parse(code)):
+        if isinstance(each, ast.Import):
+            names.update(alias.name for alias in each.names)
+        elif isinstance(each, ast.ImportFrom) and each.level == 0 and each.module:
+            names.update(f"{each.module}.{alias.name}" for alias in each.names)
+    return names
+
+
+def module_of(source: Path) -> str:
+    """Return the name by which a source file is imported, with ``__init__`` for a package's own file."""
+    return ".".join(source.with_suffix("").parts)
+
+
+def upward(source: Path) -> list[str]:
+    """Return the imports of a file that do not point down the spine."""
+    module = module_of(source)
+    own = layer_of(module)
+    wrong = []
+    for name in modules_imported((ROOT / source).read_text()):
+        other = layer_of(name)
+        if own is None or other is None or other[0] != own[0] or room_of(name) == room_of(module):
+            continue
+        if other[1] <= own[1]:
+            wrong.append(name)
+    return sorted(wrong)
+
+
+@pytest.mark.parametrize("source", [each for each in sources() if each.name != "__init__.py"], ids=str)
+def test_imports_point_down_the_spine(source: Path) -> None:
+    assert upward(source) == []
+
+
+def test_no_two_files_import_each_other() -> None:
+    files = {module_of(source).removesuffix(".__init__"): source for source in sources()}
+    arrows = {
+        module: {
+            target
+            for name in modules_imported((ROOT / source).read_text())
+            if (target := name if name in files else name.rpartition(".")[0]) in files and target != module
+        }
+        for module, source in files.items()
+    }
+    assert circle(arrows) == []
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return the modules of a circle of imports, in their order; none if there is no circle."""
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return path[path.index(module) :]
+        if module in done:
+            return []
+        for target in sorted(arrows[module]):
+            if found := visit(target, [*path, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in sorted(arrows) if (found := visit(module, []))), [])
+
+
+@pytest.mark.parametrize(
+    ("arrows", "expected"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c"]),
+        ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, []),
+    ],
+)
+def test_a_circle_of_imports_is_found(arrows: dict[str, set[str]], expected: list[str]) -> None:
+    assert circle(arrows) == expected
+
+
+def test_imports_for_types_alone_are_seen() -> None:
+    code = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a.b import C\n"
+    assert modules_imported(code) == {"typing.TYPE_CHECKING", "a.b.C"}
 
 
 def test_tests_are_no_packages() -> None:

@@ -18,15 +18,15 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from engines.onnx import golden
-from engines.onnx.batcher import Batcher, Observer
 from engines.onnx.errors import ModelError
-from engines.onnx.metrics import Metrics
-from engines.onnx.model import Model
-from engines.onnx.moderation import Categories
-from engines.onnx.repository import Recipe, Repository, resident_bytes
-from engines.onnx.server import MAX_BODY_BYTES, Server
-from engines.onnx.tasks import TASKS
+from engines.onnx.http.server import MAX_BODY_BYTES, Server
+from engines.onnx.model import golden
+from engines.onnx.model.model import Model
+from engines.onnx.model.moderation import Categories
+from engines.onnx.model.tasks import TASKS
+from engines.onnx.serving.batcher import Batcher, Observer
+from engines.onnx.serving.metrics import Metrics
+from engines.onnx.serving.repository import Recipe, Repository, resident_bytes
 
 _DESCRIPTION = """\
 Serve one small ONNX model over HTTP in vLLM's shapes: POST /classify, /v1/moderations, /v1/embeddings, /pooling, /score

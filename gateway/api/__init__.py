@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.api.completions import Completions, Plain
-from gateway.api.endpoint import Endpoint
-from gateway.api.messages import Messages
-from gateway.api.pages import Page, health, model, models, version
-from gateway.api.responses import Responses
+from gateway.api.dialects.completions import Completions, Plain
+from gateway.api.dialects.messages import Messages
+from gateway.api.dialects.responses import Responses
+from gateway.api.local.models import Page, health, model, models, version
+from gateway.api.routes import Endpoint
 
 _COMPLETIONS, _PLAIN, _MESSAGES, _RESPONSES = Completions(), Plain(), Messages(), Responses()
 

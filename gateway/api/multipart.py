@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.api.body import Facts
-from gateway.context import RequestContext
-from gateway.errors import BadRequest, UnsupportedMediaType
+from gateway.api.request_fields import RequestFields
+from gateway.core.context import RequestContext
+from gateway.core.errors import BadRequest, UnsupportedMediaType
 
 _MAX_FIELD_BYTES = 4096
 """A field that the gateway reads is a name or a flag, never longer than this."""
@@ -27,10 +27,10 @@ class Form:
     model_at: tuple[int, int] | None = None
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> RequestFields:
         """The fields in the form that a JSON body gives them."""
         model = self.values.get(b"model")
-        return Facts(
+        return RequestFields(
             model=model.decode("utf-8", "replace") if model is not None else None,
             stream=self.values.get(b"stream", b"").strip().lower() in (b"true", b"1", b"on"),
         )

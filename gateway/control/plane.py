@@ -16,21 +16,21 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from gateway.registry import Pool
+from gateway.pools.pool import Pool
 
 _STALE_SECONDS = 5.0
-"""A data plane that has not beaten for this long is stuck."""
+"""A data plane that has not ticked for this long is stuck."""
 
 _CLOSE_SECONDS = 1.0
-"""How long the end waits for a client that does not read its answer."""
+"""How long the end waits for a client that does not read its response."""
 
 
-class Plant(Protocol):
+class GatewayView(Protocol):
     """What the control plane may see of the data plane. It is read from another thread, and never changed."""
 
     @property
-    def last_beat(self) -> float:
-        """When the data plane's loop beat last, as a ``monotonic`` reading."""
+    def last_tick(self) -> float:
+        """When the data plane's loop tick last, as a ``monotonic`` reading."""
 
     @property
     def draining(self) -> bool:
@@ -55,7 +55,7 @@ class Plant(Protocol):
 class ControlPlane:
     """The server and its thread."""
 
-    def __init__(self, host: str, port: int, plant: Plant, metrics: CollectorRegistry) -> None:
+    def __init__(self, host: str, port: int, plant: GatewayView, metrics: CollectorRegistry) -> None:
         self._host = host
         self._port = port
         self._plant = plant
@@ -108,7 +108,7 @@ class ControlPlane:
             await self._runner.cleanup()
 
     async def _livez(self, _request: web.Request) -> web.Response:
-        silent = monotonic() - self._plant.last_beat
+        silent = monotonic() - self._plant.last_tick
         if silent > _STALE_SECONDS:
             return web.json_response({"status": "stuck", "silent_seconds": round(silent, 1)}, status=503)
         return web.json_response({"status": "alive"})

@@ -12,34 +12,35 @@ from collections.abc import Callable, Coroutine
 from time import monotonic_ns
 from typing import Any, cast
 
-from gateway.config import Config
-from gateway.dataplane import DataPlane, Listener, StartError
-from gateway.discovery import registry_of
-from gateway.lifecycle import Heart, spare_the_collector
-from gateway.processes.admission import SharedAdmission
-from gateway.processes.cells import Cells, WholeLock
-from gateway.processes.entrance import Entrance, bound
+from gateway.config.schema import Config
+from gateway.core.ticker import Ticker
+from gateway.data_plane import DataPlane, Server, StartError
+from gateway.pools.build import registry_of
+from gateway.process_tuning import freeze_gc
+from gateway.processes.acceptor import Acceptor, bound
+from gateway.processes.cell_layout import TICKED_AT, Publisher, child_parts, rows, share_of
+from gateway.processes.datagrams import Datagrams
 from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
     Channel,
     Count,
     Counted,
-    Doubt,
     End,
     Idle,
-    LengthWord,
+    LengthUpdate,
     Message,
     NotStarted,
-    ReplicaWord,
+    ReplicaSuspected,
+    ReplicaUpdate,
     Serving,
     Setup,
     StopAccepting,
     encode,
 )
-from gateway.processes.neighbours import Neighbours
-from gateway.processes.replicas import ServedReplica
-from gateway.processes.shared import BEAT, Publisher, rows, served_parts, share_of
+from gateway.processes.shared_admission import SharedAdmission
+from gateway.processes.shared_cells import Cells, WholeLock
+from gateway.processes.shared_replica import ChildReplica
 
 _PR_SET_PDEATHSIG = 1
 
@@ -67,7 +68,7 @@ class Child:
     def __init__(self, ended: asyncio.Future[int]) -> None:
         self.channel = Channel(self.received, self.orphaned)
         self._ended = ended
-        self._data_plane: ServingPlane | None = None
+        self._data_plane: ChildPlane | None = None
         self._code: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,9 +85,9 @@ class Child:
             # It could not be built, which the parent does not know yet.
             return
         match message:
-            case ReplicaWord():
+            case ReplicaUpdate():
                 serving.told(message)
-            case LengthWord():
+            case LengthUpdate():
                 serving.told_length(message)
             case AnnounceEnd():
                 serving.plane.announce_end()
@@ -123,7 +124,7 @@ class Child:
     def _set_up(self, setup: Setup) -> None:
         """Become a data plane at once, because what is said next may have come in the same read."""
         try:
-            serving = self._data_plane = ServingPlane(setup, lambda *doubt: self.channel.send(Doubt(*doubt)))
+            serving = self._data_plane = ChildPlane(setup, lambda *doubt: self.channel.send(ReplicaSuspected(*doubt)))
         except StartError as error:
             self._give_up(error)
         else:
@@ -135,14 +136,14 @@ class Child:
         self._code = 1
         self.channel.close()
 
-    async def _begin(self, serving: ServingPlane) -> None:
+    async def _begin(self, serving: ChildPlane) -> None:
         """Serve, or say why not."""
         try:
             await serving.start()
         except StartError as error:
             self._give_up(error)
             return
-        spare_the_collector()
+        freeze_gc()
         self.channel.send(Serving())
 
     async def _say_when_idle(self, plane: DataPlane) -> None:
@@ -154,15 +155,15 @@ class Child:
         data = await asyncio.to_thread(lambda: encode(Counted(plane.metrics.snapshot())))
         self.channel.send_encoded(data)
 
-    async def _end(self, serving: ServingPlane) -> None:
+    async def _end(self, serving: ChildPlane) -> None:
         await serving.stop()
         await self._count(serving.plane)
         self._code = 0
         self.channel.close()
 
 
-class ServingPlane:
-    """The data plane of a child, its part in what the processes share, and the beat that shows it to the others.
+class ChildPlane:
+    """The data plane of a child, its part in what the processes share, and the tick that shows it to the others.
 
     Raises ``StartError`` when it cannot be built.
     """
@@ -171,20 +172,20 @@ class ServingPlane:
         config = _share_of_limits(Config.model_validate_json(setup.config), setup.listen)
         self._own = setup.own
         self._cells = Cells(setup.cells, rows(config), config.gateway.processes)
-        self._beats = self._cells.row(BEAT)
-        self._neighbours = Neighbours(
+        self._ticks = self._cells.row(TICKED_AT)
+        self._neighbours = Datagrams(
             socket.socket(fileno=setup.ear), [socket.socket(fileno=mouth) for mouth in setup.mouths]
         )
-        parts = served_parts(self._cells, self._own, doubt, self._neighbours.wake)
+        parts = child_parts(self._cells, self._own, doubt, self._neighbours.wake)
         registry = registry_of(config, setup.started_here, parts)
         self._pools = {pool.model: pool for pool in registry}
         # The registry was built of such replicas just now.
-        self._replicas = {each.name: cast(ServedReplica, each) for pool in registry for each in pool.replicas}
+        self._replicas = {each.name: cast(ChildReplica, each) for pool in registry for each in pool.replicas}
         self._admissions = {
             pool.model: pool.admission for pool in registry if isinstance(pool.admission, SharedAdmission)
         }
         self._publisher = Publisher(self._cells, self._own, list(registry))
-        self._entrance: Entrance | None = None
+        self._entrance: Acceptor | None = None
         for word in setup.replicas:
             self.told(word)
         for length in setup.lengths:
@@ -192,37 +193,37 @@ class ServingPlane:
         self.plane = DataPlane(
             config, registry, setup.version, "", listen=self._listen, log_lock=WholeLock(setup.cells)
         )
-        self._heart = Heart(self._tick, lambda _: None)
+        self._ticker = Ticker(self._tick, lambda _: None)
 
     def __repr__(self) -> str:
-        return f"<ServingPlane {self._own} {self.plane!r}>"
+        return f"<ChildPlane {self._own} {self.plane!r}>"
 
     async def start(self) -> None:
         """Serve. Raises ``StartError``."""
-        self._beats[self._own] = monotonic_ns()
+        self._ticks[self._own] = monotonic_ns()
         await self.plane.start()
-        self._heart.start()
+        self._ticker.start()
 
     async def stop(self) -> None:
         """Close everything."""
-        self._heart.stop()
+        self._ticker.stop()
         self._neighbours.close()
         await self.plane.stop()
 
-    def told(self, word: ReplicaWord) -> None:
+    def told(self, word: ReplicaUpdate) -> None:
         """Take over what the parent says of a replica."""
         self._replicas[word.replica].told(ready=word.ready, state=word.state, reason=word.reason)
 
-    def told_length(self, word: LengthWord) -> None:
+    def told_length(self, word: LengthUpdate) -> None:
         """Take over what the parent says of a model."""
         self._pools[word.model].learned_length(word.max_model_len)
 
     async def _listen(
         self, factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None
-    ) -> Listener:
+    ) -> Server:
         """Listen together with the others."""
         sockets = await bound(host, port, shared=True)
-        entrance = self._entrance = Entrance(sockets, factory, tls, share_of(self._cells, self._own), self._neighbours)
+        entrance = self._entrance = Acceptor(sockets, factory, tls, share_of(self._cells, self._own), self._neighbours)
         entrance.open()
         self._neighbours.listen(self._woken, entrance.given)
         return entrance
@@ -232,7 +233,7 @@ class ServingPlane:
         self._admissions[model].serve()
 
     def _tick(self, _now: float) -> None:
-        self._beats[self._own] = monotonic_ns()
+        self._ticks[self._own] = monotonic_ns()
         self._publisher.publish()
         for admission in self._admissions.values():
             admission.tick()

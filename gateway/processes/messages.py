@@ -8,12 +8,12 @@ from typing import cast
 
 import msgspec
 
-from gateway.metrics import Snapshot
+from gateway.observe.counters import Snapshot
 
 _LENGTH_BYTES = 4
 
 
-class ReplicaWord(msgspec.Struct, frozen=True, tag=True):
+class ReplicaUpdate(msgspec.Struct, frozen=True, tag=True):
     """Parent to child: what is known of a replica."""
 
     replica: str
@@ -22,7 +22,7 @@ class ReplicaWord(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-class LengthWord(msgspec.Struct, frozen=True, tag=True):
+class LengthUpdate(msgspec.Struct, frozen=True, tag=True):
     """Parent to child: how many tokens a request for a model may have."""
 
     model: str
@@ -44,8 +44,8 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     cells: int
     ear: int
     mouths: list[int]
-    replicas: list[ReplicaWord]
-    lengths: list[LengthWord]
+    replicas: list[ReplicaUpdate]
+    lengths: list[LengthUpdate]
 
 
 class AnnounceEnd(msgspec.Struct, frozen=True, tag=True):
@@ -78,8 +78,8 @@ class NotStarted(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-class Doubt(msgspec.Struct, frozen=True, tag=True):
-    """Child to parent: a replica gave no answers."""
+class ReplicaSuspected(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: a replica gave no responses."""
 
     replica: str
     reason: str
@@ -96,8 +96,8 @@ class Idle(msgspec.Struct, frozen=True, tag=True):
 
 
 Message = (
-    ReplicaWord
-    | LengthWord
+    ReplicaUpdate
+    | LengthUpdate
     | Setup
     | AnnounceEnd
     | StopAccepting
@@ -106,7 +106,7 @@ Message = (
     | Count
     | Serving
     | NotStarted
-    | Doubt
+    | ReplicaSuspected
     | Counted
     | Idle
 )

@@ -108,7 +108,7 @@ async def instant_engine(
     *, hosts: int = 1, delay: float = 0.0, pace: float = 0.0, at_once: bool = False, model: str = "sim"
 ) -> AsyncIterator[str]:
     """Run an instant engine on the load's core, and yield its address. Raises ``DidNotStart``."""
-    command = ["-m", "loadtest.engine", "--instant", "--port", "0", "--hosts", str(hosts)]
+    command = ["-m", "loadtest.simulator", "--instant", "--port", "0", "--hosts", str(hosts)]
     command += ["--ttft", str(delay), "--inter-token", str(pace), "--model", model]
     command += ["--at-once"] if at_once else []
     async with _process(command, cores.cores()[0], _LISTENS) as (_, found):

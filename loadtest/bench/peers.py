@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engines.sources import default_cache
+from engines.files.sources import default_cache
 from loadtest.bench.deployment import Plan, Running, deployed
 from loadtest.bench.environments import Missing, environment
 from loadtest.bench.serving import free_port, serving

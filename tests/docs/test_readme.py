@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.configfile import load
+from gateway.config.load import load
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

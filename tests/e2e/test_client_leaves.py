@@ -28,7 +28,7 @@ async def running_and_waiting(vllm: str) -> float:
     """Ask vLLM itself how many requests it works on."""
     async with await Wire.connect_to(vllm, timeout=HANGING_SECONDS) as wire:
         await wire.request("GET", "/metrics")
-        text = (await wire.answer()).body.decode()
+        text = (await wire.response()).body.decode()
     return sum(float(n) for n in re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.MULTILINE))
 
 

@@ -32,7 +32,7 @@ def pid_of(served: Served, model: str) -> int:
         if (
             socket.encode() in words
             and b"engines.onnx" in words
-            and not any(word.endswith(b"guardian.py") for word in words)
+            and not any(word.endswith(b"shim.py") for word in words)
         ):
             return int(command.parent.name)
     raise AssertionError(f"no process serves {socket}")
@@ -41,7 +41,7 @@ def pid_of(served: Served, model: str) -> int:
 async def ask(served: Served, path: str, body: object) -> tuple[int, Any, str | None]:
     async with await Wire.connect_to(served.address, timeout=HANGING_SECONDS) as wire:
         await wire.request("POST", path, body)
-        answer = await wire.answer()
+        answer = await wire.response()
         return answer.status, answer.json, answer.header("retry-after")
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from loadtest.engine import SimulatedEngine
+from loadtest.simulator import SimulatedEngine
 from tests.e2e.conftest import HANGING_SECONDS, Served
 from tests.kit.shapes import differences, shape, stream_shape
-from tests.kit.wire import Answer, Wire
+from tests.kit.wire import Response, Wire
 
 pytestmark = pytest.mark.slow
 
@@ -19,13 +19,13 @@ TALK = [{"role": "user", "content": "What is the capital of France?"}]
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
-async def ask(address: str, path: str, body: Any) -> Answer:
+async def ask(address: str, path: str, body: Any) -> Response:
     async with await Wire.connect_to(address, timeout=HANGING_SECONDS) as wire:
         await wire.request("POST", path, body)
-        return await wire.answer()
+        return await wire.response()
 
 
-async def both(served: Served, socket: Path, model: str, path: str, body: Any) -> tuple[Answer, Answer]:
+async def both(served: Served, socket: Path, model: str, path: str, body: Any) -> tuple[Response, Response]:
     """Ask the real engine and a simulated one of the same name."""
     replicas: Any = served.status()[model]["replicas"]
     real = await ask(replicas[0]["address"], path, body)

@@ -19,17 +19,16 @@ from pathlib import Path
 import pytest
 
 from engines import supervisor
-from engines.base import EngineSpec, Launch, Progress
 from engines.errors import ContentError, SourceError
-from engines.sources import FolderSource
+from engines.spec import EngineSpec, FolderSource, Launch, Progress
 from engines.supervisor import ReplicaStatus, State, Supervisor
-from tests.engines.processes import PATIENCE, Roll
+from tests.engines.child_processes import PATIENCE, Roll
 from tests.kit.leaks import nothing_left
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent.parent
-SIMULATOR = f"exec {sys.executable} -m loadtest.engine --model m --uds $SOCKET"
+ROOT = Path(__file__).parents[2]
+SIMULATOR = f"exec {sys.executable} -m loadtest.simulator --model m --uds $SOCKET"
 SERVER = """
 import os, socket
 listening = socket.socket(socket.AF_UNIX)
@@ -375,10 +374,10 @@ async def test_stopping_at_any_moment_leaves_no_process(folder: Path) -> None:
 
 
 def children() -> list[str]:
-    """List the commands of this process's children that are engines or their guardians."""
+    """List the commands of this process's children that are engines or their shims."""
     pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids]
-    return [command for command in commands if "guardian" in command]
+    return [command for command in commands if "shim" in command]
 
 
 async def test_an_engine_whose_guardian_is_killed_is_replaced_with_all_that_it_started(
@@ -388,10 +387,10 @@ async def test_an_engine_whose_guardian_is_killed_is_replaced_with_all_that_it_s
     script = f"echo $PPID > {roll.path}; echo $$ > {roll.path}; sh -c {child} & {SMALL}"
     async with watching(folder, Shell(script)) as watched:
         await watched.until(State.READY)
-        guardian, *guarded = [roll.next() for _ in range(3)]
-        guardian.kill()
+        shim, *started = [roll.next() for _ in range(3)]
+        shim.kill()
         assert (await watched.until(State.RESTARTING)).reason.startswith("It ended with exit code -9.")
-        assert all(process.ends() for process in guarded)
+        assert all(process.ends() for process in started)
         await watched.until(State.READY)
 
 

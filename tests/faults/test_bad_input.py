@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from loadtest.engine import SimulatedEngine
+from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
-from tests.kit.wire import Answer
+from tests.kit.wire import Response
 
 CHAT = "/v1/chat/completions"
 GOOD: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
@@ -36,13 +36,13 @@ async def running_gateway(tmp_path: Path, **settings: Any) -> AsyncIterator[tupl
 
 async def answer_to(
     running: RunningGateway, body: Any, path: str = CHAT, headers: dict[str, str] | None = None, method: str = "POST"
-) -> Answer:
+) -> Response:
     async with await running.wire() as wire:
         await wire.request(method, path, body, headers)
-        return await wire.answer()
+        return await wire.response()
 
 
-def error_of(answer: Answer) -> dict[str, Any]:
+def error_of(answer: Response) -> dict[str, Any]:
     """Every error is JSON in one shape, and every answer has its id."""
     assert answer.header("content-type") == "application/json"
     assert answer.header("x-request-id")
@@ -151,7 +151,7 @@ async def test_a_body_of_100_megabytes_is_refused_before_it_is_held(tmp_path: Pa
         if framing == "chunked":
             for _ in range(33):
                 await wire.send(b"100000\r\n" + b" " * 0x100000 + b"\r\n")
-        answer = await wire.answer()
+        answer = await wire.response()
         assert answer.status == 413
         assert error_of(answer)["code"] == "request_too_large"
         assert answer.header("connection") == "close"
@@ -165,7 +165,7 @@ async def test_a_body_of_100_megabytes_passes_where_it_may(tmp_path: Path) -> No
     ):
         wire.timeout = 60
         await wire.request("POST", CHAT, GOOD | {"padding": "x" * 100 * 2**20})
-        assert (await wire.answer()).status == 200
+        assert (await wire.response()).status == 200
         assert len(engine.requests[-1].body) > 100 * 2**20
 
 
@@ -182,7 +182,7 @@ async def test_a_body_of_100_megabytes_passes_where_it_may(tmp_path: Path) -> No
 async def test_half_a_request_and_silence_is_a_408(tmp_path: Path, part: bytes) -> None:
     async with running_gateway(tmp_path, timeouts={"receive": 0.2}) as (_, running), await running.wire() as wire:
         await wire.send(part)
-        answer = await wire.answer()
+        answer = await wire.response()
         assert answer.status == 408
         assert answer.header("connection") == "close"
         assert error_of(answer)["message"]
@@ -221,7 +221,7 @@ async def test_a_head_that_could_be_read_in_two_ways_is_refused_and_the_connecti
 ) -> None:
     async with running_gateway(tmp_path) as (_, running), await running.wire() as wire:
         await wire.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n" + head + b"\r\n{}")
-        answer = await wire.answer()
+        answer = await wire.response()
         assert answer.status == status
         assert answer.header("connection") == "close"
         assert error_of(answer)["message"]
@@ -236,6 +236,6 @@ async def test_after_every_refusal_that_can_be_survived_the_connection_lives_on(
     ):
         for path, body in ((CHAT, b"{"), ("/nowhere", b"{}"), (CHAT, json.dumps({"model": "x"}).encode())):
             await wire.request("POST", path, body)
-            assert (await wire.answer()).status in (400, 404)
+            assert (await wire.response()).status in (400, 404)
         await wire.request("POST", CHAT, GOOD)
-        assert (await wire.answer()).status == 200
+        assert (await wire.response()).status == 200

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.batch import Timing
-from loadtest.engine.faults import Cut, Faults
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.batch import Timing
+from loadtest.simulator.faults import Cut, Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left, open_files, open_tasks
-from tests.kit.wire import Answer, Wire
+from tests.kit.wire import Response, Wire
 
 REQUESTS = 10_000
 CLIENTS = 80
@@ -98,7 +98,7 @@ class Client:
             await self._wait_a_little(wire)
             await self._go(wire)
             return
-        answer = await wire.answer()
+        answer = await wire.response()
         self._note(request_id, answer)
         if answer.header("connection") == "close" or b"error" in answer.body or chance < 0.25:
             await self._go(wire)
@@ -136,7 +136,7 @@ class Client:
             wire.abort()
         await wire.close()
 
-    def _note(self, request_id: str, answer: Answer) -> None:
+    def _note(self, request_id: str, answer: Response) -> None:
         """Check that an answer is whole: a status with an error in JSON, or a stream that says how it ended."""
         assert answer.header("x-request-id") == request_id
         self._tally.statuses[request_id] = answer.status

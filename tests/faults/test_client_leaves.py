@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gateway.api import ENDPOINTS
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.batch import Timing
-from loadtest.engine.faults import Faults
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.batch import Timing
+from loadtest.simulator.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
@@ -184,7 +184,7 @@ async def test_within_its_own_request(tmp_path: Path) -> None:
         wire.abort()
         async with await running.wire() as other:
             await other.request("GET", "/health")
-            assert (await other.answer()).status == 200
+            assert (await other.response()).status == 200
         assert engine.received == 0
 
 

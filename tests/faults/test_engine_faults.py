@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.batch import Timing
-from loadtest.engine.faults import Cut, Faults
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.batch import Timing
+from loadtest.simulator.faults import Cut, Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.scripted import events, scripted_engine, whole
-from tests.kit.wire import Answer
+from tests.kit.wire import Response
 
 CHAT = "/v1/chat/completions"
 
@@ -36,13 +36,13 @@ async def one_engine(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Sim
         await engine.until(lambda e: e.connections == 0)
 
 
-async def answer_to(running: RunningGateway, body: Any) -> Answer:
+async def answer_to(running: RunningGateway, body: Any) -> Response:
     async with await running.wire() as wire:
         await wire.request("POST", CHAT, body)
-        return await wire.answer()
+        return await wire.response()
 
 
-def error_of(answer: Answer) -> tuple[int, str]:
+def error_of(answer: Response) -> tuple[int, str]:
     return answer.status, answer.json["error"]["code"]
 
 
@@ -228,7 +228,7 @@ async def test_what_is_no_stream_is_waited_for_whatever_the_client_says_of_strea
         engine.faults = Faults(delay=0.5)
         async with await running.wire() as wire:
             await wire.request("POST", path, ask(stream=True))
-            answer = await wire.answer()
+            answer = await wire.response()
         assert answer.status == 200
         assert "error" not in answer.json
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import trustme
 
-from loadtest.engine import SimulatedEngine, Timing
+from loadtest.simulator import SimulatedEngine, Timing
 from tests.engines.onnx.tiny import write_embedder
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
@@ -51,7 +51,7 @@ class Peak:
 async def status(running: RunningGateway) -> Any:
     async with await Wire.connect_to(running.control) as wire:
         await wire.request("GET", "/status")
-        return (await wire.answer()).json
+        return (await wire.response()).json
 
 
 async def pids(running: RunningGateway) -> list[int]:
@@ -107,7 +107,7 @@ class Clients:
                 async with await self._connect() as wire:
                     while not self.enough:
                         await wire.request("POST", "/v1/completions", ASKED)
-                        self.statuses[(await wire.answer()).status] += 1
+                        self.statuses[(await wire.response()).status] += 1
             except (OSError, EOFError, WireError):
                 self.lost += 1
 
@@ -143,7 +143,7 @@ async def test_the_limit_of_the_queue_holds_for_all_processes(tmp_path: Path) ->
         wires = [await stack.enter_async_context(await running.wire()) for _ in range(9)]
         for wire in wires:
             await wire.request("POST", "/v1/completions", ASKED)
-        answers = [asyncio.create_task(wire.answer()) for wire in wires]
+        answers = [asyncio.create_task(wire.response()) for wire in wires]
         refused, waiting = set[Any](), set(answers)
         while len(refused) < 4:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -198,8 +198,8 @@ async def test_who_waits_in_another_process_gets_the_slots_of_a_killed_one(tmp_p
             engine.timing = Timing()
             os.kill(holder, signal.SIGKILL)
             with pytest.raises((WireError, OSError, EOFError)):
-                await first.answer()
-            assert (await second.answer()).status == 200
+                await first.response()
+            assert (await second.response()).status == 200
         await engine.until(lambda each: each.counts.aborted == 1)
 
 
@@ -236,7 +236,7 @@ async def test_connections_are_spread_evenly(tmp_path: Path) -> None:
         for _ in range(32):
             wire = await stack.enter_async_context(await running.wire())
             await wire.request("GET", "/health")
-            await wire.answer()
+            await wire.response()
         seen = await eventually(running, lambda seen: sum(e["connections"] for e in seen["processes"]) == 32)
         assert [each["connections"] for each in seen["processes"]] == [8] * PROCESSES
 
@@ -258,7 +258,7 @@ async def test_a_drain_lets_all_processes_finish(tmp_path: Path) -> None:
         for wire in wires[:PROCESSES]:
             assert [event async for event in wire.events()][-1] == b"data: [DONE]"
         for wire in wires[PROCESSES:]:
-            answer = await wire.answer()
+            answer = await wire.response()
             assert (answer.status, answer.json["error"]["code"]) == (503, "shutting_down")
         assert engine.aborted == 0
 
@@ -295,7 +295,7 @@ async def test_all_processes_speak_tls(tmp_path: Path) -> None:
             wire = Wire(*await asyncio.open_connection("127.0.0.1", port, ssl=trusting))
             await stack.enter_async_context(wire)
             await wire.request("POST", "/v1/completions", ASKED)
-            assert (await wire.answer()).status == 200
+            assert (await wire.response()).status == 200
         seen = await status(running)
         assert [each["connections"] for each in seen["processes"]] == [2, 2]
         # One that speaks something else is no business of the others'.
@@ -303,7 +303,7 @@ async def test_all_processes_speak_tls(tmp_path: Path) -> None:
             await plain.request("GET", "/health")
             assert not (await plain.rest()).startswith(b"HTTP/")
         await wire.request("GET", "/health")
-        assert (await wire.answer()).status == 200
+        assert (await wire.response()).status == 200
 
 
 async def test_nothing_is_left_behind(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ async def test_nothing_is_left_behind(tmp_path: Path) -> None:
         await running.wire() as wire,
     ):
         await wire.request("POST", "/v1/completions", ASKED)
-        assert (await wire.answer()).status == 200
+        assert (await wire.response()).status == 200
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ async def test_an_engine_that_is_started_here_serves_all_processes_and_outlives_
             async with await running.wire() as first, await running.wire() as second:
                 for wire in (first, second):
                     await wire.request("POST", "/v1/embeddings", {"model": "m", "input": "good"})
-                    assert (await wire.answer()).status == 200
+                    assert (await wire.response()).status == 200
             gone = seen["processes"][0]["pid"]
             os.kill(gone, signal.SIGKILL)
             await eventually(running, without(gone))
@@ -373,7 +373,7 @@ async def test_when_the_parent_is_killed_no_process_is_left(tmp_path: Path) -> N
     async with SimulatedEngine("m", port=0) as engine, serving(engine, tmp_path) as (process, address, control):
         async with await Wire.connect_to(control) as wire:
             await wire.request("GET", "/status")
-            children = [each["pid"] for each in (await wire.answer()).json["processes"]]
+            children = [each["pid"] for each in (await wire.response()).json["processes"]]
         assert len(children) == PROCESSES
         # One that is stopped can read no message and see no end of a socket.
         os.kill(children[0], signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Sockets in memory: a transport that a test reads and feeds by itself, with the rules of the real ones."""
+"""Sockets in memory: a transport that a test reads and feeds by itself, with the snapshot of the real ones."""
 
 from __future__ import annotations
 

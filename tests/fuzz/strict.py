@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gateway.http.head import SINGLETONS
+from gateway.http.request_head import SINGLETONS
 
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) +([!-~\x80-\xff]+) +HTTP/(1\.[01])\r\n")
 """Runs of spaces are a leniency that section 3 allows; so are the line ends before a request, below."""

@@ -15,19 +15,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission import Admission
-from gateway.api.surface import Surface
-from gateway.auth import Keyring
-from gateway.config import ALL_TASKS, GatewayConfig
-from gateway.dispatch import Dispatcher
-from gateway.http.client import Address, ConnectionPool, UpstreamConnection
-from gateway.http.server import Door
-from gateway.metrics import Metrics
-from gateway.policies import RoundRobin
-from gateway.registry import Pool, Registry, Replica
+from gateway.api.pipeline import Pipeline
+from gateway.config.gateway import GatewayConfig
+from gateway.config.types import ALL_TASKS
+from gateway.core.keys import Keyring
+from gateway.exchange.dispatcher import Dispatcher
+from gateway.http.address import Address
+from gateway.http.client_connection import ClientConnection
+from gateway.http.connection_pool import ConnectionPool
+from gateway.http.listener import Listener
+from gateway.http.upstream import UpstreamConnection
+from gateway.observe.counters import Metrics
+from gateway.pools.admission import Admission
+from gateway.pools.policies import RoundRobin
+from gateway.pools.pool import Pool
+from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
 from tests.fuzz.cases import EDITS, SIZES, Choices, cases, changed, cut
 from tests.fuzz.memory import MemoryTransport, until
-from tests.kit.wire import Answer, Wire
+from tests.kit.wire import Response, Wire
 
 _CONFIG = GatewayConfig.model_validate({})
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -105,7 +111,7 @@ class Engine(ConnectionPool):
             transport.lose(ConnectionResetError("reset"))
 
 
-class House:
+class GatewayInfo:
     """A whole data plane in front of two replicas, with one client."""
 
     def __init__(self) -> None:
@@ -115,9 +121,9 @@ class House:
         registry = Registry([self.pool])
         self.metrics = Metrics(lambda: registry, "0", "")
         self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics)
-        surface = Surface(_CONFIG, registry, Keyring([]), self.dispatcher, self.metrics, None, "0")
-        self.door = Door(surface, _CONFIG.limits, _CONFIG.timeouts)
-        self.client = self.door.connect()
+        application = Pipeline(_CONFIG, registry, Keyring([]), self.dispatcher, self.metrics, None, "0")
+        self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts)
+        self.client = ClientConnection(self.listener)
         self.transport = MemoryTransport(self.client)
         self.client.connection_made(self.transport)
 
@@ -132,7 +138,7 @@ class House:
             if not self.client.busy:
                 break
             await asyncio.sleep(0)
-        # The first beat takes note of what came until then, the second is behind every deadline.
+        # The first tick takes note of what came until then, the second is behind every deadline.
         self.dispatcher.tick(perf_counter())
         self.dispatcher.tick(perf_counter() + 10_000)
         assert not self.client.busy
@@ -144,7 +150,7 @@ class House:
         self.transport.close()
         for _ in range(3):
             await asyncio.sleep(0)
-        assert not self.door.connections
+        assert not self.listener.connections
         assert (self.pool.admission.running, self.pool.admission.waiting, self.pool.tokens_in_flight) == (0, 0, 0)
         assert [replica.in_flight for replica in self.replicas] == [0, 0]
         for engine in self.engines:
@@ -311,9 +317,9 @@ async def check(path: str, stream: bool, said: Said) -> None:
         assert facts(path, await relayed(path, stream, said)) == facts(path, whole)
 
 
-async def relayed(path: str, stream: bool, said: Said) -> Answer:
+async def relayed(path: str, stream: bool, said: Said) -> Response:
     """Have an answer relayed and a good one after it; return the first as the client gets it."""
-    house = House()
+    house = GatewayInfo()
     first = await read(await house.ask(asked(path, stream=stream), said))
     check_answer(path, first)
     expected = 1
@@ -326,17 +332,17 @@ async def relayed(path: str, stream: bool, said: Said) -> Answer:
     return first
 
 
-async def read(data: bytes) -> Answer:
+async def read(data: bytes) -> Response:
     """Read the only answer in these bytes."""
     reader = asyncio.StreamReader()
     reader.feed_data(data)
     reader.feed_eof()
-    found = await Wire(reader, cast(asyncio.StreamWriter, None)).answer()
+    found = await Wire(reader, cast(asyncio.StreamWriter, None)).response()
     assert await reader.read() == b""
     return found
 
 
-def facts(path: str, answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
+def facts(path: str, answer: Response) -> tuple[int, list[tuple[str, str]], bytes]:
     """Leave out what may differ from time to time: ids, times, empty lines, and what follows the end of a stream."""
     headers = [pair for pair in answer.headers if pair[0] not in _UNLIKE_HEADERS]
     body = _UNLIKE.sub(b"", answer.body)
@@ -347,7 +353,7 @@ def facts(path: str, answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]
     return answer.status, headers, b"".join(events[: end + 1])
 
 
-def check_answer(path: str, answer: Answer) -> None:
+def check_answer(path: str, answer: Response) -> None:
     """Check that an answer is one of those that the gateway gives."""
     assert re.fullmatch(r"req-[0-9a-f]+-1", answer.header("x-request-id") or "")
     assert answer.header("set-cookie") is None

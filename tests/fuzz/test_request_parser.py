@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.context import RequestContext, RequestHead
-from gateway.errors import GatewayError, InvalidKey, Unavailable, UnknownUrl
-from gateway.http.server import ClientConnection, Door
+from gateway.core.context import RequestContext, RequestHead
+from gateway.core.errors import GatewayError, InvalidKey, Unavailable, UnknownUrl
+from gateway.http.client_connection import ClientConnection
+from gateway.http.downstream import Downstream
+from gateway.http.listener import Listener
 from tests.fuzz.cases import EDITS, SIZES, Choices, cases, changed, cut
 from tests.fuzz.memory import MemoryTransport, until
 from tests.fuzz.strict import Request, requests
-from tests.kit.wire import Answer, Wire
+from tests.kit.wire import Response, Wire
 
 _UNLIKE = re.compile(
     rb"x-request-id: [^\r]+\r\nopenai-processing-ms: \d+\r\n|HTTP/1\.1 100 Continue\r\n\r\n"
@@ -50,7 +52,7 @@ class Timeouts:
 class Later:
     """An answer that is written in a turn of its own."""
 
-    def __init__(self, context: RequestContext, connection: ClientConnection) -> None:
+    def __init__(self, context: RequestContext, connection: Downstream) -> None:
         self._context = context
         self._connection = connection
         self._due = asyncio.get_running_loop().call_soon(self._finish)
@@ -73,12 +75,12 @@ class Later:
 
 
 class Echo:
-    """A surface that tells back what it was asked, at once or (below ``/later``) a turn later."""
+    """A application that tells back what it was asked, at once or (below ``/later``) a turn later."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.methods: list[bytes] = []
-        self.rules = "never changed"
+        self.snapshot = "never changed"
 
     def admit_head(self, head: RequestHead) -> None:
         if head.path == b"/refused":
@@ -86,7 +88,7 @@ class Echo:
         if head.path == b"/locked":
             raise InvalidKey("Who are you?")
 
-    def answer(self, context: RequestContext, connection: ClientConnection) -> Later | None:
+    def answer(self, context: RequestContext, connection: Downstream) -> Later | None:
         head = context.head
         headers = {name: value for name, value in head.headers.items() if name != b"upgrade"}
         self.asked.append(Request(head.method, head.target, head.version, headers, context.body))
@@ -95,7 +97,7 @@ class Echo:
         if head.path == b"/later":
             return Later(context, connection)
         body = context.body or head.target
-        connection.write_answer(context, perf_counter(), 200, b"content-type: text/plain\r\n", body, len(body))
+        connection.write_response(context, perf_counter(), 200, b"content-type: text/plain\r\n", body, len(body))
         return None
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
@@ -118,33 +120,33 @@ class Conversation:
     def comparable(self) -> tuple[list[Request], list[bytes], bytes]:
         return self.asked, self.methods, _UNLIKE.sub(b"", self.said)
 
-    async def answers(self) -> list[Answer]:
+    async def answers(self) -> list[Response]:
         """Read the answers as strictly as the test kit does. Raises ``WireError`` if anything is wrong with them."""
         reader = asyncio.StreamReader()
         reader.feed_data(self.said.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b""))
         reader.feed_eof()
         wire = Wire(reader, cast(asyncio.StreamWriter, None))
-        found = [await wire.answer(to_head=method == b"HEAD") for method in self.methods]
+        found = [await wire.response(to_head=method == b"HEAD") for method in self.methods]
         assert await reader.read() == b""
         return found
 
 
 async def converse(pieces: Iterable[bytes]) -> Conversation:
     """Say these pieces over one connection, then wait beyond every deadline; nothing may be left."""
-    surface = Echo()
-    door = Door(surface, Limits(), Timeouts())
-    connection = door.connect()
+    application = Echo()
+    listener = Listener(application, Limits(), Timeouts())
+    connection = ClientConnection(listener)
     transport = MemoryTransport(connection)
     connection.connection_made(transport)
     await transport.receive(pieces)
     await until(lambda: not connection.busy and "; 0 pipelined" in repr(connection))
     for seconds in (100, 200):
-        door.tick(perf_counter() + seconds)
+        listener.tick(perf_counter() + seconds)
         await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert not door.connections
-    assert door.per_client == {}
-    return Conversation(surface.asked, surface.methods, bytes(transport.written))
+    assert not listener.connections
+    assert listener.per_client == {}
+    return Conversation(application.asked, application.methods, bytes(transport.written))
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +298,7 @@ def _origin(request: Request) -> Request:
     return Request(request.method, target, request.version, headers, request.body)
 
 
-def check_answer(answer: Answer, *, last: bool, to_head: bool) -> None:
+def check_answer(answer: Response, *, last: bool, to_head: bool) -> None:
     """Check one answer: well formed, with an id, an error in JSON, and no word after the one that closes."""
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", answer.header("x-request-id") or "")
     assert answer.status in (200, 400, 401, 404, 408, 413, 431, 503)

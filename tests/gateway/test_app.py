@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 import trustme
 
-from engines.errors import GpuError
-from gateway.app import Gateway, cache_of, specs_of
-from gateway.config import Config
-from gateway.dataplane import StartError
-from gateway.panel import StartUp
-from loadtest.engine import SimulatedEngine, Timing
-from loadtest.engine.faults import Faults
+from gateway.app import Gateway
+from gateway.config.schema import Config
+from gateway.console import StartupLog
+from gateway.data_plane import StartError
+from loadtest.simulator import SimulatedEngine, Timing
+from loadtest.simulator.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
@@ -36,7 +35,7 @@ def configured(models: Mapping[str, Any], **settings: Any) -> Config:
 
 
 def built(config: Config, folder: Path) -> Gateway:
-    return Gateway(config, folder, StartUp(io.StringIO()))
+    return Gateway(config, folder, StartupLog(io.StringIO()))
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ async def test_clients_are_answered_over_tls(authority: trustme.CA, tls: dict[st
             async with Wire(*await asyncio.open_connection("127.0.0.1", port, ssl=trusting)) as wire:
                 assert wire.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
                 await wire.request("GET", "/v1/models")
-                assert (await wire.answer()).status == 200
+                assert (await wire.response()).status == 200
         finally:
             await served.stop()
 
@@ -112,7 +111,7 @@ async def test_a_gateway_that_served_leaves_nothing_behind(tmp_path: Path) -> No
         await served.wire() as wire,
     ):
         await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
-        assert (await wire.answer()).status == 200
+        assert (await wire.response()).status == 200
 
 
 async def test_the_panel_shows_each_model_as_it_is(tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Pat
         settings = {"access_log": str(tmp_path / "log")}
         async with gateway({"m": remote(engine.address)}, **settings) as served, await served.wire() as wire:
             await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
-            answer = await wire.answer()
+            answer = await wire.response()
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     (line,) = [each for each in lines if each["request_id"] == answer.header("x-request-id")]
     assert (line["model"], line["replica"], line["status"], line["output_tokens"]) == ("m", "m-0", 200, 2)
@@ -168,14 +167,14 @@ async def test_a_drain_announces_itself_while_it_still_serves(tmp_path: Path) ->
         ending = asyncio.create_task(served.gateway.stop())
         await asyncio.sleep(0)  # One turn of the loop, in which the end is announced.
         await control.request("GET", "/readyz")
-        probe = await control.answer()
+        probe = await control.response()
         assert (probe.status, probe.json["reasons"]) == (503, ["the gateway is shutting down"])
         await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
-        answer = await wire.answer()
+        answer = await wire.response()
         assert (answer.status, answer.header("connection")) == (200, "close")
         async with await served.wire() as late:
             await late.request("GET", "/v1/models")
-            assert (await late.answer()).header("connection") == "close"
+            assert (await late.response()).header("connection") == "close"
         await ending
 
 
@@ -193,7 +192,7 @@ async def test_a_drain_refuses_the_queued_and_lets_the_running_finish(tmp_path: 
             while not served.gateway.pools[0].admission.waiting:  # noqa: ASYNC110 - a queue tells nobody that it grew
                 await asyncio.sleep(0.001)
         await served.gateway.stop()
-        refused = await second.answer()
+        refused = await second.response()
         assert (refused.status, refused.json["error"]["code"]) == (503, "shutting_down")
         assert refused.header("retry-after")
         assert refused.header("retry-after-ms")
@@ -226,9 +225,9 @@ async def test_an_engine_that_cannot_start_leaves_the_others_alone(tmp_path: Pat
             async with asyncio.timeout(20):
                 await served.gateway.settle()
             await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
-            assert (await wire.answer()).status == 200
+            assert (await wire.response()).status == 200
             await wire.request("POST", "/v1/embeddings", {"model": "broken", "input": "a"})
-            refused = await wire.answer()
+            refused = await wire.response()
             assert (refused.status, refused.json["error"]["code"]) == (503, "no_ready_replica")
             assert "broken  onnx    0/1       failed" in served.gateway.panel()
 
@@ -240,29 +239,5 @@ async def test_a_configured_key_opens_and_no_other() -> None:
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer secret"}):
             async with await served.wire() as wire:
                 await wire.request("GET", "/v1/models", headers=headers)
-                statuses.append((await wire.answer()).status)
+                statuses.append((await wire.response()).status)
     assert statuses == [401, 401, 200]
-
-
-def test_gpus_are_assigned_and_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
-    onnx = {"engine": "onnx", "source": "a/b", "tasks": ["embed"]}
-    specs = specs_of(configured({"a": VLLM | {"gpus": 2, "replicas": 2}, "b": onnx, "c": VLLM, "d": NOBODY}))
-    assert {spec.model: spec.gpus for spec in specs} == {"a": (("0", "1"), ("2", "3")), "b": ((),), "c": (("4",),)}
-
-
-def test_too_few_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(GpuError, match=r"ask for 2 GPUs \(a: 1 x 1, b: 1 x 1\), but 1 can be used"):
-        specs_of(configured({"a": VLLM | {"gpus": 1}, "b": VLLM | {"gpus": 1}}))
-
-
-def test_without_gpus_vllm_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (spec,) = specs_of(configured({"a": VLLM | {"args": {"dtype": "float32"}, "env": {"A": "b"}}}))
-    assert (spec.gpus, spec.args, spec.env, spec.tasks) == (((),), {"dtype": "float32"}, {"A": "b"}, ("generate",))
-
-
-def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:
-    assert cache_of(configured({"m": NOBODY}, cache=tmp_path)) == tmp_path
-    assert cache_of(configured({"m": NOBODY})).name == "headgate"

@@ -150,14 +150,14 @@ def test_an_id_that_no_key_may_have_is_refused(capsys: pytest.CaptureFixture[str
 
 
 async def test_serve_serves_until_sigterm_and_ends_cleanly(tmp_path: Path) -> None:
-    async with running("loadtest.engine", "--port", "0", "--model", "m", cwd=tmp_path) as engine:
+    async with running("loadtest.simulator", "--port", "0", "--model", "m", cwd=tmp_path) as engine:
         url = (await says(engine, r"listens on (\S+)"))[1]
         (tmp_path / "models.toml").write_text(REMOTE.format(url=url))
         async with running("gateway", "serve", cwd=tmp_path) as served:
             address = (await says(served, r"Headgate serves at (\S+)"))[1]
             async with await Wire.connect_to(address) as wire:
                 await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
-                assert (await wire.answer()).json["usage"]["completion_tokens"] == 2
+                assert (await wire.response()).json["usage"]["completion_tokens"] == 2
             served.send_signal(signal.SIGTERM)
             rest, _ = await served.communicate()
             assert served.returncode == 0, rest.decode()
@@ -177,7 +177,7 @@ async def test_a_gateway_whose_standard_streams_are_closed_serves_all_the_same(t
             await engine.asked()  # Its health, by a gateway that listens.
             async with await Wire.connect_to(f"http://{address}") as wire:
                 await wire.request("GET", "/version")
-                assert (await wire.answer()).status == 200
+                assert (await wire.response()).status == 200
         finally:
             served.terminate()
             assert await served.wait() == 0
@@ -199,7 +199,7 @@ async def test_more_clients_come_than_the_shell_allows_files(tmp_path: Path) -> 
             wires = [await stack.enter_async_context(await Wire.connect_to(f"http://{address}")) for _ in range(100)]
             for wire in wires:
                 await wire.request("GET", "/version")
-                assert (await wire.answer()).status == 200
+                assert (await wire.response()).status == 200
     finally:
         served.terminate()
         await served.communicate()
@@ -209,7 +209,7 @@ async def test_more_clients_come_than_the_shell_allows_files(tmp_path: Path) -> 
 async def streaming(folder: Path, seconds_per_token: float) -> AsyncIterator[tuple[asyncio.subprocess.Process, Wire]]:
     """Serve in a process, with a stream of four tokens under way."""
     slow = ("--port", "0", "--model", "m", "--inter-token", str(seconds_per_token))
-    async with running("loadtest.engine", *slow, cwd=folder) as engine:
+    async with running("loadtest.simulator", *slow, cwd=folder) as engine:
         url = (await says(engine, r"listens on (\S+)"))[1]
         (folder / "models.toml").write_text(REMOTE.format(url=url))
         async with running("gateway", "serve", cwd=folder) as served:

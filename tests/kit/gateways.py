@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.panel import StartUp
+from gateway.config.schema import Config
+from gateway.console import StartupLog
 from tests.kit.wire import Wire
 
 
@@ -36,7 +36,7 @@ class RunningGateway:
         async with asyncio.timeout(10), await Wire.connect_to(self.control) as wire:
             while True:
                 await wire.request("GET", "/status")
-                listed = (await wire.answer()).json["models"]
+                listed = (await wire.response()).json["models"]
                 if {each["model"] for each in listed if any(r["ready"] for r in each["replicas"])} >= set(models):
                     return
                 await asyncio.sleep(0.01)
@@ -45,7 +45,7 @@ class RunningGateway:
         """Scrape the metrics, as Prometheus does."""
         async with await Wire.connect_to(self.control) as wire:
             await wire.request("GET", "/metrics")
-            return (await wire.answer()).body.decode()
+            return (await wire.response()).body.decode()
 
 
 def remote(*urls: str, **options: Any) -> dict[str, Any]:
@@ -61,7 +61,7 @@ async def gateway(
     base = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "access_log": "off", "drain_timeout": 5.0}
     config = Config.model_validate({"gateway": base | settings, "models": models})
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
-        built = Gateway(config, Path(folder), StartUp(io.StringIO()))
+        built = Gateway(config, Path(folder), StartupLog(io.StringIO()))
         await built.start()
         try:
             running = RunningGateway(built)

@@ -39,7 +39,7 @@ def says(data: bytes) -> Peer:
 
 async def test_an_answer_with_a_length() -> None:
     async with connected_to(says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A:  b \r\n\r\n{}")) as wire:
-        answer = await wire.answer()
+        answer = await wire.response()
         assert (answer.status, answer.reason, answer.body, answer.json) == (200, "OK", b"{}", {})
         assert answer.headers == [("content-length", "2"), ("x-a", "b")]
         await wire.closed()
@@ -48,20 +48,20 @@ async def test_an_answer_with_a_length() -> None:
 async def test_an_answer_in_chunks() -> None:
     data = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n"
     async with connected_to(says(data)) as wire:
-        assert (await wire.answer()).body == b"abc0123456789"
+        assert (await wire.response()).body == b"abc0123456789"
 
 
 async def test_an_answer_until_the_end() -> None:
     async with connected_to(says(b"HTTP/1.1 200 OK\r\n\r\nabc")) as wire:
-        assert (await wire.answer()).body == b"abc"
+        assert (await wire.response()).body == b"abc"
 
 
 async def test_answers_without_body() -> None:
     data = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nHTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
     async with connected_to(says(data)) as wire:
-        assert (await wire.answer(to_head=True)).header("content-length") == "9"
-        assert (await wire.answer()).status == 204
-        assert (await wire.answer()).status == 200
+        assert (await wire.response(to_head=True)).header("content-length") == "9"
+        assert (await wire.response()).status == 204
+        assert (await wire.response()).status == 200
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ async def test_answers_without_body() -> None:
 async def test_a_flawed_answer_is_not_believed(flawed: bytes) -> None:
     async with connected_to(says(flawed)) as wire:
         with pytest.raises(WireError):
-            await wire.answer()
+            await wire.response()
 
 
 async def test_events_come_whole_however_they_are_cut() -> None:
@@ -100,7 +100,7 @@ async def test_events_come_whole_however_they_are_cut() -> None:
 
 async def test_an_event_that_does_not_end_is_an_error() -> None:
     async with connected_to(says(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\na: 1\n\nb: ")) as wire:
-        answer = await wire.answer()
+        answer = await wire.response()
         with pytest.raises(WireError, match="does not end"):
             _ = answer.events
 
@@ -149,7 +149,7 @@ async def test_a_silent_peer_does_not_hang_a_test() -> None:
     async with connected_to(peer) as wire:
         wire.timeout = 0.01
         with pytest.raises(TimeoutError):
-            await wire.answer()
+            await wire.response()
         with pytest.raises(TimeoutError):
             await wire.closed()
 

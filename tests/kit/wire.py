@@ -45,7 +45,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Head):
+class Response(Head):
     """A whole answer. A chunked body is put together."""
 
     body: bytes
@@ -132,12 +132,12 @@ class Wire:
             raise WireError("an answer has both content-length and transfer-encoding")
         return self._head
 
-    async def answer(self, *, to_head: bool = False) -> Answer:
+    async def response(self, *, to_head: bool = False) -> Response:
         """Read a whole answer; with ``to_head`` it answers a HEAD request and has no body."""
         head = self._head or await self.head()
         self._head = None
         body = b"" if to_head else b"".join([piece async for piece in self._body(head)])
-        return Answer(head.status, head.reason, head.headers, body)
+        return Response(head.status, head.reason, head.headers, body)
 
     async def events(self) -> AsyncGenerator[bytes]:
         """Read server-sent events as they come, each with its lines as sent, without the empty line that ends it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engines.onnx.model import Model, load
+from engines.onnx.model.model import Model, load
 from loadtest.ceiling import batches, ceiling, lone
 from tests.engines.onnx.tiny import write_embedder
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from loadtest.cli import main
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.batch import Timing
-from loadtest.engine.faults import Faults
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.batch import Timing
+from loadtest.simulator.faults import Faults
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.engine import SimulatedEngine
 from loadtest.fetch import FetchError, fetch
+from loadtest.simulator import SimulatedEngine
 
 
 async def test_a_page_is_read_at_either_kind_of_address(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from loadtest import workload
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.batch import Timing
-from loadtest.engine.faults import Faults
 from loadtest.load import Load
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.batch import Timing
+from loadtest.simulator.faults import Faults
 from loadtest.workload import Ask
 
 pytestmark = pytest.mark.slow

@@ -44,7 +44,7 @@ async def served(folder: Path, task: str) -> AsyncIterator[str]:
 async def test_vectors_are_the_means_of_the_tokens_and_of_length_one(tmp_path: Path) -> None:
     async with served(write_embedder(tmp_path), "embed") as url, await Wire.connect_to(url) as wire:
         await wire.request("POST", "/v1/embeddings", {"model": "m", "input": ["cat", "good"]})
-        data = (await wire.answer()).json["data"]
+        data = (await wire.response()).json["data"]
     expected = np.array([0.5, 3, 4])
     assert data[0]["embedding"] == pytest.approx((expected / np.linalg.norm(expected)).tolist())
     assert data[1]["embedding"] == pytest.approx([1, 0, 0])
@@ -53,7 +53,7 @@ async def test_vectors_are_the_means_of_the_tokens_and_of_length_one(tmp_path: P
 async def test_a_classifiers_logits_are_as_they_are(tmp_path: Path) -> None:
     async with served(write_classifier(tmp_path), "classify") as url, await Wire.connect_to(url) as wire:
         await wire.request("POST", "/classify", {"model": "m", "input": "good good bad"})
-        assert (await wire.answer()).json["data"][0]["embedding"] == [4, 2]
+        assert (await wire.response()).json["data"][0]["embedding"] == [4, 2]
 
 
 def test_it_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from loadtest.engine import SimulatedEngine
 from loadtest.load import Load
 from loadtest.mix import Part
 from loadtest.plan import Plan, Shape, carry_out
+from loadtest.simulator import SimulatedEngine
 from loadtest.traces import Recorded
 from loadtest.workload import Ask
 

@@ -7,10 +7,10 @@ import hashlib
 import pytest
 
 from loadtest import preflight, workload
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.faults import Faults
 from loadtest.load import Load
 from loadtest.preflight import CannotBegin
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.faults import Faults
 from loadtest.workload import Ask
 from tests.kit.gateways import gateway, remote
 

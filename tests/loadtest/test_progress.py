@@ -10,10 +10,10 @@ import pytest
 
 from loadtest import progress as module
 from loadtest import workload
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.batch import Timing
 from loadtest.load import Load
 from loadtest.progress import Progress
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.batch import Timing
 
 STREAM = workload.chat("sim", "hello", 2, stream=True)
 

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from loadtest import workload
-from loadtest.engine import SimulatedEngine
-from loadtest.engine.batch import Timing
 from loadtest.load import Load
 from loadtest.preflight import CannotBegin
 from loadtest.queuewatch import QueueWatch, waiting
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.batch import Timing
 from tests.kit.gateways import gateway, remote
 
 CHAT = workload.chat("sim", "hello", 2, stream=True)

@@ -14,11 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from engines.files.int8_variant import CARD, INT8, REFUSED, digest
 from engines.onnx.errors import ModelError
-from engines.onnx.folder import ModelFolder
+from engines.onnx.model.folder import ModelFolder
 from engines.onnx.quantize.command import add_options, gate_of
 from engines.onnx.quantize.texts import DataError, Text, read, split
-from engines.promoted import CARD, INT8, REFUSED, digest
 
 _DESCRIPTION = """\
 Make int8 variants of an ONNX model, measure speed, size, accuracy and how much an answer depends on its neighbours in a
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _quantize(options: argparse.Namespace) -> int:
     # These bring the package onnx, whose absence is told above.
-    from engines.onnx.model import load
+    from engines.onnx.model.model import load
     from engines.onnx.quantize.card import Card, machine
     from engines.onnx.quantize.measure import Classes, Neighbourhood, Sample, measure
     from engines.onnx.quantize.variants import VARIANTS

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from engines.onnx.model import Model, load
-from engines.onnx.moderation import Categories
-from engines.sources import PackageFile, PackageSource, default_cache, fetch
+from engines.files.sources import default_cache, fetch
+from engines.onnx.model.model import Model, load
+from engines.onnx.model.moderation import Categories
+from engines.spec import PackageFile, PackageSource
 from tests.engines.onnx.tiny import (
     VECTORS,
     table,

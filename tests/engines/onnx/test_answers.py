@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.onnx.model import Model
-from tests.engines.onnx.serving import Running, serving
+from engines.onnx.model.model import Model
+from tests.engines.onnx.running_server import Running, serving
 
 pytestmark = pytest.mark.slow
 

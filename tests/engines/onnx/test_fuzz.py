@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.onnx.errors import BadRequest
-from engines.onnx.model import Model
+from engines.onnx.model.model import Model
 from engines.onnx.protocol import (
     ClassifyRequest,
     DetokenizeRequest,

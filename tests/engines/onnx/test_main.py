@@ -57,7 +57,7 @@ async def until_texts_wait(wire: Wire) -> None:
     async with asyncio.timeout(20):
         while True:
             await wire.request("GET", "/metrics")
-            lines = (await wire.answer()).body.decode().splitlines()
+            lines = (await wire.response()).body.decode().splitlines()
             if float(next(line for line in lines if "onnx_waiting_texts{" in line).rpartition(" ")[2]):
                 return
 
@@ -92,7 +92,7 @@ async def test_it_says_when_it_is_ready_answers_and_ends_with_0(tmp_path: Path, 
         assert "<Classify fine, nasty>, at most 9 tokens, 1 threads, " in running.ready
         async with await Wire.connect_to(f"unix:{socket_path}") as wire:
             await wire.request("POST", "/classify", {"model": "m", "input": "bad"})
-            assert (await wire.answer()).json["data"][0]["label"] == "nasty"
+            assert (await wire.response()).json["data"][0]["label"] == "nasty"
         assert await running.stop(number) == 0
 
 
@@ -108,7 +108,7 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path:
             await large.request("POST", "/v1/embeddings", {"input": texts})
             await until_texts_wait(scrape)
             running.process.terminate()
-            answer = await large.answer()
+            answer = await large.response()
             assert answer.status == 200
             assert len(answer.json["data"]) == len(texts)
         async with asyncio.timeout(20):
@@ -130,7 +130,7 @@ async def test_port_0_is_a_free_one(tmp_path: Path) -> None:
         address = running.ready.split()[3]
         async with await Wire.connect_to(address) as wire:
             await wire.request("GET", "/health")
-            assert (await wire.answer()).status == 200
+            assert (await wire.response()).status == 200
         assert await running.stop() == 0
 
 

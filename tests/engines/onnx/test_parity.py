@@ -18,9 +18,10 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from engines.onnx.model import Model, load
-from engines.sources import PackageFile, PackageSource, default_cache, fetch
-from tests.engines.onnx.serving import Running, serving
+from engines.files.sources import default_cache, fetch
+from engines.onnx.model.model import Model, load
+from engines.spec import PackageFile, PackageSource
+from tests.engines.onnx.running_server import Running, serving
 
 pytestmark = [
     pytest.mark.slow,

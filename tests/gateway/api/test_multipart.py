@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.api import multipart
-from gateway.context import RequestContext, RequestHead
-from gateway.errors import BadRequest, UnsupportedMediaType
+from gateway.core.context import RequestContext, RequestHead
+from gateway.core.errors import BadRequest, UnsupportedMediaType
 
 FILE = (
     b'content-disposition: form-data; name="file"; filename="a.wav"\r\ncontent-type: audio/wav\r\n\r\nRIFF\r\n--y\x00'

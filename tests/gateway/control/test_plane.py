@@ -17,13 +17,16 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.admission import Admission
 from gateway.control.plane import ControlPlane
-from gateway.http.client import Address, ConnectionPool
-from gateway.metrics import Metrics
-from gateway.policies import RoundRobin
-from gateway.registry import Pool, Registry, Replica
-from loadtest.engine import SimulatedEngine
+from gateway.http.address import Address
+from gateway.http.connection_pool import ConnectionPool
+from gateway.observe.counters import Metrics
+from gateway.pools.admission import Admission
+from gateway.pools.policies import RoundRobin
+from gateway.pools.pool import Pool
+from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
+from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import gateway, remote
 from tests.kit.wire import Wire
 
@@ -37,8 +40,8 @@ def pool(model: str, *, required: bool = True, ready: bool = False) -> Pool:
 
 
 @dataclass
-class Plant:
-    last_beat: float = field(default_factory=monotonic)
+class GatewayView:
+    last_tick: float = field(default_factory=monotonic)
     draining: bool = False
     pools: Sequence[Pool] = ()
     troubles: Sequence[str] = ()
@@ -52,7 +55,7 @@ class Plant:
 @dataclass(frozen=True)
 class Running:
     plane: ControlPlane
-    plant: Plant
+    plant: GatewayView
 
     def get(self, path: str) -> tuple[int, str, str]:
         """Ask, and return status, media type and body."""
@@ -70,7 +73,7 @@ class Running:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    plant = Plant()
+    plant = GatewayView()
     prometheus = CollectorRegistry(auto_describe=False)
     prometheus.register(Metrics(lambda: Registry(plant.pools), "1.2", "abc"))
     plane = ControlPlane("127.0.0.1", 0, plant, prometheus)
@@ -86,7 +89,7 @@ def test_a_gateway_whose_loop_beats_is_alive_without_any_engine(running: Running
 
 
 def test_a_gateway_whose_loop_is_stuck_is_not_alive(running: Running) -> None:
-    running.plant.last_beat = monotonic() - 7
+    running.plant.last_tick = monotonic() - 7
     status, body = running.json("/livez")
     assert (status, body["status"]) == (503, "stuck")
     assert body["silent_seconds"] >= 7
@@ -165,7 +168,7 @@ def test_nothing_else_is_there(running: Running) -> None:
 def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
     threads = threading.active_count()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        plane = ControlPlane("127.0.0.1", taken.getsockname()[1], Plant(), CollectorRegistry())
+        plane = ControlPlane("127.0.0.1", taken.getsockname()[1], GatewayView(), CollectorRegistry())
         with pytest.raises(OSError, match="in use"):
             plane.start()
     assert threading.active_count() == threads
@@ -173,7 +176,7 @@ def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
 
 def test_the_end_leaves_no_thread() -> None:
     threads = threading.active_count()
-    plane = ControlPlane("127.0.0.1", 0, Plant(), CollectorRegistry())
+    plane = ControlPlane("127.0.0.1", 0, GatewayView(), CollectorRegistry())
     plane.start()
     assert repr(plane) == f"<ControlPlane http://127.0.0.1:{plane.port}>"
     plane.stop()
@@ -189,12 +192,12 @@ async def test_what_a_client_invents_never_becomes_a_label() -> None:
     ):
         for model in (invented, "m"):
             await wire.request("POST", "/v1/chat/completions", {"model": model, "messages": [], "max_tokens": 1})
-            await wire.answer()
+            await wire.response()
         await wire.request("GET", f"/{invented}")
-        await wire.answer()
+        await wire.response()
         async with await Wire.connect_to(served.control) as control:
             await control.request("GET", "/metrics")
-            text = (await control.answer()).body.decode()
+            text = (await control.response()).body.decode()
     assert invented not in text
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     assert {sample.labels["model"] for sample in samples if "model" in sample.labels} == {"m", "unknown"}

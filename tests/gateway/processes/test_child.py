@@ -13,27 +13,27 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gateway.config import Config
-from gateway.processes.cells import Cells
-from gateway.processes.entrance import bound
+from gateway.config.schema import Config
+from gateway.processes.acceptor import bound
+from gateway.processes.cell_layout import rows
+from gateway.processes.datagrams import socket_pairs
 from gateway.processes.messages import (
     AnnounceEnd,
     Channel,
     Count,
     Counted,
-    Doubt,
     End,
     Idle,
-    LengthWord,
+    LengthUpdate,
     Message,
     NotStarted,
-    ReplicaWord,
+    ReplicaSuspected,
+    ReplicaUpdate,
     Serving,
     Setup,
     StopAccepting,
 )
-from gateway.processes.neighbours import ears_and_mouths
-from gateway.processes.shared import rows
+from gateway.processes.shared_cells import Cells
 from tests.kit.gateways import remote
 from tests.kit.wire import Wire
 
@@ -57,7 +57,7 @@ class Parent:
         return message
 
     def tell_ready(self, *, ready: bool) -> None:
-        self.channel.send(ReplicaWord("m-0", ready=ready, state="ready" if ready else "failing", reason=""))
+        self.channel.send(ReplicaUpdate("m-0", ready=ready, state="ready" if ready else "failing", reason=""))
 
 
 @asynccontextmanager
@@ -69,7 +69,7 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
     (holder,) = await bound("127.0.0.1", 0, shared=True)
     listen = f"127.0.0.1:{holder.getsockname()[1]}"
     cells = Cells.create(rows(config), 2)
-    ears, mouths = ears_and_mouths(2)
+    ears, mouths = socket_pairs(2)
     ours, theirs = socket.socketpair()
     inherited = [theirs.fileno(), cells.fd, *(each.fileno() for each in (*ears, *mouths))]
     process = await asyncio.create_subprocess_exec(
@@ -90,12 +90,12 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
             cells=cells.fd,
             ear=ears[0].fileno(),
             mouths=[each.fileno() for each in mouths],
-            replicas=[ReplicaWord("m-0", ready=False, state="starting", reason="")],
-            lengths=[LengthWord("m", None)],
+            replicas=[ReplicaUpdate("m-0", ready=False, state="starting", reason="")],
+            lengths=[LengthUpdate("m", None)],
         )
     )
     # What is said right after the setup may come in the same read.
-    parent.channel.send(LengthWord("m", 7))
+    parent.channel.send(LengthUpdate("m", 7))
     try:
         yield parent
     finally:
@@ -113,7 +113,7 @@ async def test_a_child_serves_counts_becomes_idle_and_ends() -> None:
         await parent.hears(Serving)
         async with await Wire.connect_to(parent.address) as wire:
             await wire.request("GET", "/version")
-            assert (await wire.answer()).json == {"version": "1.2"}
+            assert (await wire.response()).json == {"version": "1.2"}
         parent.channel.send(Count())
         counted = await parent.hears(Counted)
         assert counted.snapshot.requests == {("unknown", "/version", 200): 1}
@@ -128,7 +128,7 @@ async def test_a_child_serves_counts_becomes_idle_and_ends() -> None:
 async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
     async def cards(wire: Wire) -> list[tuple[str, int | None]]:
         await wire.request("GET", "/v1/models")
-        return [(card["id"], card.get("max_model_len")) for card in (await wire.answer()).json["data"]]
+        return [(card["id"], card.get("max_model_len")) for card in (await wire.response()).json["data"]]
 
     async with child() as parent:
         await parent.hears(Serving)
@@ -139,7 +139,7 @@ async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
                 async with asyncio.timeout(10):
                     while await cards(wire) != [("m", length)]:
                         pass
-                parent.channel.send(LengthWord("m", 512))
+                parent.channel.send(LengthUpdate("m", 512))
             parent.tell_ready(ready=False)
             async with asyncio.timeout(10):
                 while await cards(wire):
@@ -154,9 +154,9 @@ async def test_a_child_says_that_a_replica_gives_no_answers() -> None:
             statuses = set()
             while parent.said.empty():
                 await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
-                statuses.add((await wire.answer()).status)
-        doubt = await parent.hears(Doubt)
-        assert doubt == Doubt("m-0", "The engine refused the connection: Connection refused.")
+                statuses.add((await wire.response()).status)
+        doubt = await parent.hears(ReplicaSuspected)
+        assert doubt == ReplicaSuspected("m-0", "The engine refused the connection: Connection refused.")
         assert 502 in statuses
 
 
@@ -167,7 +167,7 @@ async def test_the_limit_of_connections_is_divided_among_the_processes() -> None
         for _ in range(3):
             wire = await stack.enter_async_context(await Wire.connect_to(parent.address))
             await wire.request("GET", "/version")
-            statuses.append((await wire.answer()).status)
+            statuses.append((await wire.response()).status)
         assert statuses == [200, 200, 503]
 
 

@@ -8,20 +8,20 @@ from typing import cast
 
 import pytest
 
-from gateway.metrics import Metrics
+from gateway.observe.counters import Metrics
+from gateway.pools.registry import Registry
 from gateway.processes.messages import (
     Channel,
     Count,
     Counted,
-    Doubt,
     End,
-    LengthWord,
+    LengthUpdate,
     Message,
-    ReplicaWord,
+    ReplicaSuspected,
+    ReplicaUpdate,
     Setup,
     encode,
 )
-from gateway.registry import Registry
 
 MESSAGES: list[Message] = [
     Setup(
@@ -33,11 +33,11 @@ MESSAGES: list[Message] = [
         cells=3,
         ear=4,
         mouths=[5, 6],
-        replicas=[ReplicaWord("m-0", ready=True, state="ready", reason="")],
-        lengths=[LengthWord("m", None)],
+        replicas=[ReplicaUpdate("m-0", ready=True, state="ready", reason="")],
+        lengths=[LengthUpdate("m", None)],
     ),
     Count(),
-    Doubt("m-0", "No answer, ä."),
+    ReplicaSuspected("m-0", "No answer, ä."),
     End(),
 ]
 

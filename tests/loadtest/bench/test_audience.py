@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.bench.audience import Audience
 from loadtest.bench.deployment import Plan
-from loadtest.engine.instant import InstantEngine
+from loadtest.simulator.instant import InstantEngine
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from loadtest.bench.crowd import Client, Crowd, Tally, request
-from loadtest.engine import Faults, SimulatedEngine
-from loadtest.engine.instant import InstantEngine
+from loadtest.simulator import Faults, SimulatedEngine
+from loadtest.simulator.instant import InstantEngine
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.configfile import load
+from gateway.config.load import load
 from loadtest.bench.cores import cores, on
 from loadtest.bench.crowd import request
 from loadtest.bench.deployment import DidNotStart, Plan, deployed, instant_engine
@@ -38,9 +38,9 @@ async def test_it_serves_on_its_core_until_the_block_ends() -> None:
     async with instant_engine() as engine, deployed(plan, engine) as gateway:
         async with await Wire.connect_to(gateway.address) as wire:
             await wire.send(request("bench", "sk-wrong", plan.model(0)))
-            assert (await wire.answer()).status == 401
+            assert (await wire.response()).status == 401
             await wire.send(request("bench", plan.key(2), plan.model(0)))
-            assert (await wire.answer()).json["id"] == "chatcmpl-instant"
+            assert (await wire.response()).json["id"] == "chatcmpl-instant"
         assert gateway.resident_bytes > 10_000_000
         assert gateway.cpu_seconds > 0
         assert "headgate_requests_total" in (await gateway.page("/metrics")).text

@@ -1,7 +1,7 @@
 """Pages of the control plane."""
 
 from loadtest.bench.pages import get, kept, put
-from loadtest.engine import Faults, SimulatedEngine
+from loadtest.simulator import Faults, SimulatedEngine
 
 
 async def test_a_page_has_its_status_and_text() -> None:

@@ -13,7 +13,7 @@ from tests.kit.wire import Wire
 BY_NAME = {peer.name: peer for peer in PEERS}
 ROOT = Path(__file__).parent.parent.parent.parent
 
-ENGINE = f'cd {ROOT} && exec {sys.executable} -m loadtest.engine --instant --ttft 0 --inter-token 0 --port "$port"\n'
+ENGINE = f'cd {ROOT} && exec {sys.executable} -m loadtest.simulator --instant --ttft 0 --inter-token 0 --port "$port"\n'
 """What stands in for another project's program: all that is looked at is how that is called."""
 
 
@@ -47,7 +47,7 @@ async def test_nginx_passes_every_request_to_the_engine(tmp_path: Path, monkeypa
     assert (gateway.name, gateway.title) == ("nginx", "nginx 9.8.7, a plain reverse proxy")
     async with gateway.run(Plan(), "http://127.0.0.1:4567") as running, await Wire.connect_to(running.address) as wire:
         await wire.request("POST", "/v1/chat/completions", {})
-        assert (await wire.answer()).status == 200
+        assert (await wire.response()).status == 200
     seen = (tmp_path / "seen.conf").read_text()
     assert "upstream engine { server 127.0.0.1:4567; keepalive 256;" in seen
     assert "proxy_buffering off;" in seen

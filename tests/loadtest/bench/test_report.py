@@ -56,7 +56,7 @@ def steadiness(**changes: Any) -> dict[str, Any]:
             "with_scrapes": {"p50_us": 200.0, "p99_us": 910.0},
         },
         "added_p99_us": {"without_scrapes": 400.0, "with_scrapes": 410.0},
-        "lag": {"beats": 100, "p999_below_ms": 10.0, "within_20_ms": 1.0},
+        "lag": {"ticks": 100, "p999_below_ms": 10.0, "within_20_ms": 1.0},
     }
     spike = {
         "requests": 100,
@@ -131,7 +131,7 @@ def test_a_steady_run_keeps_every_limit() -> None:
         ({"long_gaps": 1}, "gaps over 1,000 ms"),
         ({"resident_change": 0.06}, "change of RSS"),
         ({"added_p99_us": {"without_scrapes": 400.0, "with_scrapes": 450.0}}, "its rise when scraped"),
-        ({"lag": {"beats": 9, "p999_below_ms": 50.0, "within_20_ms": 0.9}}, "event-loop lag"),
+        ({"lag": {"ticks": 9, "p999_below_ms": 50.0, "within_20_ms": 0.9}}, "event-loop lag"),
         ({"recovered_after_seconds": 5.5}, "back to normal"),
     ],
 )
@@ -142,7 +142,7 @@ def test_each_limit_of_the_steadiness_can_be_missed(changes: dict[str, Any], sai
 
 
 def test_a_bound_of_the_lag_that_is_no_whole_number_is_not_rounded() -> None:
-    lag = {"beats": 100, "p999_below_ms": 2.5, "within_20_ms": 1.0}
+    lag = {"ticks": 100, "p999_below_ms": 2.5, "within_20_ms": 1.0}
     assert "| event-loop lag, p99.9 | ≤ 2.5 ms | ≤ 20 ms | kept |" in table(steadiness(lag=lag))
 
 

@@ -30,13 +30,13 @@ def test_a_free_port_can_be_listened_on() -> None:
 async def test_it_serves_on_the_gateways_core_and_leaves_no_child() -> None:
     port = free_port()
     # The shell is the process that is started, what answers is its child.
-    command = f"{sys.executable} -m loadtest.engine --instant --port {port} --ttft 0 --inter-token 0; true"
+    command = f"{sys.executable} -m loadtest.simulator --instant --port {port} --ttft 0 --inter-token 0; true"
     async with serving(["sh", "-c", command], port, PLAN) as running:
         assert running.address == f"http://127.0.0.1:{port}"
         assert os.sched_getaffinity(running.pid) == cores()[1]
         async with await Wire.connect_to(running.address) as wire:
             await wire.request("POST", "/v1/chat/completions", {})
-            assert (await wire.answer()).status == 200
+            assert (await wire.response()).status == 200
         assert running.resident_bytes > 10_000_000
     assert running.resident_bytes == 0
     async with asyncio.timeout(10):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.onnx.model import load
+from engines.files.int8_variant import int8_variant
+from engines.onnx.model.model import load
 from engines.onnx.quantize.__main__ import main
-from engines.promoted import promoted
 from tests.engines.onnx.quantize.encoder import write_encoder
 from tests.engines.onnx.tiny import WORDS
 
@@ -46,7 +46,7 @@ def test_a_variant_that_passes_is_promoted_with_its_card(folder: Path, capsys: p
     said = capsys.readouterr().out
     assert "per-token: passes the gate" in said
     assert "is promoted, see " in said
-    variant = promoted(folder, "m")
+    variant = int8_variant(folder, "m")
     assert names(variant) == {"model.onnx", "tokenizer.json", "card.json", "card.md", "card.svg"}
     assert names(folder) == {"model.onnx", "tokenizer.json", "int8"}
     card = json.loads((variant / "card.json").read_text())
@@ -61,18 +61,18 @@ def test_nothing_is_promoted_when_none_passes_and_what_was_before_stays(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quantize(folder, *LENIENT.split()) == 0
-    before = promoted(folder, "m").joinpath("card.json").read_bytes()
+    before = int8_variant(folder, "m").joinpath("card.json").read_bytes()
     assert quantize(folder, "--min-speedup", "1000") == 3
     assert "times faster, at least 1000 wanted" in capsys.readouterr().out
     assert names(folder / "int8-refused") == {"card.json", "card.md", "card.svg"}
-    assert promoted(folder, "m").joinpath("card.json").read_bytes() == before
+    assert int8_variant(folder, "m").joinpath("card.json").read_bytes() == before
 
 
 def test_a_promoted_variant_takes_the_place_of_the_one_before(folder: Path) -> None:
     assert quantize(folder, *LENIENT.split()) == 0
     (folder / "int8" / "model.onnx").write_bytes(b"of yesterday")
     assert quantize(folder, *LENIENT.split()) == 0
-    assert promoted(folder, "m") == folder / "int8"
+    assert int8_variant(folder, "m") == folder / "int8"
 
 
 def test_data_that_cannot_be_read_is_told_and_nothing_is_left(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

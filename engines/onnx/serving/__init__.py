@@ -1,0 +1,1 @@
+"""Requests of many clients become batches: the batcher, the repository of loaded models, and what they count."""

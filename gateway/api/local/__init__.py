@@ -1,0 +1,1 @@
+"""Endpoints that the gateway answers by itself, without an engine."""

@@ -1,0 +1,158 @@
+"""``[gateway]`` and the tables below it: addresses, keys, limits and timeouts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from gateway.config.types import Seconds, Sha256, _Model
+
+
+def host_and_port(value: str) -> str:
+    """Return an address to listen on as it is. Raises ``ValueError`` if it is none."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("expected HOST:PORT, for example 127.0.0.1:8000")
+    return value
+
+
+Listen = Annotated[str, AfterValidator(host_and_port)]
+
+
+class Limits(_Model):
+    """``[gateway.limits]``: how much one client may ask of the gateway itself."""
+
+    max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Largest request body, in bytes; beyond it 413.")
+    max_head_bytes: int = Field(65_536, ge=1024, description="Largest request line and headers, in bytes; then 431.")
+    max_headers: int = Field(100, ge=8, description="Most headers of a request; beyond it 431.")
+    max_json_depth: int = Field(128, ge=2, le=512, description="Deepest nesting of a JSON body; beyond it 400.")
+    max_connections: int = Field(16_384, gt=0, description="Most connections of all clients together; then 503.")
+    max_connections_per_client: int = Field(
+        0, ge=0, description="Most connections of one address to one process; 0 is no limit."
+    )
+    max_n: int = Field(128, gt=0, description="Largest `n` (answers to one prompt) that a request may ask for.")
+
+
+class Timeouts(_Model):
+    """``[gateway.timeouts]``: how long each part of a request may take, in seconds."""
+
+    receive: Seconds = Field(60.0, description="From a request's first byte to its last, in seconds; then 408.")
+    keep_alive: Seconds = Field(75.0, description="How long a connection may stay idle between requests, in seconds.")
+    queue: Seconds = Field(60.0, description="Longest wait for a slot, in seconds; then 503 `queue_timeout`.")
+    connect: Seconds = Field(5.0, description="Longest wait for an engine to accept a connection, in seconds.")
+    first_byte: Seconds = Field(600.0, description="Longest silence of an engine before its response, in seconds.")
+    between_bytes: Seconds = Field(300.0, description="Longest silence of an engine within its response, in seconds.")
+    total: Seconds = Field(3600.0, description="Longest request from start to end, in seconds.")
+    stalled_client: Seconds = Field(
+        60.0,
+        description="How long a client may read nothing of a complete response, or of as much as is held for it, "
+        "in seconds; then its request is aborted.",
+    )
+    keep_alive_comment: Seconds = Field(
+        15.0, description="Silence in a stream, in seconds, after which the client gets a comment."
+    )
+
+
+class KeyConfig(_Model):
+    """``[[gateway.keys]]``: one API key, known by its digest alone. ``headgate key ID`` makes one."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        description="What the access log calls this key.",
+        examples=["alice"],
+    )
+    sha256: Sha256 = Field(
+        description="The SHA-256 of the key, as 64 hexadecimal digits.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    models: tuple[str, ...] = Field(
+        (), description="The models that this key may use; all of them if empty.", strict=False, examples=[["chat"]]
+    )
+
+
+class GatewayConfig(_Model):
+    """``[gateway]``: addresses, keys, limits and times."""
+
+    listen: Listen = Field("127.0.0.1:8000", description="Address of the data plane, HOST:PORT.")
+    control: Listen = Field(
+        "127.0.0.1:9000", description="Address of metrics and probes, HOST:PORT; keep it off public networks."
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="How many processes take requests, on one port and within one set of limits; at most one per core.",
+    )
+    tls_certificate: Path | None = Field(
+        None,
+        description="PEM file with the certificate chain; HTTPS is spoken if given.",
+        strict=False,
+        examples=["/etc/headgate/tls.crt"],
+    )
+    tls_key: Path | None = Field(
+        None,
+        description="PEM file with the certificate's private key.",
+        strict=False,
+        examples=["/etc/headgate/tls.key"],
+    )
+    keys: tuple[KeyConfig, ...] = Field((), description="API keys; without any, everyone may ask.", strict=False)
+    keys_file: Path | None = Field(
+        None,
+        description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…]`; `#` begins a comment.",
+        strict=False,
+        examples=["keys.txt"],
+    )
+    access_log: str = Field(
+        "stdout",
+        description="Where the access log goes: `stdout`, `off`, or a file.",
+        examples=["/var/log/headgate.jsonl"],
+    )
+    drain_delay: float = Field(
+        0.0, ge=0, le=3600, description="How long to go on serving after SIGTERM with readiness off, in seconds."
+    )
+    drain_timeout: float = Field(
+        30.0, ge=0, le=86_400, description="How long running requests may take to finish after that, in seconds."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (),
+        description="Origins of web pages that may read answers; none by default.",
+        strict=False,
+        examples=[["https://chat.example.com"]],
+    )
+    cache: Path | None = Field(
+        None,
+        description="Folder for model files; by default `~/.cache/headgate`.",
+        strict=False,
+        examples=["/var/cache/headgate"],
+    )
+    limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_explicit(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
+                raise ValueError(f"{origin!r} is not an origin such as https://chat.example.com; '*' is not allowed")
+        return origins
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if problem := half_tls(self.model_dump(include={"tls_certificate", "tls_key"})):
+            raise ValueError(problem)
+        return self
+
+
+def half_tls(gateway: Mapping[str, Any]) -> str:
+    """Say what is wrong if there is a certificate without its key in ``[gateway]``, or a key alone; else nothing."""
+    whole = (gateway.get("tls_certificate") is None) == (gateway.get("tls_key") is None)
+    return "" if whole else "tls_certificate and tls_key belong together; give both or none"

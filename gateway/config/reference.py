@@ -1,0 +1,181 @@
+"""The reference page of ``models.toml``, written from the models beside this file.
+
+``python -m gateway.config.reference`` prints it.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from gateway.config.gateway import GatewayConfig, KeyConfig, Limits, Timeouts
+from gateway.config.models import GoldenTable, ModelConfig, PackageFile, PackageTable
+
+EXAMPLE = """\
+[gateway]
+listen = "127.0.0.1:8000"
+drain_timeout = 60.0
+
+[models.chat]
+engine = "remote"
+urls = ["http://10.0.0.5:8000", "http://10.0.0.6:8000"]
+upstream_model = "Qwen/Qwen3-8B"
+aliases = ["gpt-4o"]
+max_in_flight = 64
+"""
+"""The small configuration with which the page begins. It is valid."""
+
+SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
+    ("[gateway]", GatewayConfig, "Addresses, TLS, keys and the end of the process."),
+    ("[gateway.limits]", Limits, "How much a client may ask of the gateway itself."),
+    ("[gateway.timeouts]", Timeouts, "How long each part of a request may take."),
+    ("[[gateway.keys]]", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
+    ("[models.NAME]", ModelConfig, "One model. NAME is what clients write as `model`."),
+    ("[models.NAME.golden]", GoldenTable, "A text and the answer with which an ONNX model proves itself at the start."),
+    ("[models.NAME.source]", PackageTable, "Model files that ride in a package, taken out as data."),
+    ('[models.NAME.source.files."FILE"]', PackageFile, "One of those files, by the name it gets."),
+)
+"""Each table of the file, the model that validates it, and what it is for."""
+
+_INTRODUCTION = f"""\
+# Configuration
+
+<!-- Written by `make docs` from gateway/config/. Change it there. -->
+
+To put Headgate in front of two engines that run already, write this as `models.toml`:
+
+```toml
+{EXAMPLE}```
+
+Then check it, and serve it:
+
+```sh
+headgate check models.toml
+headgate serve --config models.toml
+```
+
+`headgate check` starts nothing. It reports all mistakes at once, each with file, line, key and reason, and exits with
+0 or 2. The tables below list every key; any other key is a mistake. Where the default is "unset", the meaning says what
+happens then.
+"""
+
+_UNIT = re.compile(r"\bin (seconds|bytes|tokens)\b")
+_BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+_NAMES: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "text", Path: "path"}
+
+
+def page() -> str:
+    """Write the whole page as Markdown."""
+    return "\n".join([_INTRODUCTION, *(_section(*section) for section in SECTIONS)])
+
+
+def options(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """Give the options of one table, without the tables below it that have a section of their own."""
+    own_section = {each for _, each, _ in SECTIONS}
+    for name, field in model.model_fields.items():
+        if not (own_section & set(_innermost(field.annotation)) and field.examples is None):
+            yield name, field
+
+
+def example(name: str, field: FieldInfo) -> str:
+    """Write an option with a valid value, as a line of TOML."""
+    value = field.examples[0] if field.examples else field.get_default(call_default_factory=True)
+    return f"{name} = {toml(value)}"
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML does, on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(toml(each) for each in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(key)} = {toml(each)}' for key, each in value.items())} }}" if value else "{}"
+    if isinstance(value, int | float):
+        return f"{value:_}" if isinstance(value, int) and value > 9999 else str(value)
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def type_of(field: FieldInfo) -> str:
+    """Name an option's type and bounds in words."""
+    bounds = [
+        f"{sign} {getattr(constraint, name)}"
+        for constraint in field.metadata
+        for name, sign in _BOUNDS.items()
+        if getattr(constraint, name, None) is not None
+    ]
+    return ", ".join([_type_name(field.annotation), *bounds])
+
+
+def _section(heading: str, model: type[BaseModel], purpose: str) -> str:
+    rows = [_row(name, field) for name, field in options(model)]
+    head = ["| key | type | default | unit | meaning | example |", "|---|---|---|---|---|---|"]
+    return "\n".join([f"## `{heading}`", "", purpose, "", *head, *rows, ""])
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    meaning = field.description or ""
+    unit = _UNIT.search(meaning)
+    cells = (
+        f"`{name}`",
+        type_of(field),
+        _default(field),
+        unit[1] if unit else "",
+        meaning,
+        f"`{example(name, field)}`",
+    )
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return "unset" if value is None else f"`{toml(value)}`"
+
+
+def _type_name(annotation: Any) -> str:
+    """Name a type: its alternatives, its elements, or the word for a plain one."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(parts[0])
+    if origin is Literal:
+        return " or ".join(f"`{toml(each)}`" for each in parts)
+    if origin in (Union, UnionType):
+        return _alternatives(_type_name(each) for each in parts if each is not NoneType)
+    if origin in (tuple, list):
+        return f"list of {_type_name(parts[0])}"
+    if origin in (dict, collections.abc.Mapping):
+        return f"table of {_type_name(parts[1])}"
+    return _NAMES.get(annotation, "table")
+
+
+def _alternatives(names: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(names))
+
+
+def _innermost(annotation: Any) -> Iterator[Any]:
+    """Give every plain type that a type is made of."""
+    parts = get_args(annotation)
+    if not parts or get_origin(annotation) is Literal:
+        yield annotation
+    for each in parts if get_origin(annotation) is not Literal else ():
+        yield from _innermost(each)
+
+
+def _key(name: str) -> str:
+    """Quote a key that TOML does not take bare."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,71 @@
+"""What the gateway knows about one request: the object that travels the whole way with it."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import msgspec
+
+from gateway.core.errors import GatewayError
+from gateway.core.keys import ANYONE, Key
+
+
+class RequestHead(msgspec.Struct, eq=False):
+    """What a request's head says, and what follows from that alone; filled in before its body comes, and then fixed.
+
+    Requests with the same head share it. Headers are keyed by lower-case name, without ``content-length``, which the
+    body says itself.
+    """
+
+    client: str
+    method: bytes = b""
+    path: bytes = b""
+    target: bytes = b""
+    """The path and its query, as they came."""
+    version: str = "1.1"
+    headers: dict[bytes, bytes] = {}
+    endpoint: str = "unknown"
+    key: Key = ANYONE
+    headers_up: bytes = b""
+    """Those lines of it that an engine gets."""
+    headers_down: bytes = b""
+    """Lines that its response gets."""
+    logged: bytes = b""
+    """The end of its line in the access log, where that is encoded already."""
+
+
+class RequestContext(msgspec.Struct, eq=False):
+    """The facts of one request, filled in on its way and read once at its end.
+
+    All moments are ``time.perf_counter()`` readings in seconds; ``None`` says that the request never got there.
+    ``model`` is a configured model's name or ``"unknown"``, never what a client made up, so that it can become a
+    metric's label.
+    """
+
+    head: RequestHead
+    request_id: str = ""
+    body: bytes = b""
+    received_at: float = msgspec.field(default_factory=perf_counter)
+    """When its last byte had come."""
+    keep_alive: bool = True
+    model: str = "unknown"
+    replica: str = ""
+    """The one that was asked last."""
+    retries: int = 0
+    """How many were asked before that."""
+    status: int = 0
+    error: GatewayError | None = None
+    streamed: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    queued_for: float = 0.0
+    first_token_at: float | None = None
+    overhead: float = 0.0
+    """The gateway's own seconds: from the last byte to the engine, less the queue, and the relaying. 0 if no engine was
+    asked."""
+
+    def __repr__(self) -> str:
+        line = f"{self.head.method.decode('ascii', 'replace')} {self.head.path.decode('latin-1')}"
+        outcome = f"{self.status}" if self.status else "in flight"
+        return f"<Request {self.request_id or '-'} {line!r} model={self.model} [{outcome}]>"

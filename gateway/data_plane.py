@@ -1,0 +1,219 @@
+"""The data plane: what takes requests at the listener, decides, relays, and accounts for them, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Protocol
+
+from gateway.api.pipeline import Pipeline
+from gateway.config.schema import Config
+from gateway.core.keys import Key, Keyring
+from gateway.core.ticker import Sweep, Ticker
+from gateway.exchange.dispatcher import Dispatcher
+from gateway.http.client_connection import ClientConnection
+from gateway.http.connection_pool import ConnectionPool
+from gateway.http.listener import Listener
+from gateway.observe.access_log import AccessLog
+from gateway.observe.counters import Metrics
+from gateway.pools.registry import Registry
+
+
+class StartError(Exception):
+    """The gateway cannot start: an address is taken, a certificate cannot be read, a GPU is missing."""
+
+
+class Server(Protocol):
+    """The listening sockets of one address, as ``asyncio.Server`` has them."""
+
+    @property
+    def sockets(self) -> Sequence[Any]:
+        """The listening sockets."""
+
+    def close(self) -> None:
+        """Take no more connections."""
+
+
+Listen = Callable[[Callable[[], asyncio.Protocol], str, int, ssl.SSLContext | None], Awaitable[Server]]
+"""How to listen: with a factory of protocols, at a host and a port, with TLS or without. Raises ``OSError``."""
+
+
+async def listen_alone(
+    factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None
+) -> Server:
+    """Listen at an address that is this process's alone."""
+    return await asyncio.get_running_loop().create_server(
+        factory, host, port, ssl=tls, backlog=4096, reuse_address=True
+    )
+
+
+class DataPlane:
+    """Every object that a request meets on its way, and the tick that keeps their deadlines.
+
+    One process among several ``listen``s in its own way, and holds ``log_lock`` while it writes to the access log.
+    Raises ``StartError`` when it cannot be built.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        version: str,
+        commit: str,
+        *,
+        listen: Listen = listen_alone,
+        log_lock: AbstractContextManager[object] | None = None,
+    ) -> None:
+        # What may fail comes before what would have to be closed again.
+        self._tls = tls_of(config)
+        self._where = config.gateway.listen
+        self._listen = listen
+        self._access_log = access_log_of(config, log_lock)
+        self.metrics = Metrics(lambda: self._pipeline.registry, version, commit)
+        self._dispatcher = Dispatcher(config.gateway.timeouts, self.metrics)
+        self._pipeline = Pipeline(
+            config.gateway, registry, keyring_of(config), self._dispatcher, self.metrics, self._access_log, version
+        )
+        self._listener = Listener(self._pipeline, config.gateway.limits, config.gateway.timeouts)
+        # How long a connection was idle need not be known to the second.
+        self._sweep: Sweep[ConnectionPool] = Sweep(ticks=100, at_once=10)
+        self._ticker = Ticker(self._tick, self.metrics.lagged)
+        self._server: Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<DataPlane {self._listener!r} {self.registry!r}>"
+
+    @property
+    def registry(self) -> Registry:
+        """The models in force."""
+        return self._pipeline.registry
+
+    @property
+    def last_tick(self) -> float:
+        """When the loop tick last, as a ``monotonic`` reading."""
+        return self._ticker.last_tick
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """Why nothing can be asked at all: a data plane that can be asked this has none."""
+        return ()
+
+    @property
+    def processes(self) -> Sequence[Mapping[str, object]]:
+        """The processes among which requests are spread: there are none."""
+        return ()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._listener.connections)
+
+    async def count(self) -> None:
+        """Bring the metrics up to date: they always are."""
+
+    @property
+    def address(self) -> str:
+        """Where clients ask, once it listens; the real port, where 0 was asked for."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return url_of(host, port, tls=self._tls is not None)
+
+    # start and stop
+
+    async def start(self) -> None:
+        """Listen, and begin to tick. Raises ``StartError``."""
+        try:
+            self._server = await self._listen(partial(ClientConnection, self._listener), *split(self._where), self._tls)
+        except OSError as error:
+            raise StartError(f"Cannot listen on {self._where} (gateway.listen): {error.strerror}.") from None
+        self._ticker.start()
+
+    async def stop(self) -> None:
+        """Beat no more, and close what is open towards engines and the log."""
+        self._ticker.stop()
+        for pool in self.registry.connection_pools:
+            pool.close()
+        if self._access_log is not None:
+            self._access_log.close()
+
+    # the end, in the order of ``lifecycle.drain``
+
+    def announce_end(self) -> None:
+        """Ask clients to close their connections."""
+        self._listener.closing = True
+
+    def stop_accepting(self) -> None:
+        """Take nothing new, and refuse what waits."""
+        if self._server is not None:
+            self._server.close()
+        self._dispatcher.refuse_new()
+        self._listener.close_idle()
+
+    async def idle(self) -> None:
+        """Wait until no request is under way, and every response has left; looks at each tick."""
+        while len(self._dispatcher) or self._listener.unwritten:
+            await self._ticker.next_tick()
+
+    def cancel_all(self) -> None:
+        """End whatever is still under way."""
+        self._dispatcher.cancel_all()
+
+    # inside
+
+    def _tick(self, now: float) -> None:
+        """Let everything with a deadline look at the clock."""
+        self._listener.tick(now)
+        self._dispatcher.tick(now)
+        for pool in self._sweep.next_batch(self.registry.connection_pools):
+            pool.tick(now)
+        if self._access_log is not None:
+            self._access_log.flush()
+
+
+def split(address: str) -> tuple[str, int]:
+    """Split HOST:PORT; brackets of an IPv6 address are taken off."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def joined(host: str, port: int) -> str:
+    """Join to HOST:PORT as URLs have it: an IPv6 address gets brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def url_of(host: str, port: int, *, tls: bool = False) -> str:
+    """Write the URL of an address, without a path."""
+    return f"{'https' if tls else 'http'}://{joined(host, port)}"
+
+
+def access_log_of(config: Config, lock: AbstractContextManager[object] | None) -> AccessLog | None:
+    """Open the access log, if there is to be one; ``lock`` is held while it is written. Raises ``StartError``."""
+    where = config.gateway.access_log
+    try:
+        return AccessLog.open(where, lock)
+    except OSError as error:
+        raise StartError(f"Cannot write to {where} (gateway.access_log): {error.strerror}.") from None
+
+
+def keyring_of(config: Config) -> Keyring:
+    """Put the configured keys on a ring."""
+    return Keyring((Key(key.id, frozenset(key.models)), key.sha256) for key in config.gateway.keys)
+
+
+def tls_of(config: Config) -> ssl.SSLContext | None:
+    """Load certificate and key, if there are any. Raises ``StartError``."""
+    certificate, key = config.gateway.tls_certificate, config.gateway.tls_key
+    if certificate is None or key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # Without a password OpenSSL would ask for one on the terminal, where nobody sits.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"Cannot read {certificate} and {key} (gateway.tls_certificate, tls_key): {error}.") from None
+    return context

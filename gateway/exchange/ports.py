@@ -1,0 +1,71 @@
+"""What an exchange needs of the layers around it: how a dialect reads streams, and how long things may take."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.core.context import RequestContext
+from gateway.core.errors import GatewayError
+
+
+class Stream(Protocol):
+    """The reader of one response's events. It meters usage into the request's context and may leave events out."""
+
+    complete: bool
+    """Whether the dialect's end marker has passed."""
+
+    failure: GatewayError | None
+    """The error that the engine reported inside the stream, if it did."""
+
+    refused: bool
+    """Whether that error is all that the stream holds."""
+
+    @property
+    def events(self) -> int:
+        """How many events have been read or passed."""
+
+    def feed(self, events: bytes) -> bytes:
+        """Read whole events and return those that the client gets."""
+
+    def passes(self, data: bytes) -> int:
+        """Tell how many bytes of what was read are chunks that go to the client as they are; those are not fed."""
+
+    def settle(self) -> None:
+        """The stream is over, perhaps too early: meter what was seen."""
+
+    def error(self, error: GatewayError) -> bytes:
+        """Write ``error`` as the events that end a stream."""
+
+
+class Dialect(Protocol):
+    """How one family of endpoints speaks: its streams, its usage, its errors."""
+
+    def stream(self, context: RequestContext, *, strip_usage: bool) -> Stream:
+        """Begin to read a stream; ``strip_usage`` leaves out the usage event that the client did not ask for."""
+
+    def meter(self, context: RequestContext, body: bytes) -> None:
+        """Take the usage out of a whole response."""
+
+
+class Deadlines(Protocol):
+    """The part of ``[gateway.timeouts]`` that an exchange keeps, in seconds."""
+
+    @property
+    def queue(self) -> float:
+        """Longest wait for a slot."""
+
+    @property
+    def first_byte(self) -> float:
+        """Longest silence of an engine before its response."""
+
+    @property
+    def between_bytes(self) -> float:
+        """Longest silence of an engine within its response."""
+
+    @property
+    def total(self) -> float:
+        """Longest request."""
+
+    @property
+    def keep_alive_comment(self) -> float:
+        """Silence towards the client after which a stream gets a comment."""

@@ -1,0 +1,35 @@
+"""The request that an engine gets: the same for every replica, but for address and credentials."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.core.context import RequestContext
+from gateway.exchange.ports import Dialect
+from gateway.pools.replica import Replica
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """What an engine is asked: the same for every replica, but for its address and credentials."""
+
+    context: RequestContext
+    body: bytes
+    dialect: Dialect
+    streams: bool
+    strip_usage: bool
+    max_tokens: int
+    hedges: bool
+    """Whether it may be asked of two replicas: a call that changes nothing, and whose response comes in one piece."""
+
+    def head_for(self, replica: Replica) -> bytes:
+        """Write the request's head for one replica."""
+        context = self.context
+        head = context.head
+        return b"POST %b%b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            replica.address.prefix,
+            head.target,
+            replica.headers,
+            head.headers_up,
+            context.request_id.encode(),
+            len(self.body),
+        )

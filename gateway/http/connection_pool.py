@@ -1,0 +1,160 @@
+"""Idle connections to each upstream address, kept open and used again."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from time import perf_counter
+
+from gateway.http.address import Address
+from gateway.http.head_cache import CachedHead, HeadCache
+from gateway.http.response_head import ResponseHead
+from gateway.http.upstream import UpstreamConnection, UpstreamError
+
+_MAX_IDLE = 1024
+"""Idle connections kept per address; more than this were a burst, and are closed as they become idle."""
+
+
+class ConnectionPool:
+    """The connections to one address: last used, first reused, so that what a burst opened can grow old and close.
+
+    ``learned`` is shared with other addresses, whose responses have the same heads more often than not.
+    """
+
+    __slots__ = (
+        "_connect_timeout",
+        "_connecting",
+        "_idle",
+        "_idle_timeout",
+        "_now",
+        "_open",
+        "_tls",
+        "address",
+        "known",
+        "last_head",
+        "learned",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        connect_timeout: float,
+        idle_timeout: float = 60.0,
+        learned: HeadCache[ResponseHead] | None = None,
+    ) -> None:
+        self.address = address
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        # The one used last is at the end. A list is less to touch than a dictionary, in a pool among a thousand.
+        self._idle: list[UpstreamConnection] = []
+        self._open: set[UpstreamConnection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._now = perf_counter()
+        """When the pool was looked at last: how long a connection has been idle need not be known more exactly."""
+        self.known: CachedHead[ResponseHead] | None = None
+        self.last_head: ResponseHead | None = None
+        """The one that was read last; it need not be read again where the same lines come."""
+        self.learned = HeadCache[ResponseHead]() if learned is None else learned
+        self._tls = ssl.create_default_context() if address.tls else None
+
+    def __repr__(self) -> str:
+        return f"<ConnectionPool {self.address.url} [{len(self._open)} open, {len(self._idle)} idle]>"
+
+    def take(self) -> UpstreamConnection | None:
+        """Take an idle connection, if there is one."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    def connect(
+        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]
+    ) -> asyncio.Task[None]:
+        """Open a connection and call one of the two; cancelling the task calls neither."""
+        task = asyncio.get_running_loop().create_task(self._connect(done, failed))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return task
+
+    def closed(self, connection: UpstreamConnection) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange is complete for the next one; one that is closing is forgotten soon."""
+        idle = self._idle
+        if len(idle) < _MAX_IDLE:
+            connection.idle_since = self._now
+            idle.append(connection)
+        else:
+            connection.transport.close()
+
+    def tick(self, now: float) -> None:
+        """Close connections that have been idle for too long; ``now`` is a ``perf_counter`` reading."""
+        self._now = now
+        idle = self._idle
+        while idle and now - idle[0].idle_since >= self._idle_timeout:
+            idle.pop(0).transport.close()
+
+    def close(self) -> None:
+        """Close every connection, also those in use."""
+        for task in list(self._connecting):
+            task.cancel()
+        for connection in list(self._open):
+            connection.transport.abort()
+
+    async def _connect(
+        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        address = self.address
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                if address.path is not None:
+                    _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), address.path)
+                else:
+                    _, connection = await loop.create_connection(
+                        lambda: UpstreamConnection(self), address.host, address.port, ssl=self._tls
+                    )
+        except TimeoutError:
+            failed(UpstreamError(f"The engine did not accept a connection within {self._connect_timeout:g} s."))
+        except OSError as error:
+            failed(UpstreamError(f"The engine refused the connection: {error.strerror or error}."))
+        except UnicodeError:
+            failed(UpstreamError(f"The engine's address {address.host!r} is not a host name."))
+        else:
+            # Only now it counts as open: a uvloop that is cancelled while connecting never calls ``connection_lost``.
+            if connection.transport.is_closing():
+                failed(UpstreamError("The engine closed the connection as soon as it was open."))
+                return
+            self._open.add(connection)
+            done(connection)
+
+
+class ConnectionPools:
+    """The pool of each address. Models that one engine serves, as adapters of one base model, share its connections.
+
+    A thousand models would else need a thousand connections, and each would be cold in the kernel when its turn comes.
+    """
+
+    def __init__(self, *, connect_timeout: float) -> None:
+        self._connect_timeout = connect_timeout
+        self._learned = HeadCache[ResponseHead]()
+        self._pools: dict[str, ConnectionPool] = {}
+
+    def __repr__(self) -> str:
+        return f"<ConnectionPools {list(self._pools.values())!r}>"
+
+    def of(self, address: Address) -> ConnectionPool:
+        """Give the pool of an address, made at its first use."""
+        pool = self._pools.get(address.url)
+        if pool is None:
+            pool = ConnectionPool(address, connect_timeout=self._connect_timeout, learned=self._learned)
+            self._pools[address.url] = pool
+        return pool

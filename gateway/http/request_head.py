@@ -1,0 +1,145 @@
+"""Bytes of HTTP/1.1 heads: what may cross the gateway, and how a response's first lines are written."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from math import ceil
+
+from gateway.core.errors import GatewayError, HeadTooLarge, MalformedHttp, MethodNotAllowed
+
+STATUS_LINES: Mapping[int, bytes] = {
+    **{status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 1000)},
+    **{status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus},
+}
+"""The first line of a response, by status of three digits; one that Python does not name has an empty phrase."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers of one connection, which no proxy passes on (RFC 9110, section 7.6.1)."""
+
+HARMLESS_IN_CONNECTION = HOP_BY_HOP | {b"close"}
+"""What ``connection`` may name without any other header being left out for it."""
+
+_PASSED_UP = (
+    b"accept",
+    b"anthropic-beta",
+    b"anthropic-version",
+    b"content-type",
+    b"traceparent",
+    b"tracestate",
+    b"user-agent",
+    b"x-request-timeout-ms",
+)
+
+SINGLETONS = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"transfer-encoding",
+        b"x-api-key",
+        b"x-request-id",
+    }
+)
+"""Request headers that mean nothing, or something dangerous, when they come twice."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
+
+
+class RequestIds:
+    """Gives each request its id: the client's own where it is well formed, else a fresh one.
+
+    A fresh id is a random prefix of this process and a running number, which costs a tenth of a random UUID and is just
+    as unique.
+    """
+
+    def __init__(self) -> None:
+        self._prefix = f"req-{secrets.token_hex(6)}-"
+        self._number = 0
+
+    def __repr__(self) -> str:
+        return f"<RequestIds {self._prefix!r} [{self._number} given]>"
+
+    def fresh(self) -> str:
+        """Give a new id."""
+        self._number += 1
+        return f"{self._prefix}{self._number}"
+
+    def choose(self, offered: bytes | None) -> str:
+        """Return ``offered`` if it is a well-formed id, else a new id."""
+        if offered is not None and _REQUEST_ID.match(offered):
+            return offered.decode("ascii")
+        return self.fresh()
+
+
+def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, bytes]:
+    """Give the values of a head's lines by lower-case name; what may come more than once is joined by commas.
+
+    Raises ``HeadTooLarge`` for more than ``limit`` lines, ``MalformedHttp`` for a singleton that comes twice.
+    """
+    if len(lines) > limit:
+        raise HeadTooLarge(f"More than {limit} headers.")
+    found: dict[bytes, bytes] = {}
+    for name, value in lines:
+        name = name.lower()
+        if name in found:
+            if name in SINGLETONS:
+                raise MalformedHttp(f"The header {name.decode('ascii')} must come only once.")
+            value = found[name] + b", " + value
+        found[name] = value.rstrip(b" \t")
+    return found
+
+
+def origin_form(target: bytes) -> bytes:
+    """Give the path and query of a request target that names its host too (RFC 9112, section 3.2.2)."""
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return target
+    slash = rest.find(b"/")
+    return rest[slash:] if slash >= 0 else b"/"
+
+
+def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
+    """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses."""
+    connection = headers.get(b"connection")
+    if connection is not None and not (named := tokens(connection)) <= HARMLESS_IN_CONNECTION:
+        return headers_up({name: value for name, value in headers.items() if name not in named | {b"connection"}})
+    lines = b""
+    for name in _PASSED_UP:
+        if name in headers:
+            lines += b"%b: %b\r\n" % (name, headers[name])
+    return lines
+
+
+def tokens(value: bytes) -> set[bytes]:
+    """Split a header's value at its commas, in lower case."""
+    return {token.strip().lower() for token in value.split(b",")}
+
+
+def error_headers(error: GatewayError) -> bytes:
+    """Write the headers that tell a client what to do about ``error``."""
+    lines = b""
+    if error.retry_after is not None:
+        milliseconds = max(1, ceil(error.retry_after * 1000))
+        lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (ceil(milliseconds / 1000), milliseconds)
+    if isinstance(error, MethodNotAllowed):
+        lines += b"allow: %b\r\n" % error.allow.encode("ascii")
+    return lines

@@ -1,0 +1,192 @@
+"""Whether a replica lives: one watch per replica, which asks it now and then and takes note of what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.http.response_head import ResponseHead
+from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
+from gateway.pools.pool import Pool
+from gateway.pools.replica import Replica
+
+_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""Of a probe's response, more than this is not looked at."""
+
+_LEFT_OUT = 5
+"""Looks in a row that are left out at most while a replica answers requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What a replica said to a probe."""
+
+    status: int
+    body: bytes
+
+
+class Probe(Receiver):
+    """One GET to a replica, as a receiver that can be awaited.
+
+    It is asked on a connection of its own, because a replica that takes no new connections is not well.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._connection: UpstreamConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._path = b""
+        self._status = 0
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._done: asyncio.Future[ProbeAnswer] = asyncio.get_running_loop().create_future()
+
+    async def get(self, path: bytes, within: float) -> ProbeAnswer:
+        """Ask for ``path`` and wait ``within`` seconds at most. Raises ``UpstreamError`` or ``TimeoutError``."""
+        self._path = path
+        self._connecting = self._replica.connections.connect(self._send, self.receive_failure)
+        try:
+            async with asyncio.timeout(within):
+                return await self._done
+        finally:
+            self._connecting.cancel()
+            if self._connection is not None:
+                self._connection.abort()
+
+    def receive_head(self, head: ResponseHead) -> None:
+        """Keep the status."""
+        self._status = head.status
+
+    def receive_data(self, data: bytes) -> None:
+        """Keep the body, up to a limit."""
+        if self._bytes <= _MAX_ANSWER_BYTES:
+            self._parts.append(data)
+            self._bytes += len(data)
+
+    def receive_end(self) -> None:
+        """The response is there."""
+        self._connection = None
+        if not self._done.done():
+            self._done.set_result(ProbeAnswer(self._status, b"".join(self._parts)))
+
+    def receive_failure(self, error: UpstreamError) -> None:
+        """There will be no response."""
+        self._connection = None
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        replica = self._replica
+        self._connection = connection
+        connection.send(
+            b"GET %b%b HTTP/1.1\r\n%baccept: */*\r\nconnection: close\r\n\r\n"
+            % (replica.address.prefix, self._path, replica.headers),
+            b"",
+            self,
+        )
+
+
+class _Card(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+
+
+class HealthCheck:
+    """Keeps one replica's readiness true. It looks only while the replica is ``up``: a remote one always is.
+
+    ``phase`` is where in the interval it looks, from 0 to 1: watches begin together, and a thousand that went on
+    together would hold up all requests for a quarter of a second each time.
+    """
+
+    def __init__(
+        self, pool: Pool, replica: Replica, *, interval: float, timeout: float, up: bool, phase: float = 1.0
+    ) -> None:
+        self._pool = pool
+        self._replica = replica
+        self._interval = interval
+        self._timeout = timeout
+        self._phase = phase
+        self._left_out = _LEFT_OUT
+        self._length_settled = False
+        self._looked = asyncio.Event()
+        self._up = asyncio.Event()
+        if up:
+            self._up.set()
+
+    def __repr__(self) -> str:
+        return f"<HealthCheck of {self._replica!r} [{'up' if self._up.is_set() else 'not up'}]>"
+
+    def set_up(self, *, up: bool) -> None:
+        """Say that the replica's process is up, or no longer."""
+        if up:
+            self._up.set()
+        else:
+            self._up.clear()
+
+    async def looked(self) -> None:
+        """Wait until the replica was looked at for the first time."""
+        await self._looked.wait()
+
+    async def run(self) -> None:
+        """Look for ever, every ``interval`` seconds."""
+        pause = self._interval * self._phase
+        while True:
+            await self._up.wait()
+            await self.look_if_needed()
+            self._looked.set()
+            await asyncio.sleep(pause)
+            pause = self._interval
+
+    async def look_if_needed(self) -> None:
+        """Look, unless requests were answered since the last time, which says more than a probe would.
+
+        Now and then it looks all the same: requests go over old connections, and an engine may take no new ones.
+        """
+        answered = self._replica.answered()
+        if answered and self._replica.ready and self._left_out < _LEFT_OUT:
+            self._left_out += 1
+        else:
+            self._left_out = 0
+            await self.look()
+
+    async def look(self) -> None:
+        """Ask once. Anything below 500 is a sign of life: not every remote engine has ``/health``."""
+        replica = self._replica
+        try:
+            answer = await Probe(replica).get(b"/health", self._timeout)
+        except (UpstreamError, TimeoutError) as error:
+            reason = str(error) or f"No response to /health within {self._timeout:g} s."
+        else:
+            reason = "" if answer.status < 500 else f"/health answered {answer.status}."
+        if not self._up.is_set():
+            return
+        if reason:
+            self._length_settled = False
+            replica.failed(reason)
+            if not replica.ready:
+                replica.set_ready(ready=False, state="failing", reason=reason)
+            return
+        replica.set_ready(ready=True, state="ready")
+        if self._pool.max_model_len is None and not self._length_settled:
+            await self._learn_length()
+
+    async def _learn_length(self) -> None:
+        """Ask for the model's card, which says how many tokens a request may have; not every engine's does."""
+        try:
+            answer = await Probe(self._replica).get(b"/v1/models", self._timeout)
+        except (UpstreamError, TimeoutError):
+            return
+        self._length_settled = answer.status < 500
+        try:
+            cards = msgspec.json.decode(answer.body, type=_Cards).data
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        for card in cards:
+            if card.id == self._pool.upstream_model and card.max_model_len is not None:
+                self._pool.learned_length(card.max_model_len)

@@ -1,0 +1,234 @@
+"""One child as its parent sees it: started, spoken to, and started again when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Protocol
+
+from gateway.core.tasks import cancelled
+from gateway.observe.counters import Snapshot
+from gateway.processes.messages import (
+    AnnounceEnd,
+    CancelAll,
+    Channel,
+    Count,
+    Counted,
+    End,
+    Idle,
+    LengthUpdate,
+    Message,
+    NotStarted,
+    ReplicaSuspected,
+    ReplicaUpdate,
+    Serving,
+    Setup,
+    StopAccepting,
+)
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 30.0
+_HEALTHY_SECONDS = 60.0
+
+_COUNT_SECONDS = 1.0
+"""Longest wait for what a process counted; then what it said last has to do."""
+
+_END_SECONDS = 10.0
+"""Longest wait for a process that was told to end."""
+
+
+class ChildOwner(Protocol):
+    """What a process needs of the one who leads all of them."""
+
+    @property
+    def inherited(self) -> Sequence[int]:
+        """The descriptors that every process inherits."""
+
+    def setup(self, process: int) -> Setup:
+        """Say who a process is, and what it serves."""
+
+    def doubted(self, replica: str, reason: str) -> None:
+        """Take note that a replica gave no responses."""
+
+    def counted(self, process: int, snapshot: Snapshot) -> None:
+        """Take note of what a process has counted so far."""
+
+    def ended(self, process: int) -> None:
+        """Take back everything that a process held which is gone."""
+
+    def say(self, text: str) -> None:
+        """Tell people what happens."""
+
+
+class ChildHandle:
+    """A data plane in a process of its own. Where it ends unasked, another takes its place."""
+
+    def __init__(self, own: int, leader: ChildOwner) -> None:
+        self._own = own
+        self._leader = leader
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._orders: list[AnnounceEnd | StopAccepting | CancelAll] = []
+        self._idle = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._counting: asyncio.Future[None] | None = None
+        self._reason = ""
+        self._serving_since: float | None = None
+        self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def __repr__(self) -> str:
+        pid = self._process.pid if self._process is not None else None
+        return f"<ChildHandle {self._own} pid {pid} [{'serving' if self.serving else 'not serving'}]>"
+
+    @property
+    def serving(self) -> bool:
+        """Whether it takes requests."""
+        return self._serving_since is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, while it lives."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> str:
+        """Start it, and wait until it serves; return why it does not, or nothing."""
+        self._task = asyncio.get_running_loop().create_task(self._live())
+        either: list[asyncio.Future[Any]] = [self._task, self._first]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._first.done():
+            self._task.result()
+        return self._first.result()
+
+    def tell(self, word: ReplicaUpdate | LengthUpdate) -> None:
+        """Tell it what changed; one that is not there yet is told everything when it starts."""
+        if self._channel is not None:
+            self._channel.send(word)
+
+    def order(self, order: AnnounceEnd | StopAccepting | CancelAll) -> None:
+        """Let it take the next step towards its end; one that begins to serve too late takes all of them."""
+        self._orders.append(order)
+        if self.serving:
+            self._obey(order)
+        else:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until it has no request under way, or is gone."""
+        await self._idle.wait()
+
+    async def count(self) -> None:
+        """Ask it what it counted, and wait a little for the response."""
+        if not self.serving or self._channel is None:
+            return
+        if self._counting is None:
+            self._counting = asyncio.get_running_loop().create_future()
+            self._channel.send(Count())
+        await asyncio.wait({self._counting}, timeout=_COUNT_SECONDS)
+
+    async def stop(self) -> None:
+        """Let it end, or end it if it does not."""
+        if self._process is not None and self._channel is not None and self.serving:
+            self._channel.send(End())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._ended.wait()
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._ended.wait()
+        if self._task is not None:
+            await cancelled([self._task])
+
+    async def _live(self) -> None:
+        """Run it again and again, waiting longer each time it fails soon, until it is to end."""
+        pause = _FIRST_PAUSE
+        while True:
+            served = await self._run()
+            if not self._first.done():
+                self._first.set_result(self._reason)
+                return
+            if StopAccepting() in self._orders:
+                return
+            if served > _HEALTHY_SECONDS:
+                pause = _FIRST_PAUSE
+            self._leader.say(f"process {self._own + 1} of the data plane: {self._reason} Next try in {pause:g} s.")
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _run(self) -> float:
+        """Run it once, until it has ended; return for how many seconds it served."""
+        self._reason = ""
+        self._ended.clear()
+        ours, theirs = socket.socketpair()
+        inherited = (theirs.fileno(), *self._leader.inherited)
+        with theirs:
+            try:
+                process = self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-P", "-m", "gateway.processes", str(theirs.fileno()), str(os.getpid())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=inherited,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                self._reason = f"It cannot be started: {error.strerror}."
+                return 0.0
+        silent = asyncio.Event()
+        _, self._channel = await asyncio.get_running_loop().create_connection(
+            lambda: Channel(self._received, silent.set), sock=ours
+        )
+        self._channel.send(self._leader.setup(self._own))
+        code = await process.wait()
+        # What it said last is still to be read.
+        await silent.wait()
+        served = 0.0 if self._serving_since is None else monotonic() - self._serving_since
+        self._gone(code)
+        return served
+
+    def _gone(self, code: int) -> None:
+        """Note that the process has ended."""
+        self._reason = self._reason or f"It ended with exit code {code}."
+        self._process = self._channel = self._serving_since = None
+        self._counted()
+        self._idle.set()
+        self._ended.set()
+        self._leader.ended(self._own)
+
+    def _received(self, message: Message) -> None:
+        match message:
+            case Serving():
+                self._serving_since = monotonic()
+                for order in self._orders:
+                    self._obey(order)
+                if self._first.done():
+                    self._leader.say(f"process {self._own + 1} of the data plane: serving again")
+                else:
+                    self._first.set_result("")
+            case NotStarted(reason):
+                self._reason = reason
+            case ReplicaSuspected(replica, reason):
+                self._leader.doubted(replica, reason)
+            case Counted(snapshot):
+                self._leader.counted(self._own, snapshot)
+                self._counted()
+            case Idle():
+                self._idle.set()
+            case _:
+                raise AssertionError(f"a child does not say {message}")
+
+    def _obey(self, order: AnnounceEnd | StopAccepting | CancelAll) -> None:
+        if isinstance(order, StopAccepting):
+            self._idle.clear()
+        assert self._channel is not None
+        self._channel.send(order)
+
+    def _counted(self) -> None:
+        if self._counting is not None and not self._counting.done():
+            self._counting.set_result(None)
+        self._counting = None

@@ -1,1 +1,0 @@
-"""Fits the simulator's costs to a real engine, and compares the two: ``python -m loadtest.engine.calibration``."""

@@ -1,0 +1,150 @@
+"""Run a simulated engine: ``python -m loadtest.simulator --port 8001 --model sim``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import uvloop
+
+from loadtest.simulator.batch import Timing
+from loadtest.simulator.faults import NO_FAULTS, Faults
+from loadtest.simulator.instant import InstantEngine
+from loadtest.simulator.profile import PROFILES, Profile
+from loadtest.simulator.server import MAX_MODEL_LEN, SimulatedEngine
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    known = Timing()
+    command = argparse.ArgumentParser(
+        prog="python -m loadtest.simulator",
+        description="An engine that computes nothing: vLLM's shapes, a model of its timing, and faults on demand.",
+        epilog="While it runs: GET /sim/counts, GET /sim/faults, PUT /sim/faults with a JSON object.",
+    )
+    where = command.add_mutually_exclusive_group(required=True)
+    where.add_argument("--uds", metavar="PATH", help="listen on this Unix socket")
+    where.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1 (0: any free one)")
+    command.add_argument(
+        "--instant", action="store_true", help="answer with fixed bytes, to measure what stands in front: no faults"
+    )
+    command.add_argument(
+        "--hosts", type=int, default=1, metavar="N", help="with --instant: listen on N addresses from 127.0.0.1 on"
+    )
+    command.add_argument(
+        "--at-once",
+        action="store_true",
+        help="with --instant and no pace: write a stream's events one directly after the other",
+    )
+    command.add_argument("--model", default="sim", metavar="NAME", help="the model's name (default: %(default)s)")
+    command.add_argument(
+        "--ttft", type=float, default=known.ttft, metavar="S", help="seconds to the first token (default: %(default)s)"
+    )
+    command.add_argument(
+        "--inter-token", type=float, default=known.inter_token, metavar="S", help="seconds between tokens (%(default)s)"
+    )
+    command.add_argument(
+        "--profile", choices=sorted(PROFILES), help="model the steps, KV cache and prefix cache of this engine instead"
+    )
+    command.add_argument(
+        "--speed", type=float, default=1.0, metavar="X", help="make the profile's machine X times as fast"
+    )
+    command.add_argument(
+        "--num-blocks", type=int, metavar="N", help="blocks of the profile's KV cache, instead of what it has"
+    )
+    command.add_argument(
+        "--max-num-seqs",
+        type=int,
+        metavar="N",
+        help=f"size of the batch (default: the profile's, or {known.max_num_seqs})",
+    )
+    command.add_argument(
+        "--max-model-len", type=int, default=MAX_MODEL_LEN, metavar="N", help="context length (%(default)s)"
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random faults (%(default)s)")
+    command.add_argument(
+        "--faults", type=_read_faults, default=NO_FAULTS, metavar="FILE", help="JSON file with the faults to begin with"
+    )
+    return command
+
+
+def _read_faults(path: str) -> Faults:
+    try:
+        return Faults.decode(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from error
+
+
+def _profile(options: argparse.Namespace) -> Profile | None:
+    """Return the engine to be modelled, as the options change it. Raises ``ValueError``."""
+    if options.profile is None:
+        return None
+    sizes = {"max_num_seqs": options.max_num_seqs, "num_blocks": options.num_blocks}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    return replace(PROFILES[options.profile], **given).faster(options.speed)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM; a crash exits with status 1 at once."""
+    if options.instant:
+        await _serve_instantly(options)
+        return
+    size = {} if options.max_num_seqs is None else {"max_num_seqs": options.max_num_seqs}
+    timing = Timing(ttft=options.ttft, inter_token=options.inter_token, **size)
+    stopped = _stopped()
+    engine = SimulatedEngine(
+        options.model,
+        uds=options.uds,
+        port=options.port or 0,
+        timing=timing,
+        profile=_profile(options),
+        faults=options.faults,
+        seed=options.seed,
+        max_model_len=options.max_model_len,
+        recorded=0,
+        on_crash=lambda: os._exit(1),
+    )
+    async with engine:
+        print(f"{options.model} listens on {engine.address}", flush=True)
+        await stopped.wait()
+
+
+async def _serve_instantly(options: argparse.Namespace) -> None:
+    stopped = _stopped()
+    engine = InstantEngine(delay=options.ttft, pace=options.inter_token, at_once=options.at_once, model=options.model)
+    hosts = [str(IPv4Address("127.0.0.1") + number) for number in range(options.hosts)]
+    port = await engine.start(hosts, options.port)
+    # Nothing that it makes for a request is part of a cycle.
+    gc.freeze()
+    gc.disable()
+    print(f"{options.model} listens on http://{hosts[0]}:{port}", flush=True)
+    await stopped.wait()
+    engine.close()
+
+
+def _stopped() -> asyncio.Event:
+    """Return the event that SIGINT and SIGTERM set."""
+    stopped = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stopped.set)
+    return stopped
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    command = parser()
+    options = command.parse_args(arguments)
+    if options.instant and options.uds is not None:
+        command.error("--instant listens on a port; give --port instead of --uds")
+    uvloop.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""vLLM is started as its own server, on files that it reads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines.errors import SourceError
+from engines.launchers.vllm import Vllm
+from engines.spec import EngineSpec, FolderSource, HubSource
+from tests.engines.tiny_gguf import write_gguf
+
+FOLDER, SOCKET = Path("/models/chat"), Path("/run/chat-0.sock")
+WORDS = "-m vllm.entrypoints.openai.api_server --model /models/chat --served-model-name chat --uds /run/chat-0.sock"
+COMMAND = (sys.executable, *WORDS.split(), "--disable-uvicorn-access-log")
+
+
+def spec(**changes: object) -> EngineSpec:
+    known: dict[str, object] = {"model": "chat", "engine": "vllm", "source": FolderSource(FOLDER)}
+    return EngineSpec(**known | changes)  # type: ignore[arg-type]
+
+
+def command_of(spec: EngineSpec, index: int = 0) -> tuple[str, ...]:
+    return Vllm().launch(spec, FOLDER, index, SOCKET).command
+
+
+def environment_of(spec: EngineSpec, index: int = 0) -> dict[str, str]:
+    return dict(Vllm().launch(spec, FOLDER, index, SOCKET).environment)
+
+
+def test_the_command_names_the_files_the_model_and_the_socket() -> None:
+    launch = Vllm().launch(spec(), FOLDER, 0, SOCKET)
+    assert launch.command == COMMAND
+    assert (launch.socket, launch.ready_path) == (SOCKET, "/health")
+
+
+def test_options_follow() -> None:
+    args = {"enforce-eager": True, "max-model-len": 2048}
+    assert command_of(spec(args=args)) == (*COMMAND, "--enforce-eager", "--max-model-len", "2048")
+
+
+def test_without_gpus_it_sees_none_and_takes_a_fixed_share_of_memory() -> None:
+    assert environment_of(spec()) == {
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+
+
+def test_each_replica_sees_its_own_gpus_and_no_others() -> None:
+    two = spec(gpus=(("0", "1"), ("2", "3")))
+    assert environment_of(two, 0)["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert environment_of(two, 1)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "VLLM_CPU_KVCACHE_SPACE" not in environment_of(two)
+
+
+def test_several_gpus_are_all_used() -> None:
+    assert command_of(spec(gpus=(("0", "1"),))) == (*COMMAND, "--tensor-parallel-size", "2")
+    assert command_of(spec(gpus=(("0",),))) == COMMAND
+
+
+@pytest.mark.parametrize("name", ["tensor-parallel-size", "pipeline_parallel_size", "data-parallel-size"])
+def test_the_operator_may_divide_a_model_otherwise(name: str) -> None:
+    words = command_of(spec(gpus=(("0", "1"),), args={name: 2}))
+    assert words == (*COMMAND, f"--{name.replace('_', '-')}", "2")
+
+
+def test_the_operators_environment_wins() -> None:
+    environment = environment_of(spec(env={"VLLM_CPU_KVCACHE_SPACE": "8", "VLLM_LOGGING_LEVEL": "DEBUG"}))
+    assert environment["VLLM_CPU_KVCACHE_SPACE"] == "8"
+    assert environment["VLLM_LOGGING_LEVEL"] == "DEBUG"
+
+
+def test_only_a_hubs_repository_may_be_asked_for_at_a_hub(tmp_path: Path) -> None:
+    hub = spec(source=HubSource("org/model"))
+    folder = Vllm().prepare(hub, tmp_path / "cache", print)
+    assert "org/model" in Vllm().launch(hub, folder, 0, SOCKET).command
+    assert "HF_HUB_OFFLINE" not in environment_of(hub)
+
+
+@pytest.mark.parametrize("names", [("config.json", "model.safetensors"), ("config.json", "model.gguf"), ("params",)])
+def test_what_it_reads_is_used_where_it_is(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert Vllm().prepare(spec(source=FolderSource(tmp_path)), tmp_path / "cache", print) == tmp_path
+
+
+def test_a_conversion_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "in", tmp_path / "cache"
+    folder.mkdir()
+    for name in ("a.gguf", "b.gguf"):
+        (folder / name).touch()
+    with pytest.raises(SourceError) as caught:
+        Vllm().prepare(spec(source=FolderSource(folder)), cache, print)
+    reason = f"{folder} has 2 .gguf files; expected one"
+    assert str(caught.value) == f"The GGUF file in {folder} could not be converted: {reason}"
+    assert [path.suffix for path in (cache / "converted").iterdir()] == [".lock"]
+
+
+@pytest.mark.slow
+def test_a_gguf_file_is_converted_once_and_again_when_it_is_another(tmp_path: Path) -> None:
+    here, elsewhere, cache = tmp_path / "a" / "model", tmp_path / "b" / "model", tmp_path / "cache"
+    for folder, shift in ((here, 0), (elsewhere, 1)):
+        folder.mkdir(parents=True)
+        write_gguf(folder / "model.gguf", shift=shift)
+    said: list[str] = []
+
+    def prepare(folder: Path) -> Path:
+        return Vllm().prepare(spec(source=FolderSource(folder)), cache, said.append)
+
+    one, again, other = prepare(here), prepare(here), prepare(elsewhere)
+    assert one == again != other
+    assert said == ["converting GGUF to safetensors"] * 2
+    assert (one / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()

@@ -1,0 +1,94 @@
+"""A folder becomes a model only when its parts fit, and the error names the file that does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from engines.onnx.errors import ModelError
+from engines.onnx.model.model import load
+from engines.onnx.model.tasks import Row
+from tests.engines.onnx.tiny import (
+    BAD,
+    CAT,
+    GOOD,
+    LOGITS,
+    VECTORS,
+    WORDS,
+    table,
+    write_classifier,
+    write_embedder,
+    write_graph,
+    write_tokenizer,
+)
+
+
+def plain(rows: Iterable[Row]) -> list[list[float]]:
+    return [row.tolist() for row in rows]
+
+
+def test_a_classifier_answers_after_loading(tmp_path: Path) -> None:
+    model = load("m", write_classifier(tmp_path), "classify")
+    assert repr(model.task) == "<Classify good, bad>"
+    assert plain(model.compute([[GOOD, GOOD], [BAD]])) == [[4, 0], [0, 2]]
+
+
+def test_an_embedder_answers_after_loading(tmp_path: Path) -> None:
+    model = load("m", write_embedder(tmp_path), "embed")
+    assert repr(model.task) == "<Embed 3 dimensions>"
+    assert plain(model.compute([[CAT, GOOD], [CAT]])) == [[0.5, 1.5, 2], [0, 3, 4]]
+
+
+def test_its_speed_and_the_size_of_its_batches_are_known_from_the_start(tmp_path: Path) -> None:
+    budget = load("m", write_classifier(tmp_path), "classify").budget
+    assert budget.rate > 0
+    assert budget.tokens % 16 == 0
+
+
+def test_a_model_of_very_short_texts_is_warmed_up_too(tmp_path: Path) -> None:
+    assert load("m", write_classifier(tmp_path), "classify", max_length=3).budget.rate > 0
+
+
+def test_the_operators_limit_comes_before_the_files(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 12}))
+    assert load("m", tmp_path, "classify").tokenizer.max_length == 12
+    assert load("m", tmp_path, "classify", max_length=14).tokenizer.max_length == 14
+
+
+def test_a_graph_that_takes_only_shorter_texts_is_told_with_what_to_do(tmp_path: Path) -> None:
+    write_classifier(tmp_path, positions=8)
+    with pytest.raises(ModelError, match=r"model\.onnx: does not take 16 tokens, give a smaller --max-length: "):
+        load("m", tmp_path, "classify")
+    assert plain(load("m", tmp_path, "classify", max_length=8).compute([[GOOD] * 8])) == [[16, 0]]
+
+
+def test_a_tokenizer_with_more_words_than_the_graph_is_told(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    write_graph(tmp_path, table(LOGITS, WORDS[:-1]), output="logits", pooled=True)
+    with pytest.raises(ModelError, match=r"tokenizer\.json: its greatest token id 9 does not fit the graph: "):
+        load("m", tmp_path, "classify")
+
+
+def test_labels_that_do_not_fit_the_graph_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the graph has 2 classes, but 3 labels are given"):
+        load("m", write_classifier(tmp_path), "classify", labels=("a", "b", "c"))
+
+
+@pytest.mark.parametrize("missing", ["model.onnx", "tokenizer.json"])
+def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
+    write_classifier(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(ModelError) as raised:
+        load("m", tmp_path, "classify")
+    assert raised.value.file == tmp_path / missing
+
+
+def test_a_classifiers_graph_is_no_embedder(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    write_graph(tmp_path, table(VECTORS), output="logits", pooled=True)
+    with pytest.raises(ModelError, match=r"model\.onnx: none of the outputs"):
+        load("m", tmp_path, "embed")

@@ -1,0 +1,131 @@
+"""OpenAI's streams: what passes, what is metered, what is left out, how they end."""
+
+from __future__ import annotations
+
+from gateway.api.dialects.completions import Completions, CompletionsStream, Plain
+from gateway.core.context import RequestContext, RequestHead
+from gateway.core.errors import UpstreamFailed
+
+ROLE = b'data: {"id":"1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+HELLO = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
+WORLD = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":" world"}}]}\n\n'
+USAGE = b'data: {"id":"1","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def has_begun(context: RequestContext) -> bool:
+    return context.first_token_at is not None
+
+
+def begin(*, strip_usage: bool = True) -> tuple[RequestContext, CompletionsStream]:
+    context = RequestContext(RequestHead("-"))
+    return context, Completions().stream(context, strip_usage=strip_usage)
+
+
+def test_events_pass_byte_for_byte_and_the_usage_event_is_left_out() -> None:
+    context, stream = begin()
+    passed = stream.feed(ROLE + HELLO) + stream.feed(WORLD) + stream.feed(USAGE + DONE)
+    assert passed == ROLE + HELLO + WORLD + DONE
+    assert stream.complete
+    assert (context.input_tokens, context.output_tokens) == (5, 2)
+
+
+def test_a_client_that_asked_for_usage_gets_it() -> None:
+    _, stream = begin(strip_usage=False)
+    assert stream.feed(HELLO + USAGE + DONE) == HELLO + USAGE + DONE
+
+
+def test_the_first_token_is_the_first_event_with_content() -> None:
+    context, stream = begin()
+    stream.feed(b": from upstream\n\n" + ROLE)
+    assert not has_begun(context)
+    stream.feed(HELLO)
+    first = context.first_token_at
+    assert first is not None
+    stream.feed(WORLD)
+    assert context.first_token_at == first
+
+
+def test_a_tool_call_reasoning_or_text_is_content_too() -> None:
+    for event in (
+        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f"}}]}}]}\n\n',
+        b'data: {"choices":[{"delta":{"reasoning":"Hm"}}]}\n\n',
+        b'data: {"choices":[{"text":"once"}]}\n\n',
+    ):
+        context, stream = begin()
+        stream.feed(event)
+        assert has_begun(context)
+
+
+def test_usage_on_every_event_is_taken_from_the_last_and_never_added() -> None:
+    context, stream = begin(strip_usage=False)
+    for tokens in (1, 2, 3):
+        stream.feed(
+            b'data: {"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":5,"completion_tokens":%d}}\n\n'
+            % tokens
+        )
+    stream.settle()
+    assert (context.input_tokens, context.output_tokens) == (5, 3)
+
+
+def test_an_event_with_content_and_usage_is_never_left_out() -> None:
+    both = b'data: {"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":5,"completion_tokens":1}}\n\n'
+    _, stream = begin()
+    assert stream.feed(both) == both
+
+
+def test_a_stream_that_was_cut_counts_what_was_sent() -> None:
+    context, stream = begin()
+    stream.feed(ROLE + HELLO)
+    stream.feed(WORLD + b": comment\n\n" + WORLD)
+    stream.settle()
+    assert context.output_tokens == 3
+
+
+def test_done_within_the_text_is_not_the_end() -> None:
+    _, stream = begin()
+    stream.feed(HELLO)
+    stream.feed(b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n')
+    assert not stream.complete
+
+
+def test_an_error_within_the_stream_is_given_in_openais_shape_and_ends_it() -> None:
+    _, stream = begin()
+    passed = stream.feed(
+        HELLO + b'data: {"error":{"message":"boom","type":"InternalServerError","code":500}}\n\n' + DONE
+    )
+    assert passed == HELLO + (
+        b'data: {"error":{"message":"boom","type":"server_error","param":null,"code":"upstream_failed"}}\n\n'
+        b"data: [DONE]\n\n"
+    )
+    assert stream.complete
+    assert repr(stream.failure) == "<UpstreamFailed 502 upstream_failed: boom>"
+
+
+def test_an_error_within_the_stream_keeps_a_status_that_blames_the_request() -> None:
+    _, stream = begin()
+    stream.feed(b'data: {"error":{"message":"bad image","type":"BadRequestError","code":400}}\n\n')
+    assert stream.failure is not None
+    assert stream.failure.status == 400
+
+
+def test_an_event_that_is_not_json_is_the_clients_to_judge() -> None:
+    _, stream = begin()
+    assert stream.feed(b"data: {oops\n\n") == b"data: {oops\n\n"
+
+
+def test_our_own_error_ends_with_the_marker() -> None:
+    _, stream = begin()
+    assert stream.error(UpstreamFailed("gone")).endswith(b'"code":"upstream_failed"}}\n\ndata: [DONE]\n\n')
+
+
+def test_only_completions_need_to_be_asked_for_usage() -> None:
+    assert Completions().asks_usage
+    assert not Plain().asks_usage
+
+
+def test_a_whole_answer_is_metered() -> None:
+    context = RequestContext(RequestHead("-"))
+    Completions().meter(context, b'{"usage":{"prompt_tokens":1,"completion_tokens":2}}')
+    assert (context.input_tokens, context.output_tokens) == (1, 2)
+    assert Completions().error_body(UpstreamFailed("gone")).startswith(b'{"error":{"message":"gone"')

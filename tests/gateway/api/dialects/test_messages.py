@@ -1,0 +1,81 @@
+"""Anthropic's streams: named events, their usage, their errors, their end."""
+
+from __future__ import annotations
+
+import json
+
+from gateway.api.dialects.messages import Messages, MessagesStream, name_of
+from gateway.core.context import RequestContext, RequestHead
+from gateway.core.errors import UpstreamFailed
+
+START = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","content":[],'
+    b'"usage":{"input_tokens":11,"output_tokens":0}}}\n\n'
+)
+BLOCK = b'event: content_block_start\ndata: {"type":"content_block_start","index":0}\n\n'
+DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}\n\n'
+)
+END = (
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"input_tokens":11,"output_tokens":4}}\n\n'
+)
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+def has_begun(context: RequestContext) -> bool:
+    return context.first_token_at is not None
+
+
+def begin() -> tuple[RequestContext, MessagesStream]:
+    context = RequestContext(RequestHead("-"))
+    return context, Messages().stream(context, strip_usage=True)
+
+
+def test_a_message_passes_byte_for_byte_and_is_metered() -> None:
+    context, stream = begin()
+    assert stream.feed(START + BLOCK) == START + BLOCK
+    assert not has_begun(context)
+    assert stream.feed(DELTA) + stream.feed(DELTA + END) + stream.feed(STOP) == DELTA + DELTA + END + STOP
+    assert has_begun(context)
+    assert stream.complete
+    stream.settle()
+    assert (context.input_tokens, context.output_tokens) == (11, 4)
+
+
+def test_a_message_that_was_cut_counts_what_was_sent() -> None:
+    context, stream = begin()
+    stream.feed(START + BLOCK + DELTA)
+    stream.feed(DELTA)
+    stream.settle()
+    assert not stream.complete
+    assert (context.input_tokens, context.output_tokens) == (11, 2)
+
+
+def test_an_error_event_is_given_in_anthropics_shape() -> None:
+    _, stream = begin()
+    passed = stream.feed(b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"boom"}}\n\n')
+    assert passed.startswith(b"event: error\ndata: ")
+    error = json.loads(passed.split(b"data: ")[1])
+    assert error["type"] == "error"
+    assert error["error"]["type"] == "api_error"
+    assert error["error"]["message"] == "boom"
+    assert stream.failure is not None
+
+
+def test_our_own_errors_have_anthropics_shape() -> None:
+    _, stream = begin()
+    assert stream.error(UpstreamFailed("gone")).startswith(
+        b'event: error\ndata: {"type":"error","error":{"type":"api_error"'
+    )
+    assert json.loads(Messages().error_body(UpstreamFailed("gone")))["type"] == "error"
+
+
+def test_a_whole_message_is_metered() -> None:
+    context = RequestContext(RequestHead("-"))
+    Messages().meter(context, b'{"usage":{"input_tokens":1,"output_tokens":2}}')
+    assert (context.input_tokens, context.output_tokens) == (1, 2)
+
+
+def test_an_events_name_is_what_its_line_says() -> None:
+    assert name_of(b"event: ping\ndata: {}\n\n") == b"ping"
+    assert name_of(b"data: {}\n\n") == b""

@@ -1,0 +1,134 @@
+"""From a whole request to a pool: the row, the key, the model, and the few fields that are the gateway's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.simulator import SimulatedEngine
+from tests.kit.gateways import RunningGateway, gateway, remote
+from tests.kit.wire import Response
+
+CHAT = "/v1/chat/completions"
+TALK = [{"role": "user", "content": "Hi"}]
+KEYS = [
+    {"id": "all", "sha256": sha256(b"sk-all").hexdigest()},
+    {"id": "some", "sha256": sha256(b"sk-some").hexdigest(), "models": ["other"]},
+]
+
+
+@asynccontextmanager
+async def one_engine(
+    tmp_path: Path, options: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[tuple[SimulatedEngine, RunningGateway]]:
+    async with SimulatedEngine("m", uds=tmp_path / "a") as engine:
+        models = {"m": remote(engine.address, **(options or {})), "other": remote(f"unix:{tmp_path}/nobody")}
+        async with gateway(models, ready=["m"], **settings) as running:
+            yield engine, running
+
+
+async def answer_to(running: RunningGateway, body: Any, path: str = CHAT, **headers: str) -> Response:
+    async with await running.wire() as wire:
+        await wire.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        return await wire.response()
+
+
+async def sent(running: RunningGateway, engine: SimulatedEngine, **fields: Any) -> dict[str, Any]:
+    """Ask, and return the body that the engine got."""
+    assert (await answer_to(running, {"model": "m", "messages": TALK} | fields)).status == 200
+    body: dict[str, Any] = json.loads(engine.requests[-1].body)
+    return body
+
+
+async def test_the_keys_of_openai_and_anthropic_open_the_same_door(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, keys=KEYS) as (_, running):
+        body = {"model": "m", "messages": TALK, "max_tokens": 1}
+        assert (await answer_to(running, body, authorization="Bearer sk-all")).status == 200
+        assert (await answer_to(running, body, "/v1/messages", x_api_key="sk-all")).status == 200
+        for headers in ({}, {"authorization": "Bearer sk-wrong"}, {"authorization": "Basic c2s="}, {"x-api-key": ""}):
+            refused = await answer_to(running, body, **headers)
+            assert (refused.status, refused.json["error"]["code"]) == (401, "invalid_api_key")
+        forbidden = await answer_to(running, body, authorization="Bearer sk-some")
+        assert (forbidden.status, forbidden.json["error"]["code"]) == (403, "model_not_allowed")
+
+
+async def test_fields_that_reach_into_the_engine_are_taken_out(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        body = await sent(running, engine, kv_transfer_params={"remote_host": "10.0.0.1"}, priority=-5, top_k=3)
+        assert body == {"model": "m", "messages": TALK, "top_k": 3}
+
+
+async def test_priority_passes_where_the_model_says_so(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, {"send_priority": True}) as (engine, running):
+        assert (await sent(running, engine, priority=-5))["priority"] == -5
+
+
+async def test_each_key_gets_a_prefix_cache_of_its_own_where_the_model_says_so(tmp_path: Path) -> None:
+    async with one_engine(tmp_path, {"cache_salt": True}, keys=KEYS) as (engine, running):
+        body = {"model": "m", "messages": TALK, "cache_salt": "chosen by the client"}
+        assert (await answer_to(running, body, authorization="Bearer sk-all")).status == 200
+        assert json.loads(engine.requests[-1].body)["cache_salt"] == "all"
+
+
+async def test_errors_of_messages_are_in_anthropics_shape(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (_, running):
+        refused = await answer_to(running, {"model": "nobody"}, "/v1/messages")
+        assert refused.status == 404
+        assert refused.json["type"] == "error"
+        assert refused.json["error"]["type"] == "not_found_error"
+
+
+async def test_the_query_goes_on_to_the_engine(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (engine, running):
+        await answer_to(running, {"model": "m", "messages": TALK}, CHAT + "?a=b%20c")
+        assert engine.requests[-1].path == CHAT + "?a=b%20c"
+
+
+async def test_a_form_keeps_its_file_byte_for_byte_and_gets_the_models_real_name(tmp_path: Path) -> None:
+    form = (
+        b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n\x00\xff--RIFF\r\n'
+        b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nalias\r\n--x--\r\n'
+    )
+    async with one_engine(tmp_path, {"aliases": ["alias"]}) as (engine, running):
+        path, media = "/v1/audio/transcriptions", {"content_type": "multipart/form-data; boundary=x"}
+        assert (await answer_to(running, form, path, **media)).status == 200
+        assert engine.requests[-1].body == form.replace(b"alias", b"m")
+
+
+@pytest.mark.parametrize("origin", ["https://chat.example.com", "https://evil.example.com"])
+async def test_only_the_pages_of_configured_origins_may_read_answers(tmp_path: Path, origin: str) -> None:
+    async with one_engine(tmp_path, cors_origins=["https://chat.example.com"]) as (_, running):
+        allowed = origin if origin == "https://chat.example.com" else None
+        answer = await answer_to(running, {"model": "m", "messages": TALK}, origin=origin)
+        assert answer.header("access-control-allow-origin") == allowed
+        async with await running.wire() as wire:
+            await wire.request("OPTIONS", CHAT, headers={"origin": origin, "access-control-request-method": "POST"})
+            preflight = await wire.response()
+        assert preflight.header("access-control-allow-origin") == allowed
+
+
+async def test_a_page_may_send_the_headers_of_its_sdk_and_read_what_the_sdk_acts_on(tmp_path: Path) -> None:
+    origin = "https://chat.example.com"
+    sent = "authorization,content-type,x-stainless-os,x-stainless-retry-count"
+    async with one_engine(tmp_path, cors_origins=[origin]) as (_, running), await running.wire() as wire:
+        await wire.request("OPTIONS", CHAT, headers={"origin": origin, "access-control-request-headers": sent})
+        preflight = await wire.response()
+        assert (preflight.status, preflight.header("access-control-allow-headers")) == (200, sent)
+        answer = await answer_to(running, {"model": "m", "messages": TALK}, origin=origin)
+        assert "retry-after-ms" in (answer.header("access-control-expose-headers") or "")
+        assert answer.header("vary") == "origin"
+
+
+async def test_without_configured_origins_no_page_may(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (_, running):
+        answer = await answer_to(running, {"model": "m", "messages": TALK}, origin="https://chat.example.com")
+        assert answer.header("access-control-allow-origin") is None
+        async with await running.wire() as wire:
+            await wire.request("OPTIONS", CHAT, headers={"origin": "https://chat.example.com"})
+            assert (await wire.response()).status == 405

@@ -1,0 +1,36 @@
+"""A configuration as values: never changed, never at odds with itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.config.schema import Config
+
+REMOTE: dict[str, Any] = {"engine": "remote", "urls": ["http://a"]}
+
+
+def test_a_configuration_never_changes() -> None:
+    config = Config.model_validate({"models": {"m": REMOTE}})
+    with pytest.raises(ValidationError, match="frozen"):
+        config.gateway.listen = "0.0.0.0:1"  # type: ignore[misc]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        config.models["n"] = config.models["m"]  # type: ignore[index]
+
+
+def test_clashes_are_found_in_a_configuration_that_was_not_read_from_a_file() -> None:
+    model = REMOTE | {"aliases": ["n"]}
+    with pytest.raises(ValidationError, match=r"models\.m\.aliases: 'n' already names 'n'"):
+        Config.model_validate({"models": {"m": model, "n": model | {"aliases": []}}})
+
+
+def test_a_configuration_survives_the_way_to_another_process() -> None:
+    key = {"id": "alice", "sha256": "0" * 64}
+    package = {"package": "a==1", "files": {"model.onnx": {"path": "a/b", "sha256": "1" * 64}}}
+    onnx = {"engine": "onnx", "tasks": ["embed"], "source": package}
+    config = Config.model_validate(
+        {"gateway": {"keys": [key], "cache": "/c", "limits": {"max_n": 3}}, "models": {"m": REMOTE, "n": onnx}}
+    )
+    assert Config.model_validate_json(config.model_dump_json(exclude_unset=True)) == config

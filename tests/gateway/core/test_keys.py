@@ -1,0 +1,70 @@
+"""Keys open doors, wrong keys do not, and nobody gets to see one."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+
+from gateway.core.errors import InvalidKey, ModelNotAllowed
+from gateway.core.keys import ANYONE, Key, Keyring
+
+ALICE = Key("alice", frozenset())
+BOB = Key("bob", frozenset({"small"}))
+
+
+@pytest.fixture
+def ring() -> Keyring:
+    return Keyring([(ALICE, sha256(b"alices-secret").hexdigest()), (BOB, sha256(b"bobs-secret").hexdigest().upper())])
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({b"authorization": b"Bearer alices-secret"}, ALICE),
+        ({b"authorization": b"bearer  bobs-secret "}, BOB),
+        ({b"x-api-key": b"bobs-secret"}, BOB),
+    ],
+)
+def test_a_known_key_is_found(ring: Keyring, headers: dict[bytes, bytes], key: Key) -> None:
+    assert ring.find(headers) is key
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({}, "No API key was given"),
+        ({b"authorization": b"Bearer "}, "No API key was given"),
+        ({b"authorization": b"Bearer"}, "No API key was given"),
+        ({b"x-api-key": b""}, "No API key was given"),
+        ({b"authorization": b"Basic YTpi"}, "must be 'Bearer '"),
+        ({b"authorization": b"Bearer wrong"}, "not known here"),
+        ({b"authorization": b"Bearer wrong", b"x-api-key": b"alices-secret"}, "not known here"),
+        ({b"authorization": b"Bearer " + sha256(b"alices-secret").hexdigest().encode()}, "not known here"),
+        ({b"authorization": b"Bearer \xff\xfe"}, "not known here"),
+    ],
+)
+def test_any_other_is_refused(ring: Keyring, headers: dict[bytes, bytes], message: str) -> None:
+    with pytest.raises(InvalidKey, match=message) as refused:
+        ring.find(headers)
+    assert "secret" not in refused.value.message
+
+
+def test_an_empty_ring_lets_everyone_in() -> None:
+    assert Keyring([]).find({b"authorization": b"Basic whatever"}) is ANYONE
+
+
+def test_a_key_without_models_may_use_all_of_them() -> None:
+    ALICE.check("large")
+    assert ALICE.may_use("large")
+
+
+def test_a_key_with_models_may_use_only_those() -> None:
+    BOB.check("small")
+    assert not BOB.may_use("large")
+    with pytest.raises(ModelNotAllowed, match="'bob' may not use the model 'large'"):
+        BOB.check("large")
+
+
+def test_a_ring_shows_no_key_and_no_digest(ring: Keyring) -> None:
+    assert repr(ring) == "<Keyring [2 keys]>"

@@ -1,0 +1,201 @@
+"""A watch finds out whether a replica lives, and how long its requests may be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.http.address import Address
+from gateway.http.connection_pool import ConnectionPool
+from gateway.pools.admission import Admission
+from gateway.pools.health import HealthCheck
+from gateway.pools.policies import RoundRobin
+from gateway.pools.pool import Pool
+from gateway.pools.replica import Replica
+
+MODELS = b'{"data":[{"id":"other","max_model_len":1},{"id":"m","max_model_len":2048}]}'
+
+
+class Engine:
+    """A listening socket that answers every request as told, and says when it was asked."""
+
+    def __init__(self) -> None:
+        self.health = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        self.models = MODELS
+        self.asked: list[bytes] = []
+        self._changed = asyncio.Condition()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(self.health if b"/health" in head else answer(self.models))
+            await writer.drain()
+        finally:
+            writer.close()
+            async with self._changed:
+                self.asked.append(head.split(b" ")[1])
+                self._changed.notify_all()
+
+    async def until_looked_at(self, times: int) -> None:
+        """Wait until it was asked for its health so often, and no more."""
+        await self.until(lambda: self.asked.count(b"/health") >= times)
+        assert self.asked.count(b"/health") == times
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(condition)
+
+
+def answer(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@asynccontextmanager
+async def listening(path: Path) -> AsyncIterator[Engine]:
+    engine = Engine()
+    server = await asyncio.start_unix_server(engine.serve, path)
+    try:
+        yield engine
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def pool_at(path: Path) -> Pool:
+    replica = Replica("m-0", ConnectionPool(Address.parse(f"unix:{path}"), connect_timeout=1.0))
+    return Pool("m", [replica], policy=RoundRobin(), admission=Admission(None, 0), tasks=frozenset({"generate"}))
+
+
+@asynccontextmanager
+async def watching(pool: Pool, *, up: bool = True) -> AsyncIterator[HealthCheck]:
+    watch = HealthCheck(pool, pool.replicas[0], interval=0.01, timeout=1.0, up=up)
+    task = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        pool.replicas[0].connections.close()
+
+
+async def test_a_replica_that_answers_is_ready_and_its_model_length_is_known(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    async with listening(tmp_path / "s") as engine, watching(pool):
+        await engine.until(lambda: b"/v1/models" in engine.asked and len(engine.asked) > 3)
+        assert repr(pool) == "<Pool 'm' [1 ready, 0 not; 0 in flight, 0 queued]>"
+        assert pool.max_model_len == 2048
+
+
+async def test_a_replica_without_health_endpoint_is_alive_too(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    async with listening(tmp_path / "s") as engine:
+        engine.health = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+        async with watching(pool):
+            await engine.until(lambda: len(engine.asked) > 2)
+            assert pool.replicas[0].ready
+
+
+async def test_a_replica_that_fails_its_probes_is_out_with_the_reason_and_comes_back(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    replica = pool.replicas[0]
+    async with listening(tmp_path / "s") as engine, watching(pool):
+        await engine.until(lambda: len(engine.asked) > 2)
+        engine.health = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+        asked = len(engine.asked)
+        await engine.until(lambda: len(engine.asked) > asked + 5)
+        assert not replica.ready
+        assert replica.reason == "/health answered 503."
+        assert pool.ready == []
+        engine.health = answer(b"")
+        asked = len(engine.asked)
+        await engine.until(lambda: len(engine.asked) > asked + 2)
+        assert replica.ready
+
+
+async def test_a_replica_that_is_not_there_says_so(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "nobody")
+    watch = HealthCheck(pool, pool.replicas[0], interval=0.01, timeout=1.0, up=True)
+    await watch.look()
+    assert pool.replicas[0].state == "failing"
+    assert "The engine refused the connection: No such file or directory" in pool.replicas[0].reason
+
+
+async def test_a_replica_that_is_not_up_is_not_asked(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    async with listening(tmp_path / "s") as engine, watching(pool, up=False) as watch:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert engine.asked == []
+        watch.set_up(up=True)
+        await engine.until(lambda: len(engine.asked) > 1)
+        assert pool.replicas[0].ready
+        assert repr(watch).endswith("[up]>")
+
+
+async def test_while_requests_are_answered_five_of_six_looks_are_left_out(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    watch = HealthCheck(pool, pool.replicas[0], interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s") as engine:
+        for _ in range(13):
+            pool.replicas[0].succeeded()
+            await watch.look_if_needed()
+        await engine.until_looked_at(3)
+
+
+async def test_a_replica_is_looked_at_when_nothing_was_answered_since_the_last_time(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    replica = pool.replicas[0]
+    watch = HealthCheck(pool, replica, interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s") as engine:
+        await watch.look_if_needed()
+        replica.succeeded()
+        await watch.look_if_needed()
+        engine.health = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+        for _ in range(3):
+            assert replica.ready
+            await watch.look_if_needed()
+        assert not replica.ready
+        await engine.until_looked_at(4)
+
+
+async def test_a_replica_that_is_out_is_looked_at_whatever_it_answers(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    replica = pool.replicas[0]
+    watch = HealthCheck(pool, replica, interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s"):
+        await watch.look_if_needed()
+        replica.set_ready(ready=False, state="failing", reason="It hangs.")
+        replica.succeeded()
+        await watch.look_if_needed()
+        assert replica.ready
+
+
+async def test_watches_that_begin_together_go_on_at_different_moments(tmp_path: Path) -> None:
+    pool = pool_at(tmp_path / "s")
+    watch = HealthCheck(pool, pool.replicas[0], interval=3600.0, timeout=1.0, up=True, phase=1e-6)
+    async with listening(tmp_path / "s") as engine:
+        task = asyncio.create_task(watch.run())
+        await engine.until(lambda: engine.asked.count(b"/health") == 2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_engine_that_does_not_say_how_long_requests_may_be_is_asked_again_when_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    pool = pool_at(tmp_path / "s")
+    watch = HealthCheck(pool, pool.replicas[0], interval=1.0, timeout=1.0, up=True)
+    async with listening(tmp_path / "s") as engine:
+        engine.models = b'{"data":[{"id":"m"}]}'
+        for _ in range(3):
+            await watch.look()
+        await engine.until_looked_at(3)
+        assert engine.asked.count(b"/v1/models") == 1
+        engine.health = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+        await watch.look()
+        engine.health = answer(b"")
+        engine.models = MODELS
+        await watch.look()
+        assert pool.max_model_len == 2048

@@ -1,0 +1,55 @@
+"""The node's counters are the sum over its processes, the dead among them, and never go backwards."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from gateway.core.context import RequestContext, RequestHead
+from gateway.observe.counters import Metrics, Snapshot
+from gateway.pools.registry import Registry
+from gateway.processes.node_metrics import NodeMetrics
+
+NOTHING = Registry([])
+
+
+def counted(requests: int) -> Snapshot:
+    """Count so many requests, as a process does, each of 3 s and with 5 tokens."""
+    metrics = Metrics(lambda: NOTHING, "1", "")
+    for _ in range(requests):
+        context = RequestContext(RequestHead(""))
+        context.model, context.head.endpoint, context.status = "m", "/classify", 200
+        context.received_at, context.overhead = 100.0, 0.25
+        context.output_tokens = 5
+        metrics.ended(context, 103.0)
+        metrics.lagged(0.003)
+    metrics.of("m").attempts["ok"]["m-0"] += 1
+    return metrics.snapshot()
+
+
+def shown(metrics: NodeMetrics) -> list[str]:
+    prometheus = CollectorRegistry(auto_describe=False)
+    prometheus.register(metrics)
+    names = ("requests_total", "request_duration_seconds_sum", "tokens_total", "lag_seconds_count", "attempts_total")
+    lines = generate_latest(prometheus).decode().splitlines()
+    return [
+        line.rpartition(" ")[2]
+        for line in lines
+        if any(name in line for name in names) and not line.startswith("#") and not line.endswith(" 0.0")
+    ]
+
+
+def test_processes_add_up_and_the_dead_stay_counted() -> None:
+    metrics = NodeMetrics(lambda: NOTHING, "1", "")
+    metrics.counted(0, counted(1))
+    metrics.counted(1, counted(2))
+    assert shown(metrics) == ["3.0", "9.0", "15.0", "2.0", "3.0"]
+    metrics.counted(1, counted(3))
+    assert shown(metrics) == ["4.0", "12.0", "20.0", "2.0", "4.0"]
+    metrics.ended(1)
+    assert repr(metrics) == "<NodeMetrics of 1 processes>"
+    assert shown(metrics) == ["4.0", "12.0", "20.0", "2.0", "4.0"]
+    metrics.counted(1, counted(1))
+    assert shown(metrics) == ["5.0", "15.0", "25.0", "3.0", "5.0"]
+    metrics.ended(1)
+    metrics.ended(1)
+    assert shown(metrics) == ["5.0", "15.0", "25.0", "3.0", "5.0"]

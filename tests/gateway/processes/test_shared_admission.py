@@ -1,0 +1,296 @@
+"""Several processes share slots and queue: never more than the limit, in order, and nobody waits beside a free slot."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Iterator
+from time import perf_counter
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from gateway.core.errors import Unavailable
+from gateway.processes.shared_admission import Counts, SharedAdmission
+from gateway.processes.shared_cells import Cells
+from tests.kit.waiters import Waiter
+
+NAMES = ("running", "waiting", "since", "inside", "changes")
+
+
+class Node:
+    """Several processes' parts of one admission, and the words they say to each other."""
+
+    def __init__(self, processes: int, limit: int, max_queue: int) -> None:
+        self.cells = Cells.create(NAMES, processes)
+        self.limit, self.max_queue = limit, max_queue
+        self.said: list[int] = []
+        self.counts = Counts(*(self.cells.row(name) for name in NAMES[:3]))
+        self.parts = [self.born(own) for own in range(processes)]
+
+    def born(self, own: int) -> SharedAdmission:
+        return SharedAdmission(
+            self.limit, self.max_queue, self.counts, self.cells.lock("running"), own, self.said.append
+        )
+
+    def die(self, own: int) -> None:
+        """End a process, and take back what it had, as the parent does."""
+        self.cells.clear(own)
+        self.parts[own] = self.born(own)
+        first = self.counts.longest_waiting()
+        if first is not None:
+            self.said.append(first)
+
+    def hear(self) -> None:
+        """Let everyone hear what was said."""
+        while self.said:
+            self.parts[self.said.pop(0)].serve()
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    made = Node(3, limit=2, max_queue=2)
+    yield made
+    made.cells.close()
+
+
+def take(part: SharedAdmission) -> None:
+    assert part.admit(Waiter())
+
+
+def test_the_limit_is_that_of_all_processes_together(node: Node) -> None:
+    take(node.parts[0])
+    take(node.parts[1])
+    assert not node.parts[2].admit(Waiter())
+    assert repr(node.parts[1]) == ("<SharedAdmission [2 running, 1 waiting; 1 running here, 0 waiting; limit 2]>")
+
+
+def test_the_length_of_the_queue_is_that_of_all_processes_together(node: Node) -> None:
+    for part in node.parts[:2]:
+        take(part)
+    for part in node.parts[1:]:
+        assert not part.admit(Waiter())
+    with pytest.raises(Unavailable, match="All 2 slots of this model are taken and 2 requests wait already"):
+        node.parts[0].admit(Waiter())
+
+
+def test_a_freed_slot_goes_to_the_longest_waiting_wherever_it_waits(node: Node) -> None:
+    take(node.parts[0])
+    take(node.parts[0])
+    first, second = Waiter(), Waiter()
+    node.parts[2].admit(first)
+    node.parts[1].admit(second)
+    node.parts[0].release()
+    assert node.said == [2]
+    node.hear()
+    assert (first.slots, second.slots) == (1, 0)
+    node.parts[0].release()
+    node.hear()
+    assert second.slots == 1
+
+
+def test_nobody_overtakes_who_waits(node: Node) -> None:
+    take(node.parts[0])
+    take(node.parts[0])
+    waiter = Waiter()
+    node.parts[1].admit(waiter)
+    node.parts[0].release()
+    assert not node.parts[2].admit(Waiter())
+    node.hear()
+    assert waiter.slots == 1
+
+
+def test_who_is_woken_in_vain_passes_the_word_on(node: Node) -> None:
+    take(node.parts[0])
+    take(node.parts[0])
+    first, second = Waiter(), Waiter()
+    node.parts[1].admit(first)
+    node.parts[2].admit(second)
+    node.parts[0].release()
+    node.parts[1].withdraw(first)
+    node.hear()
+    assert second.slots == 1
+
+
+def test_the_slots_of_the_dead_are_free_again(node: Node) -> None:
+    for _ in range(2):
+        take(node.parts[0])
+    waiter = Waiter()
+    node.parts[1].admit(waiter)
+    node.die(0)
+    node.hear()
+    assert waiter.slots == 1
+    assert sum(node.counts.running) == 1
+
+
+def test_a_slot_that_nobody_takes_in_turn_is_taken_at_the_second_tick(node: Node) -> None:
+    take(node.parts[0])
+    take(node.parts[0])
+    deaf, waiter = Waiter(), Waiter()
+    node.parts[1].admit(deaf)
+    node.parts[2].admit(waiter)
+    node.parts[0].release()
+    node.parts[2].tick()
+    assert waiter.slots == 0
+    node.parts[2].tick()
+    assert waiter.slots == 1
+    assert sum(node.counts.running) == 2
+
+
+def test_how_long_the_first_of_all_has_waited(node: Node) -> None:
+    assert node.counts.oldest_wait(perf_counter()) == 0.0
+    take(node.parts[0])
+    take(node.parts[0])
+    for part in node.parts[1:]:
+        part.admit(Waiter())
+    since = node.counts.since[1] / 1e9
+    assert node.counts.oldest_wait(since + 2.5) == pytest.approx(2.5)
+
+
+def test_the_expected_wait_is_that_of_the_whole_queue() -> None:
+    node = Node(2, limit=2, max_queue=100)
+    take(node.parts[0])
+    take(node.parts[0])
+    waiters = [Waiter() for _ in range(39)]
+    for waiter in waiters:
+        node.parts[1].admit(waiter)
+    node.parts[0].release()
+    node.parts[0]._gap_began -= 20.0
+    node.parts[0].release()
+    # A tenth of the gap of 20 s counts; two processes free slots at that pace; forty requests wait, with the new one.
+    assert node.parts[0].expected_wait() == pytest.approx(2.0 * 40 / 2, rel=0.01)
+    node.cells.close()
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Requests come, end and leave, words arrive late, processes die: the snapshot hold all the time."""
+
+    processes = st.integers(0, 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = Node(3, limit=5, max_queue=4)
+        self.held = [0, 0, 0]
+        self.queued: list[list[Waiter]] = [[], [], []]
+
+    def teardown(self) -> None:
+        self.node.cells.close()
+
+    def settle(self) -> None:
+        for own, queued in enumerate(self.queued):
+            for waiter in [each for each in queued if each.slots]:
+                queued.remove(waiter)
+                self.held[own] += waiter.slots
+
+    @rule(own=processes)
+    def come(self, own: int) -> None:
+        waiter = Waiter()
+        try:
+            admitted = self.node.parts[own].admit(waiter)
+        except Unavailable:
+            assert sum(map(len, self.queued)) >= 4
+            return
+        if admitted:
+            self.held[own] += 1
+        else:
+            self.queued[own].append(waiter)
+        self.settle()
+
+    @rule(own=processes)
+    def end(self, own: int) -> None:
+        if self.held[own]:
+            self.held[own] -= 1
+            self.node.parts[own].release()
+            self.settle()
+
+    @rule(own=processes, data=st.data())
+    def leave(self, own: int, data: st.DataObject) -> None:
+        if self.queued[own]:
+            waiter = self.queued[own].pop(data.draw(st.integers(0, len(self.queued[own]) - 1)))
+            self.node.parts[own].withdraw(waiter)
+
+    @rule(own=processes)
+    def die(self, own: int) -> None:
+        self.node.said[:] = [each for each in self.node.said if each != own]
+        self.held[own], self.queued[own] = 0, []
+        self.node.die(own)
+
+    @rule()
+    def hear(self) -> None:
+        self.node.hear()
+        self.settle()
+        if sum(map(len, self.queued)):
+            assert sum(self.held) == 5
+
+    @rule(own=processes)
+    def tick(self, own: int) -> None:
+        self.node.parts[own].tick()
+        self.settle()
+
+    @invariant()
+    def counts_are_true(self) -> None:
+        assert list(self.node.counts.running) == self.held
+        assert list(self.node.counts.waiting) == [len(each) for each in self.queued]
+        assert sum(self.node.counts.running) <= 5
+
+
+test_in_any_order = AnyOrder.TestCase
+
+
+class Inside:
+    """How many slots each process holds, read as one: a reading during which any of the numbers changed is none."""
+
+    def __init__(self, cells: Cells, own: int) -> None:
+        self._numbers, self._changes, self._own = cells.row("inside"), cells.row("changes"), own
+
+    def put(self, number: int) -> None:
+        """Say how many this process holds. The count of changes is odd while it is being said."""
+        self._changes[self._own] += 1
+        self._numbers[self._own] = number
+        self._changes[self._own] += 1
+
+    def sum(self) -> int:
+        """Give how many all processes held at one moment; 0 if the numbers did not stand still."""
+        before = list(self._changes)
+        number = sum(self._numbers)
+        stood_still = list(self._changes) == before and not any(change % 2 for change in before)
+        return number if stood_still else 0
+
+
+def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
+    """Hold up to ``most`` slots, taken and given back as fast as can be; exit with how often too many were held."""
+    counts, inside = Counts(*(cells.row(name) for name in NAMES[:3])), Inside(cells, own)
+    part = SharedAdmission(limit, 0, counts, cells.lock("running"), own, lambda _: None)
+    held = too_many = 0
+    for _ in range(times):
+        if held < most:
+            with contextlib.suppress(Unavailable):
+                assert part.admit(Waiter())
+                held += 1
+                inside.put(held)
+                too_many += inside.sum() > limit
+                continue
+        if held:
+            held -= 1
+            inside.put(held)
+            part.release()
+    inside.put(0)
+    for _ in range(held):
+        part.release()
+    os._exit(min(too_many, 100))
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1, 1), (3, 1), (6, 3), (12, 4)])
+def test_processes_that_run_at_the_same_time_never_exceed_the_limit(limit: int, most: int) -> None:
+    cells = Cells.create(NAMES, 4)
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=hammer, args=(cells, own, limit, most, 20_000)) for own in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    assert sum(cells.row("running")) == 0
+    cells.close()

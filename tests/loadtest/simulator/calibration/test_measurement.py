@@ -1,0 +1,46 @@
+"""A simulated engine of known costs is measured, and its costs come out."""
+
+import pytest
+
+from loadtest.simulator import Faults, Profile, SimulatedEngine
+from loadtest.simulator.calibration.fit import fit
+from loadtest.simulator.calibration.measurement import measure, mixed
+from loadtest.simulator.profile import COSTS
+from loadtest.simulator.scheduler import Scheduler
+
+KNOWN = Profile(request=0.005, step=0.01, prefill_token=0.0005, decode=0.002, attended=1e-6)
+
+
+def ignore(_what: str) -> None:
+    """Take no notice of the progress."""
+
+
+@pytest.mark.slow
+async def test_known_costs_are_measured() -> None:
+    async with SimulatedEngine("m", profile=KNOWN) as engine:
+        points = await measure(
+            engine.address, "m", prompts=[16, 128, 512], waves=[(1, 16), (8, 16), (8, 256)], tell=ignore
+        )
+    costs = dict(zip(COSTS, fit(points), strict=True))
+    # The event loop adds to small times; what is large among them must be close.
+    assert costs["step"] == pytest.approx(KNOWN.step, rel=0.5)
+    assert costs["prefill_token"] == pytest.approx(KNOWN.prefill_token, rel=0.5)
+
+
+async def test_a_mixed_load_is_the_same_at_each_call_and_hits_the_prefix_cache() -> None:
+    async def once() -> list[tuple[int, int]]:
+        async with SimulatedEngine("m", profile=Profile()) as engine:
+            records = await mixed(engine.address, "m", rate=200, seconds=0.1)
+            assert isinstance(engine.batch, Scheduler)
+            assert engine.batch.cached_tokens >= 256
+            return [(record.tokens_in, record.tokens_out) for record in records]
+
+    first, second = await once(), await once()
+    assert first == second
+    assert len(first) > 5
+
+
+async def test_a_request_that_fails_is_said() -> None:
+    async with SimulatedEngine("m", faults=Faults(status=500)) as engine:
+        with pytest.raises(RuntimeError, match="status 500"):
+            await mixed(engine.address, "m", rate=10, seconds=0.1)
