@@ -32,7 +32,7 @@ from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
 from tests.fuzz.cases import EDITS, SIZES, Choices, cases, changed, cut
-from tests.fuzz.memory import MemoryTransport, until
+from tests.kit.memory import MemoryTransport, until
 from tests.kit.wire import Response, Wire
 
 _CONFIG = GatewayConfig.model_validate({})
@@ -111,7 +111,7 @@ class Engine(ConnectionPool):
             transport.lose(ConnectionResetError("reset"))
 
 
-class GatewayInfo:
+class Plane:
     """A whole data plane in front of two replicas, with one client."""
 
     def __init__(self) -> None:
@@ -319,16 +319,16 @@ async def check(path: str, stream: bool, said: Said) -> None:
 
 async def relayed(path: str, stream: bool, said: Said) -> Response:
     """Have an answer relayed and a good one after it; return the first as the client gets it."""
-    house = GatewayInfo()
-    first = await read(await house.ask(asked(path, stream=stream), said))
+    plane = Plane()
+    first = await read(await plane.ask(asked(path, stream=stream), said))
     check_answer(path, first)
     expected = 1
-    if not house.transport.ended:
+    if not plane.transport.ended:
         expected = 2
-        second = await read(await house.ask(asked("/v1/embeddings", stream=False), GOOD))
+        second = await read(await plane.ask(asked("/v1/embeddings", stream=False), GOOD))
         assert (second.status, second.body) == (200, b'{"ok":1}')
-    await house.leave()
-    assert f"[{expected} requests of" in repr(house.metrics)
+    await plane.leave()
+    assert f"[{expected} requests of" in repr(plane.metrics)
     return first
 
 

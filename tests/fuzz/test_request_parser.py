@@ -19,8 +19,8 @@ from gateway.http.client_connection import ClientConnection
 from gateway.http.downstream import Downstream
 from gateway.http.listener import Listener
 from tests.fuzz.cases import EDITS, SIZES, Choices, cases, changed, cut
-from tests.fuzz.memory import MemoryTransport, until
 from tests.fuzz.strict import Request, requests
+from tests.kit.memory import MemoryTransport, until
 from tests.kit.wire import Response, Wire
 
 _UNLIKE = re.compile(

@@ -1,4 +1,4 @@
-"""Sockets in memory: a transport that a test reads and feeds by itself, with the snapshot of the real ones."""
+"""Sockets in memory: a transport that a test reads and feeds by itself, with the rules of the real ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ _TURNS = 10_000
 
 
 class MemoryTransport(asyncio.Transport):
-    """One end of a connection. What its protocol writes is kept; what the peer says is fed to it in pieces."""
+    """One end of a connection. What its protocol writes is kept; what the peer says is fed to it in pieces.
+
+    ``unread`` bytes of what was written count as not yet read by the peer: a test sets it to be a slow reader.
+    """
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
         self.protocol = protocol
         self.written = bytearray()
         self.ended = False
+        self.aborted = False
+        self.unread = 0
         self._closing = False
         self._paused = False
 
@@ -40,7 +45,10 @@ class MemoryTransport(asyncio.Transport):
         return self._closing
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unread
+
+    def is_reading(self) -> bool:
+        return not self._paused and not self._closing
 
     def pause_reading(self) -> None:
         assert not self._paused
@@ -54,6 +62,7 @@ class MemoryTransport(asyncio.Transport):
         self.lose(None)
 
     def abort(self) -> None:
+        self.aborted = True
         self.lose(None)
 
     def lose(self, error: Exception | None) -> None:
