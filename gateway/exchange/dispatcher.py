@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 from gateway.core.errors import ShuttingDown
 from gateway.core.ticker import Sweep
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.ports import Deadlines
+from gateway.exchange.race import CallLater, Timer
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
 from gateway.observe.counters import Metrics
 from gateway.pools.pool import Pool
 
 
+def on_running_loop(seconds: float, callback: Callable[[], None]) -> Timer:
+    """Call a function later on the running loop."""
+    return asyncio.get_running_loop().call_later(seconds, callback)
+
+
 class Dispatcher:
     """All exchanges under way."""
 
-    def __init__(self, deadlines: Deadlines, metrics: Metrics) -> None:
+    def __init__(self, deadlines: Deadlines, metrics: Metrics, call_later: CallLater = on_running_loop) -> None:
         self.deadlines = deadlines
         self.metrics = metrics
+        self.call_later = call_later
         self.exchanges: set[Exchange] = set()
         """Those under way; each leaves by itself at its end."""
         self._sweep: Sweep[Exchange] = Sweep(ticks=10, at_once=50)
