@@ -8,103 +8,25 @@ it through a relay, and what follows a failure is decided by ``decide``.
 from __future__ import annotations
 
 import asyncio
-from enum import Enum, auto
 from time import perf_counter
-from typing import Protocol
 
-from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout, from_engine
+from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 from gateway.exchange.attempt import DONE, Attempt
 from gateway.exchange.deadlines import overdue
-from gateway.exchange.decide import Next, decide, says_no_more_than_try_elsewhere
-from gateway.exchange.ports import Deadlines
-from gateway.exchange.race import CallLater, Race
 from gateway.exchange.relay import BodyRelay, StreamRelay
-from gateway.exchange.upstream_request import UpstreamRequest
+from gateway.exchange.state import ENDED, FLUSHING, PREPARING, QUEUED, RELAYING, TRYING
+from gateway.exchange.upstream_side import UpstreamSide
 from gateway.http import sse
-from gateway.http.downstream import Downstream
-from gateway.http.response_head import WHOLE, ResponseHead
-from gateway.http.upstream import UpstreamError
-from gateway.observe.counters import Metrics, ModelMetrics, outcome_of
-from gateway.pools.pool import Pool
-from gateway.pools.replica import Replica
+from gateway.http.response_head import ResponseHead
 
 _LAST_BYTES_SECONDS = 5.0
 """How long an engine may take to end its response after its stream's end marker, before the connection is closed."""
 
-_LONGEST_WAIT = 86_400.0
-"""Seconds; no client is told to stay away for longer, whatever an engine says."""
 
-
-class Owner(Protocol):
-    """Who keeps all exchanges under way."""
-
-    deadlines: Deadlines
-    metrics: Metrics
-    exchanges: set[Exchange]
-    call_later: CallLater
-
-
-class State(Enum):
-    """Where an exchange is."""
-
-    PREPARING = auto()
-    """It exists, and has not asked for a slot yet."""
-    QUEUED = auto()
-    """It waits for a slot."""
-    TRYING = auto()
-    """It has a slot, and the client has got nothing."""
-    RELAYING = auto()
-    """The client has got the beginning of its response."""
-    FLUSHING = auto()
-    """The client has its whole response; the engine's last bytes are awaited, so that its connection can be kept."""
-    ENDED = auto()
-
-
-# perf: enum members, see docs/python-idioms.md.
-PREPARING, QUEUED, TRYING, RELAYING, FLUSHING, ENDED = State
-
-
-class Exchange:
+class Exchange(UpstreamSide):
     """One request, its attempts and its relay."""
 
-    __slots__ = (
-        "_attempt",
-        "_client",
-        "_last_at",
-        "_metrics",
-        "_owner",
-        "_pool",
-        "_race",
-        "_relay",
-        "_request",
-        "_slot",
-        "_state",
-        "_tried",
-        "context",
-        "heard",
-        "paused",
-    )
-
-    def __init__(self, owner: Owner, pool: Pool, request: UpstreamRequest, client: Downstream) -> None:
-        self._owner = owner
-        self._pool = pool
-        self._request = request
-        self.context = context = request.context
-        self._client = client
-        # perf: method as a value
-        metrics_of = owner.metrics.of
-        self._metrics: ModelMetrics = metrics_of(pool.model)
-        self._state = PREPARING
-        self._slot = False
-        self._attempt: Attempt | None = None
-        self._race: Race | None = None
-        """Where the request may be asked of a second replica, or is, while the first has not responded."""
-        self._tried: tuple[Replica, ...] = ()
-        self._relay: BodyRelay | StreamRelay | None = None
-        self.paused = False
-        # The tick turns this into a moment, so that an event need not look at the clock.
-        self.heard = False
-        self._last_at = context.received_at
+    __slots__ = ()
 
     def __repr__(self) -> str:
         parts = [self._state.name.lower(), *map(repr, filter(None, (self._attempt, self._race, self._relay)))]
@@ -152,19 +74,6 @@ class Exchange:
         self._count_abort(reason)
         self.context.status = 499
         self._end(perf_counter())
-
-    def pause(self) -> None:
-        """Read no more from the engine until the client has caught up."""
-        self.paused = True
-        if self._attempt is not None and self._attempt.connection is not None:
-            self._attempt.connection.pause()
-
-    def resume(self) -> None:
-        """Read on."""
-        self.paused = False
-        self._last_at = perf_counter()
-        if self._attempt is not None and self._attempt.connection is not None:
-            self._attempt.connection.resume()
 
     # called by the ticker, and when the gateway drains
 
@@ -217,13 +126,6 @@ class Exchange:
         self._end(now)
         return True
 
-    def attempt_head(self, attempt: Attempt, head: ResponseHead) -> None:
-        """Let a replica that responds to the request win over its rival."""
-        if self._race is not None and not says_no_more_than_try_elsewhere(head):
-            self._win(attempt)
-        if head.kind is WHOLE and self._relay is not None:
-            self._fail(UpstreamFailed("The engine answered a streaming request without a stream."))
-
     def attempt_events(self, attempt: Attempt, events: bytes) -> None:
         """Relay whole events, as far as the dialect lets them through."""
         if self._state is FLUSHING:
@@ -266,43 +168,6 @@ class Exchange:
             attempt.count("failed")
             self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
 
-    def attempt_refused(self, attempt: Attempt, head: ResponseHead, body: bytes) -> None:
-        """Answer with the engine's error in our shape. Only an engine that is full is left at once for another."""
-        status, said = head.status, head.first(b"retry-after")
-        retry_after = min(float(said), _LONGEST_WAIT) if said is not None and said.isdigit() else None
-        if status in (429, 503) and retry_after is None:
-            retry_after = self._pool.admission.expected_wait()
-        error = (
-            UpstreamFailed(f"The engine answered with a redirect ({status}), which is never followed.")
-            if status < 400
-            else from_engine(status, body, retry_after)
-        )
-        attempt.count(outcome_of(status))
-        self._go_on_after(attempt, error, retry=status == 503)
-
-    def attempt_failed(self, attempt: Attempt, error: UpstreamError) -> None:
-        """Ask another replica if no byte of a response has come, else fail."""
-        if self._state is FLUSHING:
-            self.release()
-            return
-        failed = UpstreamFailed(str(error))
-        if error.stale and decide(stale=True, retry=True, asked=len(self._tried), others=False, rival=False) is (
-            Next.RECONNECT
-        ):
-            attempt.connect()
-            return
-        attempt.replica.failed(str(error))
-        attempt.count("failed")
-        if error.answered:
-            self._fail(failed)
-        else:
-            self._go_on_after(attempt, failed, retry=True)
-
-    def attempt_garbled(self, attempt: Attempt, message: str) -> None:
-        """Fail: what follows cannot be read either."""
-        attempt.count("failed")
-        self._fail(UpstreamFailed(message))
-
     # inside: towards the engines
 
     def _hold_slot(self) -> None:
@@ -315,91 +180,6 @@ class Exchange:
         """Ask a replica, if the client has not left meanwhile."""
         if self._state is TRYING:
             self._try()
-
-    def _try(self) -> None:
-        """Choose a replica and ask it."""
-        try:
-            replica = self._pool.pick(self._tried)
-        except Unavailable as error:
-            self._fail(error)
-            return
-        self._attempt = self._ask(replica)
-        context = self.context
-        if context.replica:
-            context.retries += 1
-        context.replica = replica.name
-        if self._request.hedges and self._pool.hedging is not None and not self._tried:
-            self._arrange_race(self._pool.hedging.asked(), replica)
-
-    def _ask(self, replica: Replica) -> Attempt:
-        attempt = Attempt(self, self._request, replica, self._metrics.attempts)
-        connection = replica.connections.take()
-        if connection is None:
-            attempt.connect()
-        else:
-            attempt.send(connection)
-        return attempt
-
-    def _arrange_race(self, delay: float | None, first: Replica) -> None:
-        """Arrange for a second replica to be asked, where there is one and it is known when a response is late."""
-        if delay is not None and len(self._pool.ready) > 1:
-            self._race = Race(self._pool, first, self._ask, delay, self._owner.call_later)
-
-    def _win(self, winner: Attempt) -> None:
-        """Go on with the attempt that responds first; the other engine is told to stop by its connection's closing."""
-        race, first = self._race, self._attempt
-        assert race is not None
-        if winner is first:
-            self._end_race()
-            return
-        self._follow_rival(race)
-        if first is not None and first.state is not DONE:
-            self._metrics.aborts["hedged"] += 1
-            first.release()
-        self._race = None
-
-    def _follow_rival(self, race: Race) -> None:
-        """Make the second attempt the one that counts."""
-        rival = race.rival
-        if rival is None or rival is self._attempt:
-            return
-        self._attempt = rival
-        self.context.retries += 1
-        self.context.replica = rival.replica.name
-        if self.paused and rival.connection is not None:
-            rival.connection.pause()
-
-    def _end_race(self) -> None:
-        race, self._race = self._race, None
-        if race is not None and race.rival is not self._attempt and race.end():
-            self._metrics.aborts["hedged"] += 1
-
-    def _go_on_after(self, attempt: Attempt, error: GatewayError, *, retry: bool) -> None:
-        """Do what ``decide`` says after an attempt has failed; of two, the client is told what the first has said."""
-        attempt.release()
-        self._tried = (*self._tried, attempt.replica)
-        race = self._race
-        if race is not None and race.error is not None:
-            error, retry = race.error, race.retry
-        others = any(replica not in self._tried for replica in self._pool.ready)
-        rival = race is not None and (race.running if attempt is self._attempt else self._attempt_is_live)
-        match decide(stale=False, retry=retry, asked=len(self._tried), others=others, rival=rival):
-            case Next.WAIT:
-                assert race is not None
-                if attempt is self._attempt:
-                    race.error, race.retry = error, retry
-                    self._follow_rival(race)
-                else:
-                    self._race = None
-            case Next.RETRY:
-                self._end_race()
-                self._try()
-            case _:
-                self._fail(error)
-
-    @property
-    def _attempt_is_live(self) -> bool:
-        return self._attempt is not None and self._attempt.state is not DONE
 
     # inside: towards the client
 
@@ -473,10 +253,6 @@ class Exchange:
         first = self._race.error if self._race is not None else None
         self._fail(first or UpstreamTimeout(late.message))
 
-    def _count_abort(self, reason: str) -> None:
-        if self._attempt_is_live:
-            self._metrics.aborts[reason] += 1
-
     # inside: the end
 
     def _fail(self, error: GatewayError) -> None:
@@ -498,13 +274,11 @@ class Exchange:
             self._pool.admission.withdraw(self)
             self.context.queued_for = perf_counter() - self.context.received_at
         self._state = ENDED
-        if self._race is not None:
-            self._end_race()
         relay = self._relay
         if isinstance(relay, StreamRelay):
             relay.stream.settle()
-        if self._attempt is not None:
-            self._attempt.release()
+        if self._attempt is not None or self._race is not None:
+            self._release_attempts()
         if self._slot:
             self._slot = False
             pool = self._pool

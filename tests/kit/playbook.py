@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, cast
+
+import pytest
 
 from gateway.api.pipeline import Pipeline
 from gateway.config.gateway import GatewayConfig
@@ -129,6 +131,7 @@ class Engine(ConnectionPool):
     def __init__(self, number: int, asked: list[int]) -> None:
         super().__init__(Address.parse(f"http://engine-{number}"), connect_timeout=1.0)
         self._number = number
+        self.name = f"m-{number}"
         self._order = asked
         self.lines: list[Line] = []
         self.asked: list[Line] = []
@@ -190,11 +193,80 @@ class Engine(ConnectionPool):
         return line.connection
 
 
+class Clock:
+    """The moments that the gateway reads from its clock, in place of ``time.perf_counter``."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    @classmethod
+    def install(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """Let every module of the gateway read a clock that stands still until a test moves it."""
+        clock = cls()
+        for name, module in list(sys.modules.items()):
+            if name.startswith("gateway.") and hasattr(module, "perf_counter"):
+                monkeypatch.setattr(module, "perf_counter", clock)
+        return clock
+
+
+class PlayTimer:
+    """A call that comes when the test says so."""
+
+    def __init__(self, seconds: float, callback: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Be called no more."""
+        self.cancelled = True
+
+
+class Timers:
+    """What is to be called later."""
+
+    def __init__(self) -> None:
+        self._waiting: list[PlayTimer] = []
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> PlayTimer:
+        """Note a call."""
+        timer = PlayTimer(seconds, callback)
+        self._waiting.append(timer)
+        return timer
+
+    @property
+    def waiting(self) -> list[float]:
+        """The seconds after which something is still to be called."""
+        return [timer.seconds for timer in self._waiting if not timer.cancelled]
+
+    def fire(self) -> None:
+        """Call what was noted first and is still to be called."""
+        while self._waiting:
+            timer = self._waiting.pop(0)
+            if not timer.cancelled:
+                timer.callback()
+                return
+        raise AssertionError("nothing is to be called")
+
+
 class Playbook:
-    """A data plane in front of ``engines`` replicas of one model ``m``, all ready, which take turns."""
+    """A data plane in front of ``engines`` replicas of one model ``m``, all ready, which take turns.
+
+    With a ``clock`` a test can let time pass.
+    """
 
     def __init__(
-        self, engines: int = 1, *, limit: int | None = None, max_queue: int = 1024, hedge: bool = False, **gateway: Any
+        self,
+        engines: int = 1,
+        *,
+        clock: Clock | None = None,
+        limit: int | None = None,
+        max_queue: int = 1024,
+        hedge: bool = False,
+        **gateway: Any,
     ) -> None:
         self.config = GatewayConfig.model_validate(gateway)
         self.asked: list[int] = []
@@ -211,11 +283,12 @@ class Playbook:
         )
         registry = Registry([self.pool])
         self.metrics = Metrics(lambda: registry, "0", "")
-        self.dispatcher = Dispatcher(self.config.timeouts, self.metrics)
+        self.timers = Timers()
+        self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later)
         pipeline = Pipeline(self.config, registry, Keyring([]), self.dispatcher, self.metrics, None, "0")
         self.listener = Listener(pipeline, self.config.limits, self.config.timeouts)
         self.client = self.new_client()
-        self._later = 0.0
+        self._clock = clock
 
     def __repr__(self) -> str:
         return f"<Playbook {self.listener!r} {self.dispatcher!r} {self.pool!r}>"
@@ -231,13 +304,13 @@ class Playbook:
 
     def tick(self, seconds: float = 0.0) -> None:
         """Let ``seconds`` pass at once, and the ticker tick until all have looked at the clock."""
-        self.tick_once()
-        self._later += seconds
-        self.tick_once()
+        assert self._clock is not None
+        # The first tick notes what has come until now.
+        self._tick_once(self._clock.now)
+        self._clock.now += seconds
+        self._tick_once(self._clock.now)
 
-    def tick_once(self) -> None:
-        """Let the ticker tick."""
-        now = perf_counter() + self._later
+    def _tick_once(self, now: float) -> None:
         self.listener.tick(now)
         self.dispatcher.tick(now)
 
@@ -245,6 +318,23 @@ class Playbook:
     def last_asked(self) -> Engine:
         """The engine that got the latest request."""
         return self.engines[self.asked[-1]]
+
+    def late_after(self, seconds: float) -> None:
+        """Let the pool know that responses take so long, and that hedges can be afforded."""
+        hedging = self.pool.hedging
+        assert hedging is not None
+        for _ in range(20):
+            hedging.answered(seconds)
+        for _ in range(40):
+            hedging.asked()
+
+    def attempts(self, outcome: str) -> dict[str, int]:
+        """Return how many attempts at each replica ended so."""
+        return dict(self.metrics.of("m").attempts[outcome])
+
+    def aborts(self, reason: str) -> int:
+        """Return how often an engine was told to stop for this reason."""
+        return self.metrics.of("m").aborts[reason]
 
     def held(self) -> tuple[int, ...]:
         """Return what requests hold: slots, places in the queue, tokens, exchanges, and in flight at each replica."""

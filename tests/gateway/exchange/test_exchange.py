@@ -1,258 +1,359 @@
-"""A request's way through the gateway, against simulated engines: admission, replicas, deadlines, relaying."""
+"""A request between its client and its engines, as a conversation in bytes."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import ssl
-from pathlib import Path
+import re
 
 import pytest
-import trustme
 
-from loadtest.simulator import SimulatedEngine
-from loadtest.simulator.batch import Timing
-from loadtest.simulator.faults import Faults
-from tests.gateway.exchange.asking import CHAT, answer_to, ask, one_engine, said
-from tests.kit.gateways import gateway, remote
-from tests.kit.scripted import events, scripted_engine, whole
-from tests.kit.wire import Wire
+from tests.kit.playbook import CHAT, Clock, Playbook, post
+from tests.kit.scripted import whole
+
+GOOD = whole(b'{"ok":1}')
+REFUSED = whole(b'{"error":{"message":"No."}}', b"400 Bad Request")
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+HEAD_10 = b"POST /v1/chat/completions HTTP/1.0\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
+DONE = b"data: [DONE]\n\n"
+END = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def said(text: str) -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % text.encode()
+
+
+def status_of(got: bytes) -> int:
+    return int(got.split(b" ", 2)[1])
+
+
+def error_of(got: bytes) -> dict[str, str]:
+    found: dict[str, str] = json.loads(got.partition(b"\r\n\r\n")[2])["error"]
+    return found
+
 
 # admission
 
 
-async def test_who_waits_in_the_queue_is_answered_in_order(tmp_path: Path) -> None:
-    async with one_engine(tmp_path, {"max_in_flight": 1}) as (engine, running):
-        engine.timing = Timing(ttft=0.05)
-        wires: list[Wire] = []
-        for number in range(4):
-            wire = await running.wire()
-            await wire.request("POST", CHAT, ask(user=str(number)))
-            wires.append(wire)
-            await said(running, f"1 in flight, {number} queued")
-        for wire in wires:
-            assert (await wire.response()).status == 200
-            await wire.close()
-        assert [json.loads(request.body)["user"] for request in engine.requests] == ["0", "1", "2", "3"]
+async def test_requests_that_wait_are_answered_in_their_order() -> None:
+    play = Playbook(limit=1)
+    clients = [play.new_client() for _ in range(4)]
+    for number, client in enumerate(clients):
+        client.sends(post(CHAT, user=str(number)))
+    assert "1 in flight, 3 queued" in repr(play)
+    users = []
+    for client in clients:
+        users.append(re.findall(rb'"user": "(\d)"', play.engines[0].line.got())[-1])
+        play.engines[0].says(GOOD)
+        await play.turn()
+        assert status_of(client.got()) == 200
+    assert users == [b"0", b"1", b"2", b"3"]
+    assert set(play.held()) == {0}
 
 
-async def test_a_full_queue_is_a_503_that_says_when_to_come_back(tmp_path: Path) -> None:
-    async with one_engine(tmp_path, {"max_in_flight": 1, "max_queue": 0}) as (engine, running):
-        engine.faults = Faults(silent=True)
-        async with await running.wire() as first:
-            await first.request("POST", CHAT, ask())
-            await engine.until(lambda e: e.received == 1)
-            refused = await answer_to(running, ask())
-            assert (refused.status, refused.json["error"]["code"]) == (503, "server_is_overloaded")
-            assert refused.json["error"]["type"] == "service_unavailable_error"
-            assert refused.header("retry-after") == "1"
-            assert refused.header("retry-after-ms") == "1000"
-        assert 'headgate_admissions_total{model="m",outcome="refused"} 1.0' in await running.metrics()
+async def test_a_full_queue_is_a_503_that_says_when_to_come_back() -> None:
+    play = Playbook(limit=1, max_queue=0)
+    play.client.sends(post())
+    second = play.new_client()
+    second.sends(post())
+    got = second.got()
+    assert status_of(got) == 503
+    assert (error_of(got)["code"], error_of(got)["type"]) == ("server_is_overloaded", "service_unavailable_error")
+    assert b"\r\nretry-after: 1\r\nretry-after-ms: 1000\r\n" in got
 
 
-async def test_waiting_for_too_long_is_a_503_queue_timeout(tmp_path: Path) -> None:
-    async with one_engine(tmp_path, {"max_in_flight": 1}, timeouts={"queue": 0.1}) as (engine, running):
-        engine.faults = Faults(silent=True)
-        async with await running.wire() as first:
-            await first.request("POST", CHAT, ask())
-            await engine.until(lambda e: e.received == 1)
-            refused = await answer_to(running, ask())
-            assert (refused.status, refused.json["error"]["code"]) == (503, "queue_timeout")
-            assert refused.header("retry-after")
-            assert 'headgate_queue_duration_seconds_bucket{le="0.05",model="m"} 1.0' in await running.metrics()
-            assert 'headgate_queue_duration_seconds_count{model="m"} 2.0' in await running.metrics()
+async def test_waiting_for_too_long_is_a_503_queue_timeout(clock: Clock) -> None:
+    play = Playbook(clock=clock, limit=1, timeouts={"queue": 5.0})
+    play.client.sends(post())
+    second = play.new_client()
+    second.sends(post())
+    play.tick(4.9)
+    assert second.got() == b""
+    play.tick(0.2)
+    got = second.got()
+    assert (status_of(got), error_of(got)["code"]) == (503, "queue_timeout")
+    assert b"\r\nretry-after: " in got
+    assert play.held() == (1, 0, 0, 1, 1)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_the_overhead_is_what_neither_the_queue_nor_the_engine_took(tmp_path: Path, stream: bool) -> None:
-    async with one_engine(tmp_path, {"max_in_flight": 1}) as (engine, running):
-        engine.timing = Timing(ttft=0.05)
-        await asyncio.gather(*(answer_to(running, ask(stream=stream)) for _ in range(2)))
-        samples = [line.rpartition(" ") for line in (await running.metrics()).splitlines()]
-        seconds = {
-            name: sum(float(value) for sample, _, value in samples if sample.startswith(f"headgate_{name}_seconds_sum"))
-            for name in ("request_duration", "queue_duration", "overhead")
-        }
-        assert seconds["queue_duration"] >= 0.04
-        assert seconds["overhead"] > 0
-        assert seconds["request_duration"] - seconds["queue_duration"] - seconds["overhead"] >= 2 * 0.04
+async def test_a_client_that_leaves_the_queue_never_reaches_an_engine() -> None:
+    play = Playbook(limit=1)
+    play.client.sends(post())
+    second = play.new_client()
+    second.sends(post())
+    second.leaves()
+    await play.turn()
+    play.engines[0].says(GOOD)
+    await play.turn()
+    assert len(play.asked) == 1
+    assert set(play.held()) == {0}
 
 
-# replicas
+async def test_a_client_that_leaves_as_it_gets_its_slot_gives_it_back() -> None:
+    play = Playbook(limit=1)
+    play.client.sends(post())
+    second = play.new_client()
+    second.sends(post())
+    play.engines[0].says(GOOD)
+    second.leaves()
+    await play.turn()
+    assert set(play.held()) == {0}
 
 
-async def test_no_more_than_three_replicas_are_asked_for_one_request(tmp_path: Path) -> None:
-    engines = [SimulatedEngine("m", uds=tmp_path / name) for name in "abcde"]
-    for engine in engines:
-        await engine.start()
-    async with gateway({"m": remote(*(engine.address for engine in engines))}) as running:
-        for engine in engines:
-            engine.faults = Faults(status=503)
-        answer = await answer_to(running, ask())
-        assert (answer.status, answer.json["error"]["code"]) == (503, "server_is_overloaded")
-        assert sum(engine.received for engine in engines) == 3
-    for engine in engines:
-        await engine.close()
+# whole responses
 
 
-async def test_what_is_the_requests_own_fault_is_not_asked_of_another_replica(tmp_path: Path) -> None:
-    async with (
-        SimulatedEngine("m", uds=tmp_path / "a", faults=Faults(status=400)) as one,
-        SimulatedEngine("m", uds=tmp_path / "b", faults=Faults(status=400)) as two,
-        gateway({"m": remote(one.address, two.address)}) as running,
-    ):
-        assert (await answer_to(running, ask())).status == 400
-        assert one.received + two.received == 1
+@pytest.mark.parametrize("cut", [1, 60, 95])
+async def test_a_whole_response_arrives_as_the_engine_wrote_it_however_it_was_cut(cut: int) -> None:
+    play = Playbook()
+    play.client.sends(post())
+    play.engines[0].says(GOOD[:cut], GOOD[cut:])
+    got = play.client.got()
+    assert got.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+    assert got.endswith(b'\r\ncontent-length: 8\r\n\r\n{"ok":1}')
+    assert set(play.held()) == {0}
 
 
-async def test_after_the_first_byte_no_other_replica_is_asked(tmp_path: Path) -> None:
-    async with (
-        SimulatedEngine("m", uds=tmp_path / "a", faults=Faults(cut_after=1)) as one,
-        SimulatedEngine("m", uds=tmp_path / "b", faults=Faults(cut_after=1)) as two,
-        gateway({"m": remote(one.address, two.address)}) as running,
-    ):
-        answer = await answer_to(running, ask(stream=True))
-        assert answer.events[-1] == b"data: [DONE]"
-        assert one.received + two.received == 1
+async def test_a_body_too_large_to_be_held_is_relayed_in_pieces() -> None:
+    play = Playbook()
+    play.client.sends(post())
+    body = b"x" * 3_000_000
+    response = whole(body)
+    play.engines[0].says(response[:2_000_000])
+    assert "[relaying; <Attempt at m-0 [answering]>; <BodyRelay [body]>]" in repr(next(iter(play.dispatcher.exchanges)))
+    play.engines[0].says(response[2_000_000:])
+    assert play.client.got().endswith(b"\r\n\r\n" + body)
+    assert set(play.held()) == {0}
+    assert play.attempts("ok") == {"m-0": 1}
 
 
-async def test_a_replica_that_fails_again_and_again_is_left_out_until_a_probe_succeeds(tmp_path: Path) -> None:
-    options = {"health_interval": 3600}
-    async with one_engine(tmp_path, options) as (engine, running):
-        engine.faults = Faults(crash_after=None, garbage=True)
-        for _ in range(3):
-            assert (await answer_to(running, ask())).status == 502
-        refused = await answer_to(running, ask())
-        assert (refused.status, refused.json["error"]["code"]) == (503, "no_ready_replica")
-        assert engine.received == 3
+async def test_half_of_a_large_body_ends_with_a_cut() -> None:
+    play = Playbook()
+    play.client.sends(post())
+    play.engines[0].says(whole(b"x" * 3_000_000)[:2_000_000])
+    play.engines[0].line.closes()
+    await play.turn()
+    assert play.client.transport.aborted
+    assert set(play.held()) == {0}
 
 
-async def test_an_answer_that_says_that_the_engine_failed_does_not_speak_for_its_replica(tmp_path: Path) -> None:
-    async with one_engine(tmp_path, {"health_interval": 3600}) as (engine, running):
-        for faults in (Faults(garbage=True), Faults(garbage=True), Faults(status=500), Faults(garbage=True)):
-            engine.faults = faults
-            await answer_to(running, ask())
-        refused = await answer_to(running, ask())
-        assert (refused.status, refused.json["error"]["code"]) == (503, "no_ready_replica")
+async def test_half_of_a_small_body_is_a_502() -> None:
+    play = Playbook()
+    play.client.sends(post())
+    play.engines[0].says(GOOD[:-1])
+    play.engines[0].line.closes()
+    await play.turn()
+    assert status_of(play.client.got()) == 502
 
 
-# what the engine is asked
+async def test_a_response_has_its_id_and_what_it_cost() -> None:
+    play = Playbook()
+    play.client.sends(post(headers=b"x-request-id: mine\r\n"))
+    play.engines[0].says(GOOD)
+    assert re.search(rb"\r\nx-request-id: mine\r\nopenai-processing-ms: \d+\r\n", play.client.got())
 
 
-async def test_an_engine_behind_tls_is_asked_if_its_certificate_is_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("ENGINE_KEY", "sk-engine")
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(tls)
-    async with scripted_engine(tls) as engine:
-        models = {
-            "m": remote(f"{engine.url}/below/v1", api_key_env="ENGINE_KEY"),
-            "other": remote(engine.url.replace("localhost", "127.0.0.1"), required=False),
-        }
-        async with gateway(models, ready=["m"]) as running:
-            engine.answer = [whole(b'{"choices":[]}')]
-            assert (await answer_to(running, ask())).body == b'{"choices":[]}'
-            assert engine.heads[-1].startswith(b"POST /below/v1/chat/completions HTTP/1.1\r\nhost: localhost:")
-            assert b"authorization: Bearer sk-engine\r\n" in engine.heads[-1]
-            engine.answer = events(b"data: [DONE]\n\n")
-            assert (await answer_to(running, ask(stream=True))).events == [b"data: [DONE]"]
-            assert (await answer_to(running, ask(model="other"))).json["error"]["code"] == "no_ready_replica"
-            (other,) = running.gateway.pools[1].replicas
-            async with asyncio.timeout(5):
-                while not other.reason:  # noqa: ASYNC110 - a replica tells nobody that a probe failed
-                    await asyncio.sleep(0.01)
-            assert "CERTIFICATE_VERIFY_FAILED" in other.reason
+# streams
 
 
-async def test_usage_is_always_asked_for_and_left_out_where_the_client_did_not_ask(tmp_path: Path) -> None:
-    async with one_engine(tmp_path) as (engine, running):
-        answer = await answer_to(running, ask(stream=True))
-        assert json.loads(engine.requests[-1].body)["stream_options"] == {"include_usage": True}
-        assert not any(b'"usage":{' in event for event in answer.events)
-        asked = await answer_to(running, ask(stream=True, stream_options={"include_usage": True}))
-        assert b'"usage":{' in asked.events[-2]
-        await running.gateway.idle()
-        assert 'headgate_tokens_total{model="m",type="output"} 8.0' in await running.metrics()
+async def test_a_stream_is_relayed_event_by_event_and_ends_with_its_marker() -> None:
+    play = Playbook()
+    play.client.sends(post(stream=True))
+    engine = play.engines[0]
+    engine.says(STREAM_HEAD)
+    assert play.client.got() == b""
+    engine.says(chunk(said("a")))
+    got = play.client.got()
+    assert b"\r\ntransfer-encoding: chunked\r\n" in got
+    assert got.endswith(b"\r\n\r\n" + chunk(said("a")))
+    engine.says(chunk(said("b")), chunk(said("c") + said("d")))
+    assert play.client.got() == chunk(said("b")) + chunk(said("c") + said("d"))
+    engine.says(chunk(DONE))
+    assert play.client.got() == chunk(DONE) + END
+    assert "[flushing; " in repr(next(iter(play.dispatcher.exchanges)))
+    engine.says(END)
+    assert set(play.held()) == {0}
+    assert "1 open, 1 idle" in repr(engine)
 
 
-async def test_the_tokens_of_an_aborted_stream_are_those_that_were_sent(tmp_path: Path) -> None:
-    async with one_engine(tmp_path) as (engine, running):
-        engine.faults = Faults(hang_after=4)
-        async with await running.wire() as wire:
-            await wire.request("POST", CHAT, ask(stream=True, max_tokens=100))
-            events = wire.events()
-            for _ in range(4):
-                await anext(events)
-            await events.aclose()
-        await running.gateway.idle()
-        assert 'headgate_tokens_total{model="m",type="output"} 3.0' in await running.metrics()
+async def test_a_stream_that_breaks_ends_with_an_error_and_its_marker_and_leaves_the_connection_usable() -> None:
+    play = Playbook()
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")))
+    play.engines[0].line.closes()
+    await play.turn()
+    got = play.client.got()
+    assert b'"code":"upstream_failed"' in got
+    assert got.endswith(b"data: [DONE]\n\n\r\n" + END)
+    play.client.sends(post())
+    play.engines[0].says(GOOD)
+    assert status_of(play.client.got()) == 200
+
+
+async def test_a_client_of_http_1_0_gets_a_stream_that_ends_with_the_connection() -> None:
+    play = Playbook()
+    body = b'{"model": "m", "stream": true}'
+    play.client.sends(HEAD_10 % (len(body), body))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")), chunk(DONE), END)
+    got = play.client.got()
+    assert got.endswith(b"\r\n\r\n" + said("a") + DONE)
+    assert b"transfer-encoding" not in got
+    assert play.client.transport.ended
+
+
+async def test_comments_alone_are_no_beginning_of_a_stream() -> None:
+    play = Playbook(engines=2)
+    play.client.sends(post(stream=True))
+    play.last_asked.says(STREAM_HEAD + chunk(b": hello\n\n"))
+    assert play.client.got() == b""
+    play.last_asked.line.closes()
+    await play.turn()
+    assert status_of(play.client.got()) == 502
+
+
+async def test_an_error_instead_of_a_stream_is_asked_of_another_replica() -> None:
+    play = Playbook(engines=2)
+    play.client.sends(post(stream=True))
+    play.last_asked.says(STREAM_HEAD + chunk(b'data: {"error":{"message":"Out of memory.","code":500}}\n\n'))
+    assert len(set(play.asked)) == 2
+    play.last_asked.says(STREAM_HEAD + chunk(said("a")), chunk(DONE), END)
+    assert play.client.got().endswith(chunk(DONE) + END)
+
+
+async def test_silence_before_a_stream_is_broken_by_comments(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"keep_alive_comment": 10.0})
+    play.client.sends(post(stream=True))
+    play.tick(10.1)
+    assert play.client.got().endswith(chunk(b": keep-alive\n\n"))
+    play.tick(9.0)
+    assert play.client.got() == b""
+    play.tick(2.0)
+    assert play.client.got() == chunk(b": keep-alive\n\n")
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")))
+    assert play.client.got() == chunk(said("a"))
+
+
+async def test_a_response_that_is_no_stream_cannot_follow_comments(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"keep_alive_comment": 10.0})
+    play.client.sends(post(stream=True))
+    play.tick(10.1)
+    play.client.got()
+    play.engines[0].says(GOOD)
+    assert b"The engine answered a streaming request without a stream." in play.client.got()
+    assert set(play.held()) == {0}
 
 
 # deadlines
 
 
-async def test_no_request_takes_longer_than_the_longest(tmp_path: Path) -> None:
-    async with one_engine(tmp_path, timeouts={"total": 0.3}) as (engine, running):
-        engine.timing = Timing(inter_token=0.05)
-        whole = await answer_to(running, ask(max_tokens=1000))
-        assert (whole.status, whole.json["error"]["code"]) == (504, "upstream_timeout")
-        stream = await answer_to(running, ask(max_tokens=1000, stream=True))
-        assert json.loads(stream.events[-2][6:])["error"]["code"] == "upstream_timeout"
-        assert stream.events[-1] == b"data: [DONE]"
-        await engine.until(lambda e: e.aborted == 2)
+async def test_no_request_takes_longer_than_the_longest(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"total": 5.0})
+    play.client.sends(post())
+    play.tick(5.1)
+    got = play.client.got()
+    assert (status_of(got), error_of(got)["code"]) == (504, "upstream_timeout")
+    assert play.engines[0].line.aborted
+    assert play.attempts("timeout") == {"m-0": 1}
+    assert play.aborts("timeout") == 1
 
 
-# relaying
+async def test_a_stream_that_takes_too_long_ends_with_an_error_within_it(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"total": 5.0})
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")))
+    play.tick(5.1)
+    got = play.client.got()
+    assert b'"code":"upstream_timeout"' in got
+    assert got.endswith(b"data: [DONE]\n\n\r\n" + END)
 
 
-@pytest.mark.parametrize("size", [10, 100_000, 3_000_000])
-async def test_a_whole_answer_arrives_as_the_engine_wrote_it(tmp_path: Path, size: int) -> None:
-    async with one_engine(tmp_path) as (engine, running):
-        engine.faults = Faults(event_bytes=size)
-        direct = await Wire.connect_to(engine.address)
-        await direct.request("POST", CHAT, ask(max_tokens=1), {"x-request-id": "r"})
-        expected = await direct.response()
-        await direct.close()
-        answer = await answer_to(running, ask(max_tokens=1), x_request_id="r")
-        assert answer.status == 200
-        assert answer.json | {"created": 0} == expected.json | {"created": 0}
-        assert answer.header("content-length") == str(len(answer.body))
+@pytest.mark.parametrize(("said_before", "allowed"), [(b"", "first_byte"), (GOOD[:-1], "between_bytes")])
+async def test_a_silent_engine_is_given_up_and_that_counts(said_before: bytes, allowed: str, clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={allowed: 5.0})
+    for _ in range(3):
+        play.client.sends(post())
+        if said_before:
+            play.engines[0].says(said_before)
+        play.tick(4.9)
+        assert play.client.got() == b""
+        play.tick(5.1)
+        assert status_of(play.client.got()) == 504
+    assert "0 ready" in repr(play.pool)
 
 
-async def test_an_answer_has_its_id_and_what_it_cost(tmp_path: Path) -> None:
-    async with one_engine(tmp_path) as (_, running):
-        answer = await answer_to(running, ask())
-        assert (answer.header("x-request-id") or "").startswith("req-")
-        assert int(answer.header("openai-processing-ms") or "-1") >= 0
-        assert answer.header("server") is None
-        stream = await answer_to(running, ask(stream=True))
-        assert stream.header("content-type") == "text/event-stream; charset=utf-8"
-        assert stream.header("cache-control") == "no-cache"
-        assert stream.header("x-accel-buffering") == "no"
+async def test_an_engine_that_goes_on_is_not_silent(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"between_bytes": 5.0})
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")))
+    for _ in range(5):
+        play.tick(4.0)
+        play.engines[0].says(chunk(said("a")))
+    play.client.got()
+    play.engines[0].says(chunk(DONE), END)
+    assert play.client.got() == chunk(DONE) + END
 
 
-async def test_a_client_that_reads_slowly_slows_the_engine_down(tmp_path: Path) -> None:
-    async with one_engine(tmp_path) as (engine, running):
-        engine.faults = Faults(event_bytes=100_000)
-        async with await running.wire(limit=1024) as wire:
-            await wire.request("POST", CHAT, ask(stream=True, max_tokens=200))
-            await engine.until(lambda e: e.blocked == 1)
-            events = [event async for event in wire.events()]
-        assert events[-1] == b"data: [DONE]"
-        assert sum(map(len, events)) > 200 * 100_000
+async def test_an_engine_that_does_not_end_its_response_loses_its_connection(clock: Clock) -> None:
+    play = Playbook(clock=clock)
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")), chunk(DONE))
+    play.tick(5.1)
+    assert play.engines[0].line.aborted
+    assert set(play.held()) == {0}
+    assert play.attempts("ok") == {"m-0": 1}
 
 
-async def test_a_client_of_http_1_0_gets_a_stream_that_ends_with_the_connection(tmp_path: Path) -> None:
-    async with one_engine(tmp_path) as (_, running), await running.wire() as wire:
-        body = json.dumps(ask(stream=True)).encode()
-        await wire.send(
-            b"POST %b HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-            % (CHAT.encode(), len(body), body)
-        )
-        answer = await wire.response()
-        assert answer.header("transfer-encoding") is None
-        assert answer.events[-1] == b"data: [DONE]"
+async def test_while_the_client_does_not_read_the_engine_is_not_late(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"between_bytes": 5.0})
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")))
+    play.client.stops_reading()
+    assert not play.engines[0].line.transport.is_reading()
+    play.tick(50.0)
+    assert "[relaying" in repr(next(iter(play.dispatcher.exchanges)))
+
+
+# the end
+
+
+async def test_a_client_that_leaves_stops_the_engine() -> None:
+    play = Playbook()
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")))
+    play.client.leaves()
+    await play.turn()
+    assert play.engines[0].line.aborted
+    assert play.aborts("client_left") == 1
+    assert play.attempts("aborted") == {"m-0": 1}
+    assert set(play.held()) == {0}
+
+
+async def test_a_drain_refuses_the_queued_and_ends_the_running() -> None:
+    play = Playbook(limit=1)
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")))
+    play.client.got()
+    second = play.new_client()
+    second.sends(post())
+    play.dispatcher.refuse_new()
+    assert error_of(second.got())["code"] == "shutting_down"
+    play.dispatcher.cancel_all()
+    assert b'"code":"shutting_down"' in play.client.got()
+    assert set(play.held()) == {0}
+
+
+async def test_a_mistake_of_ours_after_the_response_cuts_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Playbook()
+    play.client.sends(post())
+
+    def mistaken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("gateway.api.dialects.usage.AnswerMeter.meter", mistaken)
+    play.engines[0].says(GOOD)
+    assert play.client.transport.aborted
+    await play.turn()
+    assert set(play.held()) == {0}
