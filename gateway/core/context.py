@@ -29,7 +29,7 @@ class RequestHead(msgspec.Struct, eq=False):
     headers_up: bytes = b""
     """Those lines of it that an engine gets."""
     headers_down: bytes = b""
-    """Lines that its response gets."""
+    """Lines that each of their responses gets."""
     logged: bytes = b""
     """The end of its line in the access log, where that is encoded already."""
 
@@ -55,6 +55,8 @@ class RequestContext(msgspec.Struct, eq=False):
     """How many were asked before that."""
     status: int = 0
     error: GatewayError | None = None
+    response_headers: bytes = b""
+    """Lines that this response gets beside those of its head."""
     streamed: bool = False
     input_tokens: int = 0
     output_tokens: int = 0

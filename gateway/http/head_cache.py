@@ -26,10 +26,10 @@ class CachedHead(msgspec.Struct, Generic[Meaning], frozen=True):
 
     before: bytes
     after: bytes
-    meaning: Meaning
+    value: Meaning
 
     @classmethod
-    def learn(cls, data: bytes, body_bytes: int, meaning: Meaning) -> Self | None:
+    def learn(cls, data: bytes, body_bytes: int, value: Meaning) -> Self | None:
         """Know the head of the message that ``data`` is; ``None`` if that is not one whole message of given length.
 
         ``data`` must have been parsed, so that everything is known to be in order but the number.
@@ -39,7 +39,7 @@ class CachedHead(msgspec.Struct, Generic[Meaning], frozen=True):
         if length is None or int(length[1]) != body_bytes or end + len(_END) + body_bytes != len(data):
             return None
         start, stop = length.span(1)
-        return cls(data[:start], data[stop:end], meaning)
+        return cls(data[:start], data[stop:end], value)
 
     def body(self, data: bytes) -> bytes | None:
         """Give the body, if ``data`` is exactly one whole message with this head."""
@@ -60,4 +60,4 @@ class HeadCache(Generic[Meaning]):
         self.newest: CachedHead[Meaning] | None = None
 
     def __repr__(self) -> str:
-        return f"<HeadCache [{'none' if self.newest is None else repr(self.newest.meaning)}]>"
+        return f"<HeadCache [{'none' if self.newest is None else repr(self.newest.value)}]>"

@@ -285,7 +285,7 @@ class UpstreamConnection(asyncio.Protocol):
             if newest is None or newest is known or (body := newest.body(data)) is None:
                 return False
             known = pool.known = newest
-        self._head = head = known.meaning
+        self._head = head = known.value
         self._reusable = not self.transport.get_write_buffer_size()
         try:
             taken = receiver.receive_whole(head, body)

@@ -14,7 +14,7 @@ def message(body: bytes) -> bytes:
 
 
 def known() -> CachedHead[str]:
-    head = CachedHead.learn(message(b"hello"), 5, "meaning")
+    head = CachedHead.learn(message(b"hello"), 5, "value")
     assert head is not None
     return head
 
@@ -22,7 +22,7 @@ def known() -> CachedHead[str]:
 @pytest.mark.parametrize("body", [b"hello", b"", b"x" * 1000, b"\r\n\r\n", *(b"x" * size for size in (9, 10, 99, 100))])
 def test_a_message_with_the_same_head_is_known_whatever_its_length(body: bytes) -> None:
     assert known().body(message(body)) == body
-    assert known().meaning == "meaning"
+    assert known().value == "value"
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_anything_else_is_not(data: bytes) -> None:
     ],
 )
 def test_only_the_head_of_one_whole_message_of_known_length_can_be_learned(data: bytes, body_bytes: int) -> None:
-    assert CachedHead.learn(data, body_bytes, "meaning") is None
+    assert CachedHead.learn(data, body_bytes, "value") is None
 
 
 def test_what_is_shared_says_what_was_learned_last() -> None:
     learned = HeadCache[str]()
     assert repr(learned) == "<HeadCache [none]>"
     learned.newest = known()
-    assert repr(learned) == f"<HeadCache [{known().meaning!r}]>"
+    assert repr(learned) == f"<HeadCache [{known().value!r}]>"
