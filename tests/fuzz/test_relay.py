@@ -40,7 +40,7 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 _UNLIKE = re.compile(rb'"sequence_number":\d+,|(?<=The engine sent what is not HTTP/1\.1: )[^"]+')
 """What may differ in two relays of the same bytes: a number, and which of two mistakes the parser names."""
 
-_UNLIKE_HEADERS = ("x-request-id", "openai-processing-ms", "content-length")
+_UNLIKE_HEADERS = ("x-request-id", "openai-processing-ms", "content-length", "date")
 _PATIENCE = 20
 """Turns of the loop that the gateway gets before the clock is put forward."""
 

@@ -24,7 +24,7 @@ from tests.kit.memory import MemoryTransport, until
 from tests.kit.wire import Response, Wire
 
 _UNLIKE = re.compile(
-    rb"x-request-id: [^\r]+\r\nopenai-processing-ms: \d+\r\n|HTTP/1\.1 100 Continue\r\n\r\n"
+    rb"x-request-id: [^\r]+\r\nopenai-processing-ms: \d+\r\n|date: [^\r]+\r\n|HTTP/1\.1 100 Continue\r\n\r\n"
     rb'|content-length: \d+\r\n\r\n\{"error":\{"message":"(?:[^"\\]|\\.)*"'
 )
 """What may differ between two readings of the same bytes: ids, times, whether a body had to be asked for, and which of
