@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from gateway.api.pipeline import Pipeline
+from gateway.api.snapshot import Snapshot
 from gateway.config.schema import Config
-from gateway.core.keys import Key, Keyring
 from gateway.core.ticker import Sweep, Ticker
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.http.client_connection import ClientConnection
@@ -74,9 +74,8 @@ class DataPlane:
         self._access_log = access_log_of(config, log_lock)
         self.metrics = Metrics(lambda: self._pipeline.registry, version, commit)
         self._dispatcher = Dispatcher(config.gateway.timeouts, self.metrics)
-        self._pipeline = Pipeline(
-            config.gateway, registry, keyring_of(config), self._dispatcher, self.metrics, self._access_log, version
-        )
+        snapshot = Snapshot.of(config.gateway, registry)
+        self._pipeline = Pipeline(snapshot, self._dispatcher, self.metrics, self._access_log, version)
         self._listener = Listener(self._pipeline, config.gateway.limits, config.gateway.timeouts)
         # How long a connection was idle need not be known to the second.
         self._sweep: Sweep[ConnectionPool] = Sweep(ticks=100, at_once=10)
@@ -196,11 +195,6 @@ def access_log_of(config: Config, lock: AbstractContextManager[object] | None) -
         return AccessLog.open(where, lock)
     except OSError as error:
         raise StartError(f"Cannot write to {where} (gateway.access_log): {error.strerror}.") from None
-
-
-def keyring_of(config: Config) -> Keyring:
-    """Put the configured keys on a ring."""
-    return Keyring((Key(key.id, frozenset(key.models)), key.sha256) for key in config.gateway.keys)
 
 
 def tls_of(config: Config) -> ssl.SSLContext | None:

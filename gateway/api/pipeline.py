@@ -1,18 +1,17 @@
-"""What the data plane does with a request: find its row in the table, its key, its model, and hand it on."""
+"""What the data plane does with a request: its route, its key, its model, and on to an engine or a local answer."""
 
 from __future__ import annotations
 
-from time import perf_counter, time
+from time import time
 
-from gateway import api
 from gateway.api import multipart, request_fields
-from gateway.api.local.models import Page
+from gateway.api.local.route import LocalCall, LocalRequest, LocalRoute
 from gateway.api.request_fields import UNSET_FIELD, RequestFields
-from gateway.api.routes import Endpoint
-from gateway.config.gateway import GatewayConfig
+from gateway.api.routes import TABLE, EngineRoute, Match
+from gateway.api.snapshot import Snapshot
 from gateway.core.context import RequestContext, RequestHead
-from gateway.core.errors import BadRequest, GatewayError, MethodNotAllowed, UnknownUrl
-from gateway.core.keys import Keyring
+from gateway.core.errors import BadRequest, GatewayError, ModelNotAllowed, ModelNotFound
+from gateway.core.keys import Key
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.upstream_request import UpstreamRequest
@@ -25,41 +24,43 @@ from gateway.pools.registry import Registry
 
 _JSON = b"content-type: application/json\r\n"
 _PREFLIGHT = b"access-control-allow-methods: GET, POST\r\naccess-control-max-age: 600\r\n"
-_EXPOSED = b"access-control-expose-headers: x-request-id, openai-processing-ms, retry-after, retry-after-ms\r\n"
+_EXPOSED = (
+    b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms\r\n"
+)
 
 
 class Pipeline:
-    """The data plane as the wire sees it. A reload swaps ``registry`` and ``snapshot``; nothing else changes."""
+    """The data plane as the wire sees it. A reload swaps ``snapshot``; nothing else changes."""
 
     def __init__(
         self,
-        config: GatewayConfig,
-        registry: Registry,
-        keyring: Keyring,
+        snapshot: Snapshot,
         dispatcher: Dispatcher,
         metrics: Metrics,
         access_log: AccessLog | None,
         version: str,
     ) -> None:
-        self.registry = registry
-        self.snapshot = keyring
-        """What ``admit_head`` decides by; the table of paths and the origins never change."""
+        self.snapshot = snapshot
         self.version = version
         self.started_at = int(time())
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._access_log = access_log
-        self._max_depth = config.limits.max_json_depth
-        self._max_n = config.limits.max_n
-        self._origins = frozenset(origin.encode() for origin in config.cors_origins)
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.registry!r}>"
 
     @property
+    def registry(self) -> Registry:
+        """The models in force."""
+        return self.snapshot.registry
+
+    @property
     def draining(self) -> bool:
         """Whether the gateway is about to stop."""
         return self._dispatcher.draining
+
+    # called by the wire
 
     def admit_head(self, head: RequestHead) -> None:
         """Check path, method, key and media type, before a byte of the body is taken."""
@@ -67,71 +68,28 @@ class Pipeline:
         if self._access_log is not None:
             head.logged = self._access_log.of_head(head)
 
-    def _check_head(self, head: RequestHead) -> None:
-        endpoint = api.ENDPOINTS.get(head.path)
-        if self._origins:
-            self._allow_origin(head)
-            if head.method == b"OPTIONS":
-                return
-        if endpoint is not None:
-            head.endpoint = head.path.decode("ascii")
-            head.headers_up = headers_up(head.headers)
-            if b"content-type" not in head.headers:
-                head.headers_up += _JSON
-            if head.method != b"POST":
-                raise MethodNotAllowed(f"{head.endpoint} takes POST only.", allow="POST")
-        else:
-            page, head.endpoint = _find_page(head.path)
-            if head.method not in page.methods:
-                allow = b", ".join(page.methods).decode()
-                raise MethodNotAllowed(f"{head.endpoint} takes {allow} only.", allow=allow)
-            if not page.guarded:
-                return
-        head.key = self.snapshot.find(head.headers)
-        if endpoint is not None and not endpoint.multipart:
-            request_fields.check_media(head.headers)
-
-    def answer(self, context: RequestContext, connection: Downstream) -> Exchange | None:
-        """Decide which pool is asked, and with what bytes, and ask it; or answer by itself."""
+    def answer(self, context: RequestContext, downstream: Downstream) -> Exchange | LocalCall | None:
+        """Decide which pool is asked, and with what bytes, and ask it; or answer here."""
         head = context.head
-        endpoint = api.ENDPOINTS.get(head.path)
-        if endpoint is None or head.method == b"OPTIONS":
-            self._write_page(context, connection)
+        match: Match | None = head.match
+        if match is None:
+            headers = _preflight(head) if head.headers_down else b""
+            downstream.write_own(context, 200, headers, b"")
             return None
-        form = multipart.read(context) if endpoint.multipart else None
-        facts = request_fields.read(context.body, self._max_depth) if form is None else form.facts
-        if not facts.model:
-            raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
-        # Taken as a value first: Python 3.11 calls an attribute that is no method much more slowly.
-        find = self.registry.find
-        pool = find(facts.model)
-        context.model = pool.model
-        head.key.check(pool.model)
-        if endpoint.task is not None and endpoint.task not in pool.tasks:
-            raise self.registry.unable(pool, endpoint.task, head.endpoint)
-        if facts.n is not None and facts.n > self._max_n:
-            raise BadRequest(f"n is {facts.n}; at most {self._max_n} (limits.max_n) are allowed.", param="n")
-        streams = endpoint.streams and facts.stream is True
-        sent, strip_usage = context.body, False
-        if form is not None:
-            if facts.model != pool.upstream_model:
-                sent = form.with_model(pool.upstream_model)
-        else:
-            sent = self._rewrite(endpoint, context, facts, pool)
-            if facts.stream is True and endpoint.dialect.asks_usage and not facts.wants_usage:
-                sent, strip_usage = request_fields.with_usage(sent, facts), True
-        if sent is not context.body:
-            # Of a large body, one copy is enough.
-            context.body = b""
-        request = UpstreamRequest(
-            context, sent, endpoint.dialect, streams, strip_usage, facts.token_limit(), not endpoint.streams
-        )
-        return self._dispatcher.begin(pool, request, connection)
+        route = match.route
+        if isinstance(route, EngineRoute):
+            return self._ask_engine(route, context, downstream)
+        return LocalCall(route, self, LocalRequest(head.key, match.parameter, context.body), context, downstream)
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         """Give the body of an error in the shape of the request's endpoint."""
-        endpoint = api.ENDPOINTS.get(context.head.path)
-        return error.body() if endpoint is None else endpoint.dialect.error_body(error)
+        match: Match | None = context.head.match
+        if match is None or isinstance(match.route, LocalRoute):
+            return error.body()
+        dialect = match.route.dialect
+        if dialect.names_request:
+            context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
+        return dialect.error_body(error)
 
     def ended(self, context: RequestContext, now: float) -> None:
         """Account for a request that is over; ``now`` is a ``perf_counter`` reading."""
@@ -139,51 +97,118 @@ class Pipeline:
         if self._access_log is not None:
             self._access_log.ended(context, now)
 
-    def _write_page(self, context: RequestContext, connection: Downstream) -> None:
-        """Answer what needs no engine."""
-        head = context.head
-        if head.method == b"OPTIONS":
-            headers, answer = _preflight(head) if head.headers_down else b"", b""
-        else:
-            page, _ = _find_page(head.path)
-            answer = page.write(self, head)
-            headers = _JSON if answer else b""
-        connection.write_response(context, perf_counter(), 200, headers, answer, len(answer))
+    # inside
 
-    def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: RequestFields, pool: Pool) -> bytes:
-        """Change the few fields that are the gateway's; most bodies go on as they are."""
-        changes: dict[str, bytes | None] = {}
-        if facts.model != pool.upstream_model:
-            changes["model"] = request_fields.encode(pool.upstream_model)
-        if facts.kv_transfer_params is not UNSET_FIELD:
-            changes["kv_transfer_params"] = None
-        if facts.priority is not UNSET_FIELD and not pool.send_priority:
-            changes["priority"] = None
-        if pool.cache_salt and endpoint.task == "generate" and context.head.key.id:
-            changes["cache_salt"] = request_fields.encode(context.head.key.id)
-        return request_fields.rewritten(context.body, changes) if changes else context.body
+    def _check_head(self, head: RequestHead) -> None:
+        if self.snapshot.origins:
+            self._allow_origin(head)
+            if head.method == b"OPTIONS":
+                head.endpoint = TABLE.template_of(head.path)
+                return
+        if head.path.endswith(b"/") and len(head.path) > 1:
+            _drop_trailing_slash(head)
+        head.endpoint = TABLE.template_of(head.path)
+        head.match = match = TABLE.find(head.method, head.path)
+        route = match.route
+        if isinstance(route, LocalRoute):
+            if route.guarded:
+                head.key = self.snapshot.keyring.find(head.headers)
+            return
+        head.headers_up = headers_up(head.headers)
+        if b"content-type" not in head.headers:
+            head.headers_up += _JSON
+        head.key = self.snapshot.keyring.find(head.headers)
+        if not route.multipart:
+            request_fields.check_media(head.headers)
+
+    def _ask_engine(self, route: EngineRoute, context: RequestContext, downstream: Downstream) -> Exchange | None:
+        """Find the pool, write the body that its engines get, and begin the exchange."""
+        snapshot = self.snapshot
+        form = multipart.read(context) if route.multipart else None
+        fields = request_fields.read(context.body, snapshot.max_json_depth) if form is None else form.facts
+        if fields.model and not context.head.key.models:
+            # perf: method as a value, see docs/python-idioms.md.
+            find = snapshot.registry.find
+            pool = find(fields.model)
+        else:
+            pool = self._pool_for(route, context.head.key, fields.model)
+        context.model = pool.model
+        if route.task is not None and route.task not in pool.tasks:
+            raise snapshot.registry.unable(pool, route.task, context.head.endpoint, context.head.key.may_use)
+        if fields.n is not None and fields.n > snapshot.max_n:
+            raise BadRequest(f"n is {fields.n}; at most {snapshot.max_n} (limits.max_n) are allowed.", param="n")
+        if route.dialect.names_request:
+            context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
+        streams = route.streams and fields.stream is True
+        sent, strip_usage = context.body, False
+        if form is not None:
+            if fields.model != pool.upstream_model:
+                sent = form.with_model(pool.upstream_model)
+        else:
+            sent = _rewritten(route, context, fields, pool)
+            if fields.stream is True and route.dialect.asks_usage and not fields.wants_usage:
+                sent, strip_usage = request_fields.with_usage(sent, fields), True
+        if sent is not context.body:
+            # Of a large body, one copy is enough.
+            context.body = b""
+        request = UpstreamRequest(
+            context, sent, route.dialect, streams, strip_usage, fields.token_limit(), not route.streams
+        )
+        return self._dispatcher.begin(pool, request, downstream)
+
+    def _pool_for(self, route: EngineRoute, key: Key, name: str | None) -> Pool:
+        """Find a pool where no model is named, or for a key that may use some and learns nothing of the others."""
+        registry = self.snapshot.registry
+        if not name:
+            if route.model_optional and route.task is not None:
+                return registry.first_able(route.task, key.may_use)
+            raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
+        try:
+            pool = registry.find(name)
+        except ModelNotFound:
+            raise _not_allowed(key, name) from None
+        if not key.may_use(pool.model):
+            raise _not_allowed(key, name)
+        return pool
 
     def _allow_origin(self, head: RequestHead) -> None:
         """Let a browser read the response if its page's origin is one of those configured."""
         origin = head.headers.get(b"origin")
-        if origin in self._origins:
+        if origin in self.snapshot.origins:
             assert origin is not None
             head.headers_down = b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
+
+
+def _rewritten(route: EngineRoute, context: RequestContext, fields: RequestFields, pool: Pool) -> bytes:
+    """Change the few fields that are the gateway's; most bodies go on as they are."""
+    changes: dict[str, bytes | None] = {}
+    if fields.model != pool.upstream_model:
+        changes["model"] = request_fields.encode(pool.upstream_model)
+    if fields.kv_transfer_params is not UNSET_FIELD:
+        changes["kv_transfer_params"] = None
+    if fields.priority is not UNSET_FIELD and not pool.send_priority:
+        changes["priority"] = None
+    if pool.cache_salt and route.task == "generate" and context.head.key.id:
+        changes["cache_salt"] = request_fields.encode(context.head.key.id)
+    return request_fields.rewritten(context.body, changes) if changes else context.body
+
+
+def _not_allowed(key: Key, name: str) -> ModelNotAllowed:
+    """Give the error for a name that a key may not use, whether there is such a model or not."""
+    allowed = ", ".join(sorted(key.models))[:1000]
+    return ModelNotAllowed(
+        f"The key {key.id!r} may not use a model {name[:200]!r}; it may use: {allowed}.", param="model"
+    )
+
+
+def _drop_trailing_slash(head: RequestHead) -> None:
+    """Read a path with a slash at its end as the same path without it."""
+    path = head.path.rstrip(b"/") or b"/"
+    head.target = path + head.target[len(head.path) :]
+    head.path = path
 
 
 def _preflight(head: RequestHead) -> bytes:
     """Say what a page may send: every header that it asks for, as SDKs send many of their own and engines get few."""
     asked = head.headers.get(b"access-control-request-headers")
     return _PREFLIGHT if asked is None else b"%baccess-control-allow-headers: %b\r\n" % (_PREFLIGHT, asked)
-
-
-def _find_page(path: bytes) -> tuple[Page, str]:
-    """Find the row of a path that the gateway answers by itself, and the path's name in metrics."""
-    page = api.PAGES.get(path)
-    if page is not None:
-        return page, path.decode("ascii")
-    parent = path[: path.rfind(b"/", 0, 11) + 1] if path.startswith(b"/v1/models/") else b""
-    page = api.PAGES.get(parent)
-    if page is None:
-        raise UnknownUrl(f"There is no {path[:200].decode('latin-1')!r} here; the paths are those of OpenAI and vLLM.")
-    return page, parent.decode("ascii") + "{id}"

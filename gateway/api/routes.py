@@ -1,20 +1,140 @@
-"""A row of the table of endpoints."""
+"""The whole surface of the data plane in one table: method and path, and who answers.
+
+What is not in the table is a 404, whatever engines do. A path may have a parameter in its last place (``{id}``), which
+may hold slashes, as the names of models do. HEAD is allowed wherever GET is (RFC 9110, section 9.3.2).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
+from gateway.api.dialects.completions import Completions, Plain
+from gateway.api.dialects.messages import Messages
+from gateway.api.dialects.responses import Responses
 from gateway.api.dialects.stream_reader import Dialect
+from gateway.api.local import health, models
+from gateway.api.local.route import LocalRoute
+from gateway.core.errors import MethodNotAllowed, UnknownUrl
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """How an endpoint speaks, what a model must be able to do for it, and whether its body is a form and not JSON.
+class EngineRoute:
+    """An endpoint that engines answer: how it speaks, and what a model must be able to do for it (``None``: anything).
 
-    ``streams`` says whether ``stream`` asks for events; where it does not, clients may send it all the same.
+    ``multipart`` says that its body is a form and not JSON. ``streams`` says whether ``stream`` asks for events; where
+    it does not, clients may send it all the same. ``model_optional`` says that a request without a model goes to the
+    first that is able.
     """
 
     dialect: Dialect
     task: str | None
     multipart: bool = False
     streams: bool = True
+    model_optional: bool = False
+
+
+Route = EngineRoute | LocalRoute
+
+_COMPLETIONS, _PLAIN, _MESSAGES, _RESPONSES = Completions(), Plain(), Messages(), Responses()
+
+ROUTES: Mapping[tuple[str, str], Route] = {
+    ("POST", "/v1/chat/completions"): EngineRoute(_COMPLETIONS, "generate"),
+    ("POST", "/v1/completions"): EngineRoute(_COMPLETIONS, "generate"),
+    ("POST", "/v1/responses"): EngineRoute(_RESPONSES, "generate"),
+    ("POST", "/v1/messages"): EngineRoute(_MESSAGES, "generate"),
+    ("POST", "/v1/messages/count_tokens"): EngineRoute(_MESSAGES, "generate", streams=False),
+    ("POST", "/v1/embeddings"): EngineRoute(_PLAIN, "embed", streams=False),
+    ("POST", "/v1/moderations"): EngineRoute(_PLAIN, "moderate", streams=False, model_optional=True),
+    ("POST", "/classify"): EngineRoute(_PLAIN, "classify", streams=False),
+    ("POST", "/score"): EngineRoute(_PLAIN, "score", streams=False),
+    ("POST", "/v1/score"): EngineRoute(_PLAIN, "score", streams=False),
+    ("POST", "/rerank"): EngineRoute(_PLAIN, "score", streams=False),
+    ("POST", "/v1/rerank"): EngineRoute(_PLAIN, "score", streams=False),
+    ("POST", "/v2/rerank"): EngineRoute(_PLAIN, "score", streams=False),
+    ("POST", "/pooling"): EngineRoute(_PLAIN, "pooling", streams=False),
+    ("POST", "/tokenize"): EngineRoute(_PLAIN, None, streams=False),
+    ("POST", "/detokenize"): EngineRoute(_PLAIN, None, streams=False),
+    ("POST", "/v1/audio/transcriptions"): EngineRoute(_PLAIN, "transcribe", multipart=True),
+    ("POST", "/v1/audio/translations"): EngineRoute(_PLAIN, "transcribe", multipart=True),
+    ("GET", "/v1/models"): LocalRoute(models.list_models),
+    ("GET", "/v1/models/{id}"): LocalRoute(models.show_model),
+    ("GET", "/health"): LocalRoute(health.health, guarded=False),
+    ("GET", "/ping"): LocalRoute(health.health, guarded=False),
+    ("POST", "/ping"): LocalRoute(health.health, guarded=False),
+    ("GET", "/version"): LocalRoute(health.version, guarded=False),
+}
+"""Who answers what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The row of a request: its route, its template (its name in metrics), and the value of its parameter."""
+
+    route: Route
+    template: str
+    parameter: str = ""
+
+
+class RouteTable:
+    """Finds the row of a method and a path."""
+
+    def __init__(self, routes: Mapping[tuple[str, str], Route]) -> None:
+        self._exact: dict[bytes, dict[bytes, Match]] = {}
+        self._below: dict[bytes, dict[bytes, Match]] = {}
+        for (method, template), route in routes.items():
+            parent, brace, _ = template.partition("{")
+            table = self._below if brace else self._exact
+            by_method = table.setdefault(parent.encode(), {})
+            by_method[method.encode()] = Match(route, template)
+            if method == "GET":
+                by_method[b"HEAD"] = Match(route, template)
+
+    def __repr__(self) -> str:
+        return f"<RouteTable [{len(self._exact)} paths, {len(self._below)} with a parameter]>"
+
+    def find(self, method: bytes, path: bytes) -> Match:
+        """Return the row of a request. Raises ``UnknownUrl``, with a hint, or ``MethodNotAllowed``."""
+        by_method, parameter = self._by_method(path)
+        if by_method is None:
+            raise UnknownUrl(self._unknown(path))
+        match = by_method.get(method)
+        if match is None:
+            template = next(iter(by_method.values())).template
+            allow = ", ".join(each.decode() for each in sorted(by_method))
+            raise MethodNotAllowed(f"{template} takes {allow} only.", allow=allow)
+        return Match(match.route, match.template, parameter) if parameter else match
+
+    def knows(self, path: bytes) -> bool:
+        """Whether any method is allowed at a path."""
+        return self._by_method(path)[0] is not None
+
+    def template_of(self, path: bytes) -> str:
+        """Return the name of a path in metrics, ``unknown`` where it is not in the table."""
+        by_method, _ = self._by_method(path)
+        return "unknown" if by_method is None else next(iter(by_method.values())).template
+
+    def _by_method(self, path: bytes) -> tuple[dict[bytes, Match] | None, str]:
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact, ""
+        for parent, by_method in self._below.items():
+            if path.startswith(parent) and len(path) > len(parent):
+                return by_method, unquote(path[len(parent) :].decode("latin-1"))
+        return None, ""
+
+    def _unknown(self, path: bytes) -> str:
+        """Say that there is no such path, and which one may have been meant."""
+        shown = path[:200].decode("latin-1")
+        for meant in (b"/v1" + path, path.removeprefix(b"/v1"), path.removesuffix(b"/v1")):
+            if meant != path and self.knows(meant):
+                cause = "misses" if meant.startswith(b"/v1" + path) else "doubles"
+                return (
+                    f"There is no {shown!r} here, but {meant.decode('latin-1')!r}: the base URL {cause} '/v1'; "
+                    "SDKs want it as http://HOST:PORT/v1."
+                )
+        return f"There is no {shown!r} here; the paths are those of OpenAI and vLLM."
+
+
+TABLE = RouteTable(ROUTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,8 @@ class RequestHead(msgspec.Struct, eq=False):
     version: str = "1.1"
     headers: dict[bytes, bytes] = {}
     endpoint: str = "unknown"
+    match: Any = None
+    """The row of the table of routes, as the application has found it."""
     key: Key = ANYONE
     headers_up: bytes = b""
     """Those lines of it that an engine gets."""

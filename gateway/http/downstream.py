@@ -1,6 +1,6 @@
 """Whoever gets a response: a client's socket, an internal caller, or a recorder.
 
-An exchange knows its client by these eight methods alone, so that what is not a socket can ask engines too.
+An exchange knows its client by these few methods alone, so that what is not a socket can ask engines too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ class Downstream(Protocol):
         ``now`` is a ``perf_counter`` reading; ``headers`` are whole lines; ``length`` is that of the whole body in
         bytes, ``None`` if that is not known.
         """
+
+    def write_own(self, context: RequestContext, status: int, headers: bytes, body: bytes) -> None:
+        """Take a whole response that the gateway itself gives."""
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:
         """Take an error as the whole response."""

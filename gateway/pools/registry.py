@@ -47,9 +47,16 @@ class Registry:
         """Every name that clients may use, with its pool."""
         return self._by_name.items()
 
-    def unable(self, pool: Pool, task: str, endpoint: str) -> BadRequest:
-        """Give the error for what a model's engine cannot do, naming the models that can."""
-        able = [other.model for other in self._pools.values() if task in other.tasks]
+    def first_able(self, task: str, may_use: Callable[[str], bool]) -> Pool:
+        """Give the first model that can do a task and may be used. Raises ``BadRequest`` if there is none."""
+        for pool in self._pools.values():
+            if task in pool.tasks and may_use(pool.model):
+                return pool
+        raise BadRequest(f"The field model is missing, and no model here can {task}; see /v1/models.", param="model")
+
+    def unable(self, pool: Pool, task: str, endpoint: str, may_use: Callable[[str], bool]) -> BadRequest:
+        """Give the error for what a model's engine cannot do, naming the usable models that can."""
+        able = [other.model for other in self._pools.values() if task in other.tasks and may_use(other.model)]
         hint = f"these can: {', '.join(able)}" if able else "no model here can"
         return BadRequest(
             f"The model {pool.model!r} does not support {endpoint}; {hint}.", param="model", code="unsupported_endpoint"

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.pipeline import Pipeline
+from gateway.api.snapshot import Snapshot
 from gateway.config.gateway import GatewayConfig
 from gateway.config.types import ALL_TASKS
-from gateway.core.keys import Keyring
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.http.address import Address
 from gateway.http.client_connection import ClientConnection
@@ -121,7 +121,7 @@ class Plane:
         registry = Registry([self.pool])
         self.metrics = Metrics(lambda: registry, "0", "")
         self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics)
-        application = Pipeline(_CONFIG, registry, Keyring([]), self.dispatcher, self.metrics, None, "0")
+        application = Pipeline(Snapshot.of(_CONFIG, registry), self.dispatcher, self.metrics, None, "0")
         self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts)
         self.client = ClientConnection(self.listener)
         self.transport = MemoryTransport(self.client)

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from gateway.config.schema import Config
-from gateway.data_plane import DataPlane, StartError, joined, keyring_of, split, tls_of, url_of
+from gateway.data_plane import DataPlane, StartError, joined, split, tls_of, url_of
 from gateway.pools.build import registry_of
 from tests.kit.gateways import remote
 from tests.kit.leaks import nothing_left
@@ -53,10 +53,6 @@ def test_old_versions_of_tls_are_not_spoken(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_told_with_its_option(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"Cannot write to .*/none/log \(gateway\.access_log\): No such file"):
         built(configured({"m": NOBODY}, access_log=str(tmp_path / "none" / "log")))
-
-
-def test_without_keys_the_ring_is_open() -> None:
-    assert "0 keys" in repr(keyring_of(configured({"m": NOBODY})))
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from typing import Any, cast
 import pytest
 
 from gateway.api.pipeline import Pipeline
+from gateway.api.snapshot import Snapshot
 from gateway.config.gateway import GatewayConfig
 from gateway.config.types import ALL_TASKS
-from gateway.core.keys import Keyring
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.http.address import Address
 from gateway.http.client_connection import ClientConnection
@@ -285,7 +285,7 @@ class Playbook:
         self.metrics = Metrics(lambda: registry, "0", "")
         self.timers = Timers()
         self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later)
-        pipeline = Pipeline(self.config, registry, Keyring([]), self.dispatcher, self.metrics, None, "0")
+        pipeline = Pipeline(Snapshot.of(self.config, registry), self.dispatcher, self.metrics, None, "0")
         self.listener = Listener(pipeline, self.config.limits, self.config.timeouts)
         self.client = self.new_client()
         self._clock = clock

@@ -112,6 +112,7 @@ class Completions(usage.AnswerMeter):
     """The dialect of OpenAI's completions."""
 
     asks_usage = True
+    names_request = False
 
     def stream(self, context: RequestContext, *, strip_usage: bool) -> CompletionsStream:
         """Begin to read a stream."""

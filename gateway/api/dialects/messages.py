@@ -40,6 +40,7 @@ class Messages(usage.AnswerMeter):
     """The dialect of Anthropic's messages."""
 
     asks_usage = False
+    names_request = True
 
     def stream(self, context: RequestContext, *, strip_usage: bool) -> MessagesStream:  # noqa: ARG002 - never asked
         """Begin to read a stream; usage is a part of every one."""

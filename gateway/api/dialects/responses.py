@@ -60,6 +60,7 @@ class Responses(usage.AnswerMeter):
     """The dialect of OpenAI's responses."""
 
     asks_usage = False
+    names_request = False
 
     def stream(self, context: RequestContext, *, strip_usage: bool) -> ResponsesStream:  # noqa: ARG002 - never asked
         """Begin to read a stream; usage is a part of its last event."""

@@ -181,6 +181,10 @@ class Dialect(ports.Dialect, Protocol):
     """What one family of endpoints needs besides reading its responses."""
 
     @property
+    def names_request(self) -> bool:
+        """Whether responses name their request in ``request-id`` too, as Anthropic's do."""
+
+    @property
     def asks_usage(self) -> bool:
         """Whether a stream's usage has to be asked for with ``stream_options``."""
 

@@ -1,48 +1,15 @@
-"""What the gateway answers by itself: which models there are, that it lives, and what version it is."""
+"""Which models there are, as OpenAI lists them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
-from urllib.parse import unquote
+from collections.abc import Iterator
 
 import msgspec
 
-from gateway.core.context import RequestHead
-from gateway.core.errors import ModelNotFound, ShuttingDown
+from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse
+from gateway.core.errors import ModelNotFound
 from gateway.core.keys import Key
 from gateway.pools.pool import Pool
-from gateway.pools.registry import Registry
-
-
-class GatewayInfo(Protocol):
-    """What a page may know of the gateway."""
-
-    @property
-    def registry(self) -> Registry:
-        """The models in force."""
-
-    @property
-    def version(self) -> str:
-        """The gateway's version."""
-
-    @property
-    def started_at(self) -> int:
-        """When it started, in seconds since 1970."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether it is about to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A row of the table of pages: methods, who writes it, and whether it needs a key."""
-
-    methods: tuple[bytes, ...]
-    write: Callable[[GatewayInfo, RequestHead], bytes]
-    guarded: bool
 
 
 class ModelCard(msgspec.Struct):
@@ -64,36 +31,24 @@ class ModelList(msgspec.Struct):
     object: str = "list"
 
 
-def models(house: GatewayInfo, head: RequestHead) -> bytes:
+async def list_models(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """List the models that can answer, of those that the key may use, aliases too."""
-    return msgspec.json.encode(ModelList(list(_cards(house, head.key))))
+    return LocalResponse(msgspec.json.encode(ModelList(list(_cards(info, request.key)))))
 
 
-def model(house: GatewayInfo, head: RequestHead) -> bytes:
+async def show_model(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Show one model. Raises ``ModelNotFound`` also for one that the key may not use or that cannot answer now."""
-    name = unquote(head.path.removeprefix(b"/v1/models/").decode("latin-1"))
-    for card in _cards(house, head.key):
+    name = request.parameter
+    for card in _cards(info, request.key):
         if card.id == name:
-            return msgspec.json.encode(card)
+            return LocalResponse(msgspec.json.encode(card))
     raise ModelNotFound(f"The model {name[:200]!r} is not one that can answer you now; see /v1/models.", param="model")
 
 
-def health(house: GatewayInfo, _head: RequestHead) -> bytes:
-    """Answer that requests are taken, with an empty body as vLLM does. Raises ``ShuttingDown`` while draining."""
-    if house.draining:
-        raise ShuttingDown("The gateway is shutting down.", retry_after=1.0)
-    return b""
-
-
-def version(house: GatewayInfo, _head: RequestHead) -> bytes:
-    """Tell the gateway's version, in vLLM's shape."""
-    return msgspec.json.encode({"version": house.version})
-
-
-def _cards(house: GatewayInfo, key: Key) -> Iterator[ModelCard]:
-    for name, pool in house.registry.names:
+def _cards(info: GatewayInfo, key: Key) -> Iterator[ModelCard]:
+    for name, pool in info.registry.names:
         if pool.ready and key.may_use(pool.model):
-            yield _card(name, pool, house.started_at)
+            yield _card(name, pool, info.started_at)
 
 
 def _card(name: str, pool: Pool, created: int) -> ModelCard:

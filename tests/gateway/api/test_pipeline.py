@@ -132,3 +132,66 @@ async def test_without_configured_origins_no_page_may(tmp_path: Path) -> None:
         async with await running.wire() as wire:
             await wire.request("OPTIONS", CHAT, headers={"origin": "https://chat.example.com"})
             assert (await wire.response()).status == 405
+
+
+def remote_pair(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "models": {"ok": remote(f"unix:{tmp_path}/a"), "top-secret": remote(f"unix:{tmp_path}/a", aliases=["hidden"])},
+        "keys": [{"id": "bob", "sha256": sha256(b"sk-bob").hexdigest(), "models": ["ok"]}],
+    }
+
+
+@pytest.mark.parametrize("name", ["nope", "hidden", "top-secret"])
+async def test_a_key_learns_nothing_of_names_that_it_may_not_use(tmp_path: Path, name: str) -> None:
+    made = remote_pair(tmp_path)
+    async with gateway(made["models"], ready=[], keys=made["keys"]) as running, await running.wire() as wire:
+        await wire.request("POST", CHAT, {"model": name}, {"authorization": "Bearer sk-bob"})
+        refused = await wire.response()
+    assert (refused.status, refused.json["error"]["code"]) == (403, "model_not_allowed")
+    told = refused.json["error"]["message"]
+    assert told == f"The key 'bob' may not use a model {name!r}; it may use: ok."
+
+
+async def test_a_moderation_may_leave_the_model_out(tmp_path: Path) -> None:
+    async with SimulatedEngine("m", uds=tmp_path / "a") as engine:
+        models = {"chat": remote(engine.address, tasks=["generate"]), "m": remote(engine.address, tasks=["moderate"])}
+        async with gateway(models) as running, await running.wire() as wire:
+            await wire.request("POST", "/v1/moderations", {"input": "x"})
+            await wire.response()
+        assert json.loads(engine.requests[-1].body) == {"input": "x", "model": "m"}
+
+
+async def test_where_no_model_can_moderate_the_model_is_missing() -> None:
+    models = {"m": remote("http://127.0.0.1:1", tasks=["generate"])}
+    async with gateway(models, ready=[]) as running, await running.wire() as wire:
+        await wire.request("POST", "/v1/moderations", {"input": "x"})
+        refused = await wire.response()
+    assert (refused.status, refused.json["error"]["param"]) == (400, "model")
+
+
+async def test_responses_of_messages_name_their_request_as_anthropics_do(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (_, running), await running.wire() as wire:
+        for body in ({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}, {"model": "no"}):
+            await wire.request("POST", "/v1/messages", body)
+            response = await wire.response()
+            assert response.header("request-id") == response.header("x-request-id")
+
+
+async def test_a_trailing_slash_is_no_other_path(tmp_path: Path) -> None:
+    async with one_engine(tmp_path) as (engine, running), await running.wire() as wire:
+        await wire.request("POST", f"{CHAT}/?a=b", {"model": "m", "messages": []})
+        await wire.response()
+        assert engine.requests[-1].path == f"{CHAT}?a=b"
+
+
+async def test_a_refused_upload_can_be_read_by_a_page() -> None:
+    origin = "https://chat.example.com"
+    async with gateway({"m": remote("http://127.0.0.1:1")}, ready=[], cors_origins=[origin]) as running:
+        async with await running.wire() as wire:
+            await wire.send(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\norigin: https://chat.example.com\r\n"
+                b"content-type: application/json\r\ncontent-length: 99999999\r\n\r\n{"
+            )
+            refused = await wire.response()
+        assert (refused.status, refused.header("access-control-allow-origin")) == (413, origin)
+        assert 'endpoint="/v1/chat/completions"' in await running.metrics()

@@ -29,6 +29,9 @@ class Client:
     def write_response(self, *_: object) -> None:
         raise AssertionError("a relay writes in pieces")
 
+    def write_own(self, *_: object) -> None:
+        raise AssertionError("an engine's response is relayed")
+
     def write_error(self, *_: object) -> None:
         raise AssertionError("a relay has begun already")
 

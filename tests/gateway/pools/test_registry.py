@@ -33,7 +33,9 @@ def test_a_very_long_name_is_not_repeated_in_full() -> None:
 def test_what_a_model_cannot_do_names_the_models_that_can() -> None:
     chat, embedder = pool("chat"), pool("embedder", tasks=("embed", "score"))
     registry = Registry([chat, embedder])
-    refusal = registry.unable(chat, "embed", "/v1/embeddings")
+    refusal = registry.unable(chat, "embed", "/v1/embeddings", lambda _: True)
     assert refusal.message == "The model 'chat' does not support /v1/embeddings; these can: embedder."
     assert (refusal.param, refusal.code) == ("model", "unsupported_endpoint")
-    assert "no model here can" in registry.unable(chat, "transcribe", "/v1/audio/transcriptions").message
+    assert (
+        "no model here can" in registry.unable(chat, "transcribe", "/v1/audio/transcriptions", lambda _: True).message
+    )
