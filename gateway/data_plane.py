@@ -133,6 +133,7 @@ class DataPlane:
     async def stop(self) -> None:
         """Beat no more, and close what is open towards engines and the log."""
         self._ticker.stop()
+        self._dispatcher.stop()
         for pool in self.registry.connection_pools:
             pool.close()
         if self._access_log is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import time
 
 from gateway.api import multipart, request_fields
@@ -27,6 +28,10 @@ _PREFLIGHT = b"access-control-allow-methods: GET, POST\r\naccess-control-max-age
 _EXPOSED = (
     b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms\r\n"
 )
+
+
+_MOST_DIGITS = 12
+"""A number of milliseconds with more digits is no time to wait."""
 
 
 class Pipeline:
@@ -118,6 +123,7 @@ class Pipeline:
         if b"content-type" not in head.headers:
             head.headers_up += _JSON
         head.key = self.snapshot.keyring.find(head.headers)
+        head.timeout = _timeout_of(head.headers)
         if not route.multipart:
             request_fields.check_media(head.headers)
 
@@ -199,6 +205,20 @@ def _not_allowed(key: Key, name: str) -> ModelNotAllowed:
     return ModelNotAllowed(
         f"The key {key.id!r} may not use a model {name[:200]!r}; it may use: {allowed}.", param="model"
     )
+
+
+def _timeout_of(headers: Mapping[bytes, bytes]) -> float | None:
+    """Read how long the client will wait, in seconds. Raises ``BadRequest``."""
+    value = headers.get(b"x-request-timeout-ms")
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > _MOST_DIGITS or not int(value):
+        shown = value[:50].decode("latin-1")
+        raise BadRequest(
+            f"The header x-request-timeout-ms is {shown!r}; it must be a whole number of milliseconds, 1 or more.",
+            param="x-request-timeout-ms",
+        )
+    return int(value) / 1000
 
 
 def _drop_trailing_slash(head: RequestHead) -> None:

@@ -29,6 +29,8 @@ class RequestHead(msgspec.Struct, eq=False):
     match: Any = None
     """The row of the table of routes, as the application has found it."""
     key: Key = ANYONE
+    timeout: float | None = None
+    """Longest the client will wait, in seconds, if it says so."""
     headers_up: bytes = b""
     """Those lines of it that an engine gets."""
     headers_down: bytes = b""

@@ -16,14 +16,17 @@ class Overdue:
     silent: bool
 
 
-def overdue(limits: Deadlines, state: AttemptState | None, *, waited: float, silence: float) -> Overdue | None:
+def overdue(
+    limits: Deadlines, state: AttemptState | None, *, total: float, waited: float, silence: float
+) -> Overdue | None:
     """Tell which deadline an admitted request has passed, if any.
 
-    ``waited`` are the seconds since the request had come, ``silence`` those since the engine was asked or last heard;
-    ``state`` is that of the attempt, ``None`` where nobody is asked or the client itself does not read.
+    ``total`` is how long it may take in all; ``waited`` are the seconds since the request had come, ``silence`` those
+    since the engine was asked or last heard; ``state`` is that of the attempt, ``None`` where nobody is asked or the
+    client itself does not read.
     """
-    if waited > limits.total:
-        return Overdue(f"The request took longer than {limits.total:g} s.", silent=False)
+    if waited > total:
+        return Overdue(f"The request took longer than {total:g} s.", silent=False)
     if state is SENT and silence > limits.first_byte:
         return Overdue(f"The engine did not begin to answer within {limits.first_byte:g} s.", silent=True)
     if state is ANSWERING and silence > limits.between_bytes:

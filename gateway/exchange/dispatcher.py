@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 
 from gateway.core.errors import ShuttingDown
 from gateway.core.ticker import Sweep
+from gateway.core.timers import TimerWheel
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.ports import Deadlines
 from gateway.exchange.race import CallLater, Timer
@@ -14,6 +16,9 @@ from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
 from gateway.observe.counters import Metrics
 from gateway.pools.pool import Pool
+
+_SWEPT = 5.0
+"""Deadlines nearer than so many seconds are kept to the hundredth; for others the ticker's sweep may be two late."""
 
 
 def on_running_loop(seconds: float, callback: Callable[[], None]) -> Timer:
@@ -32,6 +37,8 @@ class Dispatcher:
         """Those under way; each leaves by itself at its end."""
         self._sweep: Sweep[Exchange] = Sweep(ticks=10, at_once=50)
         self._draining = False
+        self._short = min(deadlines.queue, deadlines.total, deadlines.first_byte, deadlines.between_bytes) < _SWEPT
+        self._wheel: TimerWheel[Exchange] = TimerWheel(self._visit)
 
     def __repr__(self) -> str:
         return f"<Dispatcher [{len(self.exchanges)} exchanges]>"
@@ -55,6 +62,8 @@ class Dispatcher:
         except BaseException:
             exchange.release()
             raise
+        if self._short or request.context.head.timeout is not None:
+            self._watch(exchange, perf_counter())
         return exchange
 
     def tick(self, now: float) -> None:
@@ -62,6 +71,10 @@ class Dispatcher:
         for exchange in self._sweep.next_batch(self.exchanges):
             if exchange in self.exchanges:
                 exchange.tick(now)
+
+    def stop(self) -> None:
+        """Keep no deadline any more."""
+        self._wheel.stop()
 
     def refuse_new(self) -> None:
         """From now on, refuse what comes and what waits in a queue."""
@@ -74,6 +87,18 @@ class Dispatcher:
         """End whatever is still under way."""
         for exchange in list(self.exchanges):
             exchange.cancel(shutting_down())
+
+    def _watch(self, exchange: Exchange, now: float) -> None:
+        """Look at an exchange at its next deadline, if that is near; the sweep sees to all others."""
+        at = exchange.next_deadline(now)
+        if at - now < _SWEPT:
+            self._wheel.file(at, exchange)
+
+    def _visit(self, exchange: Exchange, now: float) -> None:
+        if exchange in self.exchanges:
+            exchange.tick(now)
+            if exchange in self.exchanges:
+                self._watch(exchange, now)
 
 
 def shutting_down() -> ShuttingDown:

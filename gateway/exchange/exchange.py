@@ -33,6 +33,12 @@ class Exchange(UpstreamSide):
         return f"<Exchange {self.context.request_id} {self._pool.model!r} [{'; '.join(parts)}]>"
 
     @property
+    def _total(self) -> float:
+        """How long the request may take in all, in seconds."""
+        asked, allowed = self.context.head.timeout, self._owner.deadlines.total
+        return allowed if asked is None else min(asked, allowed)
+
+    @property
     def queued(self) -> bool:
         """Whether it still waits for its slot."""
         return self._state is QUEUED
@@ -92,6 +98,16 @@ class Exchange(UpstreamSide):
         self._enforce_deadlines(now)
         if self._state is not ENDED and not self.paused and self._request.streams:
             self._break_silence(now)
+
+    def next_deadline(self, now: float) -> float:
+        """Give the earliest moment at which a deadline may pass, as far as that can be told now."""
+        limits, attempt = self._owner.deadlines, self._attempt
+        received_at = self.context.received_at
+        if self._state is QUEUED:
+            return received_at + min(limits.queue, self._total)
+        silence = min(limits.first_byte, limits.between_bytes)
+        heard_at = now if attempt is None else max(attempt.sent_at, self._last_at)
+        return min(received_at + self._total, max(heard_at, now - silence) + silence)
 
     def cancel(self, error: GatewayError) -> None:
         """End early, with ``error`` as the response or as the end of the stream."""
@@ -234,15 +250,16 @@ class Exchange(UpstreamSide):
     def _enforce_deadlines(self, now: float) -> None:
         """Fail if the queue, the engine or the whole request took too long; silence counts against the replica."""
         limits, attempt, waited = self._owner.deadlines, self._attempt, now - self.context.received_at
+        total = self._total
         if self._state is QUEUED:
-            allowed = min(limits.queue, limits.total)
+            allowed = min(limits.queue, total)
             if waited > allowed:
                 self._metrics.queue_timeouts += 1
                 self._fail(self._pool.admission.timed_out(allowed))
             return
         asked = attempt if not self.paused else None
         silence = 0.0 if asked is None else now - max(asked.sent_at, self._last_at)
-        late = overdue(limits, None if asked is None else asked.state, waited=waited, silence=silence)
+        late = overdue(limits, None if asked is None else asked.state, total=total, waited=waited, silence=silence)
         if late is None:
             return
         self._count_abort("timeout")

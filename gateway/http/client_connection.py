@@ -59,8 +59,8 @@ class ClientConnection(ResponseWriter):
         """Take a request with a known head as it is, and let the parser have everything else."""
         parser = self._parser
         if parser.state is BETWEEN:
-            known = parser.known
-            if known is not None and (body := known.body(data)) is not None and self._take_known(known.value, body):
+            match = parser.heads.match(data)
+            if match is not None and self._take_known(*match):
                 return
         parser.feed(data)
 
@@ -167,7 +167,7 @@ class ClientConnection(ResponseWriter):
             self._request is not None
             or self._waiting
             or self._state is not OPEN
-            or self._parser.known_snapshot is not listener.application.snapshot
+            or self._parser.heads_snapshot is not listener.application.snapshot
             or len(body) > listener.max_body_bytes
         ):
             return False

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from time import perf_counter
 
 from gateway.http.address import Address
-from gateway.http.head_cache import CachedHead, HeadCache
-from gateway.http.response_head import ResponseHead
+from gateway.http.head_cache import SharedHead
+from gateway.http.response_head import ResponseHead, ResponseHeads
 from gateway.http.upstream import UpstreamConnection, UpstreamError
 
 _MAX_IDLE = 1024
@@ -19,7 +19,7 @@ _MAX_IDLE = 1024
 class ConnectionPool:
     """The connections to one address: last used, first reused, so that what a burst opened can grow old and close.
 
-    ``learned`` is shared with other addresses, whose responses have the same heads more often than not.
+    ``heads`` recognises the heads of their responses; it may share what it has learned with other addresses.
     """
 
     __slots__ = (
@@ -31,9 +31,7 @@ class ConnectionPool:
         "_open",
         "_tls",
         "address",
-        "known",
-        "last_head",
-        "learned",
+        "heads",
     )
 
     def __init__(
@@ -42,7 +40,7 @@ class ConnectionPool:
         *,
         connect_timeout: float,
         idle_timeout: float = 60.0,
-        learned: HeadCache[ResponseHead] | None = None,
+        heads: ResponseHeads | None = None,
     ) -> None:
         self.address = address
         self._connect_timeout = connect_timeout
@@ -53,10 +51,7 @@ class ConnectionPool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._now = perf_counter()
         """When the pool was looked at last: how long a connection has been idle need not be known more exactly."""
-        self.known: CachedHead[ResponseHead] | None = None
-        self.last_head: ResponseHead | None = None
-        """The one that was read last; it need not be read again where the same lines come."""
-        self.learned = HeadCache[ResponseHead]() if learned is None else learned
+        self.heads = ResponseHeads() if heads is None else heads
         self._tls = ssl.create_default_context() if address.tls else None
 
     def __repr__(self) -> str:
@@ -143,9 +138,10 @@ class ConnectionPools:
     A thousand models would else need a thousand connections, and each would be cold in the kernel when its turn comes.
     """
 
-    def __init__(self, *, connect_timeout: float) -> None:
+    def __init__(self, *, connect_timeout: float, fast_paths: bool = True) -> None:
         self._connect_timeout = connect_timeout
-        self._learned = HeadCache[ResponseHead]()
+        self._fast_paths = fast_paths
+        self._newest = SharedHead[ResponseHead]()
         self._pools: dict[str, ConnectionPool] = {}
 
     def __repr__(self) -> str:
@@ -155,6 +151,7 @@ class ConnectionPools:
         """Give the pool of an address, made at its first use."""
         pool = self._pools.get(address.url)
         if pool is None:
-            pool = ConnectionPool(address, connect_timeout=self._connect_timeout, learned=self._learned)
+            heads = ResponseHeads(self._newest, enabled=self._fast_paths)
+            pool = ConnectionPool(address, connect_timeout=self._connect_timeout, heads=heads)
             self._pools[address.url] = pool
         return pool

@@ -35,10 +35,14 @@ class Connection(Protocol):
 class Listener:
     """All connections of one listening address: counts them, limits them, watches their deadlines."""
 
-    def __init__(self, application: Application, limits: WireLimits, timeouts: WireTimeouts) -> None:
+    def __init__(
+        self, application: Application, limits: WireLimits, timeouts: WireTimeouts, *, fast_paths: bool = True
+    ) -> None:
         self.application = application
         self.limits = limits
         self.timeouts = timeouts
+        self.fast_paths = fast_paths
+        """Whether heads that come again are recognised by their bytes."""
         # Looked at for every request; an attribute of a pydantic model takes many times as long.
         self.max_body_bytes = limits.max_body_bytes
         self.receive = timeouts.receive

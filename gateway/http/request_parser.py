@@ -11,7 +11,7 @@ import httptools
 
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import BadRequest, BodyTooLarge, GatewayError, HeadTooLarge, MalformedHttp
-from gateway.http.head_cache import MOST_DIGITS, CachedHead
+from gateway.http.head_cache import MOST_DIGITS, HeadCache
 from gateway.http.listener import Listener
 from gateway.http.request_head import fields, origin_form
 
@@ -76,8 +76,8 @@ class RequestParser:
         "_parser",
         "_unasked",
         "_url",
-        "known",
-        "known_snapshot",
+        "heads",
+        "heads_snapshot",
         "state",
     )
 
@@ -87,8 +87,8 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._max_head_bytes = listener.limits.max_head_bytes
         self.state = BETWEEN
-        self.known: CachedHead[RequestHead] | None = None
-        self.known_snapshot: object = None
+        self.heads: HeadCache[RequestHead] = HeadCache(enabled=listener.fast_paths)
+        self.heads_snapshot: object = None
         """What the application decided by about the head that is known."""
         self._fresh = b""
         self._unasked = b""
@@ -255,13 +255,13 @@ class RequestParser:
 
     def _learn(self, context: RequestContext) -> None:
         """Know the head of this request from now on, if the next one may well have the same."""
-        self.known = None
+        self.heads.forget()
         # With any other content-length, the head must still be within its limit.
         room = self._max_head_bytes - MOST_DIGITS - (len(self._fresh) - len(context.body))
         plain = context.keep_alive and context.error is None and _UNREPEATED.isdisjoint(context.head.headers)
         if self._fresh and plain and room > 0:
-            self.known = CachedHead.learn(self._fresh, len(context.body), context.head)
-            self.known_snapshot = self._listener.application.snapshot
+            self.heads.learn(self._fresh, len(context.body), context.head)
+            self.heads_snapshot = self._listener.application.snapshot
 
     def _forget_upgrade(self, headers: dict[bytes, bytes]) -> None:
         """Write the head again without its wish to upgrade; it is no longer than it was."""

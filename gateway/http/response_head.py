@@ -7,6 +7,7 @@ from enum import Enum, auto
 
 import msgspec
 
+from gateway.http.head_cache import HeadCache, SharedHead
 from gateway.http.request_head import HARMLESS_IN_CONNECTION, HOP_BY_HOP, tokens
 
 _NOT_PASSED_DOWN = HOP_BY_HOP | {
@@ -94,3 +95,23 @@ class ResponseHead(msgspec.Struct, frozen=True):
     def first(self, name: bytes) -> bytes | None:
         """Return the first value of a header."""
         return next((value for key, value in self.lines if key.lower() == name), None)
+
+
+class ResponseHeads(HeadCache[ResponseHead]):
+    """Recognises the heads of responses from one address: by their bytes, or by their lines where they were parsed."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self, shared: SharedHead[ResponseHead] | None = None, *, enabled: bool = True) -> None:
+        super().__init__(shared, enabled=enabled)
+        self._last: ResponseHead | None = None
+
+    def read(self, status: int, lines: Sequence[tuple[bytes, bytes]]) -> ResponseHead:
+        """Read a head's lines, unless they are those that were read last. Raises ``ValueError``."""
+        last = self._last
+        if last is not None and last.status == status and last.lines == lines:
+            return last
+        head = ResponseHead.read(status, lines)
+        if self._enabled:
+            self._last = head
+        return head

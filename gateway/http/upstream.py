@@ -14,8 +14,7 @@ from typing import Protocol, cast
 import httptools
 
 from gateway.http.address import Address
-from gateway.http.head_cache import CachedHead, HeadCache
-from gateway.http.response_head import ResponseHead
+from gateway.http.response_head import ResponseHead, ResponseHeads
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,9 +68,7 @@ class ConnectionOwner(Protocol):
     """Who keeps connections to one address while they are idle, and what their responses' heads have taught it."""
 
     address: Address
-    known: CachedHead[ResponseHead] | None
-    last_head: ResponseHead | None
-    learned: HeadCache[ResponseHead]
+    heads: ResponseHeads
 
     def closed(self, connection: UpstreamConnection) -> None:
         """Forget a connection."""
@@ -252,10 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._head_bytes > _MAX_HEAD_BYTES:
             _check_head_bytes(lines)
-        head = self._pool.last_head
-        if head is None or head.status != status or head.lines != lines:
-            head = self._pool.last_head = ResponseHead.read(status, lines)
-        self._head = head
+        self._head = self._pool.heads.read(status, lines)
         self._head_ready = True
         self._answered = True
 
@@ -270,22 +264,17 @@ class UpstreamConnection(asyncio.Protocol):
             # An engine that responds before it has read the request will not find the next one's beginning.
             self._reusable = self._parser.should_keep_alive() and self.transport.get_write_buffer_size() == 0
             if self._fresh and self._reusable and self._head.length is not None:
-                learned = CachedHead.learn(self._fresh, self._head.length, self._head.of_any_length())
-                if learned is not None:
-                    self._pool.known = self._pool.learned.newest = learned
+                self._pool.heads.learn(self._fresh, self._head.length, self._head.of_any_length())
 
     # inside
 
     def _take_known(self, data: bytes, receiver: Receiver) -> bool:
         """Deliver a response that came in one read, if its head has come before, from this replica or another."""
-        pool = self._pool
-        known = pool.known
-        if known is None or (body := known.body(data)) is None:
-            newest = pool.learned.newest
-            if newest is None or newest is known or (body := newest.body(data)) is None:
-                return False
-            known = pool.known = newest
-        self._head = head = known.value
+        match = self._pool.heads.match(data)
+        if match is None:
+            return False
+        head, body = match
+        self._head = head
         self._reusable = not self.transport.get_write_buffer_size()
         try:
             taken = receiver.receive_whole(head, body)

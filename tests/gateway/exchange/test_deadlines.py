@@ -22,7 +22,7 @@ LIMITS = Timeouts(first_byte=2.0, between_bytes=1.0, total=10.0)
     ],
 )
 def test_in_time(state: AttemptState | None, waited: float, silence: float) -> None:
-    assert overdue(LIMITS, state, waited=waited, silence=silence) is None
+    assert overdue(LIMITS, state, total=10.0, waited=waited, silence=silence) is None
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_in_time(state: AttemptState | None, waited: float, silence: float) -> N
     ],
 )
 def test_too_late(state: AttemptState | None, waited: float, silence: float, message: str, silent: bool) -> None:
-    late = overdue(LIMITS, state, waited=waited, silence=silence)
+    late = overdue(LIMITS, state, total=10.0, waited=waited, silence=silence)
     assert late is not None
     assert (late.message, late.silent) == (message, silent)

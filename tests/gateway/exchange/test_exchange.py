@@ -316,6 +316,32 @@ async def test_while_the_client_does_not_read_the_engine_is_not_late(clock: Cloc
     assert "[relaying" in repr(next(iter(play.dispatcher.exchanges)))
 
 
+async def test_a_client_may_say_how_long_it_will_wait(clock: Clock) -> None:
+    play = Playbook(clock=clock)
+    play.client.sends(post(headers=b"x-request-timeout-ms: 50\r\n"))
+    assert b"x-request-timeout-ms: 50\r\n" in play.engines[0].line.got()
+    play.tick(0.049)
+    assert play.client.got() == b""
+    play.tick(0.002)
+    got = play.client.got()
+    assert (status_of(got), error_of(got)["message"]) == (504, "The request took longer than 0.05 s.")
+
+
+async def test_a_client_cannot_wait_for_longer_than_the_gateway_allows(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"total": 5.0})
+    play.client.sends(post(headers=b"x-request-timeout-ms: 60000\r\n"))
+    play.tick(5.1)
+    assert status_of(play.client.got()) == 504
+
+
+@pytest.mark.parametrize("value", [b"0", b"-1", b"1.5", b"soon", b"", b"9999999999999"])
+async def test_a_time_to_wait_that_is_none_is_refused(value: bytes) -> None:
+    play = Playbook()
+    play.client.sends(post(headers=b"x-request-timeout-ms: " + value + b"\r\n"))
+    got = play.client.got()
+    assert (status_of(got), error_of(got)["param"]) == (400, "x-request-timeout-ms")
+
+
 # the end
 
 

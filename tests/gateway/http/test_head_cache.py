@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.head_cache import CachedHead, HeadCache
+from gateway.http.head_cache import CachedHead, HeadCache, SharedHead
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nX-A: 1\r\n\r\n"
 
@@ -13,16 +13,15 @@ def message(body: bytes) -> bytes:
     return HEAD % len(body) + body
 
 
-def known() -> CachedHead[str]:
-    head = CachedHead.learn(message(b"hello"), 5, "value")
-    assert head is not None
-    return head
+def cache(*, enabled: bool = True) -> HeadCache[str]:
+    made: HeadCache[str] = HeadCache(enabled=enabled)
+    made.learn(message(b"hello"), 5, "value")
+    return made
 
 
 @pytest.mark.parametrize("body", [b"hello", b"", b"x" * 1000, b"\r\n\r\n", *(b"x" * size for size in (9, 10, 99, 100))])
 def test_a_message_with_the_same_head_is_known_whatever_its_length(body: bytes) -> None:
-    assert known().body(message(body)) == body
-    assert known().value == "value"
+    assert cache().match(message(body)) == ("value", body)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_a_message_with_the_same_head_is_known_whatever_its_length(body: bytes) 
     ],
 )
 def test_anything_else_is_not(data: bytes) -> None:
-    assert known().body(data) is None
+    assert cache().match(data) is None
 
 
 @pytest.mark.parametrize(
@@ -66,8 +65,32 @@ def test_only_the_head_of_one_whole_message_of_known_length_can_be_learned(data:
     assert CachedHead.learn(data, body_bytes, "value") is None
 
 
-def test_what_is_shared_says_what_was_learned_last() -> None:
-    learned = HeadCache[str]()
-    assert repr(learned) == "<HeadCache [none]>"
-    learned.newest = known()
-    assert repr(learned) == f"<HeadCache [{known().value!r}]>"
+def test_what_cannot_be_learned_leaves_what_is_known() -> None:
+    made = cache()
+    made.learn(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", 0, "other")
+    assert made.match(message(b"a")) == ("value", b"a")
+
+
+def test_a_cache_that_is_off_never_recognises_anything() -> None:
+    made = cache(enabled=False)
+    assert made.match(message(b"hello")) is None
+    assert repr(made) == "<HeadCache [off]>"
+
+
+def test_what_is_forgotten_is_not_recognised() -> None:
+    made = cache()
+    assert repr(made) == "<HeadCache ['value']>"
+    made.forget()
+    assert made.match(message(b"hello")) is None
+    assert repr(made) == "<HeadCache [empty]>"
+
+
+def test_what_one_cache_has_learned_is_good_for_all_that_share_it() -> None:
+    newest = SharedHead[str]()
+    one, other = HeadCache(newest), HeadCache(newest)
+    assert repr(newest) == "<SharedHead [none]>"
+    assert other.match(message(b"hello")) is None
+    one.learn(message(b"hello"), 5, "value")
+    assert repr(newest) == "<SharedHead ['value']>"
+    assert other.match(message(b"hi")) == ("value", b"hi")
+    assert repr(other) == "<HeadCache ['value']>"

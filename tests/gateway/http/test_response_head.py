@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.response_head import ERROR, EVENTS, WHOLE, Kind, ResponseHead
+from gateway.http.response_head import ERROR, EVENTS, WHOLE, Kind, ResponseHead, ResponseHeads
 
 
 def test_an_engines_headers_pass_down_in_their_order() -> None:
@@ -89,3 +89,16 @@ def test_the_first_of_several_values() -> None:
 def test_what_holds_for_any_length() -> None:
     head = ResponseHead.read(200, [(b"content-length", b"5"), (b"x-a", b"1")]).of_any_length()
     assert (head.length, head.framed, head.lines, head.down) == (None, True, [(b"x-a", b"1")], b"x-a: 1\r\n")
+
+
+def test_the_same_lines_are_read_once() -> None:
+    heads = ResponseHeads()
+    lines = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+    first = heads.read(200, lines)
+    assert heads.read(200, list(lines)) is first
+    assert heads.read(201, lines) is not first
+
+
+def test_where_that_is_off_they_are_read_each_time() -> None:
+    heads = ResponseHeads(enabled=False)
+    assert heads.read(200, []) is not heads.read(200, [])

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.http.chunked import start_of_events
 from gateway.http.connection_pool import ConnectionPool
-from gateway.http.head_cache import HeadCache
-from gateway.http.response_head import ResponseHead
+from gateway.http.head_cache import SharedHead
+from gateway.http.response_head import ResponseHead, ResponseHeads
 from tests.gateway.http.raw_engine import OK, REQUEST, Engine, Notes, connected, ok
 from tests.kit.eventually import eventually
 
@@ -65,18 +65,18 @@ async def test_answers_whose_head_came_before_are_received_too(engine: Engine) -
 
 
 async def test_an_answer_is_received_whatever_other_replicas_answered(engine: Engine) -> None:
-    learned = HeadCache[ResponseHead]()
-    pools = [ConnectionPool(engine.address, connect_timeout=5.0, learned=learned) for _ in range(3)]
+    newest = SharedHead[ResponseHead]()
+    pools = [ConnectionPool(engine.address, connect_timeout=5.0, heads=ResponseHeads(newest)) for _ in range(3)]
     others = [Engine(engine.address, pool, engine.connections) for pool in pools]
     assert await (await others[0].answering(ok(b"hello"))).response() == (200, b"hello")
-    assert "x-a" in repr(learned)
+    assert "x-a" in repr(newest)
     same = await others[1].answering(ok(b"bye"))
     assert await same.response() == (200, b"bye")
     assert same.told[0] == (200, [(b"x-a", b"1")])
     different = await others[2].answering(ok(b"hello", b"x-b: 2\r\n"))
     assert await different.response() == (200, b"hello")
     assert different.told[0] == (200, [(b"content-length", b"5"), (b"x-a", b"1"), (b"x-b", b"2")])
-    assert "x-b" in repr(learned)
+    assert "x-b" in repr(newest)
     others[0].pool.take()
     assert await (await others[0].answering(ok(b"hello"))).response() == (200, b"hello")
     for pool in pools:
