@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import time
 
+import msgspec
+
 from gateway.api import multipart, request_fields
 from gateway.api.local.route import LocalCall, LocalRequest, LocalRoute
 from gateway.api.request_fields import UNSET_FIELD, RequestFields
@@ -146,7 +148,7 @@ class Pipeline:
         if route.dialect.names_request:
             context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
         streams = route.streams and fields.stream is True
-        sent, strip_usage = context.body, False
+        sent, strip_usage, usage_bytes = context.body, False, 0
         if form is not None:
             if fields.model != pool.upstream_model:
                 sent = form.with_model(pool.upstream_model)
@@ -154,11 +156,12 @@ class Pipeline:
             sent = _rewritten(route, context, fields, pool)
             if fields.stream is True and route.dialect.asks_usage and not fields.wants_usage:
                 sent, strip_usage = request_fields.with_usage(sent, fields), True
+                usage_bytes = len(request_fields.ASKS_USAGE) if fields.stream_options is msgspec.UNSET else 0
         if sent is not context.body:
             # Of a large body, one copy is enough.
             context.body = b""
         request = UpstreamRequest(
-            context, sent, route.dialect, streams, strip_usage, fields.token_limit(), not route.streams
+            context, sent, route.dialect, streams, strip_usage, fields.token_limit(), not route.streams, usage_bytes
         )
         return self._dispatcher.begin(pool, request, downstream)
 

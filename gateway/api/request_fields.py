@@ -22,6 +22,9 @@ _MAX_TOKENS = 1_000_000_000
 _AT = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<where>[^`]*)`$", re.DOTALL)
 
 
+ASKS_USAGE = b',"stream_options":{"include_usage":true}}'
+"""The end of a body that asks for its stream's usage on the gateway's behalf."""
+
 UNSET_FIELD = Raw(b"")
 """What stands for a field that is not there, where any value will do; no value is empty."""
 
@@ -147,7 +150,7 @@ def too_deep(max_depth: int) -> BadRequest:
 def with_usage(body: bytes, facts: RequestFields) -> bytes:
     """Ask for usage in a stream whose client did not, by one more field behind the others."""
     if facts.stream_options is UNSET:
-        return body.rstrip()[:-1] + b',"stream_options":{"include_usage":true}}'
+        return body.rstrip()[:-1] + ASKS_USAGE
     fields = _OBJECT.decode(body)
     options = {} if facts.stream_options is None else _OBJECT.decode(fields["stream_options"])
     options["include_usage"] = Raw(b"true")

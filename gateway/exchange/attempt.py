@@ -137,7 +137,8 @@ class Attempt(Receiver):
         self.connection = connection
         self.state = SENT
         request = self._request
-        connection.send(request.head_for(self.replica), request.body, self)
+        body = request.body if not request.usage_bytes else request.body_for(self.replica)
+        connection.send(request.head_for(self.replica, len(body)), body, self)
         self.sent_at = now = perf_counter()
         context = request.context
         if not context.overhead:

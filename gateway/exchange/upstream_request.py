@@ -21,8 +21,15 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     hedges: bool
     """Whether it may be asked of two replicas: a call that changes nothing, and whose response comes in one piece."""
 
-    def head_for(self, replica: Replica) -> bytes:
-        """Write the request's head for one replica."""
+    usage_bytes: int = 0
+    """How many bytes at the body's end ask for the usage of a stream; 0 if the body asks by itself or not at all."""
+
+    def body_for(self, replica: Replica) -> bytes:
+        """Give the body for a replica that may not know ``stream_options``."""
+        return self.body if replica.knows_stream_options else self.body[: -self.usage_bytes] + b"}"
+
+    def head_for(self, replica: Replica, length: int) -> bytes:
+        """Write the request's head for one replica; its body has ``length`` bytes."""
         context = self.context
         head = context.head
         return b"POST %b%b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
@@ -31,5 +38,5 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
             replica.headers,
             head.headers_up,
             context.request_id.encode(),
-            len(self.body),
+            length,
         )

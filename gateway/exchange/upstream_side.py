@@ -119,6 +119,9 @@ class UpstreamSide(ABC):
             else from_engine(status, body, retry_after)
         )
         attempt.count(outcome_of(status))
+        if self._request.usage_bytes and status in (400, 422) and b"stream_options" in body:
+            self._ask_without_usage(attempt)
+            return
         self._go_on_after(attempt, error, retry=status == 503)
 
     def attempt_failed(self, attempt: Attempt, error: UpstreamError) -> None:
@@ -205,6 +208,13 @@ class UpstreamSide(ABC):
         race, self._race = self._race, None
         if race is not None and race.rival is not self._attempt and race.end():
             self._metrics.aborts["hedged"] += 1
+
+    def _ask_without_usage(self, refused: Attempt) -> None:
+        """Ask a replica once more that refused the field by which we ask for usage, and remember that it does."""
+        refused.release()
+        refused.replica.knows_stream_options = False
+        self._attempt = self._ask(refused.replica)
+        self.context.retries += 1
 
     def _go_on_after(self, attempt: Attempt, error: GatewayError, *, retry: bool) -> None:
         """Do what ``decide`` says after an attempt has failed; of two, the client is told what the first has said."""

@@ -21,6 +21,7 @@ class Replica:
         "connections",
         "headers",
         "in_flight",
+        "knows_stream_options",
         "name",
         "ready",
         "reason",
@@ -41,6 +42,8 @@ class Replica:
         authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
         self.headers = b"host: %b\r\n%b" % (self.address.host_header, authorization)
         """The header lines that all requests to it begin with: its name, and its credentials where it wants some."""
+        self.knows_stream_options = True
+        """Whether a stream's usage may be asked for; strict servers refuse a field that they do not know."""
         self.in_flight = 0
         self.ready = ready
         self.state = "ready" if ready else "starting"

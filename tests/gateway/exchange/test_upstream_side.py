@@ -150,3 +150,30 @@ async def test_where_no_replica_is_left_the_client_is_told_what_the_last_one_sai
     play.last_asked.says(FULL)
     play.last_asked.says(FULL)
     assert status_of(play) == 503
+
+
+STRICT = whole(b'{"error":{"message":"Unrecognized request argument supplied: stream_options"}}', b"400 Bad Request")
+EVENTS = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 59\r\n\r\n"
+    b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]'
+)
+
+
+async def test_an_engine_that_knows_no_stream_options_is_asked_once_more_without_and_remembered() -> None:
+    play = Playbook()
+    play.client.sends(post(stream=True))
+    assert play.last_asked.line.got().endswith(b'"stream": true,"stream_options":{"include_usage":true}}')
+    play.last_asked.says(STRICT)
+    assert play.last_asked.line.got().endswith(b'content-length: 30\r\n\r\n{"model": "m", "stream": true}')
+    play.last_asked.says(EVENTS + b"\n\n")
+    assert play.client.got().startswith(b"HTTP/1.1 200 OK\r\n")
+    play.client.sends(post(stream=True))
+    assert play.last_asked.line.got().endswith(b'{"model": "m", "stream": true}')
+
+
+async def test_a_client_that_asked_for_usage_itself_is_told_that_the_engine_knows_no_stream_options() -> None:
+    play = Playbook()
+    play.client.sends(post(stream=True, stream_options={"include_usage": True}))
+    play.last_asked.says(STRICT)
+    assert status_of(play) == 400
+    assert len(play.asked) == 1
