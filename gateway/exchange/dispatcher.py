@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import perf_counter
+from typing import Any
 
 from gateway.core.errors import ShuttingDown
 from gateway.core.ticker import Sweep
@@ -51,14 +52,23 @@ class Dispatcher:
         """Whether new requests are refused."""
         return self._draining
 
-    def begin(self, pool: Pool, request: UpstreamRequest, client: Downstream) -> Exchange | None:
-        """Start an exchange; ``None`` if it is over already. Raises a ``GatewayError`` if it cannot start."""
+    def begin(
+        self,
+        pool: Pool,
+        request: UpstreamRequest,
+        client: Downstream,
+        phases: Coroutine[Any, Any, None] | None = None,
+    ) -> Exchange:
+        """Start an exchange, after its ``phases`` if there are any. Raises a ``GatewayError`` if it cannot start."""
         if self._draining:
             raise shutting_down()
         exchange = Exchange(self, pool, request, client)
         self.exchanges.add(exchange)
         try:
-            exchange.start()
+            if phases is None:
+                exchange.start()
+            else:
+                exchange.prepare(phases)
         except BaseException:
             exchange.release()
             raise

@@ -8,7 +8,9 @@ it through a relay, and what follows a failure is decided by ``decide``.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from time import perf_counter
+from typing import Any
 
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 from gateway.exchange.attempt import DONE, Attempt
@@ -17,6 +19,7 @@ from gateway.exchange.relay import BodyRelay, StreamRelay
 from gateway.exchange.state import ENDED, FLUSHING, PREPARING, QUEUED, RELAYING, TRYING
 from gateway.exchange.upstream_side import UpstreamSide
 from gateway.http import sse
+from gateway.http.request_parser import refusal
 from gateway.http.response_head import ResponseHead
 
 _LAST_BYTES_SECONDS = 5.0
@@ -61,6 +64,28 @@ class Exchange(UpstreamSide):
         else:
             self._state = QUEUED
             self._metrics.queued += 1
+
+    def prepare(self, phases: Coroutine[Any, Any, None]) -> None:
+        """Run what may wait before a slot is taken, then start; an error that it raises is the response.
+
+        Meanwhile the client can leave, deadlines hold and a drain waits, as in every other state.
+        """
+        assert self._state is PREPARING
+        self._preparing = asyncio.get_running_loop().create_task(phases)
+        self._preparing.add_done_callback(self._prepared)
+
+    def _prepared(self, task: asyncio.Task[None]) -> None:
+        self._preparing = None
+        if task.cancelled() or self._state is ENDED:
+            return
+        cause = task.exception()
+        if cause is not None:
+            self._fail(refusal(cause))
+            return
+        try:
+            self.start()
+        except GatewayError as error:
+            self._fail(error)
 
     # called by admission
 
@@ -291,6 +316,8 @@ class Exchange(UpstreamSide):
             self._pool.admission.withdraw(self)
             self.context.queued_for = perf_counter() - self.context.received_at
         self._state = ENDED
+        if self._preparing is not None:
+            self._preparing.cancel()
         relay = self._relay
         if isinstance(relay, StreamRelay):
             relay.stream.settle()

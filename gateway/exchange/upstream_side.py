@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import MutableSet
 from time import perf_counter
@@ -51,6 +52,7 @@ class UpstreamSide(ABC):
         "_metrics",
         "_owner",
         "_pool",
+        "_preparing",
         "_race",
         "_relay",
         "_request",
@@ -73,6 +75,7 @@ class UpstreamSide(ABC):
         metrics_of = owner.metrics.of
         self._metrics: ModelMetrics = metrics_of(pool.model)
         self._state = PREPARING
+        self._preparing: asyncio.Task[None] | None = None
         self._attempt: Attempt | None = None
         self._race: Race | None = None
         """Where the request may be asked of a second replica, or is, while the first has not responded."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from collections.abc import Coroutine
+from time import perf_counter
+from typing import Any
 
 import pytest
 
+from gateway.api.dialects.completions import Completions
+from gateway.core.context import RequestContext, RequestHead
+from gateway.core.errors import BadRequest, GatewayError
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.upstream_request import UpstreamRequest
 from tests.kit.playbook import CHAT, Clock, Playbook, post
 from tests.kit.scripted import whole
 
@@ -383,3 +392,111 @@ async def test_a_mistake_of_ours_after_the_response_cuts_the_connection(monkeypa
     assert play.client.transport.aborted
     await play.turn()
     assert set(play.held()) == {0}
+
+
+# what may wait before a slot is taken
+
+
+async def test_phases_run_before_a_slot_is_taken_and_their_error_is_the_response() -> None:
+    play = Playbook(limit=1)
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def phases() -> None:
+        await gate
+
+    exchange, client = begun(play, phases())
+    assert repr(exchange) == "<Exchange req-9 'm' [preparing]>"
+    assert play.held() == (0, 0, 0, 1, 0)
+    gate.set_result(None)
+    await play.turn()
+    play.engines[0].says(GOOD)
+    assert client.got == [200]
+    assert set(play.held()) == {0}
+
+
+@pytest.mark.parametrize(("cause", "status"), [(BadRequest("No."), 400), (ZeroDivisionError(), 500)])
+async def test_a_phase_that_raises_ends_the_request(cause: Exception, status: int) -> None:
+    play = Playbook()
+
+    async def phases() -> None:
+        raise cause
+
+    _, client = begun(play, phases())
+    await play.turn()
+    assert client.got == [status]
+    assert play.asked == []
+
+
+async def test_a_client_that_leaves_ends_the_phases() -> None:
+    play = Playbook()
+    ended = asyncio.Event()
+
+    async def phases() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    exchange, _ = begun(play, phases())
+    await play.turn()
+    exchange.client_left("client_left")
+    await asyncio.wait_for(ended.wait(), 5)
+    assert play.asked == []
+    assert set(play.held()) == {0}
+
+
+async def test_where_no_slot_can_be_had_after_the_phases_the_client_is_told() -> None:
+    play = Playbook(limit=1, max_queue=0)
+    play.client.sends(post())
+
+    async def phases() -> None:
+        return
+
+    _, client = begun(play, phases())
+    await play.turn()
+    assert client.got == [503]
+
+
+class StatusClient:
+    """A client that notes the status of each response."""
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+
+    def write_response(
+        self, context: RequestContext, now: float, status: int, headers: bytes, body: bytes, length: int | None
+    ) -> None:
+        context.status = status
+        self.got.append(status)
+
+    def write_error(self, context: RequestContext, error: GatewayError) -> None:
+        self.got.append(error.status)
+
+    def write_own(self, *_: object) -> None:
+        raise AssertionError("an engine is asked")
+
+    def begin_stream(self, *_: object, **__: object) -> None:
+        raise AssertionError("no stream was asked for")
+
+    def write_raw(self, data: bytes, /) -> None:
+        raise AssertionError("no stream was asked for")
+
+    def write_chunk(self, context: RequestContext, data: bytes) -> None:
+        raise AssertionError("no stream was asked for")
+
+    def end_stream(self, context: RequestContext, last: bytes = b"") -> None:
+        raise AssertionError("no stream was asked for")
+
+    def cut(self) -> None:
+        raise AssertionError("nothing is cut")
+
+    def finished(self, context: RequestContext, now: float) -> None:
+        pass
+
+
+def begun(play: Playbook, phases: Coroutine[Any, Any, None]) -> tuple[Exchange, StatusClient]:
+    """Begin an exchange that has phases."""
+    client = StatusClient()
+    context = RequestContext(RequestHead("x", b"POST", b"/a", b"/a"), "req-9", received_at=perf_counter())
+    request = UpstreamRequest(context, b"{}", Completions(), False, False, 0, False)
+    return play.dispatcher.begin(play.pool, request, client, phases), client
