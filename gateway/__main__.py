@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from engines.onnx.quantize.command import add_options, words
+from engines.onnx.quantize.command import QUANTIZED, add_options, words
 
 _DESCRIPTION = """\
 Headgate is an inference gateway: one OpenAI-compatible address in front of vLLM, ONNX Runtime and remote engines.
@@ -179,7 +179,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from gateway.app import serve
-    from gateway.config.load import ConfigError, load, overridden
+    from gateway.config.load import load, overridden
+    from gateway.config.problems import ConfigError
     from gateway.data_plane import StartError
 
     try:
@@ -197,7 +198,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from gateway.config.load import ConfigError, load
+    from gateway.config.load import load
+    from gateway.config.problems import ConfigError
 
     try:
         config = load(options.config)
@@ -211,7 +213,8 @@ def _check(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     from engines.errors import EngineError
     from engines.launchers import LAUNCHERS
-    from gateway.config.load import ConfigError, load
+    from gateway.config.load import load
+    from gateway.config.problems import ConfigError
     from gateway.engine_specs import cache_of, specs_of
 
     try:
@@ -240,11 +243,16 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    from dataclasses import replace
+
+    import dataclasses
+
+    import msgspec
 
     from engines.errors import EngineError
     from engines.launchers import LAUNCHERS
-    from gateway.config.load import ConfigError, load
+    from engines.onnx import command_line
+    from gateway.config.load import load
+    from gateway.config.problems import ConfigError
     from gateway.engine_specs import cache_of, specs_of
 
     try:
@@ -258,17 +266,14 @@ def _quantize(options: argparse.Namespace) -> int:
         print(f"headgate: {options.config} has no ONNX model {options.model!r}; {known}", file=sys.stderr)
         return MISCONFIGURED
     try:
-        spec = next(replace(spec, variant=None) for spec in specs_of(config) if spec.model == options.model)
+        spec = next(spec for spec in specs_of(config) if spec.model == options.model)
+        spec = dataclasses.replace(spec, onnx=msgspec.structs.replace(spec.onnx, variant=None))
         folder = LAUNCHERS[spec.engine].prepare(spec, cache_of(config), lambda step: print(f"{spec.model}: {step}"))
     except EngineError as error:
         print(f"headgate: {error}", file=sys.stderr)
         return FAILED
     command = [sys.executable, "-m", "engines.onnx.quantize", "--model-name", spec.model, "--folder", str(folder)]
-    command += ["--task", spec.tasks[0], *words(options)]
-    if spec.labels:
-        command += ["--labels", ",".join(spec.labels)]
-    if spec.max_length is not None:
-        command += ["--max-length", str(spec.max_length)]
+    command += ["--task", spec.tasks[0], *command_line.words(spec.onnx, only=QUANTIZED), *words(options)]
     return subprocess.run(command, check=False).returncode
 
 

@@ -45,6 +45,8 @@ SPINE = {
         {"model"},
         {"protocol"},
         {"errors"},
+        {"command_line"},
+        {"options"},
         {"categories"},
     ),
 }
