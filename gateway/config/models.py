@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from engines.onnx.options import Golden, OnnxOptions
+from gateway.config.addresses import EngineUrl
 from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
 from gateway.config.source import ModelSource
 from gateway.config.struct_fields import table_of, with_options_of
@@ -41,7 +42,6 @@ from gateway.config.types import (
     Seconds,
     Task,
 )
-from gateway.http.address import Address
 
 GoldenTable = table_of(Golden)
 """``[models.NAME.golden]``: a text and what the model must answer to it before it becomes ready."""
@@ -245,8 +245,9 @@ class RemoteModel(ModelBase):
     """A model that runs elsewhere."""
 
     engine: Literal["remote"]
-    urls: tuple[str, ...] = Field(
-        description="One address per replica, `http://`, `https://` or `unix:/PATH`.",
+    urls: Annotated[tuple[EngineUrl, ...], SECRET] = Field(
+        description="One address per replica: `http://`, `https://` or `unix:PATH`, with the base path of its API if "
+        "it has one.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )
@@ -273,11 +274,9 @@ class RemoteModel(ModelBase):
 
     @field_validator("urls")
     @classmethod
-    def _addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_some(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         if not urls:
             raise ValueError("expected at least one address")
-        for url in urls:
-            Address.parse(url)
         return urls
 
     @field_validator("api_key_env")

@@ -123,6 +123,20 @@ happens then.
 home directory. This holds for every option that names a file or a folder: `tls_certificate`, `tls_key`, `keys_file`,
 `cache`, `access_log`, the socket of a `unix:` address, and `source`, where it begins with `./` or `../` or names a
 folder beside the file. What stands in `args` and `env` is the engine's own, and reaches it as it is.
+
+**Addresses** of remote engines are written as OpenAI's clients take a `base_url`: scheme, host, port and base path,
+without credentials, query or fragment. The base path is kept, and everything is asked for below it, also `/health` and
+other paths without a version. Where it does not end in `/v1`, it stands in the place of the client's `/v1`:
+
+| address | `/v1/chat/completions` is asked for as | `/classify` as |
+|---|---|---|
+| `http://10.0.0.5:8000` or `http://10.0.0.5:8000/v1` | `/v1/chat/completions` | `/classify` |
+| `https://api.example.com/inference/v1` | `/inference/v1/chat/completions` | `/inference/classify` |
+| `https://api.example.com/api/paas/v4` | `/api/paas/v4/chat/completions` | `/api/paas/v4/classify` |
+
+**Keys** of engines come from environment variables, which `api_key_env` names. White space around a key is left out;
+what remains must be visible ASCII characters. `headgate check` reads these variables too, and never shows what they
+hold.
 """
 
 _UNIT = re.compile(r"\bin (seconds|bytes|tokens)\b")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,9 +76,8 @@ def pool_of(name: str, model: ModelConfig, replicas: list[Replica], parts: Parts
 
 def remote_replicas(name: str, model: RemoteModel, replica: Callable[..., Replica]) -> list[Replica]:
     """Take the addresses that the configuration names; the key comes from the environment, never from the file."""
-    credentials = os.environ[model.api_key_env] if model.api_key_env is not None else None
     return [
-        replica(each, url, credentials=credentials)
+        replica(each, url, credentials=model.api_key)
         for each, url in zip(replica_names(name, model), model.urls, strict=True)
     ]
 

@@ -44,7 +44,7 @@ def test_what_does_not_fit_is_told_beside_what_is_wrong_by_itself(write: Write) 
     assert [":".join(line.split(":")[1:3]) for line in mistakes(path)] == [
         "3: gateway.lisen",
         "1: gateway",
-        "7: models.m.urls",
+        "7: models.m.urls.0",
         "9: models.m.api_key_env",
         "8: models.m.replicas",
         "16: models.o.max_queue",

@@ -16,9 +16,7 @@ REMOTE_MODEL: dict[str, Any] = {"engine": "remote", "urls": ["http://a"]}
 ONNX = {"engine": "onnx", "source": "./a"}
 
 
-@pytest.mark.parametrize(
-    "url", ["http://a:1", "https://a", "https://a:8443/v1", "http://[::1]:1", "unix:/a.sock", "unix:///a.sock"]
-)
+@pytest.mark.parametrize("url", ["http://a:1", "https://a", "https://a:8443/v1", "http://[::1]:1", "unix:/a.sock"])
 def test_remote_addresses(write: Write, url: str) -> None:
     model = load(write(f'[models.m]\nengine = "remote"\nurls = ["{url}"]\n')).models["m"]
     assert isinstance(model, RemoteModel)
@@ -31,7 +29,7 @@ def test_remote_addresses(write: Write, url: str) -> None:
 )
 def test_what_is_no_remote_address(write: Write, url: str) -> None:
     (line,) = mistakes(write(f'[models.m]\nengine = "remote"\nurls = ["{url}"]\n'))
-    assert line.startswith("models.toml:3: models.m.urls: ")
+    assert line.startswith("models.toml:3: models.m.urls.0: ")
 
 
 @pytest.mark.parametrize("policy", ["least_in_flight", "round_robin"])
@@ -119,7 +117,7 @@ def test_the_engine_says_what_a_model_is(model: dict[str, Any], kind: type) -> N
             'engine = "vllm"\nsource = "a/b"\nlabel = ["a"]',
             "4: models.m.label: is not an option; did you mean 'labels'",
         ),
-        ('engine = "remote"', "1: models.m.urls: is missing; expected: one address per replica, `http://`"),
+        ('engine = "remote"', "1: models.m.urls: is missing; expected: one address per replica: `http://`"),
         ('engine = "remote"\nurls = []', "3: models.m.urls: expected at least one address"),
         ('engine = "vllm"', "1: models.m.source: is missing; expected: where the files are: a folder, a hub id"),
         ('engine = "tgi"', "2: models.m.engine: input should be 'vllm', 'onnx' or 'remote' (it is 'tgi')"),
@@ -188,3 +186,13 @@ def test_a_wrong_limit_is_told_where_it_is_written(write: Write, options: str, t
 def test_environment_variables_of_an_engine_are_not_shown(write: Write) -> None:
     (line,) = mistakes(write('[models.m]\nengine = "vllm"\nsource = "a/b"\nenv = { TOKEN = 12345 }\n'))
     assert line == "models.toml:4: models.m.env.TOKEN: input should be a valid string"
+
+
+def test_a_key_comes_from_the_environment_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", " sk-hush\n")
+    config = Config.model_validate({"models": {"m": REMOTE_MODEL | {"api_key_env": "UPSTREAM_KEY"}, "n": REMOTE_MODEL}})
+    keyed, open_to_all = config.models["m"], config.models["n"]
+    assert isinstance(keyed, RemoteModel)
+    assert isinstance(open_to_all, RemoteModel)
+    assert (keyed.api_key, open_to_all.api_key) == ("sk-hush", None)
+    assert "hush" not in config.model_dump_json()
