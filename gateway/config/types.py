@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-)
+from pydantic import Field, StringConstraints
+
+from gateway.config.table import SECRET
+
+EngineName = Literal["vllm", "onnx", "remote"]
+ALL_ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 Task = Literal["generate", "embed", "classify", "token_classify", "score", "pooling", "moderate", "transcribe"]
 
@@ -39,8 +39,5 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), SECRET]
+"""Not shown where it is wrong: the key itself may stand where its digest belongs."""

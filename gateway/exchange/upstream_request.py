@@ -32,9 +32,11 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
         """Write the request's head for one replica; its body has ``length`` bytes."""
         context = self.context
         head = context.head
-        return b"POST %b%b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            replica.address.prefix,
-            head.target,
+        address = replica.address
+        # One call more only where it changes something.
+        target = address.target(head.target) if address.replaces_v1 else address.prefix + head.target
+        return b"POST %b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            target,
             replica.headers,
             head.headers_up,
             context.request_id.encode(),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.models import ModelConfig
+from gateway.config.models import ModelConfig, OnnxModel, RemoteModel, VllmModel
 from gateway.config.schema import Config
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPools
@@ -65,9 +64,9 @@ def pool_of(name: str, model: ModelConfig, replicas: list[Replica], parts: Parts
         name,
         replicas,
         policy=POLICIES[model.policy](),
-        admission=parts.admission(name, model.max_in_flight, model.max_queue),
+        admission=parts.admission(name, model.limits.max_in_flight, model.limits.max_queue),
         tasks=frozenset(model.tasks_here),
-        upstream_model=model.upstream_model,
+        upstream_model=model.upstream_model if model.engine == "remote" else None,
         required=model.required,
         send_priority=model.send_priority,
         cache_salt=model.cache_salt,
@@ -75,18 +74,17 @@ def pool_of(name: str, model: ModelConfig, replicas: list[Replica], parts: Parts
     )
 
 
-def remote_replicas(name: str, model: ModelConfig, replica: Callable[..., Replica]) -> list[Replica]:
+def remote_replicas(name: str, model: RemoteModel, replica: Callable[..., Replica]) -> list[Replica]:
     """Take the addresses that the configuration names; the key comes from the environment, never from the file."""
-    credentials = os.environ[model.api_key_env] if model.api_key_env is not None else None
     return [
-        replica(each, url, credentials=credentials)
+        replica(each, url, credentials=model.api_key)
         for each, url in zip(replica_names(name, model), model.urls, strict=True)
     ]
 
 
 def supervised_replicas(
     name: str,
-    model: ModelConfig,
+    model: VllmModel | OnnxModel,
     started_here: Mapping[str, str],
     replica: Callable[..., Replica],
 ) -> list[Replica]:

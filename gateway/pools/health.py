@@ -81,8 +81,8 @@ class Probe(Receiver):
         replica = self._replica
         self._connection = connection
         connection.send(
-            b"GET %b%b HTTP/1.1\r\n%baccept: */*\r\nconnection: close\r\n\r\n"
-            % (replica.address.prefix, self._path, replica.headers),
+            b"GET %b HTTP/1.1\r\n%baccept: */*\r\nconnection: close\r\n\r\n"
+            % (replica.address.target(self._path), replica.headers),
             b"",
             self,
         )

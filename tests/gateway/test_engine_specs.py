@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engines.errors import GpuError
+from engines.launchers import LAUNCHERS
+from engines.onnx.command_line import add_options, options_in
+from engines.onnx.options import Golden, OnnxOptions, options_of
 from engines.spec import FolderSource, HubSource, PackageFile, PackageSource
 from gateway.config.schema import Config
+from gateway.config.source import PackageTable
 from gateway.engine_specs import cache_of, source_of, specs_of
 from tests.kit.gateways import remote
 
 DIGEST = "0" * 64
+ONNX = {"engine": "onnx", "source": "./m", "tasks": ["embed"]}
 VLLM = {"engine": "vllm", "source": "a/b"}
 NOBODY = remote("http://127.0.0.1:1")
 
@@ -23,27 +30,20 @@ def configured(models: Mapping[str, Any], **settings: Any) -> Config:
     return Config.model_validate({"gateway": settings, "models": models})
 
 
-@pytest.mark.parametrize("source", ["/models/a", "./a", "../a", "~/a"])
+@pytest.mark.parametrize("source", ["/models/a", "./a", "../a", ".a"])
 def test_what_looks_like_a_path_is_a_folder(source: str) -> None:
-    found = source_of(configured({"m": {"engine": "vllm", "source": source}}).models["m"])
+    found = source_of(source)
     assert isinstance(found, FolderSource)
-    assert "~" not in str(found)
+    assert found.path.is_absolute()
 
 
-def test_a_folder_that_exists_is_a_folder_and_anything_else_an_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = configured({"m": {"engine": "vllm", "source": "org/name"}}).models["m"]
-    monkeypatch.chdir(tmp_path)
-    assert source_of(model) == HubSource("org/name")
-    (tmp_path / "org" / "name").mkdir(parents=True)
-    assert source_of(model) == FolderSource(tmp_path / "org" / "name")
+def test_any_other_text_is_an_id() -> None:
+    assert source_of("org/name") == HubSource("org/name")
 
 
 def test_a_table_is_a_package() -> None:
-    table = {"package": "p==1", "files": {"f": {"path": "p/f", "sha256": DIGEST}}}
-    model = configured({"m": {"engine": "vllm", "source": table}}).models["m"]
-    assert source_of(model) == PackageSource("p==1", (PackageFile("f", "p/f", DIGEST),))
+    table = PackageTable.model_validate({"package": "p==1", "files": {"f": {"path": "p/f", "sha256": DIGEST}}})
+    assert source_of(table) == PackageSource("p==1", (PackageFile("f", "p/f", DIGEST),))
 
 
 def test_gpus_are_assigned_and_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +68,28 @@ def test_without_gpus_vllm_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:
     assert cache_of(configured({"m": NOBODY}, cache=tmp_path)) == tmp_path
     assert cache_of(configured({"m": NOBODY})).name == "headgate"
+
+
+def test_an_onnx_model_has_its_options_as_one_value() -> None:
+    golden = {"text": "a", "answer": [1, 0.5]}
+    (spec,) = specs_of(configured({"m": ONNX | {"labels": ["x", "y"], "golden": golden, "variant": "int8"}}))
+    assert spec.onnx == OnnxOptions(labels=("x", "y"), golden=Golden("a", [1.0, 0.5]), variant="int8")
+
+
+def test_each_declared_option_of_an_onnx_model_reaches_its_server() -> None:
+    """What is declared in ``OnnxOptions`` needs no other place between models.toml and the process that obeys it."""
+    declared = {option.name: option for option in options_of(OnnxOptions)}
+    given = {
+        name: option.meta.examples[0] if option.meta.examples else option.default / 2
+        for name, option in declared.items()
+    } | {"moderation": {"hate": ["benign"]}}
+    (spec,) = specs_of(configured({"m": ONNX | {"tasks": ["classify"]} | given}))
+    launch = LAUNCHERS["onnx"].launch(spec, Path("/m"), 0, Path("/s"))
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    parsed, _ = parser.parse_known_args(launch.command)
+    not_told = {name for name, option in declared.items() if option.extra.get("flag", name) is None}
+    assert not_told == {"variant"}
+    assert options_in(parsed) == msgspec.structs.replace(spec.onnx, variant=None)
+    assert msgspec.to_builtins(spec.onnx) == msgspec.to_builtins(msgspec.convert(given, OnnxOptions))
+    assert all(getattr(spec.onnx, name) != option.default for name, option in declared.items())

@@ -78,7 +78,7 @@ def test_help_teaches_by_example(make: object, capsys: pytest.CaptureFixture[str
         (["--rate", "1", "--mix", "chat=1", "--workload", "chat"], "not allowed with"),
         (["--rate", "1", "--model", "n"], "--model: two models for everything, 'm' and 'n'"),
         (["--rate", "1", "--url", "here"], "--url: 'here' is not an address"),
-        (["--rate", "1", "--url", "http://a:99999"], "--url: Port out of range"),
+        (["--rate", "1", "--url", "http://a:99999"], "--url: 'http://a:99999' has no port"),
         (["--rate", "1", "--metrics", "here"], "--metrics: 'here' is not an address"),
         (["--rate", "1", "--slo", "speed=1"], "--slo: 'speed=1' is not an objective"),
         (["--rate", "1", "--slo", "ttft"], "--slo: 'ttft' is not an objective"),

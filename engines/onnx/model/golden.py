@@ -7,35 +7,17 @@ first.
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-import msgspec
 import numpy as np
 
 from engines.onnx.errors import ModelError, RequestError
 from engines.onnx.model.model import Model
 from engines.onnx.model.tasks import CrossEncode, Row
+from engines.onnx.options import Golden
 from engines.onnx.protocol import InputRequest, PairRequest, Side
 
 _NUMBERS = 8
 """How many numbers are recorded at most, from the beginning: of a vector they tell as much as all."""
-
-
-class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text (for a cross-encoder two), the first numbers of its answer, and by how much each may differ."""
-
-    text: str
-    answer: Annotated[list[float], msgspec.Meta(min_length=1)]
-    pair: str | None = None
-    tolerance: Annotated[float, msgspec.Meta(gt=0)] = 0.001
-
-
-def read(text: str) -> Golden:
-    """Read a golden input from JSON. Raises ``ValueError``."""
-    try:
-        return msgspec.json.decode(text, type=Golden)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"golden: {error}") from error
 
 
 def record(model: Model, text: str, pair: str | None = None) -> Golden:

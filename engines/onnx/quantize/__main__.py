@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engines.files.int8_variant import CARD, INT8, REFUSED, digest
+from engines.onnx import command_line
 from engines.onnx.errors import ModelError
 from engines.onnx.model.folder import ModelFolder
-from engines.onnx.quantize.command import add_options, gate_of
+from engines.onnx.quantize.command import QUANTIZED, add_options, gate_of
 from engines.onnx.quantize.texts import DataError, Text, read, split
 
 _DESCRIPTION = """\
@@ -57,6 +58,7 @@ def _quantize(options: argparse.Namespace) -> int:
         print(f"[{time.monotonic() - start:6.1f} s] {options.model_name}: {step}", flush=True)
 
     folder: Path = options.folder
+    onnx = command_line.options_in(options)
     gate = gate_of(options)
     files = {file.name: read(file, options.max_texts) for file in options.data}
     tell(f"{sum(map(len, files.values()))} texts from {', '.join(files)}")
@@ -64,9 +66,9 @@ def _quantize(options: argparse.Namespace) -> int:
         [text for texts in files.values() for text in texts],
         [text for file in options.calibrate for text in read(file, options.max_texts)],
     )
-    model = load(options.model_name, folder, options.task, labels=options.labels, max_length=options.max_length)
+    model = load(options.model_name, folder, options.task, labels=onnx.labels, max_length=onnx.max_length)
     limit = model.tokenizer.max_length
-    labels = options.labels or [label for _, label in sorted(ModelFolder(folder).config.id2label.items())]
+    labels = onnx.labels or [label for _, label in sorted(ModelFolder(folder).config.id2label.items())]
     if options.task == "classify" and not labels:
         raise DataError("the names of the classes are not known; give --labels")
     ids = _Ids(folder, limit)
@@ -79,7 +81,7 @@ def _quantize(options: argparse.Namespace) -> int:
             folders[name] = Path(temporary) / name
             _copy_files(folder, folders[name])
             make(folder / "model.onnx", folders[name] / "model.onnx", feeds)
-            models[name] = load(name, folders[name], options.task, labels=options.labels, max_length=limit)
+            models[name] = load(name, folders[name], options.task, labels=onnx.labels, max_length=limit)
         counts = set(labels) if options.task == "classify" else None
         known = [text.label if counts is None or text.label in counts else None for text in chosen.measured]
         sample = Sample([ids.of(text) for text in chosen.measured], known)
@@ -174,8 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model-name", required=True, metavar="NAME", help="what the card calls the model")
     add("--folder", required=True, type=Path, metavar="DIR", help="where the model's files are")
     add("--task", required=True, choices=("classify", "embed"), help="what the model does")
-    add("--labels", type=lambda text: tuple(text.split(",")), default=(), metavar="A,B", help="names of the classes")
-    add("--max-length", type=int, metavar="N", help="tokens a text may have (default: what the files say)")
+    command_line.add_options(parser, only=QUANTIZED)
     add_options(parser)
     return parser
 

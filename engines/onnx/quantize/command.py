@@ -7,6 +7,9 @@ from pathlib import Path
 
 from engines.onnx.quantize.gate import Gate
 
+QUANTIZED = ("labels", "max_length")
+"""The options of the model itself that the process is told too; see ``engines.onnx.options``."""
+
 _LIMITS = {
     "min-speedup": ("min_speedup", "times", "how many times faster a variant has to be"),
     "max-accuracy-loss": ("max_accuracy_loss", "points", "how much accuracy it may lose"),

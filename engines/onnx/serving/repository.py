@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 
 from engines.onnx.errors import BadRequest, ModelError, ModelNotFound
-from engines.onnx.model.golden import Golden, check
+from engines.onnx.model.golden import check
 from engines.onnx.model.model import Model, load
 from engines.onnx.model.moderation import Categories
 from engines.onnx.model.tasks import TASKS
+from engines.onnx.options import Golden
 from engines.onnx.serving.batcher import Batcher, Observer
 from engines.onnx.serving.metrics import Metrics
 

@@ -11,6 +11,7 @@ import pytest
 from engines.errors import ContentError, SourceError
 from engines.files.int8_variant import digest
 from engines.launchers.onnx import OnnxRuntime
+from engines.onnx.options import OnnxOptions
 from engines.spec import EngineSpec, FolderSource, HubSource
 
 FOLDER, SOCKET = Path("/models/guard"), Path("/run/guard-0.sock")
@@ -29,22 +30,11 @@ def test_the_command_names_the_model_its_files_its_task_and_its_socket() -> None
     assert (launch.socket, launch.ready_path) == (SOCKET, "/health")
 
 
-def test_labels_length_and_options_follow() -> None:
-    launch = OnnxRuntime().launch(
-        spec(labels=("benign", "injection"), max_length=256, args={"threads": 2}), FOLDER, 0, SOCKET
-    )
-    assert launch.command == (*COMMAND, "--labels", "benign,injection", "--max-length", "256", "--threads", "2")
-
-
-def test_moderation_output_and_golden_input_follow() -> None:
-    launch = OnnxRuntime().launch(
-        spec(output="logits", moderation={"hate": ("a", "b"), "x-c": ("c",)}, moderation_threshold=0.7, golden="{}"),
-        FOLDER,
-        0,
-        SOCKET,
-    )
-    moderation = ("--moderate", "hate=a,b", "--moderate", "x-c=c", "--moderation-threshold", "0.7")
-    assert launch.command == (*COMMAND, "--output", "logits", *moderation, "--golden", "{}")
+def test_the_models_options_follow_and_then_those_of_the_engine() -> None:
+    options = OnnxOptions(labels=("benign", "injection"), max_length=256, moderation={"hate": ["injection"]})
+    launch = OnnxRuntime().launch(spec(onnx=options, args={"threads": 2}), FOLDER, 0, SOCKET)
+    told = ("--labels=benign,injection", "--max-length=256", "--moderate=hate=injection")
+    assert launch.command == (*COMMAND, *told, "--threads", "2")
 
 
 def test_each_replica_sees_its_own_gpus_and_no_others() -> None:
@@ -82,11 +72,11 @@ def test_a_variant_is_the_folder_that_was_promoted(tmp_path: Path) -> None:
     (tmp_path / "int8" / "model.onnx").write_bytes(b"small")
     card = {"source": digest(tmp_path), "graph": digest(tmp_path / "int8")}
     (tmp_path / "int8" / "card.json").write_text(json.dumps(card))
-    wanted = spec(source=FolderSource(tmp_path), variant="int8")
+    wanted = spec(source=FolderSource(tmp_path), onnx=OnnxOptions(variant="int8"))
     assert OnnxRuntime().prepare(wanted, tmp_path / "cache", print) == tmp_path / "int8"
 
 
 def test_a_variant_that_was_not_promoted_is_refused_with_the_command(tmp_path: Path) -> None:
-    wanted = spec(source=FolderSource(tmp_path), variant="int8")
+    wanted = spec(source=FolderSource(tmp_path), onnx=OnnxOptions(variant="int8"))
     with pytest.raises(ContentError, match=r"no promoted int8 variant .* headgate quantize guard --data FILE"):
         OnnxRuntime().prepare(wanted, tmp_path / "cache", print)

@@ -164,19 +164,19 @@ def test_the_answer_to_a_golden_input_is_recorded_and_then_compared(
 
 
 @pytest.mark.parametrize(
-    ("mapping", "reason"),
+    ("mapping", "expected", "reason"),
     [
-        ("hate", "--moderate 'hate' is not CATEGORY=LABEL,LABEL"),
-        ("hat=bad", "'hat' is none of OpenAI's categories"),
-        ("hate=rude", "moderation: 'hate' is filled by 'rude', which is none of the labels good, bad"),
+        ("hate", 2, "argument --moderate: 'hate': expected NAME=A,B"),
+        ("hat=bad", 2, "'hat' is none of OpenAI's categories"),
+        ("hate=rude", 1, "moderation: 'hate' is filled by 'rude', which is none of the labels good, bad"),
     ],
 )
 def test_a_moderation_mapping_that_does_not_fit_is_told(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, mapping: str, reason: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, mapping: str, expected: int, reason: str
 ) -> None:
     folder = str(write_classifier(tmp_path))
     code, said = fails(capsys, "--folder", folder, "--task", "classify", "--port", "0", "--moderate", mapping)
-    assert code == 1
+    assert code == expected
     assert reason in said
 
 
@@ -221,12 +221,15 @@ def test_what_is_in_the_way_of_the_socket_stays(
         ("--folder f --task classify", "one of the arguments --uds --port is required"),
         ("--folder f --task classify --port 1 --uds s", "not allowed with argument"),
         ("--folder f --task generate --port 1", "invalid choice: 'generate'"),
-        ("--folder f --task classify --port 1 --labels a,,b", "'a,,b' has an empty or a repeated label"),
-        ("--folder f --task classify --port 1 --labels a,a", "'a,a' has an empty or a repeated label"),
+        (
+            "--folder f --task classify --port 1 --labels a,,b",
+            "'a,,b': '' is no label: expected a name without a comma",
+        ),
+        ("--folder f --task classify --port 1 --labels a,a", "'a,a': 'a' is given twice"),
         ("--folder f --task classify --port 1 --threads 0", "0 is not 1 or more"),
-        ("--folder f --task classify --port 1 --max-length many", "argument --max-length: invalid"),
-        ("--folder f --task classify --port 1 --golden {", "argument --golden: invalid"),
-        ("--folder f --task classify --port 1 --moderation-threshold 2", "2 is not above 0 and at most 1"),
+        ("--folder f --task classify --port 1 --max-length many", "argument --max-length: 'many': Expected `int`"),
+        ("--folder f --task classify --port 1 --golden {", "argument --golden: '{': "),
+        ("--folder f --task classify --port 1 --moderation-threshold 2", "'2': Expected `float` <= 1.0"),
         ("--folder f --task classify --port 1 --thread 2", "unrecognized arguments: --thread 2"),
     ],
 )

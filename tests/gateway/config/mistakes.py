@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.load import ConfigError, load
+from gateway.config.load import load
+from gateway.config.problems import ConfigError
 
 Write = Callable[[str], Path]
 DIGEST = hashlib.sha256(b"secret").hexdigest()

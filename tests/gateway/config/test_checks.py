@@ -1,70 +1,98 @@
-"""What options of a model mean together."""
+"""What options of a model mean together, and to the environment."""
 
 from __future__ import annotations
 
 import pytest
 
+from gateway.config.checks import is_visible_ascii, key_in_environment
 from tests.gateway.config.mistakes import Write, mistakes
+
+CLASSIFIER = 'engine = "onnx"\nsource = "./a"\ntasks = ["classify"]\n'
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("options", "told"),
     [
-        ('engine = "remote"', "urls is missing: name at least one address"),
-        ('engine = "remote"\nurls = []', "urls is missing: name at least one address"),
-        ('engine = "vllm"', "source is missing: name a folder, a hub id or a package"),
-        ('engine = "vllm"\nsource = "a/b"\nurls = ["http://a"]', "urls has no meaning for engine = 'vllm'"),
-        ('engine = "vllm"\nsource = "a/b"\nlabels = ["a"]', "labels has no meaning for engine = 'vllm'"),
-        ('engine = "vllm"\nsource = "a/b"\nvariant = "int8"', "variant has no meaning for engine = 'vllm'"),
-        ('engine = "remote"\nurls = ["http://a"]\ngpus = 1', "gpus has no meaning for engine = 'remote'"),
-        ('engine = "vllm"\nsource = "a/b"\noutput = "a"', "output has no meaning for engine = 'vllm'"),
-        ('engine = "onnx"\nsource = "a/b"', 'tasks must be one of ["classify"], ["embed"], ["score"] and'),
-        ('engine = "onnx"\nsource = "a/b"\ntasks = ["generate"]', "tasks must be one of"),
-        ('engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "embed"]', "tasks must be one of"),
-        ('engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "moderate"]', 'tasks has "moderate", but moderation'),
+        ('engine = "onnx"\nsource = "a/b"', '1: models.m.tasks: must be one of ["classify"], ["embed"], ["score"] and'),
+        ('engine = "onnx"\nsource = "a/b"\ntasks = ["generate"]', "4: models.m.tasks: must be one of"),
+        ('engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "embed"]', "4: models.m.tasks: must be one of"),
+        (
+            'engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "moderate"]',
+            '4: models.m.tasks: has "moderate", but moderation does not say which labels fill which categories',
+        ),
         (
             'engine = "onnx"\nsource = "a/b"\ntasks = ["embed"]\nmoderation = { hate = ["rude"] }',
-            "moderation needs a classifier",
+            '5: models.m.moderation: needs a classifier: tasks = ["classify"]',
         ),
         (
-            'engine = "onnx"\nsource = "a/b"\ntasks = ["classify"]\nlabels = ["a"]\nmoderation = { hate = ["b"] }',
-            "moderation.hate names b, not among labels",
+            CLASSIFIER + 'labels = ["a"]\nmoderation = { hate = ["b"] }',
+            "6: models.m.moderation.hate: names b, not among labels",
         ),
-        (
-            'engine = "remote"\nurls = ["http://a"]\napi_key_env = "HEADGATE_TEST_UNSET"',
-            "api_key_env names 'HEADGATE_TEST_UNSET', which is not set in the environment",
-        ),
+        (CLASSIFIER + "labels = 3\nmoderation = 4", "5: models.m.labels: expected a list"),
     ],
 )
-def test_what_does_not_fit_the_engine_is_told(write: Write, options: str, reason: str) -> None:
-    (line,) = mistakes(write(f"[models.m]\n{options}\n"))
-    assert line.startswith(f"models.toml:1: models.m: {reason}")
-
-
-def test_all_that_does_not_fit_the_engine_is_told_at_once(write: Write) -> None:
-    (line,) = mistakes(write('[models.m]\nengine = "remote"\nreplicas = 2\nsource = "a/b"\n'))
-    assert line == (
-        "models.toml:1: models.m: replicas has no meaning for engine = 'remote'; "
-        "source has no meaning for engine = 'remote'; urls is missing: name at least one address"
-    )
+def test_options_of_an_onnx_model_fit_together(write: Write, options: str, told: str) -> None:
+    assert mistakes(write(f"[models.m]\n{options}\n"))[0].startswith(f"models.toml:{told}")
 
 
 def test_what_does_not_fit_is_told_beside_what_is_wrong_by_itself(write: Write) -> None:
     path = write(
         '[gateway]\ntls_key = "a"\nlisen = 1\n\n'
         '[models.m]\nengine = "remote"\nurls = ["ftp://a"]\nreplicas = 3\napi_key_env = "NOT_SET_ANYWHERE"\n\n'
-        '[models.o]\nengine = "onnx"\nsource = "./o"\npolcy = "x"\ntasks = 3\n'
+        '[models.o]\nengine = "onnx"\nsource = "./o"\npolcy = "x"\ntasks = ["generate"]\nmax_queue = -1\n'
     )
-    told = mistakes(path)
-    assert [line.partition(": ")[2].split(":")[0] for line in told] == [
-        "gateway.lisen",
-        "models.m.urls",
-        "models.o.tasks",
-        "models.o.polcy",
-        "gateway",
-        "models.m",
+    assert [":".join(line.split(":")[1:3]) for line in mistakes(path)] == [
+        "3: gateway.lisen",
+        "1: gateway",
+        "7: models.m.urls.0",
+        "9: models.m.api_key_env",
+        "8: models.m.replicas",
+        "16: models.o.max_queue",
+        "14: models.o.polcy",
+        "15: models.o.tasks",
     ]
-    assert told[-1] == (
-        "models.toml:5: models.m: replicas has no meaning for engine = 'remote'; "
-        "api_key_env names 'NOT_SET_ANYWHERE', which is not set in the environment"
+
+
+def test_a_key_is_taken_without_the_white_space_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", " sk-secret\r\n")
+    assert key_in_environment("UPSTREAM_KEY") == "sk-secret"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "names 'UPSTREAM_KEY', which is not set in the environment, or empty"),
+        (" \n", "names 'UPSTREAM_KEY', which is not set in the environment, or empty"),
+        ("sk-\u00e9", "expected visible ASCII"),
+        ("sk-a\r\nx-admin: 1", "expected visible ASCII"),
+        ("sk a", "expected visible ASCII"),
+        ("sk-\x7f", "expected visible ASCII"),
+    ],
+    ids=repr,
+)
+def test_a_key_that_could_not_be_sent_is_told_and_not_shown(
+    write: Write, monkeypatch: pytest.MonkeyPatch, value: str | None, reason: str
+) -> None:
+    if value is None:
+        monkeypatch.delenv("UPSTREAM_KEY", raising=False)
+    else:
+        monkeypatch.setenv("UPSTREAM_KEY", value)
+    path = write('[models.m]\nengine = "remote"\nurls = ["http://a"]\napi_key_env = "UPSTREAM_KEY"\n')
+    (line,) = mistakes(path)
+    assert line.startswith("models.toml:4: models.m.api_key_env: ")
+    assert reason in line
+    assert "sk" not in line
+
+
+def test_a_key_in_the_place_of_the_variables_name_is_not_shown(write: Write) -> None:
+    (line,) = mistakes(write('[models.m]\nengine = "remote"\nurls = ["http://a"]\napi_key_env = "sk-12345"\n'))
+    assert line == (
+        "models.toml:4: models.m.api_key_env: expected the name of an environment variable, which holds the key"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "visible"), [("a~!", True), ("", False), ("a b", False), ("a\n", False), ("é", False)]
+)
+def test_what_a_header_line_may_hold(text: str, *, visible: bool) -> None:
+    assert is_visible_ascii(text) is visible

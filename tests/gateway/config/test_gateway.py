@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.config.load import load
 from tests.gateway.config.mistakes import REMOTE, Write, mistakes
 
 
@@ -23,3 +24,8 @@ def test_certificate_and_key_belong_together(write: Write) -> None:
 def test_origins_are_explicit(write: Write, origin: str) -> None:
     (line,) = mistakes(write(f'[gateway]\ncors_origins = ["{origin}"]\n{REMOTE}'))
     assert f"gateway.cors_origins: {origin!r} is not an origin" in line
+
+
+def test_fast_paths_are_taken_unless_they_are_switched_off(write: Write) -> None:
+    assert load(write(REMOTE)).gateway.fast_paths is True
+    assert load(write(f"[gateway]\nfast_paths = false\n{REMOTE}")).gateway.fast_paths is False

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.spec import FolderSource
-from gateway.config.load import ConfigError, load, overridden
+from gateway.config.load import load, overridden
+from gateway.config.problems import ConfigError
 from gateway.config.types import ALL_TASKS
-from gateway.engine_specs import source_of
 from tests.gateway.config.mistakes import DIGEST, REMOTE, Write, mistakes
 
 
@@ -40,7 +39,7 @@ def test_all_mistakes_are_told_at_once_with_file_line_key_and_reason(write: Writ
         "models.toml:2: gateway.listen: expected HOST:PORT, for example 127.0.0.1:8000 (it is 'nowhere')",
         "models.toml:3: gateway.drain_timeout: input should be greater than or equal to 0 (it is -1)",
         "models.toml:6: gateway.limits.max_n: input should be a valid integer (it is 'many')",
-        "models.toml:11: models.m.replica: is not an option; did you mean 'replicas'?",
+        'models.toml:11: models.m.replica: is not an option; did you mean \'replicas\', of engine = "vllm" or "onnx"?',
     ]
 
 
@@ -58,6 +57,11 @@ def test_all_mistakes_are_told_at_once_with_file_line_key_and_reason(write: Writ
             "models.toml:2: gateway.timeouts.conect: is not an option; did you mean 'connect'?",
         ),
         (REMOTE + 'url = "x"\n', "models.toml:4: models.m.url: is not an option; did you mean 'urls'?"),
+        (REMOTE + "max_queu = 1\n", "models.toml:4: models.m.max_queu: is not an option; did you mean 'max_queue'?"),
+        (
+            REMOTE + "[models.m.limits]\nmax_queu = 1\n",
+            "models.toml:5: models.m.limits.max_queu: is not an option; did you mean 'max_queue'?",
+        ),
         (
             f'[[gateway.keys]]\nid = "a"\nsha265 = "{DIGEST}"\nsha256 = "{DIGEST}"\n' + REMOTE,
             "models.toml:3: gateway.keys.0.sha265: is not an option; did you mean 'sha256'?",
@@ -97,7 +101,7 @@ def test_bytes_that_are_no_text_are_a_mistake(tmp_path: Path) -> None:
 
 
 def test_no_model_at_all_is_a_mistake(write: Write) -> None:
-    assert mistakes(write("")) == ["models.toml: models: is missing"]
+    assert mistakes(write("")) == ["models.toml: models: is missing; expected: a table `[models.NAME]` for each model"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_all_mistakes_in_a_file_of_keys_are_told_at_once(write: Write, tmp_path:
 
 def test_a_file_of_keys_that_is_not_there(write: Write) -> None:
     (line,) = mistakes(write(f'[gateway]\nkeys_file = "none.txt"\n{REMOTE}'))
-    assert line.startswith("models.toml: gateway.keys_file: cannot be read: ")
+    assert line.startswith("models.toml:2: gateway.keys_file: cannot be read: ")
 
 
 def test_no_key_is_ever_shown(write: Write, tmp_path: Path) -> None:
@@ -162,8 +166,8 @@ def test_what_is_wrong_between_tables_and_files_is_told_beside_what_is_wrong_wit
     path = write(f'[gateway]\nkeys_file = "keys.txt"\nlisten = 1\n{REMOTE}aliases = ["m"]\n')
     assert mistakes(path) == [
         "models.toml:3: gateway.listen: input should be a valid string (it is 1)",
-        "keys.txt:1: expected: ID SHA256 [MODEL,MODEL…]",
         "models.toml:7: models.m.aliases: 'm' already names 'm'",
+        "keys.txt:1: expected: ID SHA256 [MODEL,MODEL…]",
     ]
 
 
@@ -174,31 +178,6 @@ def test_a_key_has_one_id_and_an_id_one_key(write: Write, tmp_path: Path) -> Non
         "models.toml:3: gateway.keys: 'bob' and 'alice' are the same key",
         "models.toml:3: gateway.keys: the id 'alice' is given to two keys",
     ]
-
-
-def test_relative_paths_stand_beside_the_file_wherever_the_command_is_run(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir("/")
-    config = load(
-        write(
-            '[gateway]\ntls_certificate = "a.pem"\ntls_key = "/etc/a.key"\ncache = "cache"\n'
-            '[models.m]\nengine = "vllm"\nsource = "./folder"\n[models.n]\nengine = "vllm"\nsource = "org/name"\n'
-        )
-    )
-    assert config.gateway.tls_certificate == tmp_path / "a.pem"
-    assert config.gateway.tls_key == Path("/etc/a.key")
-    assert config.gateway.cache == tmp_path / "cache"
-    assert config.models["m"].source == f"{tmp_path}/folder"
-    assert config.models["n"].source == "org/name"
-
-
-def test_a_folder_beside_the_file_is_one_even_if_it_is_not_there(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write('[models.m]\nengine = "vllm"\nsource = "./folder"\n')
-    monkeypatch.chdir(tmp_path)
-    assert source_of(load(Path("models.toml")).models["m"]) == FolderSource(tmp_path / "folder")
 
 
 def test_the_command_line_replaces_addresses(write: Write) -> None:

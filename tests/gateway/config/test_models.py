@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 
 from gateway.config.load import load
+from gateway.config.models import OnnxModel, RemoteModel, VllmModel
 from gateway.config.schema import Config
 from gateway.config.types import ALL_TASKS
-from tests.gateway.config.mistakes import DIGEST, REMOTE, Write, mistakes
+from tests.gateway.config.mistakes import REMOTE, Write, mistakes
 
 REMOTE_MODEL: dict[str, Any] = {"engine": "remote", "urls": ["http://a"]}
 ONNX = {"engine": "onnx", "source": "./a"}
 
 
-@pytest.mark.parametrize(
-    "url", ["http://a:1", "https://a", "https://a:8443/v1", "http://[::1]:1", "unix:/a.sock", "unix:///a.sock"]
-)
+@pytest.mark.parametrize("url", ["http://a:1", "https://a", "https://a:8443/v1", "http://[::1]:1", "unix:/a.sock"])
 def test_remote_addresses(write: Write, url: str) -> None:
-    assert load(write(f'[models.m]\nengine = "remote"\nurls = ["{url}"]\n')).models["m"].urls == (url,)
+    model = load(write(f'[models.m]\nengine = "remote"\nurls = ["{url}"]\n')).models["m"]
+    assert isinstance(model, RemoteModel)
+    assert model.urls == (url,)
 
 
 @pytest.mark.parametrize(
@@ -28,27 +29,7 @@ def test_remote_addresses(write: Write, url: str) -> None:
 )
 def test_what_is_no_remote_address(write: Write, url: str) -> None:
     (line,) = mistakes(write(f'[models.m]\nengine = "remote"\nurls = ["{url}"]\n'))
-    assert line.startswith("models.toml:3: models.m.urls: ")
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("1", "models.m.source"),
-        ('{ package = "a", files = { b = { path = "c", sha256 = "DIGEST" } } }', "models.m.source.package"),
-        ('{ package = "a==1", files = {} }', "models.m.source.files"),
-        ('{ package = "a==1", files = { b = { path = "c" } } }', "models.m.source.files.b.sha256"),
-        (
-            '{ package = "a==1", files = { b = { path = "../c", sha256 = "DIGEST" } } }',
-            "models.m.source.files.b.path",
-        ),
-        ('{ package = "a==1", files = { ".b" = { path = "c", sha256 = "DIGEST" } } }', "models.m.source.files..b"),
-        ('{ package = "a==1", files = { b = { path = "c", sha256 = "F0" } } }', "models.m.source.files.b.sha256"),
-    ],
-)
-def test_a_wrong_source_is_told_by_its_own_key(write: Write, source: str, expected: str) -> None:
-    lines = mistakes(write(f'[models.m]\nengine = "vllm"\nsource = {source}\n'.replace("DIGEST", DIGEST)))
-    assert {line.split(": ")[1] for line in lines} == {expected}
+    assert line.startswith("models.toml:3: models.m.urls.0: ")
 
 
 @pytest.mark.parametrize("policy", ["least_in_flight", "round_robin"])
@@ -103,4 +84,115 @@ def test_gpus_of_each_replica(engine: str, gpus: int | None, has_gpu: bool, expe
     tasks = ["embed"] if engine == "onnx" else []
     given = {} if gpus is None else {"gpus": gpus}
     config = Config.model_validate({"models": {"m": {"engine": engine, "source": "a/b", "tasks": tasks, **given}}})
-    assert config.models["m"].gpus_each(has_gpu=has_gpu) == expected
+    model = config.models["m"]
+    assert model.engine != "remote"
+    assert model.gpus_each(has_gpu=has_gpu) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        ({"engine": "vllm", "source": "a/b"}, VllmModel),
+        (ONNX | {"tasks": ["embed"]}, OnnxModel),
+        (REMOTE_MODEL, RemoteModel),
+    ],
+)
+def test_the_engine_says_what_a_model_is(model: dict[str, Any], kind: type) -> None:
+    assert type(Config.model_validate({"models": {"m": model}}).models["m"]) is kind
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ('engine = "vllm"\nsource = "a/b"\nurls = ["http://a"]', '4: models.m.urls: is an option of engine = "remote"'),
+        (
+            'engine = "vllm"\nsource = "a/b"\nlabels = ["a"]',
+            '4: models.m.labels: is an option of engine = "onnx", not of "vllm"',
+        ),
+        (
+            'engine = "remote"\nurls = ["http://a"]\ngpus = 1',
+            '4: models.m.gpus: is an option of engine = "vllm" or "onnx", not of "remote"',
+        ),
+        (
+            'engine = "vllm"\nsource = "a/b"\nlabel = ["a"]',
+            "4: models.m.label: is not an option; did you mean 'labels'",
+        ),
+        ('engine = "remote"', "1: models.m.urls: is missing; expected: one address per replica: `http://`"),
+        ('engine = "remote"\nurls = []', "3: models.m.urls: expected at least one address"),
+        ('engine = "vllm"', "1: models.m.source: is missing; expected: where the files are: a folder, a hub id"),
+        ('engine = "tgi"', "2: models.m.engine: input should be 'vllm', 'onnx' or 'remote' (it is 'tgi')"),
+        ("required = false", "1: models.m.engine: is missing; expected: what answers: `vllm` and `onnx` are started"),
+        (
+            'engine = "vllm"\nsource = "a/b"\nargs = { x = {} }',
+            "4: models.m.args.x: expected text, a number, a boolean",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_engine_is_told(write: Write, options: str, told: str) -> None:
+    (line,) = mistakes(write(f"[models.m]\n{options}\n"))
+    assert line.startswith(f"models.toml:{told}")
+
+
+def test_an_unknown_engine_hides_no_other_mistake_and_makes_none_up(write: Write) -> None:
+    path = write('[models.m]\nengine = "tgi"\nurls = ["http://a"]\nlabels = []\npolcy = "x"\nmax_queue = -1\n')
+    assert [line.split(": ")[1] for line in mistakes(path)] == [
+        "models.m.engine",
+        "models.m.max_queue",
+        "models.m.polcy",
+    ]
+
+
+@pytest.mark.parametrize("name", ["vllm", "onnx", "remote", "text", "limits"])
+def test_a_model_may_be_called_like_anything_in_the_file(write: Write, name: str) -> None:
+    path = write(f'[models.{name}]\nengine = "remote"\nurls = ["http://a"]\nrequired = 3\n')
+    assert mistakes(path) == [f"models.toml:4: models.{name}.required: input should be a valid boolean (it is 3)"]
+
+
+@pytest.mark.parametrize("model", ["3", "[]"])
+def test_what_is_no_table_is_no_model(write: Write, model: str) -> None:
+    assert mistakes(write(f"[models]\nm = {model}\n")) == ["models.toml:2: models.m: expected a table"]
+
+
+def test_limits_have_a_table_of_their_own_and_may_be_written_without_it(write: Write) -> None:
+    grouped = load(write(f"{REMOTE}[models.m.limits]\nmax_in_flight = 2\nmax_queue = 3\n"))
+    flat = load(write(f"{REMOTE}max_in_flight = 2\nmax_queue = 3\n"))
+    mixed = load(write(f"{REMOTE}max_in_flight = 2\nlimits.max_queue = 3\n"))
+    assert grouped == flat == mixed
+    assert (flat.models["m"].limits.max_in_flight, flat.models["m"].limits.max_queue) == (2, 3)
+
+
+def test_a_limit_is_given_once(write: Write) -> None:
+    path = write(f"{REMOTE}max_queue = 3\n[models.m.limits]\nmax_queue = 3\n")
+    assert mistakes(path) == [
+        "models.toml:4: models.m.max_queue: is given in the table 'limits' of this model too; give it once"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("max_queue = -1", "4: models.m.max_queue: input should be greater than or equal to 0 (it is -1)"),
+        (
+            "limits.max_queue = -1",
+            "4: models.m.limits.max_queue: input should be greater than or equal to 0 (it is -1)",
+        ),
+        ("limits = 5\nmax_queue = 3", "4: models.m.limits: expected a table"),
+    ],
+)
+def test_a_wrong_limit_is_told_where_it_is_written(write: Write, options: str, told: str) -> None:
+    assert mistakes(write(f"{REMOTE}{options}\n")) == [f"models.toml:{told}"]
+
+
+def test_environment_variables_of_an_engine_are_not_shown(write: Write) -> None:
+    (line,) = mistakes(write('[models.m]\nengine = "vllm"\nsource = "a/b"\nenv = { TOKEN = 12345 }\n'))
+    assert line == "models.toml:4: models.m.env.TOKEN: input should be a valid string"
+
+
+def test_a_key_comes_from_the_environment_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", " sk-hush\n")
+    config = Config.model_validate({"models": {"m": REMOTE_MODEL | {"api_key_env": "UPSTREAM_KEY"}, "n": REMOTE_MODEL}})
+    keyed, open_to_all = config.models["m"], config.models["n"]
+    assert isinstance(keyed, RemoteModel)
+    assert isinstance(open_to_all, RemoteModel)
+    assert (keyed.api_key, open_to_all.api_key) == ("sk-hush", None)
+    assert "hush" not in config.model_dump_json()

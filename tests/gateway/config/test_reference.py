@@ -14,15 +14,15 @@ from pydantic.fields import FieldInfo
 
 from gateway.config.gateway import GatewayConfig
 from gateway.config.load import load
-from gateway.config.models import ModelConfig
-from gateway.config.reference import EXAMPLE, SECTIONS, example, options, page, toml, type_of
+from gateway.config.models import ModelBase, OnnxModel, VllmModel
+from gateway.config.reference import EXAMPLE, SECTIONS, Section, example, page, toml, type_of
 from gateway.config.schema import Config
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = [
-    pytest.param(model, name, field, id=f"{heading}.{name}")
-    for heading, model, _ in SECTIONS
-    for name, field in options(model)
+    pytest.param(section.model, name, field, id=f"{section.heading}.{name}")
+    for section in SECTIONS
+    for name, field in section.options()
 ]
 
 
@@ -58,9 +58,9 @@ def test_no_option_is_left_out() -> None:
     def keys(model: type[BaseModel]) -> set[str]:
         return set(model.model_fields)
 
-    listed = {name for _, model, _ in SECTIONS for name, _ in options(model)}
+    listed = {name for section in SECTIONS for name, _ in section.options()}
     own_table = {"keys", "limits", "timeouts", "files"}
-    assert set().union(*(keys(model) for _, model, _ in SECTIONS)) == listed | own_table
+    assert set().union(*(keys(section.model) for section in SECTIONS)) == listed | own_table
     assert keys(Config) == {"gateway", "models"}
 
 
@@ -71,12 +71,17 @@ def test_no_option_is_left_out() -> None:
         (GatewayConfig, "cache", "path"),
         (GatewayConfig, "cors_origins", "list of text"),
         (GatewayConfig, "drain_delay", "number, ≥ 0, ≤ 3600"),
-        (ModelConfig, "replicas", "integer, ≥ 0, ≤ 64"),
-        (ModelConfig, "source", "text or table"),
-        (ModelConfig, "required", "boolean"),
-        (ModelConfig, "env", "table of text"),
-        (ModelConfig, "policy", '`"least_in_flight"` or `"round_robin"`'),
-        (ModelConfig, "engine", '`"vllm"` or `"onnx"` or `"remote"`'),
+        (VllmModel, "replicas", "integer, ≥ 0, ≤ 64"),
+        (VllmModel, "source", "text or table"),
+        (VllmModel, "env", "table of text"),
+        (OnnxModel, "labels", "list of text"),
+        (OnnxModel, "max_length", "integer, > 0"),
+        (OnnxModel, "moderation", "table of list of text"),
+        (OnnxModel, "variant", '`"int8"`'),
+        (OnnxModel, "golden", "table"),
+        (ModelBase, "required", "boolean"),
+        (ModelBase, "policy", '`"least_in_flight"` or `"round_robin"`'),
+        (ModelBase, "engine", '`"vllm"` or `"onnx"` or `"remote"`'),
     ],
 )
 def test_types_are_named_in_words(model: type[BaseModel], name: str, expected: str) -> None:
@@ -96,5 +101,15 @@ def test_a_bar_does_not_end_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     class Table(BaseModel):
         either: str = Field("a", description="a | b")
 
-    monkeypatch.setattr("gateway.config.reference.SECTIONS", (("[t]", Table, "A table."),))
+    monkeypatch.setattr("gateway.config.reference.SECTIONS", (Section("`[t]`", Table, "A table."),))
     assert '| `either` | text | `"a"` |  | a \\| b | `either = "a"` |' in page()
+
+
+def test_an_option_of_every_model_is_listed_once_and_one_of_an_engine_in_its_section() -> None:
+    sections = {section.heading: [name for name, _ in section.options()] for section in SECTIONS}
+    of_engines = [names for heading, names in sections.items() if "with `engine" in heading]
+    assert len(of_engines) == 3
+    assert not any(set(names) & set(ModelBase.model_fields) for names in of_engines)
+    assert "urls" in sections['`[models.NAME]` with `engine = "remote"`']
+    assert "labels" in sections['`[models.NAME]` with `engine = "onnx"`']
+    assert sections["`[models.NAME.limits]`"] == ["max_in_flight", "max_queue"]

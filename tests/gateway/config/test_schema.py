@@ -22,15 +22,28 @@ def test_a_configuration_never_changes() -> None:
 
 def test_clashes_are_found_in_a_configuration_that_was_not_read_from_a_file() -> None:
     model = REMOTE | {"aliases": ["n"]}
-    with pytest.raises(ValidationError, match=r"models\.m\.aliases: 'n' already names 'n'"):
+    with pytest.raises(ValidationError, match=r"models\.m\.aliases\n  'n' already names 'n'"):
         Config.model_validate({"models": {"m": model, "n": model | {"aliases": []}}})
 
 
 def test_a_configuration_survives_the_way_to_another_process() -> None:
     key = {"id": "alice", "sha256": "0" * 64}
     package = {"package": "a==1", "files": {"model.onnx": {"path": "a/b", "sha256": "1" * 64}}}
-    onnx = {"engine": "onnx", "tasks": ["embed"], "source": package}
+    onnx = {"engine": "onnx", "tasks": ["embed"], "source": package, "golden": {"text": "a", "answer": [0.5]}}
+    vllm = {"engine": "vllm", "source": "./a", "max_queue": 3, "limits": {"max_in_flight": 2}, "args": {"x": ["y"]}}
     config = Config.model_validate(
-        {"gateway": {"keys": [key], "cache": "/c", "limits": {"max_n": 3}}, "models": {"m": REMOTE, "n": onnx}}
+        {
+            "gateway": {"keys": [key], "cache": "/c", "limits": {"max_n": 3}},
+            "models": {"m": REMOTE, "n": onnx, "v": vllm},
+        }
     )
     assert Config.model_validate_json(config.model_dump_json(exclude_unset=True)) == config
+
+
+def test_models_and_keys_that_are_checked_already_are_checked_against_each_other() -> None:
+    config = Config.model_validate({"models": {"m": REMOTE, "n": REMOTE}})
+    keyed = config.gateway.model_validate({"keys": [{"id": "a", "sha256": "0" * 64, "models": ["absent"]}]})
+    alias = type(config.models["m"]).model_validate(REMOTE | {"aliases": ["n"]})
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({"gateway": keyed, "models": {"m": alias, "n": config.models["n"]}})
+    assert [error["loc"] for error in caught.value.errors()] == [("models", "m", "aliases"), ("gateway", "keys")]

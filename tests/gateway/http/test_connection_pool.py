@@ -75,7 +75,7 @@ async def test_nobody_there_is_a_failure(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        for url in (f"unix:{tmp_path}/none.sock", f"http://127.0.0.1:{port}", "http://a..b"):
+        for url in (f"unix:{tmp_path}/none.sock", f"http://127.0.0.1:{port}", f"http://{'a' * 64}"):
             with pytest.raises(UpstreamError, match="The engine") as failed:
                 await connected(ConnectionPool(Address.parse(url), connect_timeout=5.0))
             assert not failed.value.answered

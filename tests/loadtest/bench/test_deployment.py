@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.load import load
+from gateway.config.models import RemoteModel
 from loadtest.bench.cores import cores, on
 from loadtest.bench.crowd import request
 from loadtest.bench.deployment import DidNotStart, Plan, deployed, instant_engine
@@ -18,8 +19,10 @@ def test_the_configuration_is_valid_and_has_everything_switched_on(tmp_path: Pat
     (tmp_path / "keys.txt").write_text(plan.keys_file())
     (tmp_path / "models.toml").write_text(plan.configuration("http://127.0.0.1:9000", tmp_path))
     config = load(tmp_path / "models.toml")
-    assert config.models["model-1"].urls == tuple(f"http://127.0.0.{host}:9000" for host in (1, 2, 3))
-    assert config.models["model-0"].max_in_flight == 4096
+    model = config.models["model-1"]
+    assert isinstance(model, RemoteModel)
+    assert model.urls == tuple(f"http://127.0.0.{host}:9000" for host in (1, 2, 3))
+    assert model.limits.max_in_flight == 4096
     assert config.gateway.processes == 2
     assert config.gateway.access_log == str(tmp_path / "access.jsonl")
     assert [key.sha256 for key in config.gateway.keys] == [

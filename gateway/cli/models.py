@@ -1,0 +1,50 @@
+"""``headgate models``: fetches and converts model files ahead of time."""
+
+from __future__ import annotations
+
+import argparse
+from time import monotonic
+
+from gateway.cli.command import FAILED, Commands, add_command, add_config
+
+_EPILOG = """\
+exit code: 0 if the files of every model are there, 1 if some cannot be had, 2 for a wrong configuration.
+
+example:
+  headgate models --config models.toml
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "models",
+        _run,
+        summary="fetch and convert model files ahead of time",
+        description="Bring the files of every model into the cache, so that `headgate serve` finds them there.",
+        epilog=_EPILOG,
+    )
+    add_config(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from engines.errors import EngineError
+    from engines.launchers import LAUNCHERS
+    from gateway.config.load import load
+    from gateway.engine_specs import cache_of, specs_of
+
+    config = load(options.config)
+    began = monotonic()
+    failed = False
+    for spec in specs_of(config):
+
+        def tell(step: str, model: str = spec.model) -> None:
+            print(f"[{monotonic() - began:6.1f} s] {model}: {step}", flush=True)
+
+        try:
+            tell(f"ready in {LAUNCHERS[spec.engine].prepare(spec, cache_of(config), tell)}")
+        except EngineError as error:
+            tell(f"failed: {error}")
+            failed = True
+    return FAILED if failed else 0
