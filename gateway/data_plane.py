@@ -18,7 +18,8 @@ from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
 from gateway.http.listener import Listener
 from gateway.observe.access_log import AccessLog
-from gateway.observe.counters import Metrics
+from gateway.observe.counters import Counters
+from gateway.observe.exposition import Exposition
 from gateway.pools.registry import Registry
 
 
@@ -72,15 +73,16 @@ class DataPlane:
         self._where = config.gateway.listen
         self._listen = listen
         self._access_log = access_log_of(config, log_lock)
-        self.metrics = Metrics(lambda: self._pipeline.registry, version, commit)
-        self._dispatcher = Dispatcher(config.gateway.timeouts, self.metrics)
+        self.counters = Counters()
+        self.exposition = Exposition(lambda: self.counters, lambda: self.registry, version, commit)
+        self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters)
         self._pipeline = Pipeline(
-            config.gateway, registry, keyring_of(config), self._dispatcher, self.metrics, self._access_log, version
+            config.gateway, registry, keyring_of(config), self._dispatcher, self.counters, self._access_log, version
         )
         self._listener = Listener(self._pipeline, config.gateway.limits, config.gateway.timeouts)
         # How long a connection was idle need not be known to the second.
         self._sweep: Sweep[ConnectionPool] = Sweep(ticks=100, at_once=10)
-        self._ticker = Ticker(self._tick, self.metrics.lagged)
+        self._ticker = Ticker(self._tick, self.counters.lagged)
         self._server: Server | None = None
 
     def __repr__(self) -> str:
@@ -93,7 +95,7 @@ class DataPlane:
 
     @property
     def last_tick(self) -> float:
-        """When the loop tick last, as a ``monotonic`` reading."""
+        """When the loop ticked last, as a ``monotonic`` reading."""
         return self._ticker.last_tick
 
     @property
@@ -132,14 +134,14 @@ class DataPlane:
         self._ticker.start()
 
     async def stop(self) -> None:
-        """Beat no more, and close what is open towards engines and the log."""
+        """Stop ticking, and close what is open towards engines and the log."""
         self._ticker.stop()
         for pool in self.registry.connection_pools:
             pool.close()
         if self._access_log is not None:
             self._access_log.close()
 
-    # the end, in the order of ``lifecycle.drain``
+    # the end, in the order of ``drain.drain``
 
     def announce_end(self) -> None:
         """Ask clients to close their connections."""

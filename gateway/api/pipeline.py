@@ -19,8 +19,8 @@ from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
 from gateway.http.request_head import headers_up
 from gateway.observe.access_log import AccessLog
-from gateway.observe.counters import Metrics
-from gateway.pools.pool import Pool
+from gateway.observe.counters import Counters
+from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 
 _JSON = b"content-type: application/json\r\n"
@@ -37,7 +37,7 @@ class Pipeline:
         registry: Registry,
         keyring: Keyring,
         dispatcher: Dispatcher,
-        metrics: Metrics,
+        metrics: Counters,
         access_log: AccessLog | None,
         version: str,
     ) -> None:
@@ -104,20 +104,20 @@ class Pipeline:
             raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
         # Taken as a value first: Python 3.11 calls an attribute that is no method much more slowly.
         find = self.registry.find
-        pool = find(facts.model)
-        context.model = pool.model
-        head.key.check(pool.model)
-        if endpoint.task is not None and endpoint.task not in pool.tasks:
-            raise self.registry.unable(pool, endpoint.task, head.endpoint)
+        model = find(facts.model)
+        context.model = model.name
+        head.key.check(model.name)
+        if endpoint.task is not None and endpoint.task not in model.tasks:
+            raise self.registry.unable(model, endpoint.task, head.endpoint)
         if facts.n is not None and facts.n > self._max_n:
             raise BadRequest(f"n is {facts.n}; at most {self._max_n} (limits.max_n) are allowed.", param="n")
         streams = endpoint.streams and facts.stream is True
         sent, strip_usage = context.body, False
         if form is not None:
-            if facts.model != pool.upstream_model:
-                sent = form.with_model(pool.upstream_model)
+            if facts.model != model.upstream_name:
+                sent = form.with_model(model.upstream_name)
         else:
-            sent = self._rewrite(endpoint, context, facts, pool)
+            sent = self._rewrite(endpoint, context, facts, model)
             if facts.stream is True and endpoint.dialect.asks_usage and not facts.wants_usage:
                 sent, strip_usage = request_fields.with_usage(sent, facts), True
         if sent is not context.body:
@@ -126,7 +126,7 @@ class Pipeline:
         request = UpstreamRequest(
             context, sent, endpoint.dialect, streams, strip_usage, facts.token_limit(), not endpoint.streams
         )
-        return self._dispatcher.begin(pool, request, connection)
+        return self._dispatcher.begin(model.pool, request, connection)
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         """Give the body of an error in the shape of the request's endpoint."""
@@ -150,16 +150,16 @@ class Pipeline:
             headers = _JSON if answer else b""
         connection.write_response(context, perf_counter(), 200, headers, answer, len(answer))
 
-    def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: RequestFields, pool: Pool) -> bytes:
+    def _rewrite(self, endpoint: Endpoint, context: RequestContext, facts: RequestFields, model: Model) -> bytes:
         """Change the few fields that are the gateway's; most bodies go on as they are."""
         changes: dict[str, bytes | None] = {}
-        if facts.model != pool.upstream_model:
-            changes["model"] = request_fields.encode(pool.upstream_model)
+        if facts.model != model.upstream_name:
+            changes["model"] = request_fields.encode(model.upstream_name)
         if facts.kv_transfer_params is not UNSET_FIELD:
             changes["kv_transfer_params"] = None
-        if facts.priority is not UNSET_FIELD and not pool.send_priority:
+        if facts.priority is not UNSET_FIELD and not model.send_priority:
             changes["priority"] = None
-        if pool.cache_salt and endpoint.task == "generate" and context.head.key.id:
+        if model.cache_salt and endpoint.task == "generate" and context.head.key.id:
             changes["cache_salt"] = request_fields.encode(context.head.key.id)
         return request_fields.rewritten(context.body, changes) if changes else context.body
 

@@ -1,4 +1,4 @@
-"""What options of one table mean together: snapshot that no single option can state."""
+"""What options of one table mean together: rules that no single option can state."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def misfits(model: Mapping[str, Any]) -> Iterator[str]:
             yield f"api_key_env names {key!r}, which is not set in the environment"
     elif model.get("source") is None:
         yield "source is missing: name a folder, a hub id or a package"
+    if "session_header" in model and model.get("policy") != "session":
+        yield "session_header has a meaning for policy = 'session' only"
     if engine == "onnx" and isinstance(tasks, list | tuple):
         yield from _onnx_misfits(tasks, model.get("moderation", {}), model.get("labels", ()))
 

@@ -19,6 +19,7 @@ from gateway.config.types import (
     ALL_POLICIES,
     ALL_TASKS,
     ONNX_TASKS,
+    HeaderName,
     ModelName,
     PolicyName,
     Seconds,
@@ -161,10 +162,16 @@ class ModelConfig(_Model):
         "least_in_flight",
         description=f"How a replica is chosen for a request: {', '.join(f'`{name}`' for name in ALL_POLICIES)}.",
     )
+    session_header: HeaderName = Field(
+        "x-session-id",
+        description="policy `session`: the header that names a request's session, whose requests go to one replica as "
+        "long as that is not overloaded. Without it the session is the body's `prompt_cache_key`, else its `user`.",
+    )
     max_in_flight: int | None = Field(
         None,
         gt=0,
-        description="Most requests of this model under way; more wait in a queue. Default: no limit.",
+        description="Most requests of this model, or of all that share its pool, under way; more wait in a queue. "
+        "Default: no limit.",
         examples=[64],
     )
     max_queue: int = Field(1024, ge=0, description="Most requests waiting in that queue; more are refused with 503.")
@@ -188,7 +195,10 @@ class ModelConfig(_Model):
     )
     urls: tuple[str, ...] = Field(
         (),
-        description="remote: one address per replica, `http://`, `https://` or `unix:/PATH`.",
+        description="remote: one address per replica, `http://`, `https://` or `unix:/PATH`. Models with the same "
+        "`urls`, `api_key_env`, `policy`, `session_header`, `max_in_flight`, `max_queue`, `hedge` and "
+        "`health_interval` share one pool: its replicas are probed once, and its limit and its queue are for all of "
+        "them together.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )

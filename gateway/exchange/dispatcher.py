@@ -8,14 +8,14 @@ from gateway.exchange.exchange import Exchange
 from gateway.exchange.ports import Deadlines
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
-from gateway.observe.counters import Metrics
+from gateway.observe.counters import Counters
 from gateway.pools.pool import Pool
 
 
 class Dispatcher:
     """All exchanges under way."""
 
-    def __init__(self, deadlines: Deadlines, metrics: Metrics) -> None:
+    def __init__(self, deadlines: Deadlines, metrics: Counters) -> None:
         self.deadlines = deadlines
         self.metrics = metrics
         self.exchanges: set[Exchange] = set()

@@ -20,7 +20,7 @@ from gateway.http import sse
 from gateway.http.downstream import Downstream
 from gateway.http.response_head import ERROR, EVENTS, WHOLE, ResponseHead
 from gateway.http.upstream import UpstreamConnection, UpstreamError
-from gateway.observe.counters import Metrics, ModelMetrics, outcome_of
+from gateway.observe.counters import Counters, ModelMetrics, outcome_of
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
 
@@ -46,7 +46,7 @@ class Owner(Protocol):
     """Who keeps all exchanges under way."""
 
     deadlines: Deadlines
-    metrics: Metrics
+    metrics: Counters
     exchanges: set[Exchange]
 
 
@@ -113,8 +113,8 @@ class Exchange:
         self._client = client
         # Taken as a value first: Python 3.11 calls an attribute that is no method much more slowly.
         metrics_of = dispatcher.metrics.of
-        self._metrics: ModelMetrics = metrics_of(pool.model)
-        self._lease = Lease(pool)
+        self._metrics: ModelMetrics = metrics_of(context.model)
+        self._lease = Lease(pool, request)
         self._state = QUEUED
         self._tried: tuple[Replica, ...] = ()
         self._connecting: asyncio.Task[None] | None = None
@@ -129,7 +129,7 @@ class Exchange:
         self._last_at = self._written_at = context.received_at
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.context.request_id} {self._pool.model!r} [{self._state.name.lower()}]>"
+        return f"<Exchange {self.context.request_id} {self.context.model!r} [{self._state.name.lower()}]>"
 
     @property
     def queued(self) -> bool:
@@ -139,7 +139,7 @@ class Exchange:
     def start(self) -> None:
         """Take a slot and ask a replica, or wait in the queue. Raises ``Unavailable`` when that is full too."""
         if not self._pool.ready:
-            raise self._pool.not_ready()
+            raise self._pool.not_ready(self.context.model)
         try:
             admitted = self._pool.admission.admit(self)
         except Unavailable:
@@ -378,7 +378,7 @@ class Exchange:
     def _attempt(self) -> None:
         """Choose a replica and ask it."""
         try:
-            replica = self._pool.pick(self._tried)
+            replica = self._pool.pick(self._request, self._tried)
         except Unavailable as error:
             self._fail(error)
             return
@@ -423,7 +423,7 @@ class Exchange:
     def _hedge_after(self, delay: float | None, first: Replica) -> None:
         """Arrange for a second replica to be asked, where there is one and it is known when a response is late."""
         if delay is not None and len(self._pool.ready) > 1:
-            self._hedge = Hedge(self, self._pool, first, delay)
+            self._hedge = Hedge(self, self._pool, self._request, first, delay)
 
     def _end_hedge(self) -> None:
         hedge, self._hedge = self._hedge, None

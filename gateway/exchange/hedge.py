@@ -10,6 +10,7 @@ from gateway.exchange.lease import Lease
 from gateway.http.response_head import ResponseHead
 from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
 from gateway.observe.counters import outcome_of
+from gateway.pools.policies.policy import Routable
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
 
@@ -33,17 +34,18 @@ class Hedge(Receiver):
     It is the receiver of its response up to the head. ``lease`` holds what it has taken, apart from the request's own.
     """
 
-    __slots__ = ("_connecting", "_first", "_request", "_timer", "first_error", "lease", "may_retry")
+    __slots__ = ("_connecting", "_first", "_request", "_routable", "_timer", "first_error", "lease", "may_retry")
 
-    def __init__(self, request: Hedged, pool: Pool, first: Replica, delay: float) -> None:
+    def __init__(self, request: Hedged, pool: Pool, routable: Routable, first: Replica, delay: float) -> None:
         self._request = request
+        self._routable = routable
         self._first = first
         self._connecting: asyncio.Task[None] | None = None
         self.first_error: GatewayError | None = None
         """What the first replica has failed with, while it is left to the second."""
         self.may_retry = True
         """Whether a third replica may be asked if the second fails like the first."""
-        self.lease = Lease(pool)
+        self.lease = Lease(pool, routable)
         self._timer = asyncio.get_running_loop().call_later(delay, self._ask)
 
     def __repr__(self) -> str:
@@ -103,7 +105,7 @@ class Hedge(Receiver):
         if not hedging.spend():
             return
         try:
-            replica = pool.pick((self._first,))
+            replica = pool.pick(self._routable, (self._first,))
         except Unavailable:
             return
         self.lease.take(replica)

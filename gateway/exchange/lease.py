@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.http.upstream import UpstreamConnection
+from gateway.pools.policies.policy import Routable
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
 
@@ -10,10 +11,11 @@ from gateway.pools.replica import Replica
 class Lease:
     """All that one exchange holds: slot, in-flight count, tokens in flight, connection. Released exactly once."""
 
-    __slots__ = ("_slot", "_tokens", "connection", "pool", "replica")
+    __slots__ = ("_request", "_slot", "_tokens", "connection", "pool", "replica")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, request: Routable) -> None:
         self.pool = pool
+        self._request = request
         self._slot = False
         self._tokens = 0
         self.replica: Replica | None = None
@@ -21,7 +23,7 @@ class Lease:
 
     def __repr__(self) -> str:
         where = "nowhere" if self.replica is None else f"at {self.replica.name}"
-        return f"<Lease of {self.pool.model!r} [{'a' if self._slot else 'no'} slot; {where}]>"
+        return f"<Lease of {self.pool.name!r} [{'a' if self._slot else 'no'} slot; {where}]>"
 
     def admitted(self, tokens: int) -> None:
         """Hold a slot, which admission has given, and count the tokens that may be produced."""
@@ -32,7 +34,7 @@ class Lease:
     def take(self, replica: Replica) -> None:
         """Count as in flight at a replica."""
         self.replica = replica
-        replica.entered()
+        replica.load.entered()
 
     def leave_replica(self) -> None:
         """Be in flight nowhere; a connection that is still held is closed, which aborts the engine's work."""
@@ -42,7 +44,9 @@ class Lease:
             connection.abort()
         if replica is not None:
             self.replica = None
-            replica.left()
+            replica.load.left()
+            if self.pool.released is not None:
+                self.pool.released(replica, self._request)
 
     def take_over(self, other: Lease) -> None:
         """Leave the own replica, and be where ``other`` is, which then is nowhere."""

@@ -12,7 +12,7 @@ import msgspec
 from gateway.core.context import RequestHead
 from gateway.core.errors import ModelNotFound, ShuttingDown
 from gateway.core.keys import Key
-from gateway.pools.pool import Pool
+from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 
 
@@ -91,10 +91,10 @@ def version(house: GatewayInfo, _head: RequestHead) -> bytes:
 
 
 def _cards(house: GatewayInfo, key: Key) -> Iterator[ModelCard]:
-    for name, pool in house.registry.names:
-        if pool.ready and key.may_use(pool.model):
-            yield _card(name, pool, house.started_at)
+    for name, model in house.registry.names.items():
+        if model.pool.ready and key.may_use(model.name):
+            yield _card(name, model, house.started_at)
 
 
-def _card(name: str, pool: Pool, created: int) -> ModelCard:
-    return ModelCard(name, created, root=pool.model, max_model_len=pool.max_model_len)
+def _card(name: str, model: Model, created: int) -> ModelCard:
+    return ModelCard(name, created, root=model.name, max_model_len=model.max_model_len)

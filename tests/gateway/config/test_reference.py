@@ -75,7 +75,7 @@ def test_no_option_is_left_out() -> None:
         (ModelConfig, "source", "text or table"),
         (ModelConfig, "required", "boolean"),
         (ModelConfig, "env", "table of text"),
-        (ModelConfig, "policy", '`"least_in_flight"` or `"round_robin"`'),
+        (ModelConfig, "variant", '`"int8"`'),
         (ModelConfig, "engine", '`"vllm"` or `"onnx"` or `"remote"`'),
     ],
 )

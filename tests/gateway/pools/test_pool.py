@@ -5,38 +5,40 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.errors import NoReadyReplica
+from gateway.pools.policies.policy import Routable
+from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Load
-from gateway.pools.registry import Registry
-from tests.gateway.pools.made import pool, replica
+from gateway.pools.replica import Replica, ReplicaState
+from tests.gateway.pools.made import Request, pool, replica
 from tests.kit.waiters import Waiter
+
+ANY = Request()
 
 
 def test_reprs_tell_the_truth() -> None:
-    busy, starting = replica("a"), replica("b", ready=False)
-    busy.in_flight = 3
+    busy, starting = replica("a", in_flight=3), replica("b", ready=False)
     made = pool("m", busy, starting)
     assert repr(busy) == "<Replica 'a' unix:/run/a.sock [ready; 3 in flight]>"
     assert repr(starting) == "<Replica 'b' unix:/run/b.sock [starting; 0 in flight]>"
     assert repr(made) == "<Pool 'm' [1 ready, 1 not; 3 in flight, 0 queued]>"
-    assert repr(Registry([made])) == f"<Registry [{made!r}]>"
 
 
 def test_only_ready_replicas_are_picked() -> None:
     first, second = replica("a"), replica("b", ready=False)
     made = pool("m", first, second)
-    assert {made.pick().name for _ in range(4)} == {"a"}
-    second.set_ready(ready=True, state="ready")
-    assert {made.pick().name for _ in range(4)} == {"a", "b"}
-    first.set_ready(ready=False, state="draining")
-    assert {made.pick().name for _ in range(4)} == {"b"}
+    assert {made.pick(ANY).name for _ in range(4)} == {"a"}
+    second.set_state(ReplicaState.READY)
+    assert {made.pick(ANY).name for _ in range(4)} == {"a", "b"}
+    first.set_state(ReplicaState.DRAINING)
+    assert {made.pick(ANY).name for _ in range(4)} == {"b"}
 
 
 def test_what_was_tried_is_not_picked_again() -> None:
     first, second = replica("a"), replica("b")
     made = pool("m", first, second)
-    assert made.pick((first,)) is second
+    assert made.pick(ANY, (first,)) is second
     with pytest.raises(NoReadyReplica):
-        made.pick((first, second))
+        made.pick(ANY, (first, second))
 
 
 @pytest.mark.parametrize(
@@ -45,15 +47,15 @@ def test_what_was_tried_is_not_picked_again() -> None:
 def test_a_pool_without_ready_replicas_says_why_and_when_to_come_again(state: str, retry_after: float) -> None:
     down = replica("a")
     made = pool("m", down)
-    down.set_ready(ready=False, state=state)
+    down.set_state(ReplicaState(state))
     with pytest.raises(NoReadyReplica, match=rf"'m' has no ready replica \({state}\)") as refused:
-        made.pick()
+        made.pick(ANY)
     assert refused.value.retry_after == retry_after
 
 
 def test_a_pool_may_have_no_replica_at_all() -> None:
     with pytest.raises(NoReadyReplica, match=r"\(absent\)"):
-        pool("m").pick()
+        pool("m").pick(ANY)
 
 
 def test_a_pool_tells_its_load() -> None:
@@ -64,3 +66,54 @@ def test_a_pool_tells_its_load() -> None:
     assert made.load(0.0) == Load(1, 0, 0.0, 5)
     assert made.load(0.0).saturation(8) == 0.125
     assert made.load(0.0).saturation(None) == 0.0
+
+
+class Bookkeeping(RoundRobin):
+    """A policy that keeps books of what is assigned to whom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.books: list[tuple[str, str]] = []
+
+    def replicas_changed(self, replicas: tuple[Replica, ...]) -> None:
+        self.books.append(("replicas", " ".join(each.name for each in replicas)))
+
+    def assigned(self, replica: Replica, request: Routable) -> None:
+        self.books.append(("assigned", replica.name))
+
+    def released(self, replica: Replica, request: Routable) -> None:
+        self.books.append(("released", replica.name))
+
+
+def test_a_policy_that_keeps_books_hears_of_every_request_and_every_change_of_the_replicas() -> None:
+    policy = Bookkeeping()
+    first, second = replica("a"), replica("b")
+    made = pool("m", first, policy=policy)
+    assert made.pick(ANY) is first
+    made.add(second)
+    assert made.pick(ANY, (first,)) is second
+    assert made.released is not None
+    made.released(second, ANY)
+    made.remove(first)
+    assert policy.books == [
+        ("replicas", "a"),
+        ("assigned", "a"),
+        ("replicas", "a b"),
+        ("assigned", "b"),
+        ("released", "b"),
+        ("replicas", "b"),
+    ]
+
+
+def test_a_policy_that_keeps_no_books_is_not_asked_to() -> None:
+    assert pool("m", replica("a")).released is None
+
+
+def test_a_second_replica_may_be_asked_only_where_there_is_one() -> None:
+    first, second = replica("a"), replica("b")
+    made = pool("m", first, hedge=True)
+    assert made.hedging is None
+    made.add(second)
+    assert str(made.hedging) == "<HedgeBudget [not known yet; 0.00 saved]>"
+    made.remove(first)
+    assert str(made.hedging) == "None"
