@@ -27,8 +27,8 @@ from gateway.core.tasks import cancelled
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.drain import Drainable, drain
 from gateway.engine_specs import cache_of, specs_of
-from gateway.pools.build import build_registry, pools_of
-from gateway.pools.health import HealthCheck
+from gateway.pools.build import build_registry
+from gateway.pools.health import HealthChecks
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
@@ -108,20 +108,12 @@ class Gateway:
         )
         self._registry = self._plane.registry
         self._replicas = {replica.name: replica for replica in self._registry.replicas}
-        sharing = {pool: [self._registry.find(name) for name in names] for pool, names in pools_of(config).items()}
-        checked = [(pool, replica) for pool in self._registry.pools for replica in pool.replicas]
-        self._health_checks = {
-            replica.name: HealthCheck(
-                replica,
-                sharing[pool.name],
-                interval=config.models[pool.name].health_interval,
-                timeout=_PROBE_SECONDS,
-                up=replica.name not in started_here,
-                phase=number / len(checked),
-            )
-            for number, (pool, replica) in enumerate(checked, 1)
-        }
-        self._checking: list[asyncio.Task[None]] = []
+        self._health_checks = HealthChecks(
+            self._registry,
+            {pool.name: config.models[pool.name].health_interval for pool in self._registry.pools},
+            timeout=_PROBE_SECONDS,
+            supervised=started_here.keys(),
+        )
         self._ending = False
         prometheus = CollectorRegistry(auto_describe=False)
         prometheus.register(self._plane.exposition)
@@ -194,15 +186,12 @@ class Gateway:
             self._control.stop()
             await self._plane.stop()
             raise
-        loop = asyncio.get_running_loop()
-        self._checking = [loop.create_task(check.run()) for check in self._health_checks.values()]
+        self._health_checks.start()
         self._supervisor.start()
 
     async def settle(self) -> None:
         """Wait until every replica is ready or has failed once, saying now and then who of ours is not."""
-        started_here = {status.replica for status in self._supervisor.statuses}
-        for name in self._health_checks.keys() - started_here:
-            await self._health_checks[name].first_probe()
+        await self._health_checks.first_probes()
         while not self._all_settled():
             self._settled.clear()
             try:
@@ -220,7 +209,7 @@ class Gateway:
         settings = self._config.gateway
         self._ending = True
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
-        await cancelled(self._checking)
+        await self._health_checks.stop()
         await self._supervisor.stop(_ENGINE_GRACE)
         self._control.stop()
         await self._plane.stop()

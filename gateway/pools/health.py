@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from gateway.core.tasks import cancelled
 from gateway.http.response_head import ResponseHead
 from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
 from gateway.pools.model import Model
+from gateway.pools.pool import Pool
+from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
 
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -140,18 +143,21 @@ class HealthCheck:
             self._up.clear()
 
     async def first_probe(self) -> None:
-        """Wait until the replica was probed for the first time."""
+        """Wait until the replica was probed for the first time, or is not probed any more."""
         await self._probed.wait()
 
     async def run(self) -> None:
         """Probe for ever, every ``interval`` seconds."""
         pause = self._interval * self._phase
-        while True:
-            await self._up.wait()
-            await self.probe_if_needed()
+        try:
+            while True:
+                await self._up.wait()
+                await self.probe_if_needed()
+                self._probed.set()
+                await asyncio.sleep(pause)
+                pause = self._interval
+        finally:
             self._probed.set()
-            await asyncio.sleep(pause)
-            pause = self._interval
 
     async def probe_if_needed(self) -> None:
         """Probe, unless requests were answered since the last time, which says more than a probe would.
@@ -201,3 +207,70 @@ class HealthCheck:
         for model in self._models:
             if model.upstream_name in lengths:
                 model.set_max_model_len(lengths[model.upstream_name])
+
+
+class HealthChecks:
+    """One health check for each replica of a registry, those included that come and go while it runs.
+
+    ``intervals`` are those of the pools, by name. Replicas that are ``supervised``, by name, are not up before the
+    supervisor says so.
+    """
+
+    def __init__(
+        self, registry: Registry, intervals: Mapping[str, float], *, timeout: float, supervised: Collection[str] = ()
+    ) -> None:
+        self._registry = registry
+        self._intervals = intervals
+        self._timeout = timeout
+        self._supervised = supervised
+        self._models: dict[Pool, list[Model]] = {}
+        for model in registry.models:
+            self._models.setdefault(model.pool, []).append(model)
+        self._checks: dict[str, HealthCheck] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        replicas = [(pool, replica) for pool in registry.pools for replica in pool.replicas]
+        for number, (pool, replica) in enumerate(replicas, 1):
+            self._checks[replica.name] = self._check(pool, replica, phase=number / len(replicas))
+
+    def __repr__(self) -> str:
+        return f"<HealthChecks of {list(self._checks)}>"
+
+    def __getitem__(self, replica: str) -> HealthCheck:
+        return self._checks[replica]
+
+    def start(self) -> None:
+        """Check from now on, on the running loop."""
+        for name, check in self._checks.items():
+            self._tasks[name] = asyncio.get_running_loop().create_task(check.run())
+        for pool in self._registry.pools:
+            pool.observe(self._follow)
+
+    async def first_probes(self) -> None:
+        """Wait until every replica that nobody supervises was probed once."""
+        for name, check in list(self._checks.items()):
+            if name not in self._supervised:
+                await check.first_probe()
+
+    async def stop(self) -> None:
+        """Check no more."""
+        await cancelled(self._tasks.values())
+
+    def _check(self, pool: Pool, replica: Replica, phase: float) -> HealthCheck:
+        return HealthCheck(
+            replica,
+            self._models[pool],
+            interval=self._intervals[pool.name],
+            timeout=self._timeout,
+            up=replica.name not in self._supervised,
+            phase=phase,
+        )
+
+    def _follow(self, pool: Pool) -> None:
+        """Begin to check the replicas that a pool has now, and end the checks of those that no pool has."""
+        for replica in pool.replicas:
+            if replica.name not in self._checks:
+                check = self._checks[replica.name] = self._check(pool, replica, phase=1.0)
+                self._tasks[replica.name] = asyncio.get_running_loop().create_task(check.run())
+        for name in self._checks.keys() - {replica.name for replica in self._registry.replicas}:
+            del self._checks[name]
+            self._tasks.pop(name).cancel()

@@ -41,6 +41,7 @@ class Pool:
         "_observers",
         "_replicas_changed",
         "admission",
+        "draining",
         "hedging",
         "name",
         "policy",
@@ -74,6 +75,8 @@ class Pool:
         self.tokens_in_flight = 0
         self.replicas: tuple[Replica, ...] = ()
         self.ready: list[Replica] = []
+        self.draining: list[Replica] = []
+        """Those that get nothing new, and leave the pool when they have nothing left to do."""
         self._observers: tuple[Callable[[Pool], None], ...] = ()
         self._set_replicas(tuple(replicas))
 
@@ -99,6 +102,17 @@ class Pool:
         """Take a replica in, which gets requests as soon as it is ready."""
         self._set_replicas((*self.replicas, replica))
 
+    def drain(self, replica: Replica) -> None:
+        """Send a replica nothing new; ``remove_drained`` removes it when the requests that are there have ended."""
+        replica.set_state(ReplicaState.DRAINING)
+
+    def remove_drained(self) -> None:
+        """Remove the replicas that were to drain and have nothing in flight any more."""
+        for replica in self.draining:
+            if not replica.in_flight:
+                replica.set_state(ReplicaState.STOPPED)
+                self.remove(replica)
+
     def remove(self, replica: Replica) -> None:
         """Forget a replica; the requests that are there go on to their end. Harmless if it is not here."""
         self._set_replicas(tuple(each for each in self.replicas if each is not replica))
@@ -106,18 +120,19 @@ class Pool:
     def _set_replicas(self, replicas: tuple[Replica, ...]) -> None:
         for replica in replicas:
             if replica not in self.replicas:
-                replica.observe(self._refresh_ready)
+                replica.observe(self._sort_by_state)
         self.replicas = replicas
         self.hedging = self._hedge_budget if len(replicas) > 1 else None
         if self._replicas_changed is not None:
             self._replicas_changed(replicas)
-        self._refresh_ready()
+        self._sort_by_state()
         for changed in self._observers:
             changed(self)
 
-    def _refresh_ready(self, _replica: Replica | None = None) -> None:
-        """List the ready replicas anew; called by a replica whose state changed."""
+    def _sort_by_state(self, _replica: Replica | None = None) -> None:
+        """List the replicas that are ready and those that drain anew; called by a replica whose state changed."""
         self.ready = [replica for replica in self.replicas if replica.ready]
+        self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
 
     # which replica a request gets
 

@@ -39,6 +39,12 @@ class Registry:
         self.find: Callable[[str], Model] = self._by_name.__getitem__
         """Gives the model of a name or an alias. Raises ``ModelNotFound`` naming those that exist."""
 
+        self.connection_pools: tuple[ConnectionPool, ...] = ()
+        """The connections to all replicas; replicas at one address share theirs."""
+        self._list_connections()
+        for pool in self.pools:
+            pool.observe(self._list_connections)
+
     def __repr__(self) -> str:
         return f"<Registry of {len(self.models)} models {list(self.pools)!r}>"
 
@@ -52,10 +58,11 @@ class Registry:
         """The replicas of all pools."""
         return tuple(replica for pool in self.pools for replica in pool.replicas)
 
-    @property
-    def connection_pools(self) -> tuple[ConnectionPool, ...]:
-        """The connections to all replicas; replicas at one address share theirs."""
-        return tuple(dict.fromkeys(replica.connections for replica in self.replicas))
+    def tick(self) -> None:
+        """Remove replicas that have drained."""
+        for pool in self.pools:
+            if pool.draining:
+                pool.remove_drained()
 
     def unable(self, model: Model, task: str, endpoint: str) -> BadRequest:
         """Give the error for what a model's engine cannot do, naming the models that can."""
@@ -64,3 +71,10 @@ class Registry:
         return BadRequest(
             f"The model {model.name!r} does not support {endpoint}; {hint}.", param="model", code="unsupported_endpoint"
         )
+
+    def _list_connections(self, _pool: Pool | None = None) -> None:
+        """List the connections anew; called by a pool whose replicas changed. Those no longer used are closed."""
+        before = self.connection_pools
+        self.connection_pools = tuple(dict.fromkeys(replica.connections for replica in self.replicas))
+        for unused in set(before).difference(self.connection_pools):
+            unused.retire()

@@ -36,7 +36,7 @@ class Slots(Protocol):
         """Take a slot that is free, while the lock is held."""
 
     def give_back(self) -> bool:
-        """Give a slot back, and return whether requests compete for slots: none was free, or some wait."""
+        """Give a slot back, and return whether requests wait for one."""
 
     def show_queue(self, length: int, head_rank: int) -> None:
         """Say how many requests wait here, and the rank of the next of them."""
@@ -109,12 +109,12 @@ class LocalSlots:
         self.running += 1
 
     def give_back(self) -> bool:
-        """Give a slot back, and return whether none was free."""
+        """Give a slot back, and return whether requests wait for it."""
         full = self.running >= self.limit
         self.running -= 1
         if full:
             self._pace.freed()
-        return full
+        return self.waiting > 0
 
     def show_queue(self, length: int, _head_rank: int) -> None:
         """Say how many requests wait."""

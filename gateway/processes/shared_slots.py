@@ -89,15 +89,16 @@ class SharedSlots:
             self._pace.begin()
 
     def give_back(self) -> bool:
-        """Give a slot back, and return whether requests compete for slots: none was free, or some wait."""
-        contended = self.running >= self.limit or self.waiting > 0
+        """Give a slot back, and return whether requests wait for one."""
+        full = self.running >= self.limit
         self._here -= 1
         self._rows.running[self._own] = self._here
-        if contended:
+        waited_for = self.waiting > 0
+        if full or waited_for:
             self._pace.freed()
         else:
             self._pace.end()
-        return contended
+        return waited_for
 
     def show_queue(self, length: int, head_rank: int) -> None:
         """Let the others see who waits here; one that reads in between wakes this process for nothing at worst."""

@@ -11,10 +11,11 @@ from typing import Any
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
 from gateway.pools.admission import Admission
-from gateway.pools.health import HealthCheck
+from gateway.pools.health import HealthCheck, HealthChecks
 from gateway.pools.model import Model
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
+from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
 
 MODELS = b'{"data":[{"id":"other","max_model_len":1},{"id":"m","max_model_len":2048}]}'
@@ -216,3 +217,37 @@ async def test_each_model_of_a_pool_learns_its_own_length_from_one_probe(tmp_pat
         await health_check(base, adapter, unknown).probe()
         assert engine.asked == [b"/health", b"/v1/models"]
     assert [each.max_model_len for each in (base, adapter, unknown)] == [2048, 1024, None]
+
+
+async def test_replicas_that_come_and_go_are_checked_as_long_as_they_are_there(tmp_path: Path) -> None:
+    model = model_at(tmp_path / "a")
+    checks = HealthChecks(Registry([model]), {"m": 0.01}, timeout=1.0)
+    async with listening(tmp_path / "a") as first, listening(tmp_path / "b") as second:
+        checks.start()
+        await checks.first_probes()
+        came = Replica("m-1", ConnectionPool(Address.parse(f"unix:{tmp_path / 'b'}"), connect_timeout=1.0))
+        model.pool.add(came)
+        await second.until(lambda: len(second.asked) > 2)
+        assert came.ready
+        assert repr(checks) == "<HealthChecks of ['m-0', 'm-1']>"
+        model.pool.remove(model.pool.replicas[0])
+        assert repr(checks) == "<HealthChecks of ['m-1']>"
+        # Of the one that went, at most the probe that was under way arrives.
+        asked, there = len(first.asked), len(second.asked)
+        await second.until(lambda: len(second.asked) > there + 5)
+        assert len(first.asked) <= asked + 1
+        await checks.stop()
+
+
+async def test_a_supervised_replica_is_not_probed_before_it_is_up(tmp_path: Path) -> None:
+    model = model_at(tmp_path / "s")
+    checks = HealthChecks(Registry([model]), {"m": 0.01}, timeout=1.0, supervised={"m-0"})
+    async with listening(tmp_path / "s") as engine:
+        checks.start()
+        await checks.first_probes()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert engine.asked == []
+        checks["m-0"].set_up(up=True)
+        await engine.until(lambda: len(engine.asked) > 1)
+        await checks.stop()

@@ -9,7 +9,11 @@ from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Load
 from gateway.pools.replica import Replica, ReplicaState
+from tests.gateway.exchange.asking import CHAT, answer_to, ask, said
 from tests.gateway.pools.made import Request, pool, replica
+from tests.kit.eventually import eventually
+from tests.kit.gateways import gateway, remote
+from tests.kit.scripted import scripted_engine, whole
 from tests.kit.waiters import Waiter
 
 ANY = Request()
@@ -117,3 +121,56 @@ def test_a_second_replica_may_be_asked_only_where_there_is_one() -> None:
     assert str(made.hedging) == "<HedgeBudget [not known yet; 0.00 saved]>"
     made.remove(first)
     assert str(made.hedging) == "None"
+
+
+def test_a_replica_that_drains_gets_nothing_new_and_leaves_when_its_requests_have_ended() -> None:
+    leaving, staying = replica("a", in_flight=1), replica("b")
+    made = pool("m", leaving, staying)
+    made.drain(leaving)
+    made.remove_drained()
+    assert {made.pick(ANY).name for _ in range(4)} == {"b"}
+    assert repr(leaving) == "<Replica 'a' unix:/run/a.sock [draining; 1 in flight]>"
+    assert repr(made) == "<Pool 'm' [1 ready, 1 not; 1 in flight, 0 queued]>"
+    leaving.load.left()
+    made.remove_drained()
+    assert repr(leaving) == "<Replica 'a' unix:/run/a.sock [stopped; 0 in flight]>"
+    assert repr(made) == "<Pool 'm' [1 ready, 0 not; 0 in flight, 0 queued]>"
+
+
+def test_an_observer_of_a_pool_hears_of_replicas_that_come_and_go() -> None:
+    heard: list[int] = []
+    made = pool("m", replica("a"))
+    made.observe(lambda changed: heard.append(len(changed.replicas)))
+    other = replica("b")
+    made.add(other)
+    made.remove(other)
+    assert heard == [2, 1]
+
+
+async def test_a_replica_is_drained_while_requests_run_and_finishes_those_that_it_has() -> None:
+    async with (
+        scripted_engine() as first,
+        scripted_engine() as second,
+        gateway({"m": remote(first.url, second.url, policy="round_robin")}) as running,
+    ):
+        await running.gateway.settle()
+        (drained,) = running.gateway.pools
+        response = whole(b"{}")
+        first.answer = [response[:-1], response[-1:]]
+        second.answer = [response]
+        leaving, _ = drained.replicas
+        # Round-robin begins with the second.
+        assert (await answer_to(running, ask())).status == 200
+        async with await running.wire() as wire:
+            await wire.request("POST", CHAT, ask())
+            await first.said_so_far()
+            drained.drain(leaving)
+            for _ in range(4):
+                assert (await answer_to(running, ask())).status == 200
+            assert len(first.bodies) == 1
+            assert repr(leaving).endswith("[draining; 1 in flight]>")
+            first.go_on()
+            assert (await wire.response()).body == b"{}"
+        await said(running, "<Pool 'm' [1 ready, 0 not;")
+        await eventually(lambda: "[0 open, 0 idle]" in repr(leaving.connections))
+        assert leaving.state is ReplicaState.STOPPED

@@ -54,3 +54,25 @@ def test_replicas_at_one_address_have_one_pool_of_connections() -> None:
     shared, other = replica("a"), replica("b")
     registry = Registry([model("m", shared, other), model("n", shared)])
     assert registry.connection_pools == (shared.connections, other.connections)
+
+
+def test_the_connections_of_a_replica_that_is_removed_are_not_kept_unless_another_has_them_too() -> None:
+    shared, other = replica("a"), replica("b")
+    first, second = model("m", shared, other), model("n", shared)
+    registry = Registry([first, second])
+    for gone in (shared, other):
+        first.pool.remove(gone)
+    assert registry.connection_pools == (shared.connections,)
+    assert (shared.connections.retired, other.connections.retired) == (False, True)
+    second.pool.remove(shared)
+    assert shared.connections.retired
+
+
+def test_a_tick_removes_what_has_drained() -> None:
+    leaving = replica("a")
+    drained = model("m", leaving, replica("b"))
+    registry = Registry([drained, model("n")])
+    registry.tick()
+    drained.pool.drain(leaving)
+    registry.tick()
+    assert [each.name for each in registry.replicas] == ["b"]

@@ -25,15 +25,6 @@ def test_slots_are_taken_up_to_the_limit_and_not_past_a_queue() -> None:
     assert slots.try_take()
 
 
-def test_requests_compete_only_while_all_slots_are_taken() -> None:
-    slots = LocalSlots(2)
-    slots.try_take()
-    assert not slots.give_back()
-    slots.try_take()
-    slots.try_take()
-    assert slots.give_back()
-
-
 def test_the_gap_between_two_freed_slots_counts_while_others_wait_for_them(clock: Clock) -> None:
     slots = LocalSlots(1)
     slots.try_take()
