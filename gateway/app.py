@@ -27,11 +27,12 @@ from gateway.core.tasks import cancelled
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.drain import Drainable, drain
 from gateway.engine_specs import cache_of, specs_of
-from gateway.pools.build import registry_of
-from gateway.pools.health import HealthCheck
+from gateway.pools.build import build_registry
+from gateway.pools.health import HealthChecks
+from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
-from gateway.pools.replica import Replica
+from gateway.pools.replica import ReplicaState
 from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
 from gateway.processes.parent import Parent
 
@@ -56,12 +57,12 @@ class Plane(Drainable, Protocol):
         """The models, with what is known of their replicas."""
 
     @property
-    def metrics(self) -> Collector:
-        """What was counted."""
+    def exposition(self) -> Collector:
+        """What Prometheus reads."""
 
     @property
     def last_tick(self) -> float:
-        """When the loop that ticks least tick last, as a ``monotonic`` reading."""
+        """When the loop that is most behind ticked last, as a ``monotonic`` reading."""
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -101,28 +102,21 @@ class Gateway:
         version, commit = importlib.metadata.version("headgate"), os.environ.get("HEADGATE_COMMIT", "")
         # What may fail comes before what would have to be closed again.
         self._plane: Plane = (
-            DataPlane(config, registry_of(config, started_here), version, commit)
+            DataPlane(config, build_registry(config, started_here), version, commit)
             if config.gateway.processes == 1
             else Parent(config, started_here, version, commit, start_up.say)
         )
         self._registry = self._plane.registry
         self._replicas = {replica.name: replica for replica in self._registry.replicas}
-        watched = [(pool, replica) for pool in self._registry for replica in pool.replicas]
-        self._watches = {
-            replica.name: HealthCheck(
-                pool,
-                replica,
-                interval=config.models[pool.model].health_interval,
-                timeout=_PROBE_SECONDS,
-                up=replica.name not in started_here,
-                phase=number / len(watched),
-            )
-            for number, (pool, replica) in enumerate(watched, 1)
-        }
-        self._watching: list[asyncio.Task[None]] = []
+        self._health_checks = HealthChecks(
+            self._registry,
+            {pool.name: config.models[pool.name].health_interval for pool in self._registry.pools},
+            timeout=_PROBE_SECONDS,
+            supervised=started_here.keys(),
+        )
         self._ending = False
         prometheus = CollectorRegistry(auto_describe=False)
-        prometheus.register(self._plane.metrics)
+        prometheus.register(self._plane.exposition)
         host, port = split(config.gateway.control)
         self._control = ControlPlane(host, port, self, prometheus)
         self._settled = asyncio.Event()
@@ -134,7 +128,7 @@ class Gateway:
 
     @property
     def last_tick(self) -> float:
-        """When the data plane tick last, as a ``monotonic`` reading."""
+        """When the data plane ticked last, as a ``monotonic`` reading."""
         return self._plane.last_tick
 
     @property
@@ -145,7 +139,12 @@ class Gateway:
     @property
     def pools(self) -> Sequence[Pool]:
         """All pools."""
-        return list(self._registry)
+        return self._registry.pools
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """All models."""
+        return self._registry.models
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -187,15 +186,12 @@ class Gateway:
             self._control.stop()
             await self._plane.stop()
             raise
-        loop = asyncio.get_running_loop()
-        self._watching = [loop.create_task(watch.run()) for watch in self._watches.values()]
+        self._health_checks.start()
         self._supervisor.start()
 
     async def settle(self) -> None:
         """Wait until every replica is ready or has failed once, saying now and then who of ours is not."""
-        started_here = {status.replica for status in self._supervisor.statuses}
-        for name in self._watches.keys() - started_here:
-            await self._watches[name].looked()
+        await self._health_checks.first_probes()
         while not self._all_settled():
             self._settled.clear()
             try:
@@ -213,31 +209,31 @@ class Gateway:
         settings = self._config.gateway
         self._ending = True
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
-        await cancelled(self._watching)
+        await self._health_checks.stop()
         await self._supervisor.stop(_ENGINE_GRACE)
         self._control.stop()
         await self._plane.stop()
 
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""
-        rows = [self._row(pool, self._config.models[pool.model]) for pool in self._registry]
+        rows = [self._row(model, self._config.models[model.name]) for model in self._registry.models]
         keyed = bool(self._config.gateway.keys)
         return render(self.address, self.control_address, rows, self._start_up.seconds, keyed=keyed)
 
     # inside
 
-    def _row(self, pool: Pool, model: ModelConfig) -> Row:
+    def _row(self, model: Model, settings: ModelConfig) -> Row:
+        pool = model.pool
         troubled = next((replica for replica in pool.replicas if not replica.ready), None)
-        state = "ready" if troubled is None else troubled.state
+        state = "ready" if troubled is None else str(troubled.state)
         reason = "" if troubled is None else troubled.reason
-        return Row(pool.model, model.engine, model.tasks_here, len(pool.ready), len(pool.replicas), state, reason)
+        ready, replicas = len(pool.ready), len(pool.replicas)
+        return Row(model.name, settings.engine, settings.tasks_here, ready, replicas, state, reason)
 
     def _replica_changed(self, status: ReplicaStatus) -> None:
         """Take over what the supervisor says of a replica."""
-        replica: Replica = self._replicas[status.replica]
-        ready = status.state is State.READY
-        replica.set_ready(ready=ready, state=status.state.value, reason=status.reason)
-        self._watches[status.replica].set_up(up=ready)
+        self._replicas[status.replica].set_state(ReplicaState(status.state), status.reason)
+        self._health_checks[status.replica].set_up(up=status.state is State.READY)
         what = status.state.value
         self._start_up.step(status.replica, f"{what}: {status.reason}" if status.reason else what)
         self._settled.set()

@@ -18,7 +18,8 @@ from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
 from gateway.http.listener import Listener
 from gateway.observe.access_log import AccessLog
-from gateway.observe.counters import Metrics
+from gateway.observe.counters import Counters
+from gateway.observe.exposition import Exposition
 from gateway.pools.registry import Registry
 
 
@@ -72,14 +73,17 @@ class DataPlane:
         self._where = config.gateway.listen
         self._listen = listen
         self._access_log = access_log_of(config, log_lock)
-        self.metrics = Metrics(lambda: self._pipeline.registry, version, commit)
-        self._dispatcher = Dispatcher(config.gateway.timeouts, self.metrics)
+        self.counters = Counters()
+        self.exposition = Exposition(lambda: self.counters, lambda: self.registry, version, commit)
+        self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters)
         snapshot = Snapshot.of(config.gateway, registry)
-        self._pipeline = Pipeline(snapshot, self._dispatcher, self.metrics, self._access_log, version)
-        self._listener = Listener(self._pipeline, config.gateway.limits, config.gateway.timeouts)
+        self._pipeline = Pipeline(snapshot, self._dispatcher, self.counters, self._access_log, version)
+        self._listener = Listener(
+            self._pipeline, config.gateway.limits, config.gateway.timeouts, fast_paths=config.gateway.fast_paths
+        )
         # How long a connection was idle need not be known to the second.
         self._sweep: Sweep[ConnectionPool] = Sweep(ticks=100, at_once=10)
-        self._ticker = Ticker(self._tick, self.metrics.lagged)
+        self._ticker = Ticker(self._tick, self.counters.lagged)
         self._server: Server | None = None
 
     def __repr__(self) -> str:
@@ -92,7 +96,7 @@ class DataPlane:
 
     @property
     def last_tick(self) -> float:
-        """When the loop tick last, as a ``monotonic`` reading."""
+        """When the loop ticked last, as a ``monotonic`` reading."""
         return self._ticker.last_tick
 
     @property
@@ -131,7 +135,7 @@ class DataPlane:
         self._ticker.start()
 
     async def stop(self) -> None:
-        """Beat no more, and close what is open towards engines and the log."""
+        """Stop ticking, and close what is open towards engines and the log."""
         self._ticker.stop()
         self._dispatcher.stop()
         for pool in self.registry.connection_pools:
@@ -139,7 +143,7 @@ class DataPlane:
         if self._access_log is not None:
             self._access_log.close()
 
-    # the end, in the order of ``lifecycle.drain``
+    # the end, in the order of ``drain.drain``
 
     def announce_end(self) -> None:
         """Ask clients to close their connections."""
@@ -167,6 +171,7 @@ class DataPlane:
         """Let everything with a deadline look at the clock."""
         self._listener.tick(now)
         self._dispatcher.tick(now)
+        self.registry.tick()
         for pool in self._sweep.next_batch(self.registry.connection_pools):
             pool.tick(now)
         if self._access_log is not None:

@@ -21,8 +21,8 @@ from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
 from gateway.http.request_head import headers_up
 from gateway.observe.access_log import AccessLog
-from gateway.observe.counters import Metrics
-from gateway.pools.pool import Pool
+from gateway.observe.counters import Counters
+from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 
 _JSON = b"content-type: application/json\r\n"
@@ -43,7 +43,7 @@ class Pipeline:
         self,
         snapshot: Snapshot,
         dispatcher: Dispatcher,
-        metrics: Metrics,
+        metrics: Counters,
         access_log: AccessLog | None,
         version: str,
     ) -> None:
@@ -130,19 +130,19 @@ class Pipeline:
             request_fields.check_media(head.headers)
 
     def _ask_engine(self, route: EngineRoute, context: RequestContext, downstream: Downstream) -> Exchange | None:
-        """Find the pool, write the body that its engines get, and begin the exchange."""
+        """Find the model, write the body that its engines get, and begin the exchange."""
         snapshot = self.snapshot
         form = multipart.read(context) if route.multipart else None
         fields = request_fields.read(context.body, snapshot.max_json_depth) if form is None else form.facts
         if fields.model and not context.head.key.models:
             # perf: method as a value, see docs/python-idioms.md.
             find = snapshot.registry.find
-            pool = find(fields.model)
+            model = find(fields.model)
         else:
-            pool = self._pool_for(route, context.head.key, fields.model)
-        context.model = pool.model
-        if route.task is not None and route.task not in pool.tasks:
-            raise snapshot.registry.unable(pool, route.task, context.head.endpoint, context.head.key.may_use)
+            model = self._model_for(route, context.head.key, fields.model)
+        context.model = model.name
+        if route.task is not None and route.task not in model.tasks:
+            raise snapshot.registry.unable(model, route.task, context.head.endpoint, context.head.key.may_use)
         if fields.n is not None and fields.n > snapshot.max_n:
             raise BadRequest(f"n is {fields.n}; at most {snapshot.max_n} (limits.max_n) are allowed.", param="n")
         if route.dialect.names_request:
@@ -150,10 +150,10 @@ class Pipeline:
         streams = route.streams and fields.stream is True
         sent, strip_usage, usage_bytes = context.body, False, 0
         if form is not None:
-            if fields.model != pool.upstream_model:
-                sent = form.with_model(pool.upstream_model)
+            if fields.model != model.upstream_name:
+                sent = form.with_model(model.upstream_name)
         else:
-            sent = _rewritten(route, context, fields, pool)
+            sent = _rewritten(route, context, fields, model)
             if fields.stream is True and route.dialect.asks_usage and not fields.wants_usage:
                 sent, strip_usage = request_fields.with_usage(sent, fields), True
                 usage_bytes = len(request_fields.ASKS_USAGE) if fields.stream_options is msgspec.UNSET else 0
@@ -163,22 +163,22 @@ class Pipeline:
         request = UpstreamRequest(
             context, sent, route.dialect, streams, strip_usage, fields.token_limit(), not route.streams, usage_bytes
         )
-        return self._dispatcher.begin(pool, request, downstream)
+        return self._dispatcher.begin(model.pool, request, downstream)
 
-    def _pool_for(self, route: EngineRoute, key: Key, name: str | None) -> Pool:
-        """Find a pool where no model is named, or for a key that may use some and learns nothing of the others."""
+    def _model_for(self, route: EngineRoute, key: Key, name: str | None) -> Model:
+        """Find a model where none is named, or for a key that may use some and learns nothing of the others."""
         registry = self.snapshot.registry
         if not name:
             if route.model_optional and route.task is not None:
                 return registry.first_able(route.task, key.may_use)
             raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
         try:
-            pool = registry.find(name)
+            model = registry.find(name)
         except ModelNotFound:
             raise _not_allowed(key, name) from None
-        if not key.may_use(pool.model):
+        if not key.may_use(model.name):
             raise _not_allowed(key, name)
-        return pool
+        return model
 
     def _allow_origin(self, head: RequestHead) -> None:
         """Let a browser read the response if its page's origin is one of those configured."""
@@ -188,16 +188,16 @@ class Pipeline:
             head.headers_down = b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
 
 
-def _rewritten(route: EngineRoute, context: RequestContext, fields: RequestFields, pool: Pool) -> bytes:
+def _rewritten(route: EngineRoute, context: RequestContext, fields: RequestFields, model: Model) -> bytes:
     """Change the few fields that are the gateway's; most bodies go on as they are."""
     changes: dict[str, bytes | None] = {}
-    if fields.model != pool.upstream_model:
-        changes["model"] = request_fields.encode(pool.upstream_model)
+    if fields.model != model.upstream_name:
+        changes["model"] = request_fields.encode(model.upstream_name)
     if fields.kv_transfer_params is not UNSET_FIELD:
         changes["kv_transfer_params"] = None
-    if fields.priority is not UNSET_FIELD and not pool.send_priority:
+    if fields.priority is not UNSET_FIELD and not model.send_priority:
         changes["priority"] = None
-    if pool.cache_salt and route.task == "generate" and context.head.key.id:
+    if model.cache_salt and route.task == "generate" and context.head.key.id:
         changes["cache_salt"] = request_fields.encode(context.head.key.id)
     return request_fields.rewritten(context.body, changes) if changes else context.body
 

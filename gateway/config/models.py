@@ -37,6 +37,7 @@ from gateway.config.types import (
     ALL_TASKS,
     ONNX_TASKS,
     EngineName,
+    HeaderName,
     ModelName,
     PolicyName,
     Seconds,
@@ -53,7 +54,8 @@ class ModelLimits(Table):
     max_in_flight: int | None = Field(
         None,
         gt=0,
-        description="Most requests of this model under way; more wait in a queue. Default: no limit.",
+        description="Most requests of this model, or of all that share its pool, under way; more wait in a queue. "
+        "Default: no limit.",
         examples=[64],
     )
     max_queue: int = Field(1024, ge=0, description="Most requests waiting in that queue; more are refused with 503.")
@@ -91,6 +93,11 @@ class ModelBase(Table):
         "least_in_flight",
         description=f"How a replica is chosen for a request: {', '.join(f'`{name}`' for name in ALL_POLICIES)}.",
     )
+    session_header: HeaderName = Field(
+        "x-session-id",
+        description="policy `session`: the header that names a request's session, whose requests go to one replica as "
+        "long as that is not overloaded. Without it the session is the body's `prompt_cache_key`, else its `user`.",
+    )
     required: bool = Field(True, description="Whether the gateway is ready only when this model is.")
     health_interval: Seconds = Field(
         5.0,
@@ -112,7 +119,9 @@ class ModelBase(Table):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find options of groups that are given twice."""
+        """Find options of groups that are given twice, and those that mean nothing without another."""
+        if "session_header" in given and given.get("policy") != "session":
+            yield Mistake(("session_header",), "has a meaning for policy = 'session' only")
         for name, group in _GROUP_OF.items():
             if name in given and name in plain(given, group):
                 yield Mistake((name,), f"is given in the table {group!r} of this model too; give it once")
@@ -247,7 +256,8 @@ class RemoteModel(ModelBase):
     engine: Literal["remote"]
     urls: Annotated[tuple[EngineUrl, ...], SECRET] = Field(
         description="One address per replica: `http://`, `https://` or `unix:PATH`, with the base path of its API if "
-        "it has one.",
+        "it has one. Models with the same `urls`, `api_key_env`, `policy`, `session_header`, `limits`, `hedge` and "
+        "`health_interval` share one pool: its replicas are probed once, and its limits are for all of them together.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )

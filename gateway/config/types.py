@@ -16,7 +16,7 @@ ALL_ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 Task = Literal["generate", "embed", "classify", "token_classify", "score", "pooling", "moderate", "transcribe"]
 
 
-PolicyName = Literal["least_in_flight", "round_robin"]
+PolicyName = Literal["least_in_flight", "round_robin", "random", "power_of_two", "session"]
 ALL_POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 ALL_TASKS: tuple[Task, ...] = get_args(Task)
@@ -31,6 +31,9 @@ ONNX_TASKS: Mapping[Task, tuple[Task, ...]] = MappingProxyType(
     }
 )
 """What an ONNX model is, and what it can do besides."""
+
+
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,99}$")]
 
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}$")]

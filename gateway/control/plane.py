@@ -1,4 +1,4 @@
-"""An aiohttp application on its own thread: whatever is asked of it, no token waits.
+"""An aiohttp application on its own thread, so that a scrape or a probe delays no token.
 
 ``/livez`` says whether the process and the data plane's loop live and never looks at engines; ``/readyz`` whether every
 required model can answer; ``/metrics`` is for Prometheus, ``/status`` for people.
@@ -16,7 +16,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from gateway.pools.pool import Pool
+from gateway.pools.model import Model
 
 _STALE_SECONDS = 5.0
 """A data plane that has not ticked for this long is stuck."""
@@ -30,23 +30,23 @@ class GatewayView(Protocol):
 
     @property
     def last_tick(self) -> float:
-        """When the data plane's loop tick last, as a ``monotonic`` reading."""
+        """When the data plane's loop ticked last, as a ``monotonic`` reading."""
 
     @property
     def draining(self) -> bool:
         """Whether the gateway is about to stop."""
 
     @property
-    def pools(self) -> Sequence[Pool]:
-        """All pools."""
+    def models(self) -> Sequence[Model]:
+        """All models."""
 
     @property
     def troubles(self) -> Sequence[str]:
-        """Why nothing can be asked at all, whatever the models do."""
+        """Why no model can be asked at all."""
 
     @property
     def processes(self) -> Sequence[Mapping[str, object]]:
-        """What there is to know of each process that takes requests, if there are several."""
+        """The process id, state and connections of each process that takes requests, if there are several."""
 
     async def count(self) -> None:
         """Bring the metrics up to date, where that takes asking. Awaited on the control plane's loop."""
@@ -55,10 +55,10 @@ class GatewayView(Protocol):
 class ControlPlane:
     """The server and its thread."""
 
-    def __init__(self, host: str, port: int, plant: GatewayView, metrics: CollectorRegistry) -> None:
+    def __init__(self, host: str, port: int, gateway: GatewayView, metrics: CollectorRegistry) -> None:
         self._host = host
         self._port = port
-        self._plant = plant
+        self._gateway = gateway
         self._metrics = metrics
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
@@ -108,7 +108,7 @@ class ControlPlane:
             await self._runner.cleanup()
 
     async def _livez(self, _request: web.Request) -> web.Response:
-        silent = monotonic() - self._plant.last_tick
+        silent = monotonic() - self._gateway.last_tick
         if silent > _STALE_SECONDS:
             return web.json_response({"status": "stuck", "silent_seconds": round(silent, 1)}, status=503)
         return web.json_response({"status": "alive"})
@@ -119,26 +119,30 @@ class ControlPlane:
         return web.json_response(status, status=503 if reasons else 200)
 
     async def _expose(self, request: web.Request) -> web.Response:
-        await self._plant.count()
+        await self._gateway.count()
         encode, media = choose_encoder(request.headers.get("accept", ""))
         return web.Response(body=encode(self._metrics), headers={"content-type": media})
 
     async def _status(self, _request: web.Request) -> web.Response:
-        pools = [_pool_status(pool) for pool in self._plant.pools]
-        processes = self._plant.processes
+        models = [_status_of(model) for model in self._gateway.models]
+        processes = self._gateway.processes
         each = {"processes": processes} if processes else {}
-        return web.json_response({"draining": self._plant.draining, "models": pools, **each})
+        return web.json_response({"draining": self._gateway.draining, "models": models, **each})
 
     def _why_not_ready(self) -> list[str]:
-        reasons = ["the gateway is shutting down"] if self._plant.draining else []
-        reasons += self._plant.troubles
-        return reasons + [pool.not_ready().message for pool in self._plant.pools if pool.required and not pool.ready]
+        reasons = ["the gateway is shutting down"] if self._gateway.draining else []
+        reasons += self._gateway.troubles
+        missing = [model for model in self._gateway.models if model.required and not model.pool.ready]
+        return reasons + [model.pool.not_ready(model.name).message for model in missing]
 
 
-def _pool_status(pool: Pool) -> Mapping[str, Any]:
+def _status_of(model: Model) -> Mapping[str, Any]:
+    """Show a model with its pool; what models that share a pool have in common is shown with each of them."""
+    pool = model.pool
     load = pool.load(perf_counter())
     return {
-        "model": pool.model,
+        "model": model.name,
+        "pool": pool.name,
         "running": load.running,
         "waiting": load.waiting,
         "limit": pool.admission.limit,

@@ -16,6 +16,7 @@ from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http import sse
 from gateway.http.response_head import EVENTS, WHOLE, ResponseHead
 from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
+from gateway.pools.policies.policy import Assigned
 from gateway.pools.replica import Replica
 
 _MAX_HELD_BYTES = 1024 * 1024
@@ -83,6 +84,7 @@ class Attempt(Receiver):
         "_held_bytes",
         "_outcome",
         "_owner",
+        "_released",
         "_request",
         "_splitter",
         "connection",
@@ -105,7 +107,9 @@ class Attempt(Receiver):
         request: UpstreamRequest,
         replica: Replica,
         attempts: Mapping[str, MutableMapping[str, int]],
+        released: Assigned | None,
     ) -> None:
+        self._released = released
         self._owner = owner
         self._request = request
         self._attempts = attempts
@@ -115,7 +119,7 @@ class Attempt(Receiver):
         self.sent_at = 0.0
         self.state = CONNECTING
         self.replica = replica
-        replica.entered()
+        replica.load.entered()
 
     def __repr__(self) -> str:
         return f"<Attempt at {self.replica.name} [{self.state.name.lower()}]>"
@@ -169,7 +173,9 @@ class Attempt(Receiver):
             self.connection = None
             connection.abort()
         self.state = DONE
-        self.replica.left()
+        self.replica.load.left()
+        if self._released is not None:
+            self._released(self.replica, self._request)
 
     # called by the connection
 

@@ -15,7 +15,7 @@ from gateway.exchange.ports import Deadlines
 from gateway.exchange.race import CallLater, Timer
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
-from gateway.observe.counters import Metrics
+from gateway.observe.counters import Counters
 from gateway.pools.pool import Pool
 
 _SWEPT = 5.0
@@ -30,7 +30,7 @@ def on_running_loop(seconds: float, callback: Callable[[], None]) -> Timer:
 class Dispatcher:
     """All exchanges under way."""
 
-    def __init__(self, deadlines: Deadlines, metrics: Metrics, call_later: CallLater = on_running_loop) -> None:
+    def __init__(self, deadlines: Deadlines, metrics: Counters, call_later: CallLater = on_running_loop) -> None:
         self.deadlines = deadlines
         self.metrics = metrics
         self.call_later = call_later

@@ -33,7 +33,7 @@ class Exchange(UpstreamSide):
 
     def __repr__(self) -> str:
         parts = [self._state.name.lower(), *map(repr, filter(None, (self._attempt, self._race, self._relay)))]
-        return f"<Exchange {self.context.request_id} {self._pool.model!r} [{'; '.join(parts)}]>"
+        return f"<Exchange {self.context.request_id} {self.context.model!r} [{'; '.join(parts)}]>"
 
     @property
     def _total(self) -> float:
@@ -51,7 +51,7 @@ class Exchange(UpstreamSide):
         assert self._state is PREPARING
         pool = self._pool
         if not pool.ready:
-            raise pool.not_ready()
+            raise pool.not_ready(self.context.model)
         try:
             admitted = pool.admission.admit(self)
         except Unavailable:

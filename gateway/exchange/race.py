@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway.core.errors import GatewayError, Unavailable
 from gateway.exchange.attempt import DONE, Attempt
+from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
 
@@ -30,12 +31,19 @@ class Race:
     may be asked then.
     """
 
-    __slots__ = ("_ask", "_first", "_pool", "_timer", "error", "retry", "rival")
+    __slots__ = ("_ask", "_first", "_pool", "_request", "_timer", "error", "retry", "rival")
 
     def __init__(
-        self, pool: Pool, first: Replica, ask: Callable[[Replica], Attempt], delay: float, call_later: CallLater
+        self,
+        pool: Pool,
+        request: UpstreamRequest,
+        first: Replica,
+        ask: Callable[[Replica], Attempt],
+        delay: float,
+        call_later: CallLater,
     ) -> None:
         self._pool = pool
+        self._request = request
         self._first = first
         self._ask = ask
         self.rival: Attempt | None = None
@@ -66,7 +74,7 @@ class Race:
         if not hedging.spend():
             return
         try:
-            replica = self._pool.pick((self._first,))
+            replica = self._pool.pick(self._request, (self._first,))
         except Unavailable:
             return
         self.rival = self._ask(replica)

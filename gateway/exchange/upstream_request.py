@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import Raw
 
 from gateway.core.context import RequestContext
 from gateway.exchange.ports import Dialect
 from gateway.pools.replica import Replica
+
+
+class _SessionFields(msgspec.Struct):
+    """The fields of a body that name the session it belongs to, as the JSON that they are."""
+
+    prompt_cache_key: Raw = Raw()
+    user: Raw = Raw()
+
+
+_SESSION_FIELDS = msgspec.json.Decoder(_SessionFields)
+
+_NO_SESSION = (b"", b"null", b'""')
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
@@ -27,6 +40,25 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     def body_for(self, replica: Replica) -> bytes:
         """Give the body for a replica that may not know ``stream_options``."""
         return self.body if replica.knows_stream_options else self.body[: -self.usage_bytes] + b"}"
+
+    def session_key(self, header: bytes) -> bytes:
+        """Give what requests of one session have in common; empty where the request does not say.
+
+        That is the value of ``header``, else of the field ``prompt_cache_key``, else of ``user``. The body is decoded
+        for it each time, because only a policy that routes by session asks, once per attempt.
+        """
+        named = self.context.head.headers.get(header)
+        if named:
+            return named
+        try:
+            fields = _SESSION_FIELDS.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # A form is no JSON.
+            return b""
+        for value in (bytes(fields.prompt_cache_key), bytes(fields.user)):
+            if value not in _NO_SESSION:
+                return value
+        return b""
 
     def head_for(self, replica: Replica, length: int) -> bytes:
         """Write the request's head for one replica; its body has ``length`` bytes."""

@@ -19,7 +19,7 @@ from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
 from gateway.http.response_head import WHOLE, ResponseHead
 from gateway.http.upstream import UpstreamError
-from gateway.observe.counters import Metrics, ModelMetrics, outcome_of
+from gateway.observe.counters import Counters, ModelMetrics, outcome_of
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
 
@@ -31,7 +31,7 @@ class Owner(Protocol):
     """Who keeps all exchanges under way."""
 
     deadlines: Deadlines
-    metrics: Metrics
+    metrics: Counters
     call_later: CallLater
 
     @property
@@ -73,7 +73,7 @@ class UpstreamSide(ABC):
         self.context = context = request.context
         # perf: method as a value, see docs/python-idioms.md.
         metrics_of = owner.metrics.of
-        self._metrics: ModelMetrics = metrics_of(pool.model)
+        self._metrics: ModelMetrics = metrics_of(context.model)
         self._state = PREPARING
         self._preparing: asyncio.Task[None] | None = None
         self._attempt: Attempt | None = None
@@ -157,7 +157,7 @@ class UpstreamSide(ABC):
     def _try(self) -> None:
         """Choose a replica and ask it."""
         try:
-            replica = self._pool.pick(self._tried)
+            replica = self._pool.pick(self._request, self._tried)
         except Unavailable as error:
             self._fail(error)
             return
@@ -170,7 +170,7 @@ class UpstreamSide(ABC):
             self._arrange_race(self._pool.hedging.asked(), replica)
 
     def _ask(self, replica: Replica) -> Attempt:
-        attempt = Attempt(self, self._request, replica, self._metrics.attempts)
+        attempt = Attempt(self, self._request, replica, self._metrics.attempts, self._pool.released)
         connection = replica.connections.take()
         if connection is None:
             attempt.connect()
@@ -181,7 +181,7 @@ class UpstreamSide(ABC):
     def _arrange_race(self, delay: float | None, first: Replica) -> None:
         """Arrange for a second replica to be asked, where there is one and it is known when a response is late."""
         if delay is not None and len(self._pool.ready) > 1:
-            self._race = Race(self._pool, first, self._ask, delay, self._owner.call_later)
+            self._race = Race(self._pool, self._request, first, self._ask, delay, self._owner.call_later)
 
     def _win(self, winner: Attempt) -> None:
         """Go on with the attempt that responds first; the other engine is told to stop by its connection's closing."""
@@ -216,6 +216,8 @@ class UpstreamSide(ABC):
         """Ask a replica once more that refused the field by which we ask for usage, and remember that it does."""
         refused.release()
         refused.replica.knows_stream_options = False
+        if self._pool.assigned is not None:
+            self._pool.assigned(refused.replica, self._request)
         self._attempt = self._ask(refused.replica)
         self.context.retries += 1
 

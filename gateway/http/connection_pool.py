@@ -27,6 +27,7 @@ class ConnectionPool:
         "_connecting",
         "_idle",
         "_idle_timeout",
+        "_max_idle",
         "_now",
         "_open",
         "_tls",
@@ -45,6 +46,7 @@ class ConnectionPool:
         self.address = address
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
+        self._max_idle = _MAX_IDLE
         # The one used last is at the end. A list is less to touch than a dictionary, in a pool among a thousand.
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
@@ -84,7 +86,7 @@ class ConnectionPool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is complete for the next one; one that is closing is forgotten soon."""
         idle = self._idle
-        if len(idle) < _MAX_IDLE:
+        if len(idle) < self._max_idle:
             connection.idle_since = self._now
             idle.append(connection)
         else:
@@ -96,6 +98,17 @@ class ConnectionPool:
         idle = self._idle
         while idle and now - idle[0].idle_since >= self._idle_timeout:
             idle.pop(0).transport.close()
+
+    @property
+    def retired(self) -> bool:
+        """Whether connections are no longer kept."""
+        return self._max_idle == 0
+
+    def retire(self) -> None:
+        """Keep no connection any more: close the idle ones now, and the others when their exchanges are complete."""
+        self._max_idle = 0
+        while self._idle:
+            self._idle.pop().transport.close()
 
     def close(self) -> None:
         """Close every connection, also those in use."""
@@ -148,9 +161,9 @@ class ConnectionPools:
         return f"<ConnectionPools {list(self._pools.values())!r}>"
 
     def of(self, address: Address) -> ConnectionPool:
-        """Give the pool of an address, made at its first use."""
+        """Give the pool of an address, made at its first use, and anew where it was retired."""
         pool = self._pools.get(address.url)
-        if pool is None:
+        if pool is None or pool.retired:
             heads = ResponseHeads(self._newest, enabled=self._fast_paths)
             pool = ConnectionPool(address, connect_timeout=self._connect_timeout, heads=heads)
             self._pools[address.url] = pool

@@ -1,22 +1,26 @@
-"""Whether a replica lives: one watch per replica, which asks it now and then and takes note of what it says."""
+"""Whether a replica lives: one health check per replica, which probes it at intervals and sets its state."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from gateway.core.tasks import cancelled
 from gateway.http.response_head import ResponseHead
 from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
+from gateway.pools.model import Model
 from gateway.pools.pool import Pool
-from gateway.pools.replica import Replica
+from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica, ReplicaState
 
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""Of a probe's response, more than this is not looked at."""
+"""Of a probe's response, more than this is not read."""
 
 _LEFT_OUT = 5
-"""Looks in a row that are left out at most while a replica answers requests."""
+"""Probes in a row that are left out at most while a replica answers requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +102,32 @@ class _Cards(msgspec.Struct):
 
 
 class HealthCheck:
-    """Keeps one replica's readiness true. It looks only while the replica is ``up``: a remote one always is.
+    """Keeps one replica's state true by probing it, for all models of its pool.
 
-    ``phase`` is where in the interval it looks, from 0 to 1: watches begin together, and a thousand that went on
+    It probes only while the replica is ``up``: a remote one always is. ``models`` are those whose cards are looked for.
+    ``phase`` is where in the interval it probes, from 0 to 1: checks begin together, and a thousand that went on
     together would hold up all requests for a quarter of a second each time.
     """
 
     def __init__(
-        self, pool: Pool, replica: Replica, *, interval: float, timeout: float, up: bool, phase: float = 1.0
+        self,
+        replica: Replica,
+        models: Sequence[Model],
+        *,
+        interval: float,
+        timeout: float,
+        up: bool,
+        phase: float = 1.0,
     ) -> None:
-        self._pool = pool
         self._replica = replica
+        self._models = models
         self._interval = interval
         self._timeout = timeout
         self._phase = phase
         self._left_out = _LEFT_OUT
-        self._length_settled = False
-        self._looked = asyncio.Event()
+        self._answers = replica.answers
+        self._cards_read = False
+        self._probed = asyncio.Event()
         self._up = asyncio.Event()
         if up:
             self._up.set()
@@ -129,33 +142,36 @@ class HealthCheck:
         else:
             self._up.clear()
 
-    async def looked(self) -> None:
-        """Wait until the replica was looked at for the first time."""
-        await self._looked.wait()
+    async def first_probe(self) -> None:
+        """Wait until the replica was probed for the first time, or is not probed any more."""
+        await self._probed.wait()
 
     async def run(self) -> None:
-        """Look for ever, every ``interval`` seconds."""
+        """Probe for ever, every ``interval`` seconds."""
         pause = self._interval * self._phase
-        while True:
-            await self._up.wait()
-            await self.look_if_needed()
-            self._looked.set()
-            await asyncio.sleep(pause)
-            pause = self._interval
+        try:
+            while True:
+                await self._up.wait()
+                await self.probe_if_needed()
+                self._probed.set()
+                await asyncio.sleep(pause)
+                pause = self._interval
+        finally:
+            self._probed.set()
 
-    async def look_if_needed(self) -> None:
-        """Look, unless requests were answered since the last time, which says more than a probe would.
+    async def probe_if_needed(self) -> None:
+        """Probe, unless requests were answered since the last time, which says more than a probe would.
 
-        Now and then it looks all the same: requests go over old connections, and an engine may take no new ones.
+        Now and then it probes all the same: requests go over old connections, and an engine may take no new ones.
         """
-        answered = self._replica.answered()
-        if answered and self._replica.ready and self._left_out < _LEFT_OUT:
+        before, self._answers = self._answers, self._replica.answers
+        if self._answers != before and self._replica.ready and self._left_out < _LEFT_OUT:
             self._left_out += 1
         else:
             self._left_out = 0
-            await self.look()
+            await self.probe()
 
-    async def look(self) -> None:
+    async def probe(self) -> None:
         """Ask once. Anything below 500 is a sign of life: not every remote engine has ``/health``."""
         replica = self._replica
         try:
@@ -167,26 +183,94 @@ class HealthCheck:
         if not self._up.is_set():
             return
         if reason:
-            self._length_settled = False
+            self._cards_read = False
             replica.failed(reason)
             if not replica.ready:
-                replica.set_ready(ready=False, state="failing", reason=reason)
+                replica.set_state(ReplicaState.FAILING, reason)
             return
-        replica.set_ready(ready=True, state="ready")
-        if self._pool.max_model_len is None and not self._length_settled:
-            await self._learn_length()
+        replica.set_state(ReplicaState.READY)
+        if not self._cards_read and any(model.max_model_len is None for model in self._models):
+            await self._read_cards()
 
-    async def _learn_length(self) -> None:
-        """Ask for the model's card, which says how many tokens a request may have; not every engine's does."""
+    async def _read_cards(self) -> None:
+        """Ask for the models' cards, which say how many tokens a request may have; not every engine's do."""
         try:
             answer = await Probe(self._replica).get(b"/v1/models", self._timeout)
         except (UpstreamError, TimeoutError):
             return
-        self._length_settled = answer.status < 500
+        self._cards_read = answer.status < 500
         try:
             cards = msgspec.json.decode(answer.body, type=_Cards).data
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
-        for card in cards:
-            if card.id == self._pool.upstream_model and card.max_model_len is not None:
-                self._pool.learned_length(card.max_model_len)
+        lengths = {card.id: card.max_model_len for card in cards if card.max_model_len is not None}
+        for model in self._models:
+            if model.upstream_name in lengths:
+                model.set_max_model_len(lengths[model.upstream_name])
+
+
+class HealthChecks:
+    """One health check for each replica of a registry, those included that come and go while it runs.
+
+    ``intervals`` are those of the pools, by name. Replicas that are ``supervised``, by name, are not up before the
+    supervisor says so.
+    """
+
+    def __init__(
+        self, registry: Registry, intervals: Mapping[str, float], *, timeout: float, supervised: Collection[str] = ()
+    ) -> None:
+        self._registry = registry
+        self._intervals = intervals
+        self._timeout = timeout
+        self._supervised = supervised
+        self._models: dict[Pool, list[Model]] = {}
+        for model in registry.models:
+            self._models.setdefault(model.pool, []).append(model)
+        self._checks: dict[str, HealthCheck] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        replicas = [(pool, replica) for pool in registry.pools for replica in pool.replicas]
+        for number, (pool, replica) in enumerate(replicas, 1):
+            self._checks[replica.name] = self._check(pool, replica, phase=number / len(replicas))
+
+    def __repr__(self) -> str:
+        return f"<HealthChecks of {list(self._checks)}>"
+
+    def __getitem__(self, replica: str) -> HealthCheck:
+        return self._checks[replica]
+
+    def start(self) -> None:
+        """Check from now on, on the running loop."""
+        for name, check in self._checks.items():
+            self._tasks[name] = asyncio.get_running_loop().create_task(check.run())
+        for pool in self._registry.pools:
+            pool.observe(self._follow)
+
+    async def first_probes(self) -> None:
+        """Wait until every replica that nobody supervises was probed once."""
+        for name, check in list(self._checks.items()):
+            if name not in self._supervised:
+                await check.first_probe()
+
+    async def stop(self) -> None:
+        """Check no more."""
+        await cancelled(self._tasks.values())
+
+    def _check(self, pool: Pool, replica: Replica, phase: float) -> HealthCheck:
+        return HealthCheck(
+            replica,
+            self._models[pool],
+            interval=self._intervals[pool.name],
+            timeout=self._timeout,
+            up=replica.name not in self._supervised,
+            phase=phase,
+        )
+
+    def _follow(self, pool: Pool) -> None:
+        """Begin to check the replicas that a pool has now, and end the checks of those that no pool has."""
+        for replica in pool.replicas:
+            if replica.name not in self._checks:
+                check = self._checks[replica.name] = self._check(pool, replica, phase=1.0)
+                self._tasks[replica.name] = asyncio.get_running_loop().create_task(check.run())
+        for name in self._checks.keys() - {replica.name for replica in self._registry.replicas}:
+            del self._checks[name]
+            self._tasks.pop(name).cancel()

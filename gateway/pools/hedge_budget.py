@@ -25,7 +25,7 @@ _EVERY = 50
 """So many responses come before the percentile is taken anew."""
 
 
-class Hedging:
+class HedgeBudget:
     """Decides for one pool when a second replica is asked: after which delay, and whether it may be afforded."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Hedging:
 
     def __repr__(self) -> str:
         delay = "not known yet" if self.delay is None else f"after {self.delay * 1000:.1f} ms"
-        return f"<Hedging [{delay}; {self._credit:.2f} saved]>"
+        return f"<HedgeBudget [{delay}; {self._credit:.2f} saved]>"
 
     def asked(self) -> float | None:
         """Count a request, and give the delay after which it may be hedged."""

@@ -1,22 +1,25 @@
-"""Replica, pool and registry: what a model's name leads to.
+"""What a model's name leads to: the model, and through it the pool that answers.
 
-The registry is immutable; a reload builds a new one and swaps the reference. What changes in place is a replica's
-readiness and its count of requests in flight.
+The registry is immutable; a reload builds a new one and swaps the reference. What changes in place are the replicas of
+a pool and their states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from gateway.core.errors import BadRequest, ModelNotFound
+from gateway.http.connection_pool import ConnectionPool
+from gateway.pools.model import Model
 from gateway.pools.pool import Pool
+from gateway.pools.replica import Replica
 
 
-class _ByName(dict[str, Pool]):
-    """The pools by each name that a client may use."""
+class _ByName(dict[str, Model]):
+    """The models by each name that a client may use."""
 
-    def __missing__(self, name: str) -> Pool:
+    def __missing__(self, name: str) -> Model:
         known = ", ".join(self) or "none"
         raise ModelNotFound(
             f"The model {name[:200]!r} does not exist here; the models are: {known[:1000]}.", param="model"
@@ -24,40 +27,61 @@ class _ByName(dict[str, Pool]):
 
 
 class Registry:
-    """Model name or alias → pool."""
+    """Model name or alias → model → pool."""
 
-    def __init__(self, pools: Iterable[Pool], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
-        self._pools = {pool.model: pool for pool in pools}
-        self._by_name = _ByName(self._pools)
-        self.find: Callable[[str], Pool] = self._by_name.__getitem__
-        """Gives the pool of a model. Raises ``ModelNotFound`` naming those that exist."""
-        self.replicas = tuple(replica for pool in self._pools.values() for replica in pool.replicas)
-        self.connection_pools = tuple(dict.fromkeys(replica.connections for replica in self.replicas))
-        for alias, model in aliases.items():
-            self._by_name[alias] = self._pools[model]
+    def __init__(self, models: Iterable[Model]) -> None:
+        self.models = tuple(models)
+        self.pools: tuple[Pool, ...] = tuple(dict.fromkeys(model.pool for model in self.models))
+        """Each pool once, however many models it has."""
+        self._by_name = _ByName({model.name: model for model in self.models})
+        for model in self.models:
+            self._by_name |= dict.fromkeys(model.aliases, model)
+        self.find: Callable[[str], Model] = self._by_name.__getitem__
+        """Gives the model of a name or an alias. Raises ``ModelNotFound`` naming those that exist."""
+
+        self.connection_pools: tuple[ConnectionPool, ...] = ()
+        """The connections to all replicas; replicas at one address share theirs."""
+        self._list_connections()
+        for pool in self.pools:
+            pool.observe(self._list_connections)
 
     def __repr__(self) -> str:
-        return f"<Registry {list(self._pools.values())!r}>"
-
-    def __iter__(self) -> Iterator[Pool]:
-        return iter(self._pools.values())
+        return f"<Registry of {len(self.models)} models {list(self.pools)!r}>"
 
     @property
-    def names(self) -> Iterable[tuple[str, Pool]]:
-        """Every name that clients may use, with its pool."""
-        return self._by_name.items()
+    def names(self) -> Mapping[str, Model]:
+        """Every name that clients may use, with its model."""
+        return MappingProxyType(self._by_name)
 
-    def first_able(self, task: str, may_use: Callable[[str], bool]) -> Pool:
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The replicas of all pools."""
+        return tuple(replica for pool in self.pools for replica in pool.replicas)
+
+    def tick(self) -> None:
+        """Remove replicas that have drained."""
+        for pool in self.pools:
+            if pool.draining:
+                pool.remove_drained()
+
+    def first_able(self, task: str, may_use: Callable[[str], bool]) -> Model:
         """Give the first model that can do a task and may be used. Raises ``BadRequest`` if there is none."""
-        for pool in self._pools.values():
-            if task in pool.tasks and may_use(pool.model):
-                return pool
+        for model in self.models:
+            if task in model.tasks and may_use(model.name):
+                return model
         raise BadRequest(f"The field model is missing, and no model here can {task}; see /v1/models.", param="model")
 
-    def unable(self, pool: Pool, task: str, endpoint: str, may_use: Callable[[str], bool]) -> BadRequest:
+    def unable(self, model: Model, task: str, endpoint: str, may_use: Callable[[str], bool]) -> BadRequest:
         """Give the error for what a model's engine cannot do, naming the usable models that can."""
-        able = [other.model for other in self._pools.values() if task in other.tasks and may_use(other.model)]
+        able = [other.name for other in self.models if task in other.tasks and may_use(other.name)]
         hint = f"these can: {', '.join(able)}" if able else "no model here can"
         return BadRequest(
-            f"The model {pool.model!r} does not support {endpoint}; {hint}.", param="model", code="unsupported_endpoint"
+            f"The model {model.name!r} does not support {endpoint}; {hint}.", param="model", code="unsupported_endpoint"
         )
+
+    def _list_connections(self, _pool: Pool | None = None) -> None:
+        """List the connections anew; called by a pool whose replicas changed. Those no longer used are closed."""
+        before = self.connection_pools
+        self.connection_pools = tuple(dict.fromkeys(replica.connections for replica in self.replicas))
+        for unused in set(before).difference(self.connection_pools):
+            unused.retire()

@@ -1,6 +1,7 @@
-"""Several data planes on one port: the parent leads, its children serve, and what must be one is shared.
+"""Several data planes on one port: a parent and its children, which share what must be one for the node.
 
-The parent runs the engines, the probes and the control plane; each child is a data plane of its own. They talk over a
-socket (``messages``). What a request cannot wait for, the counts that limits and policies look at, lies in memory that
-all of them map (``cells``): each cell is written by one process only, and a total is the sum of its row.
+The parent runs the engines, the health checks and the control plane; each child is a data plane of its own. They send
+each other ``messages`` over a socket. The counts that limits and policies look at lie in
+memory that all of them map (``shared_cells``): each cell is written by one process only, and a total is the sum of its
+row.
 """

@@ -52,7 +52,7 @@ async def bound(host: str, port: int, *, shared: bool) -> list[socket.socket]:
     return made
 
 
-class Share:
+class ConnectionShare:
     """How many connections each process holds, those included that are on their way to it."""
 
     def __init__(self, ticks: Row, held: Row, received: Row, handed: Sequence[Row], own: int) -> None:
@@ -82,7 +82,7 @@ class Share:
         """Count a connection that another has given to this process."""
         self._received[self.own] += 1
 
-    def hold(self, count: int) -> None:
+    def set_held(self, count: int) -> None:
         """Set how many connections this process holds."""
         self._held[self.own] = count
 
@@ -98,16 +98,16 @@ class Acceptor:
         sockets: list[socket.socket],
         factory: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext | None,
-        share: Share,
-        neighbours: Datagrams,
+        share: ConnectionShare,
+        datagrams: Datagrams,
     ) -> None:
         self.sockets = sockets
         self._factory = factory
         self._tls = tls
         self._share = share
-        self._neighbours = neighbours
+        self._datagrams = datagrams
         self._loop = asyncio.get_running_loop()
-        self._entering: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
         self._paused: list[socket.socket] = []
 
     def __repr__(self) -> str:
@@ -120,7 +120,7 @@ class Acceptor:
             self._loop.add_reader(each, self._accept, each)
 
     def close(self) -> None:
-        """Listen no more; what was accepted stays."""
+        """Listen no more; accepted connections stay."""
         for each in self.sockets:
             self._loop.remove_reader(each)
             each.close()
@@ -129,12 +129,12 @@ class Acceptor:
 
     def tick(self, count: int) -> None:
         """Say how many connections there are, and accept again if descriptors had run out."""
-        self._share.hold(count + len(self._entering))
+        self._share.set_held(count + len(self._starting))
         paused, self._paused = self._paused, []
         for each in paused:
             self._loop.add_reader(each, self._accept, each)
 
-    def given(self, connection: socket.socket) -> None:
+    def handed_over(self, connection: socket.socket) -> None:
         """Take a connection that another process has handed over; its own limits apply to it."""
         self._share.received()
         self._keep(connection)
@@ -151,7 +151,7 @@ class Acceptor:
                 self._paused.append(listening)
                 return
             chosen = self._share.choose()
-            if chosen != self._share.own and self._neighbours.hand_over(chosen, connection):
+            if chosen != self._share.own and self._datagrams.hand_over(chosen, connection):
                 self._share.handed(chosen)
                 connection.close()
             else:
@@ -160,11 +160,11 @@ class Acceptor:
     def _keep(self, connection: socket.socket) -> None:
         self._share.entered()
         connection.setblocking(False)
-        task = self._loop.create_task(self._enter(connection))
-        self._entering.add(task)
-        task.add_done_callback(self._entering.discard)
+        task = self._loop.create_task(self._start(connection))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
 
-    async def _enter(self, connection: socket.socket) -> None:
-        """Greet a client. One that left meanwhile, or that does not speak TLS, is no error of ours."""
+    async def _start(self, connection: socket.socket) -> None:
+        """Serve a connection. A client that left meanwhile, or that does not speak TLS, is no error of ours."""
         with contextlib.suppress(OSError):
             await self._loop.connect_accepted_socket(self._factory, connection, ssl=self._tls)

@@ -1,22 +1,21 @@
-"""The rows of the shared memory by name, and the parts of a registry that read and write them."""
+"""The rows of the shared memory by name, and how the registries of parent and children count in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from gateway.config.schema import Config
-from gateway.pools.admission import Admission
-from gateway.pools.build import Parts, replica_names
-from gateway.pools.pool import Pool
-from gateway.pools.replica import Replica
-from gateway.processes.acceptor import Share
-from gateway.processes.shared_admission import Counts, SharedAdmission
+from gateway.pools.build import pools_of, replica_names
+from gateway.pools.pool import Load, Pool
+from gateway.pools.replica import Replica, ReplicaLoad
+from gateway.pools.slots import Slots
+from gateway.processes.acceptor import ConnectionShare
 from gateway.processes.shared_cells import Cells
-from gateway.processes.shared_replica import ChildReplica, ParentPool, ParentReplica
+from gateway.processes.shared_load import SharedLoad
+from gateway.processes.shared_slots import SharedSlots, SlotRows
 
 TICKED_AT = "tick"
-"""When each process tick last: a ``monotonic`` reading in nanoseconds."""
+"""When each process ticked last: a ``monotonic`` reading in nanoseconds."""
 
 HELD = "held"
 """How many connections of clients each process holds."""
@@ -29,9 +28,9 @@ def rows(config: Config) -> Iterator[str]:
     """Name every row; parent and children must agree on their order."""
     yield from (TICKED_AT, HELD, RECEIVED)
     yield from (handed_to(process) for process in range(config.gateway.processes))
-    for name, model in config.models.items():
-        yield from (running(name), waiting(name), since(name), tokens(name))
-        for replica in replica_names(name, model):
+    for pool in pools_of(config):
+        yield from (running(pool), waiting(pool), rank(pool), tokens(pool))
+        for replica in replica_names(pool, config.models[pool]):
             yield from (in_flight(replica), answers(replica))
 
 
@@ -40,10 +39,10 @@ def handed_to(process: int) -> str:
     return f"handed to {process}"
 
 
-def share_of(cells: Cells, own: int) -> Share:
+def connection_share(cells: Cells, own: int) -> ConnectionShare:
     """Find the rows of connections."""
     handed = [cells.row(handed_to(process)) for process in range(cells.processes)]
-    return Share(cells.row(TICKED_AT), cells.row(HELD), cells.row(RECEIVED), handed, own)
+    return ConnectionShare(cells.row(TICKED_AT), cells.row(HELD), cells.row(RECEIVED), handed, own)
 
 
 def forget(cells: Cells, process: int) -> None:
@@ -57,24 +56,24 @@ def forget(cells: Cells, process: int) -> None:
     cells.row(RECEIVED)[process] = sum(handed[process])
 
 
-def running(model: str) -> str:
+def running(pool: str) -> str:
     """Name the row of requests running."""
-    return f"{model} running"
+    return f"{pool} running"
 
 
-def waiting(model: str) -> str:
+def waiting(pool: str) -> str:
     """Name the row of requests waiting."""
-    return f"{model} waiting"
+    return f"{pool} waiting"
 
 
-def since(model: str) -> str:
-    """Name the row of the moments since when the first waits."""
-    return f"{model} since"
+def rank(pool: str) -> str:
+    """Name the row of the ranks of those that are next."""
+    return f"{pool} rank"
 
 
-def tokens(model: str) -> str:
+def tokens(pool: str) -> str:
     """Name the row of tokens in flight."""
-    return f"{model} tokens"
+    return f"{pool} tokens"
 
 
 def in_flight(replica: str) -> str:
@@ -83,60 +82,94 @@ def in_flight(replica: str) -> str:
 
 
 def answers(replica: str) -> str:
-    """Name the row of responses that a replica gave."""
+    """Name the row of requests that a replica has answered."""
     return f"{replica} answers"
 
 
-def counts_of(cells: Cells, model: str) -> Counts:
-    """Find the rows of a pool's admission."""
-    return Counts(cells.row(running(model)), cells.row(waiting(model)), cells.row(since(model)))
+def slot_rows(cells: Cells, pool: str) -> SlotRows:
+    """Find the rows of a pool's slots."""
+    return SlotRows(cells.row(running(pool)), cells.row(waiting(pool)), cells.row(rank(pool)))
 
 
-def parent_parts(
-    cells: Cells, tell_replica: Callable[[ParentReplica], None], tell_pool: Callable[[ParentPool], None]
-) -> Parts:
-    """Say what the parent's registry is built of."""
+class ParentCounting:
+    """How the parent's registry counts: it reads what the children count, and runs nothing itself."""
 
-    def replica(name: str, *arguments: Any, **options: Any) -> Replica:
-        counted = {"in_flight": cells.row(in_flight(name)), "answers": cells.row(answers(name))}
-        return ParentReplica(name, *arguments, tell=tell_replica, **counted, **options)
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
 
-    def pool(model: str, *arguments: Any, **options: Any) -> Pool:
-        counts, in_tokens = counts_of(cells, model), cells.row(tokens(model))
-        return ParentPool(model, *arguments, tell=tell_pool, counts=counts, tokens=in_tokens, **options)
+    def replica_load(self, replica: str) -> ReplicaLoad:
+        """Add up what all processes have at a replica."""
+        return SharedLoad(self._cells.row(in_flight(replica)), own=0)
 
-    return Parts(replica=replica, pool=pool)
+    def slots(self, _pool: str, _limit: int) -> Slots | None:
+        """Share no slots: the parent admits nothing."""
+        return None
+
+    def pool_load(self, pool: str) -> Callable[[float], Load] | None:
+        """Add up what all processes have to do."""
+        shared, in_tokens = slot_rows(self._cells, pool), self._cells.row(tokens(pool))
+
+        def load(now: float) -> Load:
+            return Load(sum(shared.running), sum(shared.waiting), shared.oldest_wait(now), sum(in_tokens))
+
+        return load
 
 
-def child_parts(cells: Cells, own: int, doubt: Callable[[str, str], None], wake: Callable[[int, str], None]) -> Parts:
-    """Say what the registry of a child is built of."""
+class ChildCounting:
+    """How a child's registry counts: what limits and policies look at is shared with the other processes.
 
-    def replica(name: str, *arguments: Any, **options: Any) -> Replica:
-        counted = {"in_flight": cells.row(in_flight(name)), "answers": cells.row(answers(name))}
-        return ChildReplica(name, *arguments, own=own, doubt=doubt, **counted, **options)
+    ``wake`` tells a process that a slot of a pool may be free.
+    """
 
-    def admission(model: str, limit: int | None, max_queue: int) -> Admission:
-        if limit is None:
-            return Admission(limit, max_queue)
-        counts, lock = counts_of(cells, model), cells.lock(running(model))
-        return SharedAdmission(limit, max_queue, counts, lock, own, lambda process: wake(process, model))
+    def __init__(self, cells: Cells, own: int, wake: Callable[[int, str], None]) -> None:
+        self._cells = cells
+        self._own = own
+        self._wake = wake
 
-    return Parts(replica=replica, admission=admission)
+    def replica_load(self, replica: str) -> ReplicaLoad:
+        """Share what is in flight at a replica."""
+        return SharedLoad(self._cells.row(in_flight(replica)), self._own)
+
+    def slots(self, pool: str, limit: int) -> Slots | None:
+        """Share the slots of a pool."""
+        lock = self._cells.lock(running(pool))
+        return SharedSlots(
+            limit, slot_rows(self._cells, pool), lock, self._own, lambda process: self._wake(process, pool)
+        )
+
+    def pool_load(self, _pool: str) -> Callable[[float], Load] | None:
+        """Leave the load to the pool: a child shows it to nobody by itself."""
+        return None
 
 
 class Publisher:
-    """Shows the others, at each tick, what only people look at; what limits and policies look at is shown at once."""
+    """Shows the parent, at each tick, what no request waits for; what limits and policies look at is shown at once."""
 
-    def __init__(self, cells: Cells, own: int, pools: list[Pool]) -> None:
+    def __init__(self, cells: Cells, own: int, pools: Sequence[Pool]) -> None:
         self._own = own
-        self._tokens = [(pool, cells.row(tokens(pool.model))) for pool in pools]
+        self._tokens = [(pool, cells.row(tokens(pool.name))) for pool in pools]
         unlimited = (pool for pool in pools if pool.admission.limit is None)
-        self._running = [(pool.admission, cells.row(running(pool.model))) for pool in unlimited]
+        self._running = [(pool.admission, cells.row(running(pool.name))) for pool in unlimited]
+        self._answers = [(each, cells.row(answers(each.name))) for pool in pools for each in pool.replicas]
 
     def publish(self) -> None:
-        """Copy the numbers."""
+        """Copy the numbers into this process's cells."""
         own = self._own
         for pool, row in self._tokens:
             row[own] = pool.tokens_in_flight
         for admission, row in self._running:
             row[own] = admission.running
+        for replica, row in self._answers:
+            row[own] = replica.answers
+
+
+class AnswerTotals:
+    """Takes over in the parent, at each tick, how many requests the children got answered."""
+
+    def __init__(self, cells: Cells, replicas: Sequence[Replica]) -> None:
+        self._answers = [(replica, cells.row(answers(replica.name))) for replica in replicas]
+
+    def read(self) -> None:
+        """Add up the numbers of all processes."""
+        for replica, row in self._answers:
+            replica.set_answers(sum(row))

@@ -10,15 +10,16 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from time import monotonic_ns
-from typing import Any, cast
+from typing import Any
 
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, Server, StartError
-from gateway.pools.build import registry_of
+from gateway.pools.build import build_registry
+from gateway.pools.replica import Replica
 from gateway.process_tuning import freeze_gc
 from gateway.processes.acceptor import Acceptor, bound
-from gateway.processes.cell_layout import TICKED_AT, Publisher, child_parts, rows, share_of
+from gateway.processes.cell_layout import TICKED_AT, ChildCounting, Publisher, connection_share, rows
 from gateway.processes.datagrams import Datagrams
 from gateway.processes.messages import (
     AnnounceEnd,
@@ -38,9 +39,7 @@ from gateway.processes.messages import (
     StopAccepting,
     encode,
 )
-from gateway.processes.shared_admission import SharedAdmission
 from gateway.processes.shared_cells import Cells, WholeLock
-from gateway.processes.shared_replica import ChildReplica
 
 _PR_SET_PDEATHSIG = 1
 
@@ -86,9 +85,9 @@ class Child:
             return
         match message:
             case ReplicaUpdate():
-                serving.told(message)
+                serving.apply_replica(message)
             case LengthUpdate():
-                serving.told_length(message)
+                serving.apply_length(message)
             case AnnounceEnd():
                 serving.plane.announce_end()
             case StopAccepting():
@@ -122,13 +121,16 @@ class Child:
             self._ended.set_exception(error)
 
     def _set_up(self, setup: Setup) -> None:
-        """Become a data plane at once, because what is said next may have come in the same read."""
+        """Become a data plane at once, because the next message may have come in the same read."""
         try:
-            serving = self._data_plane = ChildPlane(setup, lambda *doubt: self.channel.send(ReplicaSuspected(*doubt)))
+            serving = self._data_plane = ChildPlane(setup, self._report_ejection)
         except StartError as error:
             self._give_up(error)
         else:
             self._spawn(self._begin(serving))
+
+    def _report_ejection(self, replica: Replica) -> None:
+        self.channel.send(ReplicaSuspected(replica.name, replica.reason))
 
     def _give_up(self, error: StartError) -> None:
         """Say why this process cannot serve, and end."""
@@ -152,7 +154,7 @@ class Child:
 
     async def _count(self, plane: DataPlane) -> None:
         """Write down what was counted on another thread, where it delays no token but for the interpreter's lock."""
-        data = await asyncio.to_thread(lambda: encode(Counted(plane.metrics.snapshot())))
+        data = await asyncio.to_thread(lambda: encode(Counted(plane.counters.snapshot())))
         self.channel.send_encoded(data)
 
     async def _end(self, serving: ChildPlane) -> None:
@@ -168,28 +170,28 @@ class ChildPlane:
     Raises ``StartError`` when it cannot be built.
     """
 
-    def __init__(self, setup: Setup, doubt: Callable[[str, str], None]) -> None:
+    def __init__(self, setup: Setup, ejected: Callable[[Replica], None]) -> None:
         config = _share_of_limits(Config.model_validate_json(setup.config), setup.listen)
         self._own = setup.own
         self._cells = Cells(setup.cells, rows(config), config.gateway.processes)
         self._ticks = self._cells.row(TICKED_AT)
-        self._neighbours = Datagrams(
-            socket.socket(fileno=setup.ear), [socket.socket(fileno=mouth) for mouth in setup.mouths]
+        self._datagrams = Datagrams(
+            socket.socket(fileno=setup.receiver), [socket.socket(fileno=sender) for sender in setup.senders]
         )
-        parts = child_parts(self._cells, self._own, doubt, self._neighbours.wake)
-        registry = registry_of(config, setup.started_here, parts)
-        self._pools = {pool.model: pool for pool in registry}
-        # The registry was built of such replicas just now.
-        self._replicas = {each.name: cast(ChildReplica, each) for pool in registry for each in pool.replicas}
-        self._admissions = {
-            pool.model: pool.admission for pool in registry if isinstance(pool.admission, SharedAdmission)
-        }
-        self._publisher = Publisher(self._cells, self._own, list(registry))
-        self._entrance: Acceptor | None = None
-        for word in setup.replicas:
-            self.told(word)
-        for length in setup.lengths:
-            self.told_length(length)
+        registry = build_registry(
+            config, setup.started_here, ChildCounting(self._cells, self._own, self._datagrams.wake)
+        )
+        self._models = {model.name: model for model in registry.models}
+        self._replicas = {replica.name: replica for replica in registry.replicas}
+        for replica in self._replicas.values():
+            replica.on_ejection = ejected
+        self._admissions = {pool.name: pool.admission for pool in registry.pools}
+        self._publisher = Publisher(self._cells, self._own, registry.pools)
+        self._acceptor: Acceptor | None = None
+        for replica_update in setup.replicas:
+            self.apply_replica(replica_update)
+        for length_update in setup.lengths:
+            self.apply_length(length_update)
         self.plane = DataPlane(
             config, registry, setup.version, "", listen=self._listen, log_lock=WholeLock(setup.cells)
         )
@@ -207,38 +209,39 @@ class ChildPlane:
     async def stop(self) -> None:
         """Close everything."""
         self._ticker.stop()
-        self._neighbours.close()
+        self._datagrams.close()
         await self.plane.stop()
 
-    def told(self, word: ReplicaUpdate) -> None:
-        """Take over what the parent says of a replica."""
-        self._replicas[word.replica].told(ready=word.ready, state=word.state, reason=word.reason)
+    def apply_replica(self, update: ReplicaUpdate) -> None:
+        """Take over the state of a replica."""
+        self._replicas[update.replica].set_state(update.state, update.reason)
 
-    def told_length(self, word: LengthUpdate) -> None:
-        """Take over what the parent says of a model."""
-        self._pools[word.model].learned_length(word.max_model_len)
+    def apply_length(self, update: LengthUpdate) -> None:
+        """Take over how many tokens a request for a model may have."""
+        self._models[update.model].set_max_model_len(update.max_model_len)
 
     async def _listen(
         self, factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None
     ) -> Server:
         """Listen together with the others."""
         sockets = await bound(host, port, shared=True)
-        entrance = self._entrance = Acceptor(sockets, factory, tls, share_of(self._cells, self._own), self._neighbours)
-        entrance.open()
-        self._neighbours.listen(self._woken, entrance.given)
-        return entrance
+        share = connection_share(self._cells, self._own)
+        acceptor = self._acceptor = Acceptor(sockets, factory, tls, share, self._datagrams)
+        acceptor.open()
+        self._datagrams.listen(self._woken, acceptor.handed_over)
+        return acceptor
 
-    def _woken(self, model: str) -> None:
+    def _woken(self, pool: str) -> None:
         """Take the slots that became free."""
-        self._admissions[model].serve()
+        self._admissions[pool].serve()
 
     def _tick(self, _now: float) -> None:
         self._ticks[self._own] = monotonic_ns()
         self._publisher.publish()
         for admission in self._admissions.values():
             admission.tick()
-        if self._entrance is not None:
-            self._entrance.tick(self.plane.connections)
+        if self._acceptor is not None:
+            self._acceptor.tick(self.plane.connections)
 
 
 def _share_of_limits(config: Config, listen: str) -> Config:

@@ -1,4 +1,4 @@
-"""One child as its parent sees it: started, spoken to, and started again when it dies."""
+"""One child as its parent sees it: started, sent messages, and started again when it dies."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ _LONGEST_PAUSE = 30.0
 _HEALTHY_SECONDS = 60.0
 
 _COUNT_SECONDS = 1.0
-"""Longest wait for what a process counted; then what it said last has to do."""
+"""Longest wait for what a process counted; beyond that, its last message has to do."""
 
 _END_SECONDS = 10.0
 """Longest wait for a process that was told to end."""
 
 
 class ChildOwner(Protocol):
-    """What a process needs of the one who leads all of them."""
+    """What the handle of a child needs of the parent."""
 
     @property
     def inherited(self) -> Sequence[int]:
         """The descriptors that every process inherits."""
 
     def setup(self, process: int) -> Setup:
-        """Say who a process is, and what it serves."""
+        """Give the first message to a process: who it is, and what it serves."""
 
-    def doubted(self, replica: str, reason: str) -> None:
-        """Take note that a replica gave no responses."""
+    def suspected(self, replica: str, reason: str) -> None:
+        """Eject a replica that gave a process no responses."""
 
     def counted(self, process: int, snapshot: Snapshot) -> None:
-        """Take note of what a process has counted so far."""
+        """Take over what a process has counted so far."""
 
     def ended(self, process: int) -> None:
         """Take back everything that a process held which is gone."""
@@ -68,9 +68,9 @@ class ChildOwner(Protocol):
 class ChildHandle:
     """A data plane in a process of its own. Where it ends unasked, another takes its place."""
 
-    def __init__(self, own: int, leader: ChildOwner) -> None:
+    def __init__(self, own: int, owner: ChildOwner) -> None:
         self._own = own
-        self._leader = leader
+        self._owner = owner
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._task: asyncio.Task[None] | None = None
@@ -105,10 +105,10 @@ class ChildHandle:
             self._task.result()
         return self._first.result()
 
-    def tell(self, word: ReplicaUpdate | LengthUpdate) -> None:
-        """Tell it what changed; one that is not there yet is told everything when it starts."""
+    def send(self, update: ReplicaUpdate | LengthUpdate) -> None:
+        """Send it what changed; one that is not there yet gets everything when it starts."""
         if self._channel is not None:
-            self._channel.send(word)
+            self._channel.send(update)
 
     def order(self, order: AnnounceEnd | StopAccepting | CancelAll) -> None:
         """Let it take the next step towards its end; one that begins to serve too late takes all of them."""
@@ -157,7 +157,7 @@ class ChildHandle:
                 return
             if served > _HEALTHY_SECONDS:
                 pause = _FIRST_PAUSE
-            self._leader.say(f"process {self._own + 1} of the data plane: {self._reason} Next try in {pause:g} s.")
+            self._owner.say(f"process {self._own + 1} of the data plane: {self._reason} Next try in {pause:g} s.")
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -166,7 +166,7 @@ class ChildHandle:
         self._reason = ""
         self._ended.clear()
         ours, theirs = socket.socketpair()
-        inherited = (theirs.fileno(), *self._leader.inherited)
+        inherited = (theirs.fileno(), *self._owner.inherited)
         with theirs:
             try:
                 process = self._process = await asyncio.create_subprocess_exec(
@@ -183,9 +183,9 @@ class ChildHandle:
         _, self._channel = await asyncio.get_running_loop().create_connection(
             lambda: Channel(self._received, silent.set), sock=ours
         )
-        self._channel.send(self._leader.setup(self._own))
+        self._channel.send(self._owner.setup(self._own))
         code = await process.wait()
-        # What it said last is still to be read.
+        # Its last messages are still to be read.
         await silent.wait()
         served = 0.0 if self._serving_since is None else monotonic() - self._serving_since
         self._gone(code)
@@ -198,7 +198,7 @@ class ChildHandle:
         self._counted()
         self._idle.set()
         self._ended.set()
-        self._leader.ended(self._own)
+        self._owner.ended(self._own)
 
     def _received(self, message: Message) -> None:
         match message:
@@ -207,15 +207,15 @@ class ChildHandle:
                 for order in self._orders:
                     self._obey(order)
                 if self._first.done():
-                    self._leader.say(f"process {self._own + 1} of the data plane: serving again")
+                    self._owner.say(f"process {self._own + 1} of the data plane: serving again")
                 else:
                     self._first.set_result("")
             case NotStarted(reason):
                 self._reason = reason
             case ReplicaSuspected(replica, reason):
-                self._leader.doubted(replica, reason)
+                self._owner.suspected(replica, reason)
             case Counted(snapshot):
-                self._leader.counted(self._own, snapshot)
+                self._owner.counted(self._own, snapshot)
                 self._counted()
             case Idle():
                 self._idle.set()

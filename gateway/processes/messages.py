@@ -1,4 +1,4 @@
-"""What a parent and its children say to each other, and how: each message behind its length, on a stream socket."""
+"""The messages between a parent and its children, each behind its length, on a stream socket."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import cast
 import msgspec
 
 from gateway.observe.counters import Snapshot
+from gateway.pools.replica import ReplicaState
 
 _LENGTH_BYTES = 4
 
 
 class ReplicaUpdate(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child: what is known of a replica."""
+    """Parent to child: the state of a replica."""
 
     replica: str
-    ready: bool
-    state: str
+    state: ReplicaState
     reason: str
 
 
@@ -32,8 +32,9 @@ class LengthUpdate(msgspec.Struct, frozen=True, tag=True):
 class Setup(msgspec.Struct, frozen=True, tag=True):
     """Parent to child, first of all: who the child is, and what it serves.
 
-    ``config`` is the checked configuration as JSON; ``listen`` the address with its real port. ``cells``, ``ear`` and
-    ``mouths`` are inherited descriptors: the shared memory, where this process is spoken to, and where each is.
+    ``config`` is the checked configuration as JSON; ``listen`` the address with its real port. ``cells``,
+    ``receiver`` and ``senders`` are inherited descriptors: the shared memory, the socket at which this process receives
+    datagrams, and those through which it sends to each.
     """
 
     own: int
@@ -42,8 +43,8 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     version: str
     started_here: dict[str, str]
     cells: int
-    ear: int
-    mouths: list[int]
+    receiver: int
+    senders: list[int]
     replicas: list[ReplicaUpdate]
     lengths: list[LengthUpdate]
 
@@ -79,7 +80,7 @@ class NotStarted(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReplicaSuspected(msgspec.Struct, frozen=True, tag=True):
-    """Child to parent: a replica gave no responses."""
+    """Child to parent: requests got no responses from a replica, which is ejected here."""
 
     replica: str
     reason: str

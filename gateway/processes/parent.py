@@ -1,4 +1,4 @@
-"""The data plane as several processes: what the parent knows of them, tells them, and takes back from the dead."""
+"""The data plane as several processes: what the parent knows of them, sends them, and takes back from the dead."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
 from gateway.data_plane import StartError, joined, split, url_of
 from gateway.observe.counters import Snapshot
-from gateway.pools.build import registry_of
-from gateway.pools.replica import Replica
+from gateway.observe.exposition import Exposition
+from gateway.pools.build import build_registry
+from gateway.pools.model import Model
+from gateway.pools.replica import Replica, ReplicaState
 from gateway.processes.acceptor import bound
-from gateway.processes.cell_layout import HELD, TICKED_AT, counts_of, forget, parent_parts, rows
+from gateway.processes.cell_layout import HELD, TICKED_AT, AnswerTotals, ParentCounting, forget, rows, slot_rows
 from gateway.processes.child_handle import ChildHandle
 from gateway.processes.datagrams import Datagrams, discard_pending, socket_pairs
 from gateway.processes.messages import AnnounceEnd, CancelAll, LengthUpdate, ReplicaUpdate, Setup, StopAccepting
-from gateway.processes.node_metrics import NodeMetrics
+from gateway.processes.node_counters import NodeCounters
 from gateway.processes.shared_cells import Cells
-from gateway.processes.shared_replica import ParentPool, ParentReplica
 
 _NANOSECONDS = 1e9
 
@@ -44,15 +45,19 @@ class Parent:
         self._processes: list[ChildHandle] = []
         self._cells = Cells.create(rows(config), number)
         self._ticks = self._cells.row(TICKED_AT)
-        self._ears, self._mouths = socket_pairs(number)
-        # The parent speaks and never listens.
-        self._neighbours = Datagrams(self._ears[0], self._mouths)
+        self._receivers, self._senders = socket_pairs(number)
+        # The parent sends and never receives.
+        self._datagrams = Datagrams(self._receivers[0], self._senders)
         self._addresses: list[socket.socket] = []
-        self.registry = registry_of(
-            config, started_here, parent_parts(self._cells, self._tell_replica, self._tell_pool)
-        )
-        self.metrics = NodeMetrics(lambda: self.registry, version, commit)
-        self._ticker = Ticker(lambda _: None, lambda _: None)
+        self.registry = build_registry(config, started_here, ParentCounting(self._cells))
+        for replica in self.registry.replicas:
+            replica.observe(self._send_replica)
+        for model in self.registry.models:
+            model.observe(self._send_length)
+        self._answers = AnswerTotals(self._cells, self.registry.replicas)
+        self.counters = NodeCounters()
+        self.exposition = Exposition(self.counters.total, lambda: self.registry, version, commit)
+        self._ticker = Ticker(lambda _: self._answers.read(), lambda _: None)
         self._processes = [ChildHandle(own, self) for own in range(number)]
 
     def __repr__(self) -> str:
@@ -68,7 +73,7 @@ class Parent:
 
     @property
     def last_tick(self) -> float:
-        """When the loop that ticks least tick last, this one's or that of a process that serves."""
+        """When the loop that is most behind ticked last, this one's or that of a process that serves."""
         serving = [self._ticks[own] / _NANOSECONDS for own, each in enumerate(self._processes) if each.serving]
         return min([self._ticker.last_tick, *serving])
 
@@ -116,11 +121,11 @@ class Parent:
         """End all processes, and give back what they shared."""
         await asyncio.gather(*(each.stop() for each in self._processes))
         self._ticker.stop()
-        for each in (*self._ears, *self._mouths, *self._addresses):
+        for each in (*self._receivers, *self._senders, *self._addresses):
             each.close()
         self._cells.close()
 
-    # the end, in the order of ``lifecycle.drain``
+    # the end, in the order of ``drain.drain``
 
     def announce_end(self) -> None:
         """Ask clients to close their connections."""
@@ -140,12 +145,12 @@ class Parent:
         """End whatever is still under way."""
         self._order(CancelAll())
 
-    # what the processes need and say
+    # what the processes need and report
 
     @property
     def inherited(self) -> Sequence[int]:
         """The descriptors that every process inherits."""
-        return [self._cells.fd, *(each.fileno() for each in (*self._ears, *self._mouths))]
+        return [self._cells.fd, *(each.fileno() for each in (*self._receivers, *self._senders))]
 
     def setup(self, process: int) -> Setup:
         """Say who a process is, and what it serves."""
@@ -156,32 +161,31 @@ class Parent:
             version=self._version,
             started_here=self._started_here,
             cells=self._cells.fd,
-            ear=self._ears[process].fileno(),
-            mouths=[each.fileno() for each in self._mouths],
-            replicas=[_word(replica) for pool in self.registry for replica in pool.replicas],
-            lengths=[LengthUpdate(pool.model, pool.max_model_len) for pool in self.registry],
+            receiver=self._receivers[process].fileno(),
+            senders=[each.fileno() for each in self._senders],
+            replicas=[_update_of(replica) for replica in self.registry.replicas],
+            lengths=[LengthUpdate(model.name, model.max_model_len) for model in self.registry.models],
         )
 
-    def doubted(self, replica: str, reason: str) -> None:
-        """Take a replica out that gave a process no responses, until a probe succeeds."""
-        for pool in self.registry:
-            for each in pool.replicas:
-                if each.name == replica and each.ready:
-                    each.set_ready(ready=False, state="failing", reason=reason)
+    def suspected(self, replica: str, reason: str) -> None:
+        """Eject a replica that gave a process no responses, until a probe succeeds."""
+        for each in self.registry.replicas:
+            if each.name == replica and each.ready:
+                each.set_state(ReplicaState.FAILING, reason)
 
     def counted(self, process: int, snapshot: Snapshot) -> None:
-        """Take note of what a process has counted so far."""
-        self.metrics.counted(process, snapshot)
+        """Take over what a process has counted so far."""
+        self.counters.counted(process, snapshot)
 
     def ended(self, process: int) -> None:
         """Take back everything that a process held which is gone, and let those go on who waited for it."""
-        self.metrics.ended(process)
-        discard_pending(self._ears[process])
+        self.counters.ended(process)
+        discard_pending(self._receivers[process])
         forget(self._cells, process)
-        for pool in self.registry:
-            first = counts_of(self._cells, pool.model).longest_waiting()
-            if first is not None:
-                self._neighbours.wake(first, pool.model)
+        for pool in self.registry.pools:
+            next_process = slot_rows(self._cells, pool.name).next_process()
+            if next_process is not None:
+                self._datagrams.wake(next_process, pool.name)
 
     # inside
 
@@ -189,17 +193,17 @@ class Parent:
         for each in self._processes:
             each.order(order)
 
-    def _tell_replica(self, replica: ParentReplica) -> None:
+    def _send_replica(self, replica: Replica) -> None:
         for each in self._processes:
-            each.tell(_word(replica))
+            each.send(_update_of(replica))
 
-    def _tell_pool(self, pool: ParentPool) -> None:
+    def _send_length(self, model: Model) -> None:
         for each in self._processes:
-            each.tell(LengthUpdate(pool.model, pool.max_model_len))
+            each.send(LengthUpdate(model.name, model.max_model_len))
 
     async def _count(self) -> None:
         await asyncio.gather(*(each.count() for each in self._processes))
 
 
-def _word(replica: Replica) -> ReplicaUpdate:
-    return ReplicaUpdate(replica.name, replica.ready, replica.state, replica.reason)
+def _update_of(replica: Replica) -> ReplicaUpdate:
+    return ReplicaUpdate(replica.name, replica.state, replica.reason)

@@ -25,9 +25,10 @@ from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
 from gateway.http.listener import Listener
 from gateway.http.upstream import UpstreamConnection
-from gateway.observe.counters import Metrics
+from gateway.observe.counters import Counters
 from gateway.pools.admission import Admission
-from gateway.pools.policies import RoundRobin
+from gateway.pools.model import Model
+from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
@@ -117,9 +118,9 @@ class Plane:
     def __init__(self) -> None:
         self.engines = [Engine(), Engine()]
         self.replicas = [Replica(f"m/{n}", engine, ready=True) for n, engine in enumerate(self.engines)]
-        self.pool = Pool("m", self.replicas, policy=RoundRobin(), admission=Admission(4, 4), tasks=frozenset(ALL_TASKS))
-        registry = Registry([self.pool])
-        self.metrics = Metrics(lambda: registry, "0", "")
+        self.pool = Pool("m", self.replicas, policy=RoundRobin(), admission=Admission(4, 4))
+        registry = Registry([Model("m", self.pool, tasks=ALL_TASKS)])
+        self.metrics = Counters()
         self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics)
         application = Pipeline(Snapshot.of(_CONFIG, registry), self.dispatcher, self.metrics, None, "0")
         self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts)

@@ -25,9 +25,10 @@ from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
 from gateway.http.listener import Listener
 from gateway.http.upstream import UpstreamConnection, UpstreamError
-from gateway.observe.counters import Metrics
+from gateway.observe.counters import Counters
 from gateway.pools.admission import Admission
-from gateway.pools.policies import RoundRobin
+from gateway.pools.model import Model
+from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
@@ -278,11 +279,10 @@ class Playbook:
             self.replicas,
             policy=RoundRobin(),
             admission=Admission(limit, max_queue),
-            tasks=frozenset(ALL_TASKS),
             hedge=hedge,
         )
-        registry = Registry([self.pool])
-        self.metrics = Metrics(lambda: registry, "0", "")
+        registry = Registry([Model("m", self.pool, tasks=ALL_TASKS)])
+        self.metrics = Counters()
         self.timers = Timers()
         self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later)
         pipeline = Pipeline(Snapshot.of(self.config, registry), self.dispatcher, self.metrics, None, "0")

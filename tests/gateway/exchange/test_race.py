@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.pools.replica import ReplicaState
 from tests.kit.playbook import CHAT, EMBEDDINGS, Clock, Engine, Playbook, post
 from tests.kit.scripted import whole
 
@@ -199,7 +200,7 @@ async def test_where_no_other_replica_is_ready_any_more_it_is_left_to_the_first(
     play, first = asked()
     for replica in play.replicas:
         if replica.name != first.name:
-            replica.set_ready(ready=False, state="failing")
+            replica.set_state(ReplicaState.FAILING)
     play.timers.fire()
     assert len(play.asked) == 1
     first.says(GOOD)

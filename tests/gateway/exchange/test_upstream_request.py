@@ -3,13 +3,57 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from gateway.api.dialects.completions import Plain
+from gateway.core.context import RequestContext, RequestHead
+from gateway.exchange.upstream_request import UpstreamRequest
 from loadtest.simulator import SimulatedEngine
 from tests.gateway.exchange.asking import answer_to, ask, one_engine
 from tests.kit.gateways import gateway, remote
+
+
+def asked_for(body: bytes, **headers: str) -> UpstreamRequest:
+    named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    context = RequestContext(RequestHead("", headers=named))
+    return UpstreamRequest(context, body, Plain(), streams=False, strip_usage=False, max_tokens=0, hedges=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (b'{"user":"u","prompt_cache_key":"k"}', {"x_session_id": "s"}, b"s"),
+        (b'{"user":"u","prompt_cache_key":"k"}', {}, b'"k"'),
+        (b'{"user":"u","prompt_cache_key":null}', {"x_session_id": ""}, b'"u"'),
+        (b'{"user":"","messages":[]}', {"session": "s"}, b""),
+        (b'{"user":7}', {}, b"7"),
+        (b"--boundary\r\nuser", {}, b""),
+        (b'{"user":"\xff"}', {}, b'"\xff"'),
+    ],
+)
+def test_a_session_is_named_by_a_header_else_by_the_cache_key_else_by_the_user(
+    body: bytes, headers: dict[str, str], expected: bytes
+) -> None:
+    assert asked_for(body, **headers).session_key(b"x-session-id") == expected
+
+
+async def test_the_requests_of_a_session_go_to_one_replica(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(SimulatedEngine("m", uds=tmp_path / str(n))) for n in range(4)]
+        options = {"policy": "session", "session_header": "X-Chat"}
+        models = {"m": remote(*(engine.address for engine in engines), **options)}
+        running = await stack.enter_async_context(gateway(models))
+        await running.gateway.settle()
+        for number in range(8):
+            before = [len(engine.requests) for engine in engines]
+            for _ in range(3):
+                assert (await answer_to(running, ask(), x_chat=f"session {number}")).status == 200
+                assert (await answer_to(running, ask(user=f"user {number}"))).status == 200
+            served = [len(engine.requests) - had for engine, had in zip(engines, before, strict=True)]
+            assert sorted(filter(None, served)) in ([6], [3, 3])
 
 
 async def test_the_engine_gets_the_body_byte_for_byte_and_few_headers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from time import perf_counter
 import pytest
 
 from gateway.http.address import Address
-from gateway.http.connection_pool import ConnectionPool
+from gateway.http.connection_pool import ConnectionPool, ConnectionPools
 from gateway.http.upstream import UpstreamConnection, UpstreamError
 from tests.gateway.http.raw_engine import OK, REQUEST, Engine, connected
 from tests.kit.eventually import eventually
@@ -120,3 +120,26 @@ async def test_closing_the_pool_closes_everything(engine: Engine) -> None:
     await asyncio.wait([connecting])
     assert connecting.cancelled()
     assert "before its response was complete" in str(await notes.failure())
+
+
+async def test_a_retired_pool_closes_what_is_idle_and_keeps_nothing_that_comes_back(engine: Engine) -> None:
+    (_, one), (_, two) = await engine.ask(), await engine.ask()
+    writers = [(await engine.accept())[1] for _ in range(2)]
+    writers[0].write(OK)
+    await one.response()
+    engine.pool.retire()
+    await eventually(lambda: "[1 open, 0 idle]" in repr(engine.pool))
+    writers[1].write(OK)
+    await two.response()
+    await eventually(lambda: "[0 open, 0 idle]" in repr(engine.pool))
+
+
+def test_an_address_whose_pool_was_retired_gets_a_new_one() -> None:
+    pools = ConnectionPools(connect_timeout=1.0)
+    address = Address.parse("http://a")
+    first = pools.of(address)
+    assert pools.of(address) is first
+    first.retire()
+    second = pools.of(address)
+    assert second is not first
+    assert pools.of(address) is second

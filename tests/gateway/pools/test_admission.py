@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.core.errors import Unavailable
-from gateway.pools import admission as admission_module
 from gateway.pools.admission import Admission
+from gateway.pools.slots import LocalSlots
+from tests.gateway.pools.made import Clock
 from tests.kit.waiters import Waiter
-
-
-@dataclass
-class Clock:
-    """A clock that stands until it is moved."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(admission_module, "perf_counter", clock)
-    return clock
+    return Clock.installed(monkeypatch)
 
 
 def take(admission: Admission) -> None:
@@ -76,12 +63,15 @@ def test_who_has_withdrawn_is_passed_over() -> None:
 
 
 def test_nobody_overtakes_the_queue() -> None:
-    admission = Admission(1, max_queue=2)
+    slots = LocalSlots(1)
+    admission = Admission(1, max_queue=2, slots=slots)
     take(admission)
-    waiter = Waiter()
-    admission.admit(waiter)
-    admission.limit = 2
-    assert not admission.admit(Waiter())
+    first, second = Waiter(), Waiter()
+    assert not admission.admit(first)
+    slots.limit = 3
+    assert not admission.admit(second)
+    # Both are served as soon as anybody looks.
+    assert (first.slots, second.slots) == (1, 1)
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(clock: Clock) -> None:

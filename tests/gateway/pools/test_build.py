@@ -1,4 +1,4 @@
-"""Replicas come from the addresses of the configuration, or from the engines that are started here."""
+"""Models, pools and replicas are built as the configuration says."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from gateway.config.models import RemoteModel
 from gateway.config.schema import Config
-from gateway.pools.build import registry_of
+from gateway.pools.build import POOL_OPTIONS, build_registry, pools_of
 
 DIGEST = "a" * 64
 
@@ -20,36 +21,88 @@ def test_a_remote_model_has_one_replica_for_each_address() -> None:
     config = configured(
         m={"engine": "remote", "urls": ["http://a:1", "unix:/b"], "aliases": ["n"], "upstream_model": "up"}
     )
-    registry = registry_of(config, {})
-    pool = registry.find("m")
-    assert [(each.name, each.address.url) for each in pool.replicas] == [("m-0", "http://a:1"), ("m-1", "unix:/b")]
-    assert registry.find("n") is pool
-    assert pool.upstream_model == "up"
+    registry = build_registry(config, {})
+    model = registry.find("m")
+    assert [(each.name, each.address.url) for each in model.pool.replicas] == [
+        ("m-0", "http://a:1"),
+        ("m-1", "unix:/b"),
+    ]
+    assert registry.find("n") is model
+    assert model.upstream_name == "up"
 
 
 def test_the_key_of_a_remote_model_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_KEY", "secret")
     config = configured(m={"engine": "remote", "urls": ["http://a"], "api_key_env": "UPSTREAM_KEY"})
-    (replica,) = registry_of(config, {}).find("m").replicas
+    (replica,) = build_registry(config, {}).find("m").pool.replicas
     assert replica.headers == b"host: a\r\nauthorization: Bearer secret\r\n"
     assert "secret" not in repr(replica)
 
 
 def test_an_engine_started_here_is_found_where_the_supervisor_put_it() -> None:
     config = configured(m={"engine": "vllm", "source": "a/b", "replicas": 2})
-    pool = registry_of(config, {"m-0": "unix:/s0", "m-1": "unix:/s1"}).find("m")
+    pool = build_registry(config, {"m-0": "unix:/s0", "m-1": "unix:/s1"}).find("m").pool
     assert [each.address.path for each in pool.replicas] == ["/s0", "/s1"]
     assert repr(pool) == "<Pool 'm' [0 ready, 2 not; 0 in flight, 0 queued]>"
 
 
-def test_a_pool_has_what_the_configuration_says() -> None:
+def test_a_model_and_its_pool_have_what_the_configuration_says() -> None:
     options = {"max_in_flight": 3, "max_queue": 5, "policy": "round_robin", "required": False, "cache_salt": True}
-    pool = registry_of(configured(m={"engine": "remote", "urls": ["http://a"], **options}), {}).find("m")
+    model = build_registry(configured(m={"engine": "remote", "urls": ["http://a"], **options}), {}).find("m")
+    pool = model.pool
     assert (pool.admission.limit, pool.admission.max_queue) == (3, 5)
     assert type(pool.policy).__name__ == "RoundRobin"
-    assert (pool.required, pool.cache_salt, pool.send_priority) == (False, True, False)
+    assert (model.required, model.cache_salt, model.send_priority) == (False, True, False)
 
 
 def test_no_replicas_are_a_pool_all_the_same() -> None:
     config = configured(m={"engine": "vllm", "source": "a/b", "replicas": 0})
-    assert registry_of(config, {}).find("m").replicas == ()
+    assert build_registry(config, {}).find("m").pool.replicas == ()
+
+
+def test_remote_models_with_the_same_addresses_share_one_pool() -> None:
+    at = {"engine": "remote", "urls": ["http://a", "http://b"], "max_in_flight": 8}
+    config = configured(
+        base=at,
+        alone={"engine": "remote", "urls": ["http://c"]},
+        adapter=at | {"upstream_model": "sql-lora", "tasks": ["generate"], "required": False, "aliases": ["sql"]},
+    )
+    registry = build_registry(config, {})
+    base, alone, adapter = registry.models
+    assert [model.name for model in registry.models] == ["base", "alone", "adapter"]
+    assert base.pool is adapter.pool is registry.find("sql").pool
+    assert base.pool is not alone.pool
+    assert [replica.name for replica in registry.replicas] == ["base-0", "base-1", "alone-0"]
+    assert (base.upstream_name, base.required) == ("base", True)
+    assert (adapter.upstream_name, adapter.required, adapter.tasks) == ("sql-lora", False, frozenset({"generate"}))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"urls": ["http://a", "http://b"]},
+        {"api_key_env": "UPSTREAM_KEY"},
+        {"policy": "round_robin"},
+        {"max_in_flight": 9},
+        {"max_queue": 9},
+        {"hedge": False},
+        {"health_interval": 9.0},
+    ],
+)
+def test_models_that_want_their_requests_treated_differently_have_pools_of_their_own(
+    other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "secret")
+    at = {"engine": "remote", "urls": ["http://a"]}
+    assert len(build_registry(configured(m=at, n=at | other), {}).pools) == 2
+
+
+def test_the_reference_says_which_options_models_must_agree_in_to_share_a_pool() -> None:
+    described = RemoteModel.model_fields["urls"].description
+    assert described is not None
+    assert all(f"`{option}`" in described for option in POOL_OPTIONS)
+
+
+def test_engines_that_are_started_here_are_each_their_own_pool() -> None:
+    config = configured(m={"engine": "vllm", "source": "a/b"}, n={"engine": "vllm", "source": "a/b"})
+    assert pools_of(config) == {"m": ["m"], "n": ["n"]}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.pools.hedge_budget import Hedging
+from gateway.pools.hedge_budget import HedgeBudget
 
 
 def test_nothing_is_late_before_it_is_known_how_long_answers_take() -> None:
-    hedging = Hedging()
+    hedging = HedgeBudget()
     for _ in range(19):
         assert hedging.asked() is None
         hedging.answered(0.01)
-    assert repr(hedging) == "<Hedging [not known yet; 0.95 saved]>"
+    assert repr(hedging) == "<HedgeBudget [not known yet; 0.95 saved]>"
 
 
 def test_late_is_later_than_95_percent_of_the_answers() -> None:
-    hedging = Hedging()
+    hedging = HedgeBudget()
     for number in range(20):
         hedging.answered(number / 1000)
     assert hedging.delay == 0.019
@@ -26,7 +26,7 @@ def test_late_is_later_than_95_percent_of_the_answers() -> None:
 
 
 def test_the_latest_thousand_answers_count() -> None:
-    hedging = Hedging()
+    hedging = HedgeBudget()
     for seconds in (5.0, 0.01):
         for _ in range(1000):
             hedging.answered(seconds)
@@ -37,7 +37,7 @@ def test_the_latest_thousand_answers_count() -> None:
 
 
 def test_one_in_twenty_requests_may_be_hedged() -> None:
-    hedging = Hedging()
+    hedging = HedgeBudget()
     hedged = 0
     for _ in range(1000):
         hedging.asked()
@@ -46,8 +46,8 @@ def test_one_in_twenty_requests_may_be_hedged() -> None:
 
 
 def test_a_quiet_time_saves_up_ten_hedges() -> None:
-    hedging = Hedging()
+    hedging = HedgeBudget()
     for _ in range(10_000):
         hedging.asked()
-    assert repr(hedging) == "<Hedging [not known yet; 10.00 saved]>"
+    assert repr(hedging) == "<HedgeBudget [not known yet; 10.00 saved]>"
     assert [hedging.spend() for _ in range(11)] == [True] * 10 + [False]

@@ -5,38 +5,44 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.errors import NoReadyReplica
+from gateway.pools.policies.policy import Routable
+from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Load
-from gateway.pools.registry import Registry
-from tests.gateway.pools.made import pool, replica
+from gateway.pools.replica import Replica, ReplicaState
+from tests.gateway.exchange.asking import CHAT, answer_to, ask, said
+from tests.gateway.pools.made import Request, pool, replica
+from tests.kit.eventually import eventually
+from tests.kit.gateways import gateway, remote
+from tests.kit.scripted import scripted_engine, whole
 from tests.kit.waiters import Waiter
+
+ANY = Request()
 
 
 def test_reprs_tell_the_truth() -> None:
-    busy, starting = replica("a"), replica("b", ready=False)
-    busy.in_flight = 3
+    busy, starting = replica("a", in_flight=3), replica("b", ready=False)
     made = pool("m", busy, starting)
     assert repr(busy) == "<Replica 'a' unix:/run/a.sock [ready; 3 in flight]>"
     assert repr(starting) == "<Replica 'b' unix:/run/b.sock [starting; 0 in flight]>"
     assert repr(made) == "<Pool 'm' [1 ready, 1 not; 3 in flight, 0 queued]>"
-    assert repr(Registry([made])) == f"<Registry [{made!r}]>"
 
 
 def test_only_ready_replicas_are_picked() -> None:
     first, second = replica("a"), replica("b", ready=False)
     made = pool("m", first, second)
-    assert {made.pick().name for _ in range(4)} == {"a"}
-    second.set_ready(ready=True, state="ready")
-    assert {made.pick().name for _ in range(4)} == {"a", "b"}
-    first.set_ready(ready=False, state="draining")
-    assert {made.pick().name for _ in range(4)} == {"b"}
+    assert {made.pick(ANY).name for _ in range(4)} == {"a"}
+    second.set_state(ReplicaState.READY)
+    assert {made.pick(ANY).name for _ in range(4)} == {"a", "b"}
+    first.set_state(ReplicaState.DRAINING)
+    assert {made.pick(ANY).name for _ in range(4)} == {"b"}
 
 
 def test_what_was_tried_is_not_picked_again() -> None:
     first, second = replica("a"), replica("b")
     made = pool("m", first, second)
-    assert made.pick((first,)) is second
+    assert made.pick(ANY, (first,)) is second
     with pytest.raises(NoReadyReplica):
-        made.pick((first, second))
+        made.pick(ANY, (first, second))
 
 
 @pytest.mark.parametrize(
@@ -45,15 +51,15 @@ def test_what_was_tried_is_not_picked_again() -> None:
 def test_a_pool_without_ready_replicas_says_why_and_when_to_come_again(state: str, retry_after: float) -> None:
     down = replica("a")
     made = pool("m", down)
-    down.set_ready(ready=False, state=state)
+    down.set_state(ReplicaState(state))
     with pytest.raises(NoReadyReplica, match=rf"'m' has no ready replica \({state}\)") as refused:
-        made.pick()
+        made.pick(ANY)
     assert refused.value.retry_after == retry_after
 
 
 def test_a_pool_may_have_no_replica_at_all() -> None:
     with pytest.raises(NoReadyReplica, match=r"\(absent\)"):
-        pool("m").pick()
+        pool("m").pick(ANY)
 
 
 def test_a_pool_tells_its_load() -> None:
@@ -64,3 +70,107 @@ def test_a_pool_tells_its_load() -> None:
     assert made.load(0.0) == Load(1, 0, 0.0, 5)
     assert made.load(0.0).saturation(8) == 0.125
     assert made.load(0.0).saturation(None) == 0.0
+
+
+class Bookkeeping(RoundRobin):
+    """A policy that keeps books of what is assigned to whom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.books: list[tuple[str, str]] = []
+
+    def replicas_changed(self, replicas: tuple[Replica, ...]) -> None:
+        self.books.append(("replicas", " ".join(each.name for each in replicas)))
+
+    def assigned(self, replica: Replica, request: Routable) -> None:
+        self.books.append(("assigned", replica.name))
+
+    def released(self, replica: Replica, request: Routable) -> None:
+        self.books.append(("released", replica.name))
+
+
+def test_a_policy_that_keeps_books_hears_of_every_request_and_every_change_of_the_replicas() -> None:
+    policy = Bookkeeping()
+    first, second = replica("a"), replica("b")
+    made = pool("m", first, policy=policy)
+    assert made.pick(ANY) is first
+    made.add(second)
+    assert made.pick(ANY, (first,)) is second
+    assert made.released is not None
+    made.released(second, ANY)
+    made.remove(first)
+    assert policy.books == [
+        ("replicas", "a"),
+        ("assigned", "a"),
+        ("replicas", "a b"),
+        ("assigned", "b"),
+        ("released", "b"),
+        ("replicas", "b"),
+    ]
+
+
+def test_a_policy_that_keeps_no_books_is_not_asked_to() -> None:
+    assert pool("m", replica("a")).released is None
+
+
+def test_a_second_replica_may_be_asked_only_where_there_is_one() -> None:
+    first, second = replica("a"), replica("b")
+    made = pool("m", first, hedge=True)
+    assert made.hedging is None
+    made.add(second)
+    assert str(made.hedging) == "<HedgeBudget [not known yet; 0.00 saved]>"
+    made.remove(first)
+    assert str(made.hedging) == "None"
+
+
+def test_a_replica_that_drains_gets_nothing_new_and_leaves_when_its_requests_have_ended() -> None:
+    leaving, staying = replica("a", in_flight=1), replica("b")
+    made = pool("m", leaving, staying)
+    made.drain(leaving)
+    made.remove_drained()
+    assert {made.pick(ANY).name for _ in range(4)} == {"b"}
+    assert repr(leaving) == "<Replica 'a' unix:/run/a.sock [draining; 1 in flight]>"
+    assert repr(made) == "<Pool 'm' [1 ready, 1 not; 1 in flight, 0 queued]>"
+    leaving.load.left()
+    made.remove_drained()
+    assert repr(leaving) == "<Replica 'a' unix:/run/a.sock [stopped; 0 in flight]>"
+    assert repr(made) == "<Pool 'm' [1 ready, 0 not; 0 in flight, 0 queued]>"
+
+
+def test_an_observer_of_a_pool_hears_of_replicas_that_come_and_go() -> None:
+    heard: list[int] = []
+    made = pool("m", replica("a"))
+    made.observe(lambda changed: heard.append(len(changed.replicas)))
+    other = replica("b")
+    made.add(other)
+    made.remove(other)
+    assert heard == [2, 1]
+
+
+async def test_a_replica_is_drained_while_requests_run_and_finishes_those_that_it_has() -> None:
+    async with (
+        scripted_engine() as first,
+        scripted_engine() as second,
+        gateway({"m": remote(first.url, second.url, policy="round_robin")}) as running,
+    ):
+        await running.gateway.settle()
+        (drained,) = running.gateway.pools
+        response = whole(b"{}")
+        first.answer = [response[:-1], response[-1:]]
+        second.answer = [response]
+        leaving, _ = drained.replicas
+        # Round-robin begins with the second.
+        assert (await answer_to(running, ask())).status == 200
+        async with await running.wire() as wire:
+            await wire.request("POST", CHAT, ask())
+            await first.said_so_far()
+            drained.drain(leaving)
+            for _ in range(4):
+                assert (await answer_to(running, ask())).status == 200
+            assert len(first.bodies) == 1
+            assert repr(leaving).endswith("[draining; 1 in flight]>")
+            first.go_on()
+            assert (await wire.response()).body == b"{}"
+        await said(running, "<Pool 'm' [1 ready, 0 not;")
+        await eventually(lambda: "[0 open, 0 idle]" in repr(leaving.connections))
+        assert leaving.state is ReplicaState.STOPPED

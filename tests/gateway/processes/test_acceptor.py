@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from gateway.processes.acceptor import Acceptor, Share, bound
+from gateway.processes.acceptor import Acceptor, ConnectionShare, bound
 from gateway.processes.datagrams import Datagrams, socket_pairs
 from gateway.processes.shared_cells import Cells
 
@@ -27,9 +27,9 @@ def cells() -> Iterator[Cells]:
     made.close()
 
 
-def share(cells: Cells, own: int) -> Share:
+def share(cells: Cells, own: int) -> ConnectionShare:
     handed = [cells.row(f"to {each}") for each in range(3)]
-    return Share(cells.row("tick"), cells.row("held"), cells.row("received"), handed, own)
+    return ConnectionShare(cells.row("tick"), cells.row("held"), cells.row("received"), handed, own)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def share(cells: Cells, own: int) -> Share:
 )
 def test_the_one_with_clearly_fewest_is_chosen(cells: Cells, held: list[int], chosen: int) -> None:
     for own, count in enumerate(held):
-        share(cells, own).hold(count)
+        share(cells, own).set_held(count)
     assert share(cells, 0).choose() == chosen
 
 
@@ -66,8 +66,8 @@ def test_what_is_on_its_way_counts_where_it_goes(cells: Cells) -> None:
 @pytest.mark.parametrize("tick", [0, 1])
 def test_one_that_does_not_beat_is_given_nothing(cells: Cells, tick: int) -> None:
     cells.row("tick")[1] = tick
-    share(cells, 0).hold(50)
-    share(cells, 2).hold(40)
+    share(cells, 0).set_held(50)
+    share(cells, 2).set_held(40)
     assert share(cells, 0).choose() == 2
 
 
@@ -97,15 +97,15 @@ class Echo(asyncio.Protocol):
 
 
 async def test_a_connection_is_kept_or_handed_over_and_answers_without_delay(cells: Cells) -> None:
-    ears, mouths = socket_pairs(3)
-    neighbours = [Datagrams(ears[own], mouths) for own in range(2)]
+    receivers, senders = socket_pairs(3)
+    datagrams = [Datagrams(receivers[own], senders) for own in range(2)]
     sockets = await bound("127.0.0.1", 0, shared=True)
     port = sockets[0].getsockname()[1]
-    first = Acceptor(sockets, lambda: Echo(b"first"), None, share(cells, 0), neighbours[0])
-    second = Acceptor([], lambda: Echo(b"second"), None, share(cells, 1), neighbours[1])
-    neighbours[1].listen(lambda _: None, second.given)
+    first = Acceptor(sockets, lambda: Echo(b"first"), None, share(cells, 0), datagrams[0])
+    second = Acceptor([], lambda: Echo(b"second"), None, share(cells, 1), datagrams[1])
+    datagrams[1].listen(lambda _: None, second.handed_over)
     first.open()
-    share(cells, 2).hold(9)
+    share(cells, 2).set_held(9)
     answers = []
     for _ in range(2):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -115,9 +115,9 @@ async def test_a_connection_is_kept_or_handed_over_and_answers_without_delay(cel
     assert [share(cells, own)._count(own) for own in range(2)] == [1, 1]
     first.tick(0)
     assert share(cells, 0)._count(0) == 0
-    neighbours[1].close()
+    datagrams[1].close()
     first.close()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
-    for each in (*ears, *mouths):
+    for each in (*receivers, *senders):
         each.close()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from gateway.config.schema import Config
+from gateway.pools.replica import ReplicaState
 from gateway.processes.acceptor import bound
 from gateway.processes.cell_layout import rows
 from gateway.processes.datagrams import socket_pairs
@@ -51,13 +52,13 @@ class Parent:
         self.said: asyncio.Queue[Message] = asyncio.Queue()
         self.channel: Channel
 
-    async def hears(self, kind: type[M]) -> M:
+    async def hreceivers(self, kind: type[M]) -> M:
         message = await asyncio.wait_for(self.said.get(), 30)
         assert isinstance(message, kind), message
         return message
 
     def tell_ready(self, *, ready: bool) -> None:
-        self.channel.send(ReplicaUpdate("m-0", ready=ready, state="ready" if ready else "failing", reason=""))
+        self.channel.send(ReplicaUpdate("m-0", state=ReplicaState.READY if ready else ReplicaState.FAILING, reason=""))
 
 
 @asynccontextmanager
@@ -69,9 +70,9 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
     (holder,) = await bound("127.0.0.1", 0, shared=True)
     listen = f"127.0.0.1:{holder.getsockname()[1]}"
     cells = Cells.create(rows(config), 2)
-    ears, mouths = socket_pairs(2)
+    receivers, senders = socket_pairs(2)
     ours, theirs = socket.socketpair()
-    inherited = [theirs.fileno(), cells.fd, *(each.fileno() for each in (*ears, *mouths))]
+    inherited = [theirs.fileno(), cells.fd, *(each.fileno() for each in (*receivers, *senders))]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "gateway.processes", str(theirs.fileno()), str(os.getpid())), pass_fds=inherited
     )
@@ -88,9 +89,9 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
             version="1.2",
             started_here={},
             cells=cells.fd,
-            ear=ears[0].fileno(),
-            mouths=[each.fileno() for each in mouths],
-            replicas=[ReplicaUpdate("m-0", ready=False, state="starting", reason="")],
+            receiver=receivers[0].fileno(),
+            senders=[each.fileno() for each in senders],
+            replicas=[ReplicaUpdate("m-0", state=ReplicaState.STARTING, reason="")],
             lengths=[LengthUpdate("m", None)],
         )
     )
@@ -103,25 +104,25 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
             process.kill()
         await process.wait()
         parent.channel.close()
-        for each in (holder, *ears, *mouths):
+        for each in (holder, *receivers, *senders):
             each.close()
         cells.close()
 
 
 async def test_a_child_serves_counts_becomes_idle_and_ends() -> None:
     async with child() as parent:
-        await parent.hears(Serving)
+        await parent.hreceivers(Serving)
         async with await Wire.connect_to(parent.address) as wire:
             await wire.request("GET", "/version")
             assert (await wire.response()).json == {"version": "1.2"}
         parent.channel.send(Count())
-        counted = await parent.hears(Counted)
+        counted = await parent.hreceivers(Counted)
         assert counted.snapshot.requests == {("unknown", "/version", 200): 1}
         parent.channel.send(AnnounceEnd())
         parent.channel.send(StopAccepting())
-        await parent.hears(Idle)
+        await parent.hreceivers(Idle)
         parent.channel.send(End())
-        await parent.hears(Counted)
+        await parent.hreceivers(Counted)
         assert await parent.process.wait() == 0
 
 
@@ -131,7 +132,7 @@ async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
         return [(card["id"], card.get("max_model_len")) for card in (await wire.response()).json["data"]]
 
     async with child() as parent:
-        await parent.hears(Serving)
+        await parent.hreceivers(Serving)
         async with await Wire.connect_to(parent.address) as wire:
             assert await cards(wire) == []
             for length in (7, 512):
@@ -148,21 +149,21 @@ async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
 
 async def test_a_child_says_that_a_replica_gives_no_answers() -> None:
     async with child() as parent:
-        await parent.hears(Serving)
+        await parent.hreceivers(Serving)
         parent.tell_ready(ready=True)
         async with await Wire.connect_to(parent.address) as wire:
             statuses = set()
             while parent.said.empty():
                 await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
                 statuses.add((await wire.response()).status)
-        doubt = await parent.hears(ReplicaSuspected)
+        doubt = await parent.hreceivers(ReplicaSuspected)
         assert doubt == ReplicaSuspected("m-0", "The engine refused the connection: Connection refused.")
         assert 502 in statuses
 
 
 async def test_the_limit_of_connections_is_divided_among_the_processes() -> None:
     async with child(limits={"max_connections": 3}) as parent, AsyncExitStack() as stack:
-        await parent.hears(Serving)
+        await parent.hreceivers(Serving)
         statuses = []
         for _ in range(3):
             wire = await stack.enter_async_context(await Wire.connect_to(parent.address))
@@ -173,5 +174,5 @@ async def test_the_limit_of_connections_is_divided_among_the_processes() -> None
 
 async def test_a_child_that_cannot_serve_says_why(tmp_path: Path) -> None:
     async with child(access_log=str(tmp_path / "none" / "log")) as parent:
-        assert "(gateway.access_log): No such file" in (await parent.hears(NotStarted)).reason
+        assert "(gateway.access_log): No such file" in (await parent.hreceivers(NotStarted)).reason
         assert await parent.process.wait() == 1

@@ -23,20 +23,20 @@ pytestmark = pytest.mark.slow
 
 
 class ChildOwner:
-    """One that leads a single process, and writes down what it hears."""
+    """One that leads a single process, and writes down what it hreceivers."""
 
     def __init__(self, **settings: object) -> None:
         base = {"listen": "127.0.0.1:0", "access_log": "off"}
         self.config = Config.model_validate({"gateway": base | settings, "models": {"m": remote("http://127.0.0.1:1")}})
         self.cells = Cells.create(rows(self.config), 1)
-        self.ears, self.mouths = socket_pairs(1)
+        self.receivers, self.senders = socket_pairs(1)
         self.said: asyncio.Queue[str] = asyncio.Queue()
         self.counts: list[Snapshot] = []
         self.dead = 0
 
     @property
     def inherited(self) -> Sequence[int]:
-        return [self.cells.fd, self.ears[0].fileno(), self.mouths[0].fileno()]
+        return [self.cells.fd, self.receivers[0].fileno(), self.senders[0].fileno()]
 
     def setup(self, process: int) -> Setup:
         return Setup(
@@ -46,13 +46,13 @@ class ChildOwner:
             version="1.2",
             started_here={},
             cells=self.cells.fd,
-            ear=self.ears[0].fileno(),
-            mouths=[self.mouths[0].fileno()],
+            receiver=self.receivers[0].fileno(),
+            senders=[self.senders[0].fileno()],
             replicas=[],
             lengths=[],
         )
 
-    def doubted(self, replica: str, reason: str) -> None:
+    def suspected(self, replica: str, reason: str) -> None:
         raise AssertionError("nothing is asked here")
 
     def counted(self, process: int, snapshot: Snapshot) -> None:
@@ -65,49 +65,49 @@ class ChildOwner:
         self.said.put_nowait(text)
 
     def close(self) -> None:
-        for each in (*self.ears, *self.mouths):
+        for each in (*self.receivers, *self.senders):
             each.close()
         self.cells.close()
 
 
-async def test_a_killed_process_is_started_again_and_its_leader_hears_of_it() -> None:
-    leader = ChildOwner()
-    process = ChildHandle(0, leader)
+async def test_a_killed_process_is_started_again_and_its_owner_hreceivers_of_it() -> None:
+    owner = ChildOwner()
+    process = ChildHandle(0, owner)
     assert await process.start() == ""
     first = process.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    told = [await asyncio.wait_for(leader.said.get(), 30) for _ in range(2)]
+    told = [await asyncio.wait_for(owner.said.get(), 30) for _ in range(2)]
     assert told == [
         "process 1 of the data plane: It ended with exit code -9. Next try in 0.2 s.",
         "process 1 of the data plane: serving again",
     ]
-    assert (process.serving, process.pid == first, leader.dead) == (True, False, 1)
+    assert (process.serving, process.pid == first, owner.dead) == (True, False, 1)
     await process.stop()
-    leader.close()
+    owner.close()
 
 
-async def test_one_that_does_not_answer_delays_its_leader_only_a_little_and_is_ended() -> None:
-    leader = ChildOwner()
-    process = ChildHandle(0, leader)
+async def test_one_that_does_not_answer_delays_its_owner_only_a_little_and_is_ended() -> None:
+    owner = ChildOwner()
+    process = ChildHandle(0, owner)
     await process.start()
     await process.count()
-    assert len(leader.counts) == 1
+    assert len(owner.counts) == 1
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
     await process.count()
-    assert len(leader.counts) == 1
+    assert len(owner.counts) == 1
     stopping = asyncio.create_task(process.stop())
     with suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
     await stopping
     assert repr(process) == "<ChildHandle 0 pid None [not serving]>"
-    leader.close()
+    owner.close()
 
 
 async def test_one_that_dies_during_a_drain_is_idle_and_not_started_again() -> None:
-    leader = ChildOwner()
-    process = ChildHandle(0, leader)
+    owner = ChildOwner()
+    process = ChildHandle(0, owner)
     await process.start()
     process.order(StopAccepting())
     assert process.pid is not None
@@ -115,13 +115,13 @@ async def test_one_that_dies_during_a_drain_is_idle_and_not_started_again() -> N
     await asyncio.wait_for(process.idle(), 30)
     process.order(CancelAll())
     await process.stop()
-    assert (leader.dead, leader.said.empty()) == (1, True)
-    leader.close()
+    assert (owner.dead, owner.said.empty()) == (1, True)
+    owner.close()
 
 
 async def test_one_that_cannot_start_says_why() -> None:
-    leader = ChildOwner(access_log="/dev/null/log")
-    process = ChildHandle(0, leader)
+    owner = ChildOwner(access_log="/dev/null/log")
+    process = ChildHandle(0, owner)
     assert "(gateway.access_log): Not a directory" in await process.start()
     await process.stop()
-    leader.close()
+    owner.close()

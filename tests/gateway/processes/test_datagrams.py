@@ -13,9 +13,9 @@ from gateway.processes.datagrams import Datagrams, discard_pending, socket_pairs
 
 @pytest.fixture
 def two() -> Iterator[tuple[Datagrams, Datagrams]]:
-    ears, mouths = socket_pairs(2)
-    yield Datagrams(ears[0], mouths), Datagrams(ears[1], mouths)
-    for each in (*ears, *mouths):
+    receivers, senders = socket_pairs(2)
+    yield Datagrams(receivers[0], senders), Datagrams(receivers[1], senders)
+    for each in (*receivers, *senders):
         each.close()
 
 
@@ -40,8 +40,8 @@ async def test_a_connection_that_is_handed_over_is_the_same_connection(two: tupl
 
 
 def test_one_that_is_deaf_blocks_nobody_and_its_connections_are_closed_at_its_end() -> None:
-    ears, mouths = socket_pairs(1)
-    speaker = Datagrams(ears[0], mouths)
+    receivers, senders = socket_pairs(1)
+    speaker = Datagrams(receivers[0], senders)
     client, accepted = socket.socketpair()
     with client, accepted:
         handed = 0
@@ -50,9 +50,9 @@ def test_one_that_is_deaf_blocks_nobody_and_its_connections_are_closed_at_its_en
         assert handed > 0
         speaker.wake(0, "m")
         accepted.close()
-        discard_pending(ears[0])
+        discard_pending(receivers[0])
         assert client.recv(10) == b""
-    for each in (*ears, *mouths):
+    for each in (*receivers, *senders):
         each.close()
 
 

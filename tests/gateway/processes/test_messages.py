@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
-from gateway.observe.counters import Metrics
-from gateway.pools.registry import Registry
+from gateway.observe.counters import Counters
+from gateway.pools.replica import ReplicaState
 from gateway.processes.messages import (
     Channel,
     Count,
@@ -31,9 +31,9 @@ MESSAGES: list[Message] = [
         version="1",
         started_here={"m-0": "unix:/s"},
         cells=3,
-        ear=4,
-        mouths=[5, 6],
-        replicas=[ReplicaUpdate("m-0", ready=True, state="ready", reason="")],
+        receiver=4,
+        senders=[5, 6],
+        replicas=[ReplicaUpdate("m-0", state=ReplicaState.READY, reason="")],
         lengths=[LengthUpdate("m", None)],
     ),
     Count(),
@@ -53,7 +53,7 @@ def test_messages_come_whole_and_in_order(size: int) -> None:
 
 
 def test_what_was_counted_survives_the_way() -> None:
-    metrics = Metrics(lambda: Registry([]), "1", "")
+    metrics = Counters()
     metrics.lagged(0.5)
     metrics.of("m").attempts["ok"]["m-0"] += 1
     heard: list[Message] = []

@@ -1,4 +1,4 @@
-"""The fleet is used like one data plane: it starts or says why not, is ready or says why not, and ends."""
+"""The several is used like one data plane: it starts or says why not, is ready or says why not, and ends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from gateway.config.schema import Config
 from gateway.data_plane import StartError
+from gateway.pools.replica import ReplicaState
 from gateway.processes.parent import Parent
 from tests.kit.gateways import remote
 from tests.kit.leaks import nothing_left
@@ -22,7 +23,7 @@ from tests.kit.wire import Wire
 pytestmark = pytest.mark.slow
 
 
-def fleet(**settings: object) -> Parent:
+def several(**settings: object) -> Parent:
     base = {"listen": "127.0.0.1:0", "access_log": "off", "processes": 2}
     config = Config.model_validate({"gateway": base | settings, "models": {"m": remote("http://127.0.0.1:1")}})
     return Parent(config, {}, "1.2", "", lambda _: None)
@@ -45,7 +46,7 @@ async def test_a_port_that_another_listens_on_is_not_shared_with_it() -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         async with nothing_left():
-            made = fleet(listen=address)
+            made = several(listen=address)
             with pytest.raises(StartError, match=rf"Cannot listen on {address} \(gateway\.listen\): .*in use"):
                 await made.start()
             await made.stop()
@@ -53,24 +54,24 @@ async def test_a_port_that_another_listens_on_is_not_shared_with_it() -> None:
 
 async def test_what_a_process_cannot_do_at_the_start_ends_the_start() -> None:
     async with nothing_left():
-        made = fleet(access_log="/dev/null/log")
+        made = several(access_log="/dev/null/log")
         with pytest.raises(StartError, match=r"Cannot write to /dev/null/log \(gateway\.access_log\): Not a directory"):
             await made.start()
         await made.stop()
 
 
-async def test_a_doubt_of_one_process_counts_for_all_until_the_parent_knows_better() -> None:
+async def test_a_suspicion_of_one_process_counts_for_all_until_the_parent_knows_better() -> None:
     async def asked(wire: Wire) -> int:
         await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
         return (await wire.response()).status
 
-    made = fleet()
+    made = several()
     await made.start()
-    (pool,) = made.registry
+    (pool,) = made.registry.pools
     (replica,) = pool.replicas
     async with await Wire.connect_to(made.address) as first, await Wire.connect_to(made.address) as second:
         for _ in range(2):
-            replica.set_ready(ready=True, state="ready")
+            replica.set_state(ReplicaState.READY)
             while replica.ready:
                 assert await asked(first) in (502, 503)
             assert (replica.state, replica.in_flight) == ("failing", 0)
@@ -81,7 +82,7 @@ async def test_a_doubt_of_one_process_counts_for_all_until_the_parent_knows_bett
 
 
 async def test_a_stuck_process_is_seen_in_the_last_tick() -> None:
-    made = fleet()
+    made = several()
     await made.start()
     os.kill(pids(made)[1], signal.SIGSTOP)
     await until(lambda: monotonic() - made.last_tick > 0.5)
@@ -92,7 +93,7 @@ async def test_a_stuck_process_is_seen_in_the_last_tick() -> None:
 
 @pytest.mark.slow
 async def test_without_any_process_nothing_can_be_asked_until_they_are_back() -> None:
-    made = fleet()
+    made = several()
     await made.start()
     assert made.troubles == ()
     for pid in pids(made):

@@ -5,16 +5,17 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.core.context import RequestContext, RequestHead
-from gateway.observe.counters import Metrics, Snapshot
+from gateway.observe.counters import Counters, Snapshot
+from gateway.observe.exposition import Exposition
 from gateway.pools.registry import Registry
-from gateway.processes.node_metrics import NodeMetrics
+from gateway.processes.node_counters import NodeCounters
 
 NOTHING = Registry([])
 
 
 def counted(requests: int) -> Snapshot:
     """Count so many requests, as a process does, each of 3 s and with 5 tokens."""
-    metrics = Metrics(lambda: NOTHING, "1", "")
+    metrics = Counters()
     for _ in range(requests):
         context = RequestContext(RequestHead(""))
         context.model, context.head.endpoint, context.status = "m", "/classify", 200
@@ -26,9 +27,9 @@ def counted(requests: int) -> Snapshot:
     return metrics.snapshot()
 
 
-def shown(metrics: NodeMetrics) -> list[str]:
+def shown(metrics: NodeCounters) -> list[str]:
     prometheus = CollectorRegistry(auto_describe=False)
-    prometheus.register(metrics)
+    prometheus.register(Exposition(metrics.total, lambda: NOTHING, "1", ""))
     names = ("requests_total", "request_duration_seconds_sum", "tokens_total", "lag_seconds_count", "attempts_total")
     lines = generate_latest(prometheus).decode().splitlines()
     return [
@@ -39,14 +40,14 @@ def shown(metrics: NodeMetrics) -> list[str]:
 
 
 def test_processes_add_up_and_the_dead_stay_counted() -> None:
-    metrics = NodeMetrics(lambda: NOTHING, "1", "")
+    metrics = NodeCounters()
     metrics.counted(0, counted(1))
     metrics.counted(1, counted(2))
     assert shown(metrics) == ["3.0", "9.0", "15.0", "2.0", "3.0"]
     metrics.counted(1, counted(3))
     assert shown(metrics) == ["4.0", "12.0", "20.0", "2.0", "4.0"]
     metrics.ended(1)
-    assert repr(metrics) == "<NodeMetrics of 1 processes>"
+    assert repr(metrics) == "<NodeCounters of 1 processes>"
     assert shown(metrics) == ["4.0", "12.0", "20.0", "2.0", "4.0"]
     metrics.counted(1, counted(1))
     assert shown(metrics) == ["5.0", "15.0", "25.0", "3.0", "5.0"]

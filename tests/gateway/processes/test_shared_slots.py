@@ -13,11 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.core.errors import Unavailable
-from gateway.processes.shared_admission import Counts, SharedAdmission
+from gateway.pools.admission import Admission
 from gateway.processes.shared_cells import Cells
+from gateway.processes.shared_slots import SharedSlots, SlotRows
+from tests.gateway.pools.made import Clock
 from tests.kit.waiters import Waiter
 
-NAMES = ("running", "waiting", "since", "inside", "changes")
+NAMES = ("running", "waiting", "rank", "inside", "changes")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock.installed(monkeypatch)
 
 
 class Node:
@@ -27,19 +34,18 @@ class Node:
         self.cells = Cells.create(NAMES, processes)
         self.limit, self.max_queue = limit, max_queue
         self.said: list[int] = []
-        self.counts = Counts(*(self.cells.row(name) for name in NAMES[:3]))
+        self.rows = SlotRows(*(self.cells.row(name) for name in NAMES[:3]))
         self.parts = [self.born(own) for own in range(processes)]
 
-    def born(self, own: int) -> SharedAdmission:
-        return SharedAdmission(
-            self.limit, self.max_queue, self.counts, self.cells.lock("running"), own, self.said.append
-        )
+    def born(self, own: int) -> Admission:
+        slots = SharedSlots(self.limit, self.rows, self.cells.lock("running"), own, self.said.append)
+        return Admission(self.limit, self.max_queue, slots=slots)
 
     def die(self, own: int) -> None:
         """End a process, and take back what it had, as the parent does."""
         self.cells.clear(own)
         self.parts[own] = self.born(own)
-        first = self.counts.longest_waiting()
+        first = self.rows.next_process()
         if first is not None:
             self.said.append(first)
 
@@ -56,7 +62,7 @@ def node() -> Iterator[Node]:
     made.cells.close()
 
 
-def take(part: SharedAdmission) -> None:
+def take(part: Admission) -> None:
     assert part.admit(Waiter())
 
 
@@ -64,7 +70,8 @@ def test_the_limit_is_that_of_all_processes_together(node: Node) -> None:
     take(node.parts[0])
     take(node.parts[1])
     assert not node.parts[2].admit(Waiter())
-    assert repr(node.parts[1]) == ("<SharedAdmission [2 running, 1 waiting; 1 running here, 0 waiting; limit 2]>")
+    assert repr(node.parts[1]) == "<Admission [2 running, 1 waiting; limit 2]>"
+    assert node.parts[1].running == 1
 
 
 def test_the_length_of_the_queue_is_that_of_all_processes_together(node: Node) -> None:
@@ -122,7 +129,7 @@ def test_the_slots_of_the_dead_are_free_again(node: Node) -> None:
     node.die(0)
     node.hear()
     assert waiter.slots == 1
-    assert sum(node.counts.running) == 1
+    assert sum(node.rows.running) == 1
 
 
 def test_a_slot_that_nobody_takes_in_turn_is_taken_at_the_second_tick(node: Node) -> None:
@@ -136,36 +143,51 @@ def test_a_slot_that_nobody_takes_in_turn_is_taken_at_the_second_tick(node: Node
     assert waiter.slots == 0
     node.parts[2].tick()
     assert waiter.slots == 1
-    assert sum(node.counts.running) == 2
+    assert sum(node.rows.running) == 2
 
 
 def test_how_long_the_first_of_all_has_waited(node: Node) -> None:
-    assert node.counts.oldest_wait(perf_counter()) == 0.0
+    assert node.rows.oldest_wait(perf_counter()) == 0.0
     take(node.parts[0])
     take(node.parts[0])
     for part in node.parts[1:]:
         part.admit(Waiter())
-    since = node.counts.since[1] / 1e9
-    assert node.counts.oldest_wait(since + 2.5) == pytest.approx(2.5)
+    since = node.rows.rank[1] / 1e9
+    assert node.rows.oldest_wait(since + 2.5) == pytest.approx(2.5)
 
 
-def test_the_expected_wait_is_that_of_the_whole_queue() -> None:
+def test_the_expected_wait_is_that_of_the_whole_queue(clock: Clock) -> None:
     node = Node(2, limit=2, max_queue=100)
     take(node.parts[0])
     take(node.parts[0])
-    waiters = [Waiter() for _ in range(39)]
-    for waiter in waiters:
-        node.parts[1].admit(waiter)
+    for _ in range(39):
+        node.parts[1].admit(Waiter())
+    clock.now += 5.0
     node.parts[0].release()
-    node.parts[0]._gap_began -= 20.0
+    clock.now += 20.0
     node.parts[0].release()
-    # A tenth of the gap of 20 s counts; two processes free slots at that pace; forty requests wait, with the new one.
-    assert node.parts[0].expected_wait() == pytest.approx(2.0 * 40 / 2, rel=0.01)
+    # A tenth of each gap counts; two processes free slots at that pace; forty requests wait, with the new one.
+    assert node.parts[0].expected_wait() == pytest.approx((0.5 * 0.9 + 2.0) * 40 / 2, rel=0.01)
+    node.cells.close()
+
+
+def test_time_without_contention_does_not_make_the_expected_wait_longer(clock: Clock) -> None:
+    node = Node(2, limit=2, max_queue=100)
+    for _ in range(100):
+        take(node.parts[0])
+        take(node.parts[1])
+        clock.now += 4.0
+        # One of the two sees that all slots are taken.
+        node.parts[1].release()
+        node.parts[0].release()
+        clock.now += 3600.0
+    assert node.parts[1].expected_wait() == pytest.approx(4.0 / 2, rel=0.01)
+    assert node.parts[0].expected_wait() == 1.0
     node.cells.close()
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Requests come, end and leave, words arrive late, processes die: the snapshot hold all the time."""
+    """Requests come, end and leave, words arrive late, processes die: the rules hold all the time."""
 
     processes = st.integers(0, 2)
 
@@ -231,9 +253,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_true(self) -> None:
-        assert list(self.node.counts.running) == self.held
-        assert list(self.node.counts.waiting) == [len(each) for each in self.queued]
-        assert sum(self.node.counts.running) <= 5
+        assert list(self.node.rows.running) == self.held
+        assert list(self.node.rows.waiting) == [len(each) for each in self.queued]
+        assert sum(self.node.rows.running) <= 5
 
 
 test_in_any_order = AnyOrder.TestCase
@@ -261,8 +283,9 @@ class Inside:
 
 def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     """Hold up to ``most`` slots, taken and given back as fast as can be; exit with how often too many were held."""
-    counts, inside = Counts(*(cells.row(name) for name in NAMES[:3])), Inside(cells, own)
-    part = SharedAdmission(limit, 0, counts, cells.lock("running"), own, lambda _: None)
+    shared, inside = SlotRows(*(cells.row(name) for name in NAMES[:3])), Inside(cells, own)
+    slots = SharedSlots(limit, shared, cells.lock("running"), own, lambda _: None)
+    part = Admission(limit, 0, slots=slots)
     held = too_many = 0
     for _ in range(times):
         if held < most:

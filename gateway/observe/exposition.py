@@ -1,0 +1,325 @@
+"""What Prometheus reads at a scrape: one row of a table for each family of metrics.
+
+Every series of a configured model exists from the start, so that a query at zero replicas finds a zero and not a gap.
+
+Figures of requests (counters and histograms) are per model. Gauges of a pool are shown once, with the name of the pool,
+which is that of its first model, as ``model``: models that share a pool share its slots and its queue, and a ``sum``
+must not count those twice. ``headgate_model_info`` tells the pool of each model, to join the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from time import perf_counter, sleep
+from typing import NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.observe.counters import DURATION_BOUNDS, Counters, Histogram, ModelMetrics
+from gateway.pools.pool import Load, Pool
+from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
+
+_REST_SECONDS = 0.0001
+"""How long a scrape rests after each family."""
+
+_COMMON_ENDPOINT = "/v1/chat/completions"
+"""The endpoint whose series a model has before its first request."""
+
+
+class _Scrape(NamedTuple):
+    """All that one scrape reads."""
+
+    registry: Registry
+    counters: Counters
+    models: Sequence[tuple[str, ModelMetrics]]
+    loads: Sequence[tuple[Pool, Load]]
+    build: tuple[str, str]
+    reloaded: bool
+
+    @property
+    def configured(self) -> set[str]:
+        """The names of the models that the configuration has."""
+        return {model.name for model in self.registry.models}
+
+
+Value = float | Histogram
+Samples = Iterable[tuple[Sequence[str], Value]]
+"""The labels' values of each series, and what it has."""
+
+
+class _Family(NamedTuple):
+    """One family: its name without the prefix, its help, the names of its labels, and its series."""
+
+    make: type[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
+    name: str
+    documentation: str
+    labels: Sequence[str]
+    samples: Callable[[_Scrape], Samples]
+
+    def collect(self, scrape: _Scrape) -> Metric:
+        """Fill the family in."""
+        family = self.make(f"headgate_{self.name}", self.documentation, labels=self.labels)
+        for labels, value in self.samples(scrape):
+            if isinstance(family, HistogramMetricFamily):
+                assert isinstance(value, Histogram)
+                family.add_metric(labels, _buckets(value), value.sum)
+            else:
+                assert not isinstance(value, Histogram)
+                family.add_metric(labels, float(value))
+        return family
+
+
+class Exposition(Collector):
+    """Turns counters and pools into families of metrics, at each scrape, on the control plane's thread.
+
+    ``counters`` gives those of this process, or the sum over several.
+    """
+
+    def __init__(
+        self, counters: Callable[[], Counters], registry: Callable[[], Registry], version: str, commit: str
+    ) -> None:
+        self._counters = counters
+        self._registry = registry
+        self._build = (version, commit)
+        self.last_reload_successful = True
+
+    def __repr__(self) -> str:
+        return f"<Exposition of {len(_FAMILIES)} families>"
+
+    def collect(self) -> Iterable[Metric]:
+        """Give every family.
+
+        The caller has written one when it asks for the next, which takes about a tenth of a millisecond for a model.
+        Resting then leaves the interpreter to the data plane, whose events would else wait for the whole scrape.
+        """
+        registry, counters = self._registry(), self._counters()
+        for model in registry.models:
+            counters.of(model.name)
+        now = perf_counter()
+        loads = [(pool, pool.load(now)) for pool in registry.pools]
+        scrape = _Scrape(
+            registry, counters, sorted(counters.models().items()), loads, self._build, self.last_reload_successful
+        )
+        for family in _FAMILIES:
+            yield family.collect(scrape)
+            sleep(_REST_SECONDS)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Give the buckets as Prometheus has them: each counts those below it too."""
+    names = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    return list(zip(names, map(float, accumulate(list(histogram.counts))), strict=True))
+
+
+def _requests(scrape: _Scrape) -> Samples:
+    counted = scrape.counters.requests()
+    for name in scrape.configured:
+        counted.setdefault((name, _COMMON_ENDPOINT, 200), 0)
+    for (model, endpoint, code), number in sorted(counted.items()):
+        yield (model, endpoint, str(code)), number
+
+
+def _durations(scrape: _Scrape) -> Samples:
+    configured = scrape.configured
+    for name, metrics in scrape.models:
+        by_endpoint = dict(metrics.durations)
+        if name in configured:
+            by_endpoint.setdefault(_COMMON_ENDPOINT, Histogram.of(DURATION_BOUNDS))
+        for endpoint, histogram in sorted(by_endpoint.items()):
+            yield (name, endpoint), histogram
+
+
+def _attempts(scrape: _Scrape) -> Samples:
+    configured = {model.name: model.pool for model in scrape.registry.models}
+    for model, metrics in scrape.models:
+        replicas = configured[model].replicas if model in configured else ()
+        attempted = {(each.name, outcome): 0 for each in replicas for outcome in ("ok", "failed")}
+        for outcome, by_replica in metrics.attempts.items():
+            attempted.update({(name, outcome): number for name, number in dict(by_replica).items()})
+        for (replica, outcome), number in sorted(attempted.items()):
+            yield (model, replica, outcome), number
+
+
+def _per_model(get: Callable[[ModelMetrics], Histogram]) -> Callable[[_Scrape], Samples]:
+    """Make the series of a histogram that each model has once."""
+    return lambda scrape: (((name,), get(metrics)) for name, metrics in scrape.models)
+
+
+def _per_model_and(get: Callable[[ModelMetrics], dict[str, int]]) -> Callable[[_Scrape], Samples]:
+    """Make the series of a counter that each model has for several values of one more label."""
+    return lambda scrape: (
+        ((name, value), number) for name, metrics in scrape.models for value, number in sorted(get(metrics).items())
+    )
+
+
+def _per_pool(get: Callable[[Pool, Load], float]) -> Callable[[_Scrape], Samples]:
+    """Make the series of a gauge that each pool has once."""
+    return lambda scrape: (((pool.name,), get(pool, load)) for pool, load in scrape.loads)
+
+
+def _per_replica(get: Callable[[Replica], float]) -> Callable[[_Scrape], Samples]:
+    """Make the series of a gauge that each replica has once."""
+    return lambda scrape: (
+        ((pool.name, replica.name), get(replica)) for pool in scrape.registry.pools for replica in pool.replicas
+    )
+
+
+def _model_info(scrape: _Scrape) -> Iterator[tuple[Sequence[str], Value]]:
+    return (((model.name, model.pool.name), 1.0) for model in scrape.registry.models)
+
+
+_MODEL = ("model",)
+_REPLICA = ("model", "replica")
+
+_FAMILIES = (
+    _Family(
+        CounterMetricFamily,
+        "requests_total",
+        "Requests completed, by status code.",
+        ("model", "endpoint", "code"),
+        _requests,
+    ),
+    _Family(
+        HistogramMetricFamily,
+        "request_duration_seconds",
+        "End-to-end latency: from the last byte of the request to the last byte of the response.",
+        ("model", "endpoint"),
+        _durations,
+    ),
+    _Family(
+        HistogramMetricFamily,
+        "time_to_first_token_seconds",
+        "Time to first token (TTFT): from the last byte of the request to the first event with content.",
+        _MODEL,
+        _per_model(lambda metrics: metrics.first_token),
+    ),
+    _Family(
+        HistogramMetricFamily,
+        "time_per_output_token_seconds",
+        "Time per output token (TPOT): (E2E - TTFT) / (output tokens - 1).",
+        _MODEL,
+        _per_model(lambda metrics: metrics.per_token),
+    ),
+    _Family(
+        HistogramMetricFamily,
+        "queue_duration_seconds",
+        "Time that requests waited in the queue for a slot.",
+        _MODEL,
+        _per_model(lambda metrics: metrics.waits),
+    ),
+    _Family(
+        HistogramMetricFamily,
+        "overhead_seconds",
+        "Time spent in the gateway itself, without the queue and the engine.",
+        _MODEL,
+        _per_model(lambda metrics: metrics.overhead),
+    ),
+    _Family(
+        CounterMetricFamily,
+        "tokens_total",
+        "Tokens as the engines report them in usage: input, output, and those of the input found in a cache.",
+        ("model", "type"),
+        _per_model_and(lambda metrics: metrics.tokens),
+    ),
+    _Family(
+        CounterMetricFamily,
+        "admissions_total",
+        "Admission decisions: admitted at once, queued, refused, or timed out in the queue.",
+        ("model", "outcome"),
+        _per_model_and(lambda metrics: metrics.admissions),
+    ),
+    _Family(
+        CounterMetricFamily,
+        "upstream_aborts_total",
+        "Requests aborted at an engine, by reason.",
+        ("model", "reason"),
+        _per_model_and(lambda metrics: metrics.aborts),
+    ),
+    _Family(
+        CounterMetricFamily,
+        "upstream_attempts_total",
+        "Attempts at a replica, by outcome; retries and hedges are attempts of their own.",
+        ("model", "replica", "outcome"),
+        _attempts,
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "requests_running",
+        "Requests admitted and not completed.",
+        _MODEL,
+        _per_pool(lambda _, load: load.running),
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "requests_waiting",
+        "Requests in the queue.",
+        _MODEL,
+        _per_pool(lambda _, load: load.waiting),
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "oldest_waiting_seconds",
+        "How long the request at the head of the queue has waited.",
+        _MODEL,
+        _per_pool(lambda _, load: load.oldest_wait),
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "tokens_in_flight",
+        "Most output tokens that the running requests may produce.",
+        _MODEL,
+        _per_pool(lambda _, load: load.tokens),
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "pool_saturation",
+        "Requests running as a share of the limit; 0 without a limit.",
+        _MODEL,
+        _per_pool(lambda pool, load: load.saturation(pool.admission.limit)),
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "replica_ready",
+        "Whether a replica gets requests.",
+        _REPLICA,
+        _per_replica(lambda replica: float(replica.ready)),
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "replica_in_flight",
+        "Requests in flight at a replica from this gateway.",
+        _REPLICA,
+        _per_replica(lambda replica: replica.in_flight),
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "model_info",
+        "The pool that answers for a model; always 1. The gauges of a pool have its name as model.",
+        ("model", "pool"),
+        _model_info,
+    ),
+    _Family(
+        HistogramMetricFamily,
+        "event_loop_lag_seconds",
+        "How late the data plane's event loop was for its own tick.",
+        (),
+        lambda scrape: [((), scrape.counters.lag)],
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "config_last_reload_successful",
+        "Whether the latest reload of the configuration succeeded; 1 before the first.",
+        (),
+        lambda scrape: [((), float(scrape.reloaded))],
+    ),
+    _Family(
+        GaugeMetricFamily,
+        "build_info",
+        "Version and commit; always 1.",
+        ("version", "commit"),
+        lambda scrape: [(scrape.build, 1.0)],
+    ),
+)

@@ -1,0 +1,1 @@
+"""Which replica gets a request: one small class per policy, and the table that a configuration chooses from."""

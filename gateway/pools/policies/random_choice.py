@@ -1,0 +1,17 @@
+"""Any replica, all of them equally likely."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from gateway.pools.policies.policy import Routable
+from gateway.pools.replica import Replica
+
+
+class RandomChoice:
+    """Any replica, all of them equally likely: what many gateways that know nothing of each other can agree on."""
+
+    def pick(self, candidates: Sequence[Replica], _request: Routable) -> Replica:
+        """Choose at random."""
+        return candidates[int(random.random() * len(candidates))]  # noqa: S311 - no secret

@@ -1,0 +1,93 @@
+"""The requests of one session go to one replica, whose caches know it, as long as that is not overloaded."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from operator import itemgetter
+
+from gateway.pools.policies.least_in_flight import LeastInFlight
+from gateway.pools.policies.policy import Routable
+from gateway.pools.replica import Replica
+
+_POINTS = 64
+"""Points that each replica has on the ring. More make its share of the sessions more even: 64 are within an eighth of
+it, mostly, which the bound on the load evens out."""
+
+_HASH = itemgetter(0)
+"""What the points of the ring are sorted by."""
+
+_BOUND = 1.25
+"""No replica gets more than this many times its fair share of the requests in flight."""
+
+
+class Session:
+    """Consistent hashing with bounded loads: the requests of one session go to one replica, if that is not overloaded.
+
+    Replicas have points on a ring of hashes, and a session belongs to the first replica at or behind its own hash. So a
+    replica that comes or goes moves only its own share of the sessions. A replica that has ``_BOUND`` times its fair
+    share of requests in flight is passed over, which takes little from the others and keeps one busy session from
+    overloading its replica (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016). A request
+    without a session goes where the fewest are in flight.
+
+    The hash is that of a replica's address, so that all processes and all gateways with the same replicas agree. What
+    is in flight is counted for this process alone: a bound that each process keeps is kept by all of them together.
+    """
+
+    def __init__(self, header: str) -> None:
+        self._header = header.lower().encode()
+        self._without_session = LeastInFlight()
+        self._ring: list[tuple[int, Replica]] = []
+        self._hashes: list[int] = []
+        self._in_flight: dict[Replica, int] = {}
+        self._total = 0
+
+    def replicas_changed(self, replicas: Sequence[Replica]) -> None:
+        """Put the points of these replicas on the ring."""
+        stay = set(replicas)
+        come = stay.difference(replica for _, replica in self._ring)
+        ring = [point for point in self._ring if point[1] in stay]
+        ring += [(at, replica) for replica in come for at in _points(replica)]
+        ring.sort(key=_HASH)
+        self._ring = ring
+        self._hashes = [at for at, _ in ring]
+
+    def assigned(self, replica: Replica, _request: Routable) -> None:
+        """Count a request at its replica."""
+        self._in_flight[replica] = self._in_flight.get(replica, 0) + 1
+        self._total += 1
+
+    def released(self, replica: Replica, _request: Routable) -> None:
+        """Count a request out."""
+        self._total -= 1
+        left = self._in_flight[replica] - 1
+        if left:
+            self._in_flight[replica] = left
+        else:
+            del self._in_flight[replica]
+
+    def pick(self, candidates: Sequence[Replica], request: Routable) -> Replica:
+        """Choose the session's replica, or the next on the ring that can be asked and is not overloaded."""
+        session = request.session_key(self._header)
+        if not session:
+            return self._without_session.pick(candidates, request)
+        # A load below this stays within ceil(bound * requests / replicas), this request among them.
+        most = _BOUND * (self._total + 1) / len(candidates)
+        ring, in_flight = self._ring, self._in_flight
+        start = bisect_left(self._hashes, _hash(session))
+        for at in range(start - len(ring), start):
+            replica = ring[at][1]
+            if in_flight.get(replica, 0) < most and replica in candidates:
+                return replica
+        raise AssertionError("not all candidates can have more than their share")
+
+
+def _points(replica: Replica) -> Iterator[int]:
+    """Give the points of a replica on the ring."""
+    address = replica.address.url.encode()
+    return (_hash(b"%d %b" % (number, address)) for number in range(_POINTS))
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")

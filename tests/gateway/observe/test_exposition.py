@@ -1,0 +1,204 @@
+"""What is counted is what Prometheus reads, from the start and for configured models only."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.core.context import RequestContext, RequestHead
+from gateway.observe.counters import Counters
+from gateway.observe.exposition import Exposition
+from gateway.pools.model import Model
+from gateway.pools.registry import Registry
+from gateway.pools.replica import ReplicaState
+from tests.gateway.pools.made import model, replica
+from tests.kit.waiters import Waiter
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry([model("m", replica("m-0")), model("none")])
+
+
+@pytest.fixture
+def metrics() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def exposition(registry: Registry, metrics: Counters) -> Exposition:
+    return Exposition(lambda: metrics, lambda: registry, "1.2", "abc")
+
+
+def scraped(exposition: Exposition) -> Samples:
+    prometheus = CollectorRegistry(auto_describe=False)
+    prometheus.register(exposition)
+    text = generate_latest(prometheus).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[f"headgate_{name}", tuple(sorted(labels.items()))]
+
+
+def ended(model: str = "m", *, tokens: int = 0, sent: bool = True) -> RequestContext:
+    context = RequestContext(RequestHead(""))
+    context.model, context.head.endpoint, context.status = model, "/v1/chat/completions", 200
+    context.received_at = 100.0
+    if sent:
+        context.overhead = 0.125
+        context.queued_for = 0.125
+    context.first_token_at = 101.0 if tokens else None
+    context.input_tokens, context.output_tokens, context.cached_tokens = 7, tokens, 2
+    return context
+
+
+@pytest.mark.parametrize("name", ["m", "none"])
+def test_every_series_of_a_configured_model_exists_from_the_start(exposition: Exposition, name: str) -> None:
+    samples = scraped(exposition)
+    chat = {"model": name, "endpoint": "/v1/chat/completions"}
+    assert value(samples, "requests_total", code="200", **chat) == 0
+    assert value(samples, "request_duration_seconds_count", **chat) == 0
+    for family in ("time_to_first_token", "time_per_output_token", "queue_duration", "overhead"):
+        assert value(samples, f"{family}_seconds_count", model=name) == 0
+    for kind in ("input", "output", "cached"):
+        assert value(samples, "tokens_total", model=name, type=kind) == 0
+    for outcome in ("admitted", "queued", "refused", "timeout"):
+        assert value(samples, "admissions_total", model=name, outcome=outcome) == 0
+    for reason in ("client_left", "client_stalled", "timeout", "drain", "hedged"):
+        assert value(samples, "upstream_aborts_total", model=name, reason=reason) == 0
+    for family in ("running", "waiting"):
+        assert value(samples, f"requests_{family}", model=name) == 0
+    for family in ("oldest_waiting_seconds", "tokens_in_flight", "pool_saturation"):
+        assert value(samples, family, model=name) == 0
+
+
+def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
+    assert {family.name.removeprefix("headgate_") for family in exposition.collect()} == {
+        "requests",
+        "request_duration_seconds",
+        "time_to_first_token_seconds",
+        "time_per_output_token_seconds",
+        "queue_duration_seconds",
+        "overhead_seconds",
+        "tokens",
+        "requests_running",
+        "requests_waiting",
+        "oldest_waiting_seconds",
+        "tokens_in_flight",
+        "pool_saturation",
+        "admissions",
+        "upstream_aborts",
+        "upstream_attempts",
+        "event_loop_lag_seconds",
+        "replica_ready",
+        "replica_in_flight",
+        "config_last_reload_successful",
+        "build_info",
+        "model_info",
+    }
+
+
+def test_each_replica_has_its_series_from_the_start(exposition: Exposition) -> None:
+    samples = scraped(exposition)
+    assert value(samples, "replica_ready", model="m", replica="m-0") == 1
+    assert value(samples, "replica_in_flight", model="m", replica="m-0") == 0
+    for outcome in ("ok", "failed"):
+        assert value(samples, "upstream_attempts_total", model="m", replica="m-0", outcome=outcome) == 0
+
+
+def test_no_series_ever_goes_away(exposition: Exposition, metrics: Counters) -> None:
+    before = scraped(exposition).keys()
+    other = ended()
+    other.head.endpoint, other.status = "/classify", 503
+    metrics.ended(other, 103.0)
+    metrics.of("m").attempts["timeout"]["m-0"] += 1
+    assert before < scraped(exposition).keys()
+
+
+def test_a_request_is_counted_with_its_times_and_tokens(exposition: Exposition, metrics: Counters) -> None:
+    metrics.ended(ended(tokens=5), 103.0)
+    samples = scraped(exposition)
+    chat = {"model": "m", "endpoint": "/v1/chat/completions"}
+    assert value(samples, "requests_total", code="200", **chat) == 1
+    assert value(samples, "request_duration_seconds_sum", **chat) == 3.0
+    assert value(samples, "time_to_first_token_seconds_sum", model="m") == 1.0
+    assert value(samples, "time_per_output_token_seconds_sum", model="m") == 0.5
+    assert value(samples, "queue_duration_seconds_sum", model="m") == 0.125
+    assert value(samples, "overhead_seconds_sum", model="m") == 0.125
+    tokens = [value(samples, "tokens_total", model="m", type=kind) for kind in ("input", "output", "cached")]
+    assert tokens == [7, 5, 2]
+
+
+def test_one_token_has_no_time_per_token(exposition: Exposition, metrics: Counters) -> None:
+    metrics.ended(ended(tokens=1), 103.0)
+    samples = scraped(exposition)
+    assert value(samples, "time_to_first_token_seconds_count", model="m") == 1
+    assert value(samples, "time_per_output_token_seconds_count", model="m") == 0
+
+
+def test_a_request_that_reached_no_engine_has_no_overhead(exposition: Exposition, metrics: Counters) -> None:
+    metrics.ended(ended(sent=False), 103.0)
+    samples = scraped(exposition)
+    assert value(samples, "overhead_seconds_count", model="m") == 0
+    assert value(samples, "tokens_total", model="m", type="input") == 0
+
+
+def test_buckets_add_up_and_a_bound_belongs_to_its_bucket(exposition: Exposition, metrics: Counters) -> None:
+    for seconds in (0.001, 0.0011, 99.0):
+        metrics.lagged(seconds)
+    samples = scraped(exposition)
+    assert value(samples, "event_loop_lag_seconds_bucket", le="0.001") == 1
+    assert value(samples, "event_loop_lag_seconds_bucket", le="0.0025") == 2
+    assert value(samples, "event_loop_lag_seconds_bucket", le="2.5") == 2
+    assert value(samples, "event_loop_lag_seconds_bucket", le="+Inf") == 3
+    assert value(samples, "event_loop_lag_seconds_count") == 3
+
+
+def test_pools_are_read_when_they_are_asked_for(exposition: Exposition, registry: Registry) -> None:
+    pool = registry.find("m").pool
+    pool.tokens_in_flight = 9
+    pool.replicas[0].load.entered()
+    pool.replicas[0].load.entered()
+    pool.replicas[0].set_state(ReplicaState.FAILING)
+    samples = scraped(exposition)
+    assert value(samples, "tokens_in_flight", model="m") == 9
+    assert value(samples, "replica_in_flight", model="m", replica="m-0") == 2
+    assert value(samples, "replica_ready", model="m", replica="m-0") == 0
+
+
+def test_what_the_gateway_is(exposition: Exposition) -> None:
+    assert value(scraped(exposition), "build_info", version="1.2", commit="abc") == 1
+    assert value(scraped(exposition), "config_last_reload_successful") == 1
+    exposition.last_reload_successful = False
+    assert value(scraped(exposition), "config_last_reload_successful") == 0
+
+
+def test_requests_for_no_model_are_counted_as_unknown(exposition: Exposition, metrics: Counters) -> None:
+    metrics.ended(ended("unknown", sent=False), 103.0)
+    samples = scraped(exposition)
+    assert value(samples, "requests_total", model="unknown", endpoint="/v1/chat/completions", code="200") == 1
+
+
+def test_a_pool_that_models_share_is_shown_once_and_its_models_name_it(metrics: Counters) -> None:
+    base = model("base", replica("base-0"))
+    adapter = Model("adapter", base.pool, tasks=["generate"])
+    registry = Registry([base, adapter])
+    assert base.pool.admission.admit(Waiter())
+    metrics.of("adapter").attempts["ok"]["base-0"] += 1
+    samples = scraped(Exposition(lambda: metrics, lambda: registry, "1.2", "abc"))
+    running = {labels: number for (name, labels), number in samples.items() if name == "headgate_requests_running"}
+    assert running == {(("model", "base"),): 1}
+    assert value(samples, "model_info", model="base", pool="base") == 1
+    assert value(samples, "model_info", model="adapter", pool="base") == 1
+    assert value(samples, "replica_ready", model="base", replica="base-0") == 1
+    assert value(samples, "upstream_attempts_total", model="base", replica="base-0", outcome="ok") == 0
+    assert value(samples, "upstream_attempts_total", model="adapter", replica="base-0", outcome="ok") == 1
+    assert value(samples, "tokens_total", model="adapter", type="input") == 0

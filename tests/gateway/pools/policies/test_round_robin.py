@@ -1,0 +1,20 @@
+"""Each replica is picked in turn."""
+
+from __future__ import annotations
+
+from gateway.pools.policies.round_robin import RoundRobin
+from tests.gateway.pools.made import Request, replica
+
+ANY = Request()
+REPLICAS = [replica("0"), replica("1", in_flight=9), replica("2")]
+
+
+def test_each_is_taken_in_turn_whatever_it_is_doing() -> None:
+    policy = RoundRobin()
+    assert [policy.pick(REPLICAS, ANY).name for _ in range(6)] == ["1", "2", "0", "1", "2", "0"]
+
+
+def test_the_ready_ones_may_change_between_two_requests() -> None:
+    policy = RoundRobin()
+    for count in (3, 1, 2, 3, 1):
+        assert policy.pick(REPLICAS[:count], ANY) in REPLICAS[:count]
