@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _categories(options),
             options.golden if options.record_golden is None else None,
             options.gpu,
+            options.truncate,
         )
         before = resident_bytes()
         model = recipe.load(options.model_name)
@@ -202,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         "(default: it can only load the model again from its own folder)",
     )
     add("--max-length", type=_positive, metavar="N", help="tokens a text may have (default: what the files say)")
+    add("--truncate", action="store_true", help="cut texts that are too long, unless the request says otherwise")
     add("--gpu", action="store_true", help="run the graph on the first CUDA device that this process sees")
     add(
         "--threads",

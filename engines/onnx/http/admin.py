@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from engines.onnx.errors import BadRequest, ModelError
-from engines.onnx.protocol import decode
+from engines.onnx.protocol.decoding import decode
 from engines.onnx.serving.repository import Repository
 
 

@@ -21,17 +21,16 @@ from aiohttp import web
 
 from engines.onnx.errors import BadRequest, RequestError, error_body
 from engines.onnx.http.admin import Admin
-from engines.onnx.model.endpoints import PATHS, Endpoint, Plan
-from engines.onnx.protocol import (
-    DetokenizeAnswer,
-    DetokenizeRequest,
+from engines.onnx.model.endpoints.endpoint import Endpoint, Plan
+from engines.onnx.model.endpoints.table import PATHS
+from engines.onnx.protocol.decoding import decode
+from engines.onnx.protocol.requests import DetokenizeRequest, TextRequest, TokenizeRequest
+from engines.onnx.protocol.responses import (
+    DetokenizeResponse,
     ModelCard,
     ModelList,
     ModelPermission,
-    TextRequest,
-    TokenizeAnswer,
-    TokenizeRequest,
-    decode,
+    TokenizeResponse,
 )
 from engines.onnx.serving.metrics import Metrics
 from engines.onnx.serving.repository import Repository, Served
@@ -99,19 +98,19 @@ class Server:
             rows = await served.batcher.submit(plan.texts, within)
             name = _request_id(request) or asked.request_id or uuid.uuid4().hex
             large = sum(row.size for row in rows) > _SMALL_NUMBERS
-            answer = await self._off_loop(large, lambda: msgspec.json.encode(plan.answer(rows, name)))
+            answer = await self._off_loop(large, lambda: msgspec.json.encode(plan.respond(rows, name)))
         return web.Response(body=answer, content_type="application/json")
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
         served = await self._found(body, request)
 
-        def answer() -> TokenizeAnswer:
+        def answer() -> TokenizeResponse:
             asked = decode(body, TokenizeRequest)
             served.check_name(asked.model)
             tokenizer = served.model.tokenizer
             ids, strings = tokenizer.tokenize(asked)
-            return TokenizeAnswer(len(ids), tokenizer.max_length, ids, strings if asked.return_token_strs else None)
+            return TokenizeResponse(len(ids), tokenizer.max_length, ids, strings if asked.return_token_strs else None)
 
         return _json(await self._off_loop(len(body) > _SMALL_BYTES, answer))
 
@@ -119,10 +118,10 @@ class Server:
         body = await _json_body(request)
         served = await self._found(body, request)
 
-        def answer() -> DetokenizeAnswer:
+        def answer() -> DetokenizeResponse:
             asked = decode(body, DetokenizeRequest)
             served.check_name(asked.model)
-            return DetokenizeAnswer(served.model.tokenizer.detokenize(asked.tokens))
+            return DetokenizeResponse(served.model.tokenizer.detokenize(asked.tokens))
 
         return _json(await self._off_loop(len(body) > _SMALL_BYTES, answer))
 

@@ -24,9 +24,9 @@ SMOOTHING = 0.7
 0.5 leaves twice the error of 0.7, and 0.3 ruins them."""
 
 WEIGHT_REACH = 64
-"""Weights of products are rounded to integers from -64 to 64, seven bits and not eight. Without VNNI or AMX, x86-64 adds
-two products of unsigned activations and signed weights in 16 bits and saturates (``VPMADDUBSW``): 2 * 255 * 64 = 32,640
-fits, and 2 * 255 * 127 does not."""
+"""Weights of products are rounded to integers from -64 to 64, seven bits and not eight. Without VNNI or AMX, x86-64
+adds two products of unsigned activations and signed weights in 16 bits and saturates (``VPMADDUBSW``): 2 * 255 * 64 =
+32,640 fits, and 2 * 255 * 127 does not."""
 
 _WORDS = 1000
 """Tables with fewer rows (positions, types of tokens) are small and every text reads them: they stay as they are."""

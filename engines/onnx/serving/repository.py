@@ -48,6 +48,7 @@ class Recipe:
     categories: Categories | None = None
     golden: Golden | None = None
     gpu: bool = False
+    truncate: bool = False
 
     def load(self, name: str) -> Model:
         """Load the model, which takes seconds and blocks. Raises ``ModelError``, also for another golden answer."""
@@ -57,6 +58,7 @@ class Recipe:
             self.task,
             labels=self.labels,
             max_length=self.max_length,
+            truncate=self.truncate,
             output=self.output,
             categories=self.categories,
             gpu=self.gpu,

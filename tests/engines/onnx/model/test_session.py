@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
@@ -14,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.model.session import BoundRun, Session
 from engines.onnx.model.tokens import PromptTokenizer
-from engines.onnx.protocol import PairRequest, Side
+from engines.onnx.protocol.inputs import Side
+from engines.onnx.protocol.requests import PairRequest
 from tests.engines.onnx.tiny import (
     BAD,
     CAT,
@@ -236,7 +239,6 @@ def test_an_input_of_fractions_is_refused(tmp_path: Path) -> None:
 def write_int8_graph(folder: Path) -> Path:
     """Write a graph that multiplies a text of two tokens, 255 times its ids, with eight-bit weights as ONNX Runtime's
     tools leave them: unsigned activations, signed weights."""
-    weights = np.full((2, 16), 127, np.int8)
     nodes = [
         helper.make_node("Cast", ["input_ids"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
@@ -244,7 +246,11 @@ def write_int8_graph(folder: Path) -> Path:
         helper.make_node("MatMulInteger", ["numbers", "weights", "zero", "weights' zero"], ["product"]),
         helper.make_node("Cast", ["product"], ["logits"], to=TensorProto.FLOAT),
     ]
-    tensors = {"scale": np.array(255, np.float32), "weights": weights, "weights' zero": np.array(0, np.int8)}
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "scale": np.array(255, np.float32),
+        "weights": np.full((2, 16), 127, np.int8),
+        "weights' zero": np.array(0, np.int8),
+    }
     graph = helper.make_graph(
         nodes,
         "int8",
