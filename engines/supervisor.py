@@ -21,12 +21,11 @@ from time import monotonic
 from engines.errors import ContentError, EngineError
 from engines.files.prepare import Preparation
 from engines.launchers import LAUNCHERS
+from engines.processes.restart import RestartPolicy
 from engines.processes.shim_command import shim_command
 from engines.spec import EngineSpec, Launch, Launcher
 
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
-_HEALTHY_SECONDS = 60.0
+_RESTARTS = RestartPolicy()
 _POLL_SECONDS = 0.1
 _LAST_WORDS = 15
 _LAST_BYTES = 16 * 1024
@@ -59,13 +58,22 @@ class SupervisedReplica:
     """One replica and the process that is it."""
 
     def __init__(
-        self, name: str, index: int, preparation: Preparation, folder: Path, on_change: Callable[[ReplicaStatus], None]
+        self,
+        name: str,
+        index: int,
+        preparation: Preparation,
+        folder: Path,
+        on_change: Callable[[ReplicaStatus], None],
+        restarts: RestartPolicy,
     ) -> None:
         self._index = index
         self._preparation = preparation
         self._socket = folder / f"{_file_name(name)}.sock"
         self._log = folder / f"{_file_name(name)}.log"
         self._on_change = on_change
+        self._restarts = restarts
+        self._failures = 0
+        """How many runs have failed in a row."""
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.status = ReplicaStatus(preparation.spec.model, name, State.FETCHING, f"unix:{self._socket}")
@@ -89,7 +97,6 @@ class SupervisedReplica:
 
     async def _live(self) -> None:
         """Bring the files, then run the engine again and again, waiting longer each time it fails soon."""
-        pause = _FIRST_PAUSE
         while True:
             served = 0.0
             try:
@@ -101,11 +108,10 @@ class SupervisedReplica:
                 return
             except (EngineError, OSError) as error:
                 reason, state = str(error), State.FAILED
-            if served > _HEALTHY_SECONDS:
-                pause = _FIRST_PAUSE
+            self._failures = self._restarts.failures(self._failures, served)
+            pause = self._restarts.pause(self._failures)
             self._say(state, f"{reason} Next try in {pause:g} s.")
             await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _run(self, folder: Path) -> tuple[str, float]:
         """Run the engine once, until it ends; return why it did, and for how many seconds it had been ready."""
@@ -176,7 +182,10 @@ class SupervisedReplica:
 
 
 class Supervisor:
-    """All replicas that are started here. ``folder`` takes sockets and logs, ``cache`` the model files."""
+    """All replicas that are started here. ``folder`` takes sockets and logs, ``cache`` the model files.
+
+    ``restarts`` says when an engine that failed is started again.
+    """
 
     def __init__(
         self,
@@ -186,12 +195,13 @@ class Supervisor:
         cache: Path,
         on_change: Callable[[ReplicaStatus], None],
         launchers: Mapping[str, Launcher] = LAUNCHERS,
+        restarts: RestartPolicy = _RESTARTS,
     ) -> None:
         self._replicas: list[SupervisedReplica] = []
         for spec in specs:
             preparation = Preparation(spec, launchers[spec.engine], cache)
             for index, name in enumerate(spec.replicas):
-                self._replicas.append(SupervisedReplica(name, index, preparation, folder, on_change))
+                self._replicas.append(SupervisedReplica(name, index, preparation, folder, on_change, restarts))
 
     def __repr__(self) -> str:
         return f"<Supervisor {self._replicas!r}>"
