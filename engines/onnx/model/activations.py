@@ -16,7 +16,7 @@ Activation = Callable[[Logits], Logits]
 
 
 def activation_of(folder: ModelFolder, config: ModelConfig) -> Activation:
-    """Find what turns logits into answers, as vLLM does: by the problem's type, else by what a cross-encoder names."""
+    """Find the activation as vLLM does: by the problem's type, else by what a cross-encoder names."""
     if config.problem_type is not None:
         if config.problem_type not in _ACTIVATIONS:
             raise ModelError(folder.path / "config.json", f"unknown problem_type {config.problem_type!r}")

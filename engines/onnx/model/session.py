@@ -157,7 +157,7 @@ def _options() -> Any:
     # Without VNNI, x86-64 saturates in products of unsigned activations and signed weights of more than seven bits.
     # With this entry ONNX Runtime makes such weights unsigned when it loads them, and leaves others as they are.
     options.add_session_config_entry("session.x64quantprecision", "1")
-    # Whatever fails is raised as well, and told once.
+    # Every failure is raised too; once is enough.
     options.log_severity_level = _LOG_FATAL
     return options
 

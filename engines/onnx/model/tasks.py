@@ -46,7 +46,7 @@ class Reading(ABC):
 
     @abstractmethod
     def pooled(self, rows: Sequence[Row], *, activate: bool) -> EachRow:
-        """Give what ``/pooling`` answers for each row: probabilities or vectors, raw unless ``activate``."""
+        """Give what ``/pooling`` responds for each row: probabilities or vectors, raw unless ``activate``."""
 
     def compute(self, session: Session, texts: Sequence[TokenIds]) -> EachRow:
         """Run texts as one batch and give a row for each; raises ``InferenceFailed``."""
@@ -179,7 +179,7 @@ class EmbedTokens(Reading):
         return _own_tokens(output, mask)
 
     def pooled(self, rows: Sequence[Row], *, activate: bool) -> list[Row]:
-        """Scale each vector to length 1, as vLLM does whatever ``modules.json`` says about whole texts."""
+        """Scale each vector to length 1, as vLLM does even where those of whole texts stay as they are."""
         return [_scaled(row) for row in rows] if activate else list(rows)
 
 

@@ -70,7 +70,7 @@ class EmbedRequest(InputRequest, kw_only=True):
 
 
 class PoolingRequest(EmbedRequest, kw_only=True):
-    """A request to ``/pooling``: what the model makes of each text, whatever that is.
+    """A request to ``/pooling``: vectors or probabilities, of texts or of their tokens, as the model has them.
 
     ``return_spans`` is not vLLM's: it asks a model that classifies tokens for the places in the text besides.
     """

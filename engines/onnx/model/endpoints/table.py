@@ -25,7 +25,7 @@ PATHS = (
     "/v2/rerank",
     "/pooling",
 )
-"""All paths that some model may answer."""
+"""All paths that a model of some task has."""
 
 
 def endpoints(
