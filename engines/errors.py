@@ -1,4 +1,4 @@
-"""What can go wrong before an engine answers, each told so that an operator knows what to do next."""
+"""What can go wrong before an engine is ready, each with what an operator can do about it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Starts, watches, restarts and stops engines, each replica as a child process listening on a Unix socket.
 
-Every replica lives in a task of its own, so that one which fails or takes minutes to load holds up no other. What a
-replica is doing is told to ``on_change`` as a ``ReplicaStatus``, with words for people where something is wrong.
+Every replica has a task of its own, so that one which fails or takes minutes to load holds up no other. Each change of
+state is reported to ``on_change`` as a ``ReplicaStatus``, with a reason for operators where something is wrong.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from time import monotonic
 from engines.errors import ContentError, EngineError
 from engines.files.prepare import Preparation
 from engines.launchers import LAUNCHERS
+from engines.processes.restart import RestartPolicy
 from engines.processes.shim_command import shim_command
 from engines.spec import EngineSpec, Launch, Launcher
 
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
-_HEALTHY_SECONDS = 60.0
+_RESTARTS = RestartPolicy()
 _POLL_SECONDS = 0.1
-_LAST_WORDS = 15
-_LAST_BYTES = 16 * 1024
+_LOG_TAIL_LINES = 15
+_LOG_TAIL_BYTES = 16 * 1024
 _LONGEST_SOCKET = 107
 
 
@@ -46,7 +45,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """A replica's state, its address (``unix:/…``), and the reason in words where there is one."""
+    """A replica's state, its address (``unix:/…``), and the reason where there is one."""
 
     model: str
     replica: str
@@ -59,13 +58,22 @@ class SupervisedReplica:
     """One replica and the process that is it."""
 
     def __init__(
-        self, name: str, index: int, preparation: Preparation, folder: Path, on_change: Callable[[ReplicaStatus], None]
+        self,
+        name: str,
+        index: int,
+        preparation: Preparation,
+        folder: Path,
+        on_change: Callable[[ReplicaStatus], None],
+        restarts: RestartPolicy,
     ) -> None:
         self._index = index
         self._preparation = preparation
         self._socket = folder / f"{_file_name(name)}.sock"
         self._log = folder / f"{_file_name(name)}.log"
         self._on_change = on_change
+        self._restarts = restarts
+        self._failures = 0
+        """How many runs have failed in a row."""
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.status = ReplicaStatus(preparation.spec.model, name, State.FETCHING, f"unix:{self._socket}")
@@ -74,8 +82,8 @@ class SupervisedReplica:
         return f"<SupervisedReplica {self.status.replica!r} [{self.status.state}]>"
 
     def start(self) -> None:
-        """Begin to live."""
-        self._task = asyncio.get_running_loop().create_task(self._live())
+        """Start the task that keeps the engine running; returns at once."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_running())
 
     async def stop(self, grace: float) -> None:
         """Ask the engine to end, and end it after ``grace`` seconds."""
@@ -85,47 +93,45 @@ class SupervisedReplica:
         if self._process is not None:
             await self._end(self._process, grace)
         self._socket.unlink(missing_ok=True)
-        self._say(State.STOPPED)
+        self._report(State.STOPPED)
 
-    async def _live(self) -> None:
-        """Bring the files, then run the engine again and again, waiting longer each time it fails soon."""
-        pause = _FIRST_PAUSE
+    async def _keep_running(self) -> None:
+        """Fetch the files, then run the engine again and again, with the pauses of the restart policy."""
         while True:
             served = 0.0
             try:
-                folder = await self._preparation.folder(lambda step: self._say(State.FETCHING, step))
+                folder = await self._preparation.folder(lambda step: self._report(State.FETCHING, step))
                 reason, served = await self._run(folder)
                 state = State.RESTARTING
             except ContentError as error:
-                self._say(State.FAILED, str(error))
+                self._report(State.FAILED, str(error))
                 return
             except (EngineError, OSError) as error:
                 reason, state = str(error), State.FAILED
-            if served > _HEALTHY_SECONDS:
-                pause = _FIRST_PAUSE
-            self._say(state, f"{reason} Next try in {pause:g} s.")
+            self._failures = self._restarts.failures(self._failures, served)
+            pause = self._restarts.pause(self._failures)
+            self._report(state, f"{reason} Next try in {pause:g} s.")
             await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _run(self, folder: Path) -> tuple[str, float]:
         """Run the engine once, until it ends; return why it did, and for how many seconds it had been ready."""
         spec = self._preparation.spec
         launch = self._preparation.launcher.launch(spec, folder, self._index, self._socket)
-        self._say(State.STARTING)
+        self._report(State.STARTING)
         process = self._process = await self._spawn(launch)
         try:
             async with asyncio.timeout(spec.startup_timeout):
                 ready = await self._becomes_ready(process, launch)
         except TimeoutError:
             await self._end(process, 0.0)
-            return f"It was not ready within {spec.startup_timeout:g} s. {self._last_words()}", 0.0
+            return f"It was not ready within {spec.startup_timeout:g} s. {self._log_tail()}", 0.0
         since = monotonic()
         if ready:
-            self._say(State.READY)
+            self._report(State.READY)
         code = await _ended(process)
         if ready:
-            return f"It ended with exit code {code}. {self._last_words()}", monotonic() - since
-        return f"It ended with exit code {code} before it was ready. {self._last_words()}", 0.0
+            return f"It ended with exit code {code}. {self._log_tail()}", monotonic() - since
+        return f"It ended with exit code {code} before it was ready. {self._log_tail()}", 0.0
 
     async def _spawn(self, launch: Launch) -> asyncio.subprocess.Process:
         """Start the engine under its shim, whose lifeline is the pipe to its standard input."""
@@ -145,13 +151,13 @@ class SupervisedReplica:
     async def _becomes_ready(self, process: asyncio.subprocess.Process, launch: Launch) -> bool:
         """Ask until the engine says that it is ready; ``False`` if it ends before. No engine offers an event for it."""
         while process.returncode is None:
-            if await _answers(launch.socket, launch.ready_path):
+            if await _is_ready(launch.socket, launch.ready_path):
                 return True
             await asyncio.sleep(_POLL_SECONDS)
         return False
 
     async def _end(self, process: asyncio.subprocess.Process, grace: float) -> None:
-        """Ask a process to end; after ``grace`` seconds, cut its lifeline, and its shim kills whatever is left."""
+        """Ask a process to end; after ``grace`` seconds, cut its lifeline, and its shim kills what is left."""
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -163,20 +169,23 @@ class SupervisedReplica:
         await _ended(process)
         self._process = None
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         """Return the end of the engine's log."""
         with self._log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_BYTES))
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
             lines = log.read().decode(errors="replace").strip().splitlines()
-        return "Its last words:\n" + "\n".join(lines[-_LAST_WORDS:]) if lines else "It said nothing."
+        return "Its last words:\n" + "\n".join(lines[-_LOG_TAIL_LINES:]) if lines else "It said nothing."
 
-    def _say(self, state: State, reason: str = "") -> None:
+    def _report(self, state: State, reason: str = "") -> None:
         self.status = ReplicaStatus(self.status.model, self.status.replica, state, self.status.address, reason)
         self._on_change(self.status)
 
 
 class Supervisor:
-    """All replicas that are started here. ``folder`` takes sockets and logs, ``cache`` the model files."""
+    """All replicas that are started here. ``folder`` takes sockets and logs, ``cache`` the model files.
+
+    ``restarts`` says when an engine that failed is started again.
+    """
 
     def __init__(
         self,
@@ -186,12 +195,13 @@ class Supervisor:
         cache: Path,
         on_change: Callable[[ReplicaStatus], None],
         launchers: Mapping[str, Launcher] = LAUNCHERS,
+        restarts: RestartPolicy = _RESTARTS,
     ) -> None:
         self._replicas: list[SupervisedReplica] = []
         for spec in specs:
             preparation = Preparation(spec, launchers[spec.engine], cache)
             for index, name in enumerate(spec.replicas):
-                self._replicas.append(SupervisedReplica(name, index, preparation, folder, on_change))
+                self._replicas.append(SupervisedReplica(name, index, preparation, folder, on_change, restarts))
 
     def __repr__(self) -> str:
         return f"<Supervisor {self._replicas!r}>"
@@ -202,7 +212,7 @@ class Supervisor:
         return tuple(replica.status for replica in self._replicas)
 
     def start(self) -> None:
-        """Let every replica begin to live; returns at once."""
+        """Start every replica; returns at once."""
         for replica in self._replicas:
             replica.start()
 
@@ -228,8 +238,8 @@ async def _ended(process: asyncio.subprocess.Process) -> int:
     return code
 
 
-async def _answers(socket: Path, path: str) -> bool:
-    """Whether a server on ``socket`` answers ``path`` with 200."""
+async def _is_ready(socket: Path, path: str) -> bool:
+    """Whether a server on ``socket`` responds to ``path`` with 200."""
     try:
         reader, writer = await asyncio.open_unix_connection(socket)
     except OSError:

@@ -25,7 +25,7 @@ import uvloop
 
 from engines.onnx.model.model import Model, load
 from engines.onnx.model.tokens import TokenIds
-from engines.onnx.protocol import InputRequest
+from engines.onnx.protocol.requests import InputRequest
 from gateway.http.address import Address
 from loadtest import arrivals, workload
 from loadtest.bench.cores import AVAILABLE, on

@@ -40,7 +40,7 @@ class Preparation:
             return self._folder
 
     async def _bring(self, progress: Callable[[str], None]) -> Path:
-        """Prepare on a thread for which nobody waits at the end, however long a download still takes."""
+        """Prepare on a daemon thread, so that a long download does not delay the end of the process."""
         loop = asyncio.get_running_loop()
         brought: Future[Path] = Future()
         brought.set_running_or_notify_cancel()

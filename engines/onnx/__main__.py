@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Categories(onnx.moderation, onnx.moderation_threshold) if onnx.moderation else None,
             onnx.golden if options.record_golden is None else None,
             options.gpu,
+            options.truncate,
         )
         before = resident_bytes()
         model = recipe.load(options.model_name)
@@ -182,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "(default: it can only load the model again from its own folder)",
     )
     add_options(parser)
+    add("--truncate", action="store_true", help="cut texts that are too long, unless the request says otherwise")
     add("--gpu", action="store_true", help="run the graph on the first CUDA device that this process sees")
     add(
         "--threads",

@@ -19,7 +19,7 @@ CATEGORIES = (
     "violence",
     "violence/graphic",
 )
-"""All that an answer of OpenAI's holds."""
+"""All categories of OpenAI's response."""
 
 OWN_PREFIX = "x-"
 """Begins the name of a category that is not OpenAI's, so that a misspelt one is noticed."""

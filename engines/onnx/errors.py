@@ -9,7 +9,7 @@ import msgspec
 
 
 class RequestError(Exception):
-    """Anything that ends a request with an error answer, in vLLM's shape.
+    """An error that ends a request with an error response in vLLM's shape.
 
     ``param`` names the offending field as a path (``input[3]``), ``retry_after`` is in seconds.
     """

@@ -101,7 +101,7 @@ def _reap(engine: int) -> int | None:
 def _end_all(engine: int | None, woken: int, grace: float) -> int:
     """End the engine, if it still runs, and every descendant: ask first, then kill. Return the engine's exit code.
 
-    Whoever was asked before has had its time: ``grace``, in seconds, is 0 then.
+    ``grace`` is in seconds, and 0 for an engine that was asked before and has had its time.
     """
     code = 0
     if engine is not None:

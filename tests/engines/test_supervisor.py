@@ -20,6 +20,7 @@ import pytest
 
 from engines import supervisor
 from engines.errors import ContentError, SourceError
+from engines.processes.restart import RestartPolicy
 from engines.spec import EngineSpec, FolderSource, Launch, Progress
 from engines.supervisor import ReplicaStatus, State, Supervisor
 from tests.engines.child_processes import PATIENCE, Roll
@@ -45,6 +46,11 @@ SMALL = f"exec {sys.executable} -S -c {shlex.quote(SERVER)}"
 """An engine that is there at once and only says that it is ready."""
 
 
+USUAL = RestartPolicy()
+SOON = RestartPolicy(first=0.01)
+"""Engines are started again almost at once."""
+
+
 class Shell:
     """Starts engines as shell scripts, which find their socket in ``$SOCKET`` and their number in ``$INDEX``."""
 
@@ -67,12 +73,19 @@ class Shell:
 class Watched:
     """A supervisor, and all that it has said."""
 
-    def __init__(self, folder: Path, launcher: Shell, specs: Sequence[EngineSpec]) -> None:
+    def __init__(
+        self, folder: Path, launcher: Shell, specs: Sequence[EngineSpec], restarts: RestartPolicy = USUAL
+    ) -> None:
         self.said: list[ReplicaStatus] = []
         self._news = asyncio.Event()
         self._heard: dict[str, int] = {}
         self.supervisor = Supervisor(
-            specs, folder=folder, cache=folder, on_change=self._hear, launchers={"vllm": launcher}
+            specs,
+            folder=folder,
+            cache=folder,
+            on_change=self._hear,
+            launchers={"vllm": launcher},
+            restarts=restarts,
         )
 
     def _hear(self, status: ReplicaStatus) -> None:
@@ -107,21 +120,17 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_POLL_SECONDS", 0.01)
 
 
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let engines be started again almost at once."""
-    monkeypatch.setattr(supervisor, "_FIRST_PAUSE", 0.01)
-
-
 def spec(model: str = "m", **changes: object) -> EngineSpec:
     known: dict[str, object] = {"model": model, "engine": "vllm", "source": FolderSource(Path("files"))}
     return EngineSpec(**known | changes)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def watching(folder: Path, launcher: Shell, *specs: EngineSpec) -> AsyncIterator[Watched]:
+async def watching(
+    folder: Path, launcher: Shell, *specs: EngineSpec, restarts: RestartPolicy = USUAL
+) -> AsyncIterator[Watched]:
     """Run a supervisor until the block ends."""
-    watched = Watched(folder, launcher, specs or (spec(),))
+    watched = Watched(folder, launcher, specs or (spec(),), restarts)
     watched.supervisor.start()
     try:
         yield watched
@@ -192,9 +201,9 @@ async def test_a_folder_whose_path_is_too_long_for_a_socket_says_so(folder: Path
         )
 
 
-async def test_an_engine_that_fails_to_start_is_quoted(folder: Path, soon: None) -> None:
+async def test_an_engine_that_fails_to_start_is_quoted(folder: Path) -> None:
     launcher = Shell("echo loading; echo 'ValueError: no such dtype' >&2; exit 3")
-    async with watching(folder, launcher) as watched:
+    async with watching(folder, launcher, restarts=SOON) as watched:
         failed = await watched.until(State.RESTARTING)
         assert failed.reason == (
             "It ended with exit code 3 before it was ready. Its last words:\n"
@@ -228,7 +237,7 @@ async def test_an_engine_that_is_not_installed_is_named(folder: Path) -> None:
         assert "/nowhere/vllm cannot be started: No such file or directory" in failed.reason
 
 
-async def test_an_engine_that_does_not_become_ready_in_time_is_ended(folder: Path, roll: Roll, soon: None) -> None:
+async def test_an_engine_that_does_not_become_ready_in_time_is_ended(folder: Path, roll: Roll) -> None:
     code = f"""
 import itertools, os, socket
 listening = socket.socket(socket.AF_UNIX)
@@ -243,7 +252,7 @@ for answer in itertools.cycle([b"HTTP/1.1 503 Service Unavailable\\r\\n\\r\\n", 
         asked.sendall(answer)
 """
     launcher = Shell(f"exec {sys.executable} -c {shlex.quote(code)}")
-    async with watching(folder, launcher, spec(startup_timeout=2.0)) as watched:
+    async with watching(folder, launcher, spec(startup_timeout=2.0), restarts=SOON) as watched:
         engine = await asyncio.to_thread(roll.next)
         failed = await watched.until(State.RESTARTING)
         assert failed.reason == "It was not ready within 2 s. Its last words:\nwaiting for weights Next try in 0.01 s."
@@ -251,8 +260,8 @@ for answer in itertools.cycle([b"HTTP/1.1 503 Service Unavailable\\r\\n\\r\\n", 
     assert "ready" not in watched.states()
 
 
-async def test_an_engine_that_crashes_is_started_again(folder: Path, roll: Roll, soon: None) -> None:
-    async with watching(folder, Shell(f"echo $$ > {roll.path}; {SMALL}")) as watched:
+async def test_an_engine_that_crashes_is_started_again(folder: Path, roll: Roll) -> None:
+    async with watching(folder, Shell(f"echo $$ > {roll.path}; {SMALL}"), restarts=SOON) as watched:
         await watched.until(State.READY)
         first = roll.next()
         first.kill()
@@ -275,13 +284,9 @@ async def test_a_crash_of_one_replica_leaves_the_others_alone(folder: Path, roll
         assert await get(watched.supervisor.statuses[1].address) == "HTTP/1.1 200 OK"
 
 
-async def test_who_fails_at_once_waits_longer_each_time_and_who_served_does_not(
-    folder: Path, roll: Roll, soon: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "_LONGEST_PAUSE", 0.04)
-    monkeypatch.setattr(supervisor, "_HEALTHY_SECONDS", 0.0)
+async def test_who_fails_at_once_waits_longer_each_time_and_who_served_does_not(folder: Path, roll: Roll) -> None:
     launcher = Shell("exit 1")
-    async with watching(folder, launcher) as watched:
+    async with watching(folder, launcher, restarts=RestartPolicy(0.01, longest=0.04, healthy=0)) as watched:
         pauses = [(await watched.until(State.RESTARTING)).reason.split()[-2] for _ in range(4)]
         assert pauses == ["0.01", "0.02", "0.04", "0.04"]
         launcher.script = f"echo $$ > {roll.path}; {SMALL}"
@@ -293,15 +298,15 @@ async def test_who_fails_at_once_waits_longer_each_time_and_who_served_does_not(
 
 
 @pytest.mark.parametrize("failure", [SourceError("The index is away."), OSError("The disk is full.")])
-async def test_files_that_are_not_to_be_had_are_tried_again(folder: Path, soon: None, failure: Exception) -> None:
-    async with watching(folder, Shell(fails=[failure])) as watched:
+async def test_files_that_are_not_to_be_had_are_tried_again(folder: Path, failure: Exception) -> None:
+    async with watching(folder, Shell(fails=[failure]), restarts=SOON) as watched:
         assert (await watched.until(State.FAILED)).reason == f"{failure} Next try in 0.01 s."
         await watched.until(State.READY)
 
 
-async def test_files_that_are_wrong_are_not_tried_again_for_any_replica(folder: Path, soon: None) -> None:
+async def test_files_that_are_wrong_are_not_tried_again_for_any_replica(folder: Path) -> None:
     launcher = Shell(fails=[ContentError("The digest is wrong."), AssertionError("It was fetched again.")])
-    async with watching(folder, launcher, spec(gpus=((), ()))) as watched:
+    async with watching(folder, launcher, spec(gpus=((), ())), restarts=SOON) as watched:
         for replica in ("m-0", "m-1"):
             assert (await watched.until(State.FAILED, replica)).reason == "The digest is wrong."
 
@@ -355,9 +360,12 @@ async def test_what_was_never_started_can_be_stopped(folder: Path) -> None:
     assert watched.states() == ["stopped"]
 
 
-async def test_a_supervisor_leaves_nothing_behind(folder: Path, soon: None) -> None:
+async def test_a_supervisor_leaves_nothing_behind(folder: Path) -> None:
     once = f"[ -e {folder}/second ] || {{ touch {folder}/second; exit 1; }}"
-    async with nothing_left(), watching(folder, Shell(f"{once}; {SMALL}"), spec(gpus=((), ()))) as watched:
+    async with (
+        nothing_left(),
+        watching(folder, Shell(f"{once}; {SMALL}"), spec(gpus=((), ())), restarts=SOON) as watched,
+    ):
         await watched.until(State.READY, "m-0")
         await watched.until(State.READY, "m-1")
     assert "restarting" in {status.state for status in watched.said}
@@ -381,11 +389,11 @@ def children() -> list[str]:
 
 
 async def test_an_engine_whose_guardian_is_killed_is_replaced_with_all_that_it_started(
-    folder: Path, roll: Roll, soon: None
+    folder: Path, roll: Roll
 ) -> None:
     child = shlex.quote(f"echo $$ > {roll.path}; exec sleep 600")
     script = f"echo $PPID > {roll.path}; echo $$ > {roll.path}; sh -c {child} & {SMALL}"
-    async with watching(folder, Shell(script)) as watched:
+    async with watching(folder, Shell(script), restarts=SOON) as watched:
         await watched.until(State.READY)
         shim, *started = [roll.next() for _ in range(3)]
         shim.kill()

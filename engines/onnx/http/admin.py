@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from engines.onnx.errors import BadRequest, ModelError
-from engines.onnx.protocol import decode
+from engines.onnx.protocol.decoding import decode
 from engines.onnx.serving.repository import Repository
 
 
@@ -24,6 +24,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: str | None = None
     labels: str | None = None
     max_length: int | None = None
+    truncate: bool | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -58,6 +59,8 @@ class Admin:
             changes["labels"] = tuple(label.strip() for label in asked.labels.split(","))
         if asked.max_length is not None:
             changes["max_length"] = asked.max_length
+        if asked.truncate is not None:
+            changes["truncate"] = asked.truncate
         name = request.match_info["name"]
         try:
             await self._repository.load(name, asked.version, keep=asked.keep, **changes)

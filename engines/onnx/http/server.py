@@ -21,17 +21,16 @@ from aiohttp import web
 
 from engines.onnx.errors import BadRequest, RequestError, error_body
 from engines.onnx.http.admin import Admin
-from engines.onnx.model.endpoints import PATHS, Endpoint, Plan
-from engines.onnx.protocol import (
-    DetokenizeAnswer,
-    DetokenizeRequest,
+from engines.onnx.model.endpoints.endpoint import Endpoint, Plan
+from engines.onnx.model.endpoints.table import PATHS
+from engines.onnx.protocol.decoding import decode
+from engines.onnx.protocol.requests import DetokenizeRequest, TextRequest, TokenizeRequest
+from engines.onnx.protocol.responses import (
+    DetokenizeResponse,
     ModelCard,
     ModelList,
     ModelPermission,
-    TextRequest,
-    TokenizeAnswer,
-    TokenizeRequest,
-    decode,
+    TokenizeResponse,
 )
 from engines.onnx.serving.metrics import Metrics
 from engines.onnx.serving.repository import Repository, Served
@@ -54,7 +53,7 @@ _METRICS = web.RequestKey("metrics", Metrics)
 
 _log = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -69,7 +68,7 @@ class Server:
 
     def application(self, max_body_bytes: int = MAX_BODY_BYTES) -> web.Application:
         """Build the aiohttp application; run it with ``handler_cancellation`` so that clients who leave are noticed."""
-        app = web.Application(middlewares=[self._answer_errors], client_max_size=max_body_bytes)
+        app = web.Application(middlewares=[self._error_responses], client_max_size=max_body_bytes)
         app.add_routes(
             [
                 *(web.post(path, self._infer) for path in PATHS),
@@ -99,32 +98,32 @@ class Server:
             rows = await served.batcher.submit(plan.texts, within)
             name = _request_id(request) or asked.request_id or uuid.uuid4().hex
             large = sum(row.size for row in rows) > _SMALL_NUMBERS
-            answer = await self._off_loop(large, lambda: msgspec.json.encode(plan.answer(rows, name)))
-        return web.Response(body=answer, content_type="application/json")
+            content = await self._off_loop(large, lambda: msgspec.json.encode(plan.respond(rows, name)))
+        return web.Response(body=content, content_type="application/json")
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
         served = await self._found(body, request)
 
-        def answer() -> TokenizeAnswer:
+        def respond() -> TokenizeResponse:
             asked = decode(body, TokenizeRequest)
             served.check_name(asked.model)
             tokenizer = served.model.tokenizer
             ids, strings = tokenizer.tokenize(asked)
-            return TokenizeAnswer(len(ids), tokenizer.max_length, ids, strings if asked.return_token_strs else None)
+            return TokenizeResponse(len(ids), tokenizer.max_length, ids, strings if asked.return_token_strs else None)
 
-        return _json(await self._off_loop(len(body) > _SMALL_BYTES, answer))
+        return _json(await self._off_loop(len(body) > _SMALL_BYTES, respond))
 
     async def _detokenize(self, request: web.Request) -> web.Response:
         body = await _json_body(request)
         served = await self._found(body, request)
 
-        def answer() -> DetokenizeAnswer:
+        def respond() -> DetokenizeResponse:
             asked = decode(body, DetokenizeRequest)
             served.check_name(asked.model)
-            return DetokenizeAnswer(served.model.tokenizer.detokenize(asked.tokens))
+            return DetokenizeResponse(served.model.tokenizer.detokenize(asked.tokens))
 
-        return _json(await self._off_loop(len(body) > _SMALL_BYTES, answer))
+        return _json(await self._off_loop(len(body) > _SMALL_BYTES, respond))
 
     async def _models(self, _: web.Request) -> web.Response:
         cards = []
@@ -147,7 +146,7 @@ class Server:
     async def _found(self, body: bytes, request: web.Request) -> Served:
         """Find the version that a body names; nothing is awaited after that, so that it is served still.
 
-        While there is only one, the body is not read for that: whoever reads all of it checks the name as well.
+        While there is only one, the body is not read for that: the reader of all of it checks the name as well.
         """
         served = self._repository.only
         if served is None:
@@ -156,24 +155,24 @@ class Server:
         request[_METRICS] = self._metrics.of(served.model.name)
         return served
 
-    async def _off_loop(self, large: bool, work: Callable[[], Answer]) -> Answer:
+    async def _off_loop(self, large: bool, work: Callable[[], Result]) -> Result:
         """Do work in a thread if it is large, and at once if it is not."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, work) if large else work()
 
     @web.middleware
-    async def _answer_errors(self, request: web.Request, handler: Route) -> web.StreamResponse:
-        """Answer whatever goes wrong in vLLM's shape, and count every answer."""
+    async def _error_responses(self, request: web.Request, handler: Route) -> web.StreamResponse:
+        """Turn errors into responses in vLLM's shape, and count every response."""
         start, status = time.perf_counter(), _CLIENT_LEFT
         try:
-            answer = await _answer(request, handler)
-            status = answer.status
+            response = await _respond(request, handler)
+            status = response.status
         finally:
             resource = request.match_info.route.resource
             endpoint = resource.canonical if resource else "unknown"
             metrics = request.get(_METRICS, self._metrics)
-            # The answer leaves before it is counted.
-            asyncio.get_running_loop().call_soon(metrics.answered, endpoint, status, time.perf_counter() - start)
-        return answer
+            # The response leaves before it is counted.
+            asyncio.get_running_loop().call_soon(metrics.responded, endpoint, status, time.perf_counter() - start)
+        return response
 
     async def _close(self, _: web.Application) -> None:
         self._aside.shutdown(wait=True, cancel_futures=True)
@@ -194,7 +193,7 @@ def _plan(served: Served, endpoint: Endpoint[Any], body: bytes) -> tuple[TextReq
     return asked, endpoint.plan(asked)
 
 
-async def _answer(request: web.Request, route: Route) -> web.StreamResponse:
+async def _respond(request: web.Request, route: Route) -> web.StreamResponse:
     try:
         return await route(request)
     except RequestError as error:
@@ -207,7 +206,7 @@ async def _answer(request: web.Request, route: Route) -> web.StreamResponse:
         message = (error.text or error.reason).removeprefix(f"{error.status}: ")
         body = error_body(message, HTTPStatus(error.status).phrase, error.status)
         return web.Response(body=body, status=error.status, content_type="application/json", headers=headers)
-    except Exception:  # noqa: BLE001  # the boundary: whatever it is, the client gets an answer and the log the reason
+    except Exception:  # noqa: BLE001  # the boundary: the client gets a response and the log the reason
         _log.exception("%s %s", request.method, request.path)
         body = error_body("The engine failed on this request; its log says why.", "InternalServerError", 500)
         return web.Response(body=body, status=500, content_type="application/json")

@@ -49,7 +49,7 @@ def fit(seconds: Callable[[int], float], length: int) -> Budget:
     """Find the budget. ``seconds`` runs so many texts of ``length`` tokens as one batch and says how long it took.
 
     It should be the thread's own time, in which a busy machine hardly shows. Of several runs the shortest counts:
-    whatever else happens only ever makes them longer.
+    other load only ever makes them longer.
     """
     best: dict[int, float] = {}
     end = monotonic() + _PATIENCE

@@ -14,7 +14,8 @@ from engines.onnx.errors import ModelError, RequestError
 from engines.onnx.model.model import Model
 from engines.onnx.model.tasks import CrossEncode, Row
 from engines.onnx.options import Golden
-from engines.onnx.protocol import InputRequest, PairRequest, Side
+from engines.onnx.protocol.inputs import Side
+from engines.onnx.protocol.requests import InputRequest, PairRequest
 
 _NUMBERS = 8
 """How many numbers are recorded at most, from the beginning: of a vector they tell as much as all."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.model.budget import SHORT, Budget, fit
-from engines.onnx.model.endpoints import Endpoint, endpoints
+from engines.onnx.model.endpoints.endpoint import Endpoint
+from engines.onnx.model.endpoints.table import endpoints
 from engines.onnx.model.folder import ModelFolder
 from engines.onnx.model.moderation import Categories
 from engines.onnx.model.session import Session
@@ -44,17 +45,19 @@ def load(
     *,
     labels: Sequence[str] = (),
     max_length: int | None = None,
+    truncate: bool = False,
     output: str | None = None,
     categories: Categories | None = None,
     gpu: bool = False,
 ) -> Model:
     """Load a folder's model, check that its parts fit, and warm it up.
 
-    Without ``max_length`` the files say how long a text may be, in tokens. ``output`` names the graph's output to read;
+    Without ``max_length`` the files say how long a text may be, in tokens; with ``truncate`` a longer one is cut unless
+    its request says otherwise. ``output`` names the graph's output to read;
     ``categories`` make a classifier a moderator. Raises ``ModelError`` naming the file.
     """
     folder = ModelFolder(path)
-    tokenizer = PromptTokenizer(folder.tokenizer, max_length or folder.max_length)
+    tokenizer = PromptTokenizer(folder.tokenizer, max_length or folder.max_length, truncate=truncate)
     session = Session(folder.graph, gpu=gpu)
     meaning = TASKS[task](folder, session, labels, output)
     _check_extremes(folder, tokenizer, session, meaning)

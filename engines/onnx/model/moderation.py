@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from engines.onnx.categories import CATEGORIES, check_filled
 from engines.onnx.model.tasks import Classify, Row
-from engines.onnx.protocol import Moderation
+from engines.onnx.protocol.responses import Moderation
 
 
 class Categories:

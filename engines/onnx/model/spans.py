@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from engines.onnx.model.tasks import Row
 from engines.onnx.model.tokens import PlacedIds
-from engines.onnx.protocol import Span
+from engines.onnx.protocol.responses import Span
 
 OUTSIDE = "O"
 """The label of what belongs to no span."""

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.onnx.errors import BadRequest, ModelError
-from engines.onnx.model.folder import ModelConfig, ModelFolder
+from engines.onnx.model.activations import activation_of, probabilities
+from engines.onnx.model.folder import ModelFolder
 from engines.onnx.model.session import Array, Mask, Session
 from engines.onnx.model.tokens import EachTokenIds, TokenIds
 
@@ -26,8 +27,6 @@ Rows = npt.NDArray[np.float32]
 
 EachRow = Rows | list[Row]
 """A row for each text, stacked where they have one shape."""
-
-Activation = Callable[[Rows], Rows]
 
 _TINY = np.finfo(np.float32).tiny
 
@@ -47,7 +46,7 @@ class Reading(ABC):
 
     @abstractmethod
     def pooled(self, rows: Sequence[Row], *, activate: bool) -> EachRow:
-        """Give what ``/pooling`` answers for each row: probabilities or vectors, raw unless ``activate``."""
+        """Give what ``/pooling`` responds for each row: probabilities or vectors, raw unless ``activate``."""
 
     def compute(self, session: Session, texts: Sequence[TokenIds]) -> EachRow:
         """Run texts as one batch and give a row for each; raises ``InferenceFailed``."""
@@ -79,7 +78,7 @@ class Classify(Task):
         self.output = _choose(folder, session, axes=2, names=("logits",), wanted=output)
         config = folder.config
         self.labels = list(labels) or config.labels
-        self._activation = _activation(folder, config)
+        self._activation = activation_of(folder, config)
 
     def __repr__(self) -> str:
         return f"<Classify {', '.join(self.labels)}>"
@@ -87,7 +86,7 @@ class Classify(Task):
     @property
     def exclusive(self) -> bool:
         """Whether the classes' probabilities add up to 1, so that only one of them holds."""
-        return self._activation is _probabilities and len(self.labels) > 1
+        return self._activation is probabilities and len(self.labels) > 1
 
     def check_width(self, width: int) -> None:
         """Compare the labels with the classes; without any they get transformers' names."""
@@ -118,7 +117,7 @@ class CrossEncode(Task):
         self.output = _choose(folder, session, axes=2, names=("logits",), wanted=output)
         config = folder.config
         self.labels = [config.id2label.get(0, "LABEL_0")]
-        self._activation = _activation(folder, config)
+        self._activation = activation_of(folder, config)
 
     def __repr__(self) -> str:
         return "<CrossEncode>"
@@ -161,7 +160,7 @@ class ClassifyTokens(Task):
 
     def pooled(self, rows: Sequence[Row], *, activate: bool) -> list[Row]:
         """Give the probabilities of all classes for each token."""
-        return [_probabilities(row) for row in rows] if activate else list(rows)
+        return [probabilities(row) for row in rows] if activate else list(rows)
 
 
 class EmbedTokens(Reading):
@@ -180,7 +179,7 @@ class EmbedTokens(Reading):
         return _own_tokens(output, mask)
 
     def pooled(self, rows: Sequence[Row], *, activate: bool) -> list[Row]:
-        """Scale each vector to length 1, as vLLM does whatever ``modules.json`` says about whole texts."""
+        """Scale each vector to length 1, as vLLM does even where those of whole texts stay as they are."""
         return [_scaled(row) for row in rows] if activate else list(rows)
 
 
@@ -318,57 +317,6 @@ def _choose(folder: ModelFolder, session: Session, *, axes: int, names: Sequence
             f"and {len(fitting)} of them have {axes} axes; say which one with `output`",
         )
     return named or fitting[0]
-
-
-def _activation(folder: ModelFolder, config: ModelConfig) -> Activation:
-    """Find what turns logits into answers, as vLLM does: by the problem's type, else by what a cross-encoder names."""
-    if config.problem_type is not None:
-        if config.problem_type not in _ACTIVATIONS:
-            raise ModelError(folder.path / "config.json", f"unknown problem_type {config.problem_type!r}")
-        return _ACTIVATIONS[config.problem_type]
-    named = config.activation
-    if named is not None:
-        if named not in _TORCH_ACTIVATIONS:
-            raise ModelError(
-                folder.path / "config.json", f"activation {named!r} is not one of {list(_TORCH_ACTIVATIONS)}"
-            )
-        return _TORCH_ACTIVATIONS[named]
-    return _probabilities
-
-
-def _probabilities(logits: Rows) -> Rows:
-    """Make probabilities of logits: one class alone is a yes or a no."""
-    return _sigmoid(logits) if logits.shape[-1] == 1 else _softmax(logits)
-
-
-def _softmax(logits: Rows) -> Rows:
-    powers: Rows = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    total: Rows = powers.sum(axis=-1, keepdims=True)
-    return np.divide(powers, total, dtype=np.float32)
-
-
-def _sigmoid(logits: Rows) -> Rows:
-    # The half tangent is the same function and cannot overflow.
-    half: Rows = np.multiply(np.tanh(logits / 2) + 1, 0.5, dtype=np.float32)
-    return half
-
-
-def _identity(logits: Rows) -> Rows:
-    return logits
-
-
-_ACTIVATIONS: Mapping[str, Activation] = {
-    "single_label_classification": _probabilities,
-    "multi_label_classification": _sigmoid,
-    "regression": _identity,
-}
-
-_TORCH_ACTIVATIONS: Mapping[str, Activation] = {
-    "torch.nn.modules.linear.Identity": _identity,
-    "torch.nn.modules.activation.Sigmoid": _probabilities,
-    "torch.nn.modules.activation.Softmax": _probabilities,
-}
-"""What cross-encoders of sentence-transformers name in their ``config.json``; only names are read, never code."""
 
 
 def _mean(vectors: Rows, mask: Mask) -> Rows:

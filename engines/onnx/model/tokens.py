@@ -9,7 +9,8 @@ from typing import TypeVar
 from tokenizers import Encoding, Tokenizer
 
 from engines.onnx.errors import BadRequest, ModelError
-from engines.onnx.protocol import InputRequest, PairRequest, Side, TextRequest, TokenizeRequest, texts_of
+from engines.onnx.protocol.inputs import Side, texts_of
+from engines.onnx.protocol.requests import InputRequest, PairRequest, TextRequest, TokenizeRequest
 
 MAX_PROMPT_CHARACTERS = 1_000_000
 """The longest prompt that ``/tokenize`` takes: about a second of one core."""
@@ -50,10 +51,10 @@ class PromptTokenizer:
     """The model's tokenizer and its limit of ``max_length`` tokens; safe to use from several threads.
 
     Truncation and padding that the file asks for are switched off: the request decides on the one, the batch on the
-    other.
+    other. Where a request says nothing, a text that is too long is cut if ``truncate``, and refused otherwise.
     """
 
-    def __init__(self, file: Path, max_length: int | None = None) -> None:
+    def __init__(self, file: Path, max_length: int | None = None, *, truncate: bool = False) -> None:
         """Read the tokenizer; without ``max_length`` the limit is the file's own truncation.
 
         Raises ``ModelError`` when the file is missing or broken, or when nothing says what the limit is.
@@ -66,6 +67,7 @@ class PromptTokenizer:
         if max_length is None and not truncation:
             raise ModelError(file, "says nothing about the longest input; give --max-length")
         self.max_length = int(max_length or truncation["max_length"])
+        self._truncate = truncate
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._specials = self._tokenizer.num_special_tokens_to_add(is_pair=False)
@@ -121,7 +123,7 @@ class PromptTokenizer:
         """
         limit = self._limit(request)
         room = None if limit is None else self._room(limit, self._pair_specials)
-        side = request.truncation_side or "right"
+        side = request.side
         firsts, _ = self._encodings(left.texts, request, left.place, specials=False, at_most=self._first_limit(request))
         seconds, _ = self._encodings(
             right.texts, request, right.place, specials=False, at_most=self._second_limit(request)
@@ -158,8 +160,11 @@ class PromptTokenizer:
     def _limit(self, request: TextRequest) -> int | None:
         """Say to how many tokens the request wants its inputs cut, ``None`` for not at all."""
         wanted = request.truncate_prompt_tokens
-        if wanted is None or wanted == -1:
-            return None if wanted is None else self.max_length
+        if wanted is None:
+            cuts = self._truncate if request.cuts is None else request.cuts
+            return self.max_length if cuts else None
+        if wanted == -1:
+            return self.max_length
         if wanted > self.max_length:
             raise BadRequest(
                 f"truncate_prompt_tokens={wanted} cannot be greater than max_model_len = {self.max_length}. "
@@ -202,7 +207,7 @@ class PromptTokenizer:
         count = self._specials if specials else 0
         limit = self._limit(request)
         room = None if limit is None else self._room(limit, count)
-        side = request.truncation_side or "right"
+        side = request.side
         cuts = limit is not None or at_most > 0
         kept = "right" if at_most else side
         bounded = [self._bound(text, place(index), kept, cuts=cuts) for index, text in enumerate(texts)]
@@ -235,7 +240,7 @@ class PromptTokenizer:
     def _check_ids(self, ids: Sequence[int], place: str, request: TextRequest, limit: int | None) -> TokenIds:
         """Check the client's own ids, which are used as they are, without special tokens."""
         if limit is not None and len(ids) > limit:
-            ids = ids[len(ids) - limit :] if request.truncation_side == "left" else ids[:limit]
+            ids = ids[len(ids) - limit :] if request.side == "left" else ids[:limit]
         self._check_vocabulary(ids, place)
         return ids
 

@@ -182,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    # What ONNX Runtime's tools have to say concerns whoever writes variants, not whoever makes them.
+    # ONNX Runtime's warnings concern the authors of variants, not their users.
     logging.basicConfig(level=logging.ERROR)
     # The threads are ours to count.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -1,7 +1,7 @@
 """Runs a variant as the server would, in one thread, and compares it with the model it was made from.
 
 Speed is measured side by side: each batch runs in every model before the next batch does, in several rounds of which
-the fastest counts, so that whatever else the machine does meets all of them alike.
+the fastest counts, so that other load on the machine slows all of them alike.
 """
 
 from __future__ import annotations

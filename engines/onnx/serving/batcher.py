@@ -57,10 +57,10 @@ class Observer(Protocol):
 class _Request:
     """The texts of one request: those that wait, longest first, and the rows of those that are done."""
 
-    __slots__ = ("answer", "arrived", "rows", "tag", "texts", "waiting")
+    __slots__ = ("arrived", "result", "rows", "tag", "texts", "waiting")
 
     def __init__(
-        self, texts: Sequence[TokenIds], tag: float, arrived: float, answer: asyncio.Future[list[Row]]
+        self, texts: Sequence[TokenIds], tag: float, arrived: float, result: asyncio.Future[list[Row]]
     ) -> None:
         whole = [_Text(self, index, ids) for index, ids in enumerate(texts)]
         self.waiting = dict.fromkeys(sorted(whole, key=lambda text: -text.length))
@@ -68,18 +68,18 @@ class _Request:
         self.rows: dict[int, Row] = {}
         self.tag = tag
         self.arrived: float | None = arrived
-        self.answer = answer
+        self.result = result
 
     def receive(self, index: int, row: Row) -> None:
-        """Keep one row, and answer when it was the last."""
+        """Keep one row, and complete the request with the last."""
         self.rows[index] = row
-        if len(self.rows) == self.texts and not self.answer.done():
-            self.answer.set_result([self.rows[index] for index in range(self.texts)])
+        if len(self.rows) == self.texts and not self.result.done():
+            self.result.set_result([self.rows[index] for index in range(self.texts)])
 
     def fail(self, error: BaseException) -> None:
-        """Answer with the first error."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        """Fail the request, unless it has ended already."""
+        if not self.result.done():
+            self.result.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,9 +169,9 @@ class Batcher:
     async def submit(self, texts: Sequence[TokenIds], within: float | None = None) -> list[Row]:
         """Compute a row for each text, in their order.
 
-        Whoever is cancelled while waiting here takes all texts along that do not run yet, and so does whoever has
-        texts waiting when a batch that began now would hardly end ``within`` so many seconds from the call. Raises
-        ``Overloaded`` for that and when there is no room, and whatever the computation of one of these texts raises.
+        A caller that is cancelled takes its texts along that do not run yet. ``within`` is the caller's deadline, in
+        seconds from the call: texts that still wait when a batch that began now would hardly end in time are dropped.
+        Raises ``Overloaded`` for that and when there is no room, and the errors of computing one of these texts.
         """
         self.check_room(sum(map(len, texts)), within)
         loop = asyncio.get_running_loop()
@@ -187,7 +187,7 @@ class Batcher:
             latest_start = within - self._batch_seconds / _SAFE_SHARE
             late = loop.call_later(max(0.0, latest_start), self._give_up, request, within)
         try:
-            return await request.answer
+            return await request.result
         except asyncio.CancelledError:
             if request.waiting:
                 self._observer.dropped(len(request.waiting))
@@ -224,7 +224,7 @@ class Batcher:
         """Compute a batch, in a thread, and tell the event loop."""
         try:
             outcomes: Sequence[Outcome] = self._outcomes([text.ids for text in batch])
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for a row has to know
+        except Exception as error:  # noqa: BLE001 - every error belongs to the requests that wait for these rows
             outcomes = [error] * len(batch)
         loop.call_soon_threadsafe(self._finish, batch, started, outcomes)
 
@@ -247,7 +247,7 @@ class Batcher:
             else:
                 text.request.receive(text.index, outcome)
         if not failed:
-            # Whoever waits for these rows goes first.
+            # The requests that wait for these rows go first.
             asyncio.get_running_loop().call_soon(self._measure, batch, seconds)
 
     def _measure(self, batch: Sequence[_Text], seconds: float) -> None:

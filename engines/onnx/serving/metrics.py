@@ -22,7 +22,7 @@ class _Families:
             f"{_PREFIX}_requests_total", "Answered requests.", ("model", "endpoint", "code"), registry=self.registry
         )
         self.duration = self._histogram(
-            "request_duration_seconds", "From the head of a request to its answer.", _SECONDS, "endpoint"
+            "request_duration_seconds", "From the head of a request to its response.", _SECONDS, "endpoint"
         )
         self.waited = self._histogram(
             "queue_duration_seconds", "Wait of a request's first text for a thread.", _SECONDS
@@ -62,7 +62,7 @@ class Metrics:
         self._families = families = families or _Families()
         families.models[model] = self
         self._requests, self._duration = families.requests, families.duration
-        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._series: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._waited, self._computing = families.waited.labels(model), families.computing.labels(model)
         self._batch_texts, self._dropped = families.batch_texts.labels(model), families.dropped.labels(model)
         self._real_tokens = families.tokens.labels(model, "real")
@@ -84,11 +84,11 @@ class Metrics:
         """Drop what was noted about a version that is served no more."""
         self._families.gauge(name, "", "version").remove(self._model, version)
 
-    def answered(self, endpoint: str, code: int, seconds: float) -> None:
-        """Note an answer; ``endpoint`` is a route of the table, never a client's path."""
-        series = self._answers.get((endpoint, code))
+    def responded(self, endpoint: str, code: int, seconds: float) -> None:
+        """Count a response; ``endpoint`` is a route of the table, never a client's path."""
+        series = self._series.get((endpoint, code))
         if series is None:
-            series = self._answers[endpoint, code] = (
+            series = self._series[endpoint, code] = (
                 self._requests.labels(self._model, endpoint, str(code)),
                 self._duration.labels(self._model, endpoint),
             )

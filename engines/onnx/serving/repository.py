@@ -1,8 +1,8 @@
 """The models of one process, by name and version: loaded, swapped and unloaded while requests come in.
 
 A load happens aside, in a thread, and changes nothing until the model has been checked and warmed up; then one
-assignment on the event loop makes it the one that new requests get. Whoever asked before keeps the version that it
-began with, and that version is let go when its last request has been answered. A load that fails changes nothing.
+assignment on the event loop makes it the one that new requests get. Requests under way keep the version that they
+began with, and that version is unloaded after the last of them. A load that fails changes nothing.
 
 Each version has a batcher, and threads, of its own: a batch holds texts of one graph only, turns and the measured speed
 are those of one queue, and what is unloaded takes its threads along. Threads that have nothing to do cost nothing, for
@@ -49,6 +49,7 @@ class Recipe:
     categories: Categories | None = None
     golden: Golden | None = None
     gpu: bool = False
+    truncate: bool = False
 
     def load(self, name: str) -> Model:
         """Load the model, which takes seconds and blocks. Raises ``ModelError``, also for another golden answer."""
@@ -58,6 +59,7 @@ class Recipe:
             self.task,
             labels=self.labels,
             max_length=self.max_length,
+            truncate=self.truncate,
             output=self.output,
             categories=self.categories,
             gpu=self.gpu,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from engines.onnx.errors import BadRequest
 from engines.onnx.model.model import Model
-from engines.onnx.protocol import (
+from engines.onnx.protocol.decoding import decode
+from engines.onnx.protocol.requests import (
     ClassifyRequest,
     DetokenizeRequest,
     EmbedRequest,
@@ -24,7 +25,6 @@ from engines.onnx.protocol import (
     ScoreRequest,
     TextRequest,
     TokenizeRequest,
-    decode,
 )
 from tests.engines.onnx.tiny import POISON, WORDS
 
@@ -61,16 +61,20 @@ BODY = st.fixed_dictionaries(
         "add_special_tokens": st.one_of(st.booleans(), VALUE),
         "truncate_prompt_tokens": st.one_of(st.integers(-1, 20), VALUE),
         "truncation_side": st.one_of(st.sampled_from(["left", "right"]), VALUE),
+        "truncate": st.one_of(st.booleans(), st.sampled_from(["NONE", "START", "END"]), VALUE),
+        "truncation": st.one_of(st.booleans(), VALUE),
         "dimensions": st.one_of(st.integers(0, 4), VALUE),
         "use_activation": st.one_of(st.booleans(), VALUE),
         "encoding_format": st.one_of(st.sampled_from(["float", "base64"]), VALUE),
         "task": st.one_of(st.sampled_from(["embed", "token_embed", "classify", "token_classify"]), VALUE),
         "return_spans": st.one_of(st.booleans(), VALUE),
         "query": st.one_of(TEXT, VALUE),
-        "documents": st.one_of(st.lists(TEXT), VALUE),
+        "documents": st.one_of(st.lists(st.one_of(TEXT, st.fixed_dictionaries({"text": TEXT}))), VALUE),
         "text_1": st.one_of(TEXT, st.lists(TEXT), VALUE),
         "text_2": st.one_of(st.lists(TEXT), VALUE),
         "top_n": st.one_of(st.integers(0, 3), VALUE),
+        "top_k": st.one_of(st.none(), st.integers(0, 3), VALUE),
+        "return_documents": st.one_of(st.booleans(), VALUE),
         "max_tokens_per_query": st.one_of(st.integers(0, 20), VALUE),
         "max_tokens_per_doc": st.one_of(st.integers(0, 20), VALUE),
     },
@@ -101,7 +105,7 @@ def test_fuzz_any_texts_fit_the_model_and_get_an_answer(
             assert all(1 <= len(text) <= loaded.tokenizer.max_length for text in plan.texts)
             assert all(0 <= token < len(WORDS) for text in plan.texts for token in text)
             if not any(POISON in text for text in plan.texts):
-                assert msgspec.json.encode(plan.answer(list(loaded.compute(plan.texts)), "a"))
+                assert msgspec.json.encode(plan.respond(list(loaded.compute(plan.texts)), "a"))
 
 
 @fuzz

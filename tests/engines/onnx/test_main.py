@@ -96,6 +96,18 @@ async def test_it_says_when_it_is_ready_answers_and_ends_with_0(tmp_path: Path, 
         assert await running.stop(number) == 0
 
 
+async def test_truncate_cuts_what_is_too_long_unless_a_request_says_otherwise(
+    tmp_path: Path, socket_path: Path
+) -> None:
+    async with engine(write_classifier(tmp_path), "--uds", str(socket_path), "--truncate") as running:
+        async with await Wire.connect_to(f"unix:{socket_path}") as wire:
+            await wire.request("POST", "/classify", {"input": "bad " * 30})
+            assert (await wire.response()).json["usage"]["prompt_tokens"] == 16
+            await wire.request("POST", "/classify", {"input": "bad " * 30, "truncate": False})
+            assert (await wire.response()).status == 400
+        assert await running.stop() == 0
+
+
 @pytest.mark.slow
 async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path: Path) -> None:
     texts = ["cat " * (1 + index % 14) for index in range(30_000)]

@@ -80,7 +80,6 @@ def test_no_option_is_left_out() -> None:
         (OnnxModel, "variant", '`"int8"`'),
         (OnnxModel, "golden", "table"),
         (ModelBase, "required", "boolean"),
-        (OnnxModel, "variant", '`"int8"`'),
         (ModelBase, "engine", '`"vllm"` or `"onnx"` or `"remote"`'),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,19 @@ async def test_a_load_can_change_what_belongs_to_the_model(server: Running) -> N
     parameters = {"version": "1", "labels": "fine, nasty", "max_length": 9}
     assert (await server.ask("POST", LOAD, {"parameters": parameters})).status == 200
     assert await label(server) == "fine"
+    assert (await server.ask("GET", "/v1/models")).json["data"][0]["max_model_len"] == 9
+
+
+async def test_a_load_can_let_a_model_cut_what_is_too_long(server: Running) -> None:
+    long = {"input": "good " * 30}
+    assert (await server.ask("POST", "/classify", long)).status == 400
+    assert (await server.ask("POST", LOAD, {"parameters": {"version": "1", "truncate": True}})).status == 200
+    assert (await server.ask("POST", "/classify", long)).status == 200
+
+
+@pytest.mark.parametrize("lax", [{"max_length": 9.0}, {"max_length": "9", "keep": None}, {"max_length": 9, "keep": 0}])
+async def test_a_load_takes_lax_values_as_other_requests_do(server: Running, lax: dict[str, Any]) -> None:
+    assert (await server.ask("POST", LOAD, {"parameters": {"version": "1"} | lax})).status == 200
     assert (await server.ask("GET", "/v1/models")).json["data"][0]["max_model_len"] == 9
 
 

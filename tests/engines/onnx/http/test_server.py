@@ -251,6 +251,24 @@ async def test_detokenize_gives_the_text_back(server: Running) -> None:
     assert error(answer) == refused("Token id 99 is out of vocabulary, which has 10 tokens", "tokens")
 
 
+@pytest.mark.parametrize(
+    ("path", "strict", "lax"),
+    [
+        ("/tokenize", {"prompt": "good", "add_special_tokens": False}, {"prompt": "good", "add_special_tokens": "no"}),
+        ("/tokenize", {"prompt": "good"}, {"prompt": "good", "add_special_tokens": None, "return_token_strs": 0}),
+        ("/detokenize", {"tokens": [GOOD, BAD]}, {"tokens": [float(GOOD), str(BAD)]}),
+    ],
+)
+async def test_tokens_are_asked_for_as_leniently_as_everything(
+    server: Running, path: str, strict: dict[str, Any], lax: dict[str, Any]
+) -> None:
+    expected = (await server.ask("POST", path, strict)).json
+    assert (await server.ask("POST", path, lax)).json == expected
+    marked = b"\xef\xbb\xbf" + json.dumps(strict).encode()
+    assert (await server.ask("POST", path, marked)).json == expected
+    assert (await server.ask("POST", path, marked.replace(b'"', b'"\xff', 1))).status == 400
+
+
 async def test_the_model_is_listed_with_its_longest_text(server: Running) -> None:
     (card,) = (await server.ask("GET", "/v1/models")).json["data"]
     assert (card["id"], card["object"], card["max_model_len"]) == ("m", "model", 16)

@@ -12,7 +12,7 @@ from engines.onnx.model.folder import ModelFolder
 from engines.onnx.model.moderation import Categories
 from engines.onnx.model.session import Session
 from engines.onnx.model.tasks import Classify
-from engines.onnx.protocol import Moderation
+from engines.onnx.protocol.responses import Moderation
 from tests.engines.onnx.tiny import write_graph
 
 LABELS = ("fine", "insult", "threat")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.model.session import BoundRun, Session
 from engines.onnx.model.tokens import PromptTokenizer
-from engines.onnx.protocol import PairRequest, Side
+from engines.onnx.protocol.inputs import Side
+from engines.onnx.protocol.requests import PairRequest
 from tests.engines.onnx.tiny import (
     BAD,
     CAT,
@@ -229,3 +234,35 @@ def test_an_input_of_fractions_is_refused(tmp_path: Path) -> None:
     assert raised.value.reason == (
         "input `attention_mask` is a tensor(float), not one of `tensor(int32)`, `tensor(int64)`"
     )
+
+
+def write_int8_graph(folder: Path) -> Path:
+    """Write a graph that multiplies a text of two tokens, 255 times its ids, with eight-bit weights as ONNX Runtime's
+    tools leave them: unsigned activations, signed weights."""
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
+        helper.make_node("DynamicQuantizeLinear", ["scaled"], ["numbers", "size", "zero"]),
+        helper.make_node("MatMulInteger", ["numbers", "weights", "zero", "weights' zero"], ["product"]),
+        helper.make_node("Cast", ["product"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "scale": np.array(255, np.float32),
+        "weights": np.full((2, 16), 127, np.int8),
+        "weights' zero": np.array(0, np.int8),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "int8",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 16])],
+        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
+    )
+    file = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
+    return file
+
+
+def test_products_in_int8_are_exact_on_every_processor(tmp_path: Path) -> None:
+    output, _ = Session(write_int8_graph(tmp_path)).run("logits", [[1, 1]])
+    assert output.tolist() == [[2 * 255 * 127.0] * 16]

@@ -9,7 +9,8 @@ import pytest
 
 from engines.onnx.model.spans import spans
 from engines.onnx.model.tokens import PromptTokenizer
-from engines.onnx.protocol import PoolingRequest, Span
+from engines.onnx.protocol.requests import PoolingRequest
+from engines.onnx.protocol.responses import Span
 from tests.engines.onnx.tiny import write_tokenizer
 
 LABELS = ["O", "B-PER", "I-PER", "I-LOC", "MISC"]

@@ -60,10 +60,6 @@ def test_a_text_has_a_probability_of_each_class(tmp_path: Path) -> None:
     assert second == [0.5, 0.5]
 
 
-def test_probabilities_of_huge_logits_are_numbers(tmp_path: Path) -> None:
-    assert classes(classify(tmp_path), [-1e38, 1e38]) == [[0, 1]]
-
-
 def test_logits_can_be_had_instead(tmp_path: Path) -> None:
     assert classes(classify(tmp_path), [-1.5, 2.5], activate=False) == [[-1.5, 2.5]]
 
@@ -78,29 +74,6 @@ def test_names_come_from_the_command_line_then_the_configuration_then_numbers(tm
 def test_as_many_names_as_classes(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the graph has 3 classes, but 2 labels are given: a, b"):
         classify(tmp_path, "a", "b", width=3)
-
-
-@pytest.mark.parametrize(
-    ("problem", "logits", "probabilities"),
-    [
-        ("single_label_classification", [0, 0], [0.5, 0.5]),
-        ("multi_label_classification", [0, np.log(3)], [0.5, 0.75]),
-        ("multi_label_classification", [-1e38, 1e38], [0, 1]),
-        ("regression", [-2, 7], [-2, 7]),
-        # One class alone is a yes or a no.
-        (None, [np.log(3)], [0.75]),
-    ],
-)
-def test_the_kind_of_problem_says_what_becomes_of_logits(
-    tmp_path: Path, problem: str | None, logits: list[float], probabilities: list[float]
-) -> None:
-    (only,) = classes(classify(tmp_path, width=len(logits), problem_type=problem), logits)
-    assert only == pytest.approx(probabilities)
-
-
-def test_an_unknown_kind_of_problem_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"config\.json: unknown problem_type 'ranking'"):
-        classify(tmp_path, problem_type="ranking")
 
 
 def test_the_only_output_of_two_axes_is_the_logits_whatever_its_name(tmp_path: Path) -> None:
@@ -232,11 +205,6 @@ def test_a_cross_encoders_number_becomes_its_score_as_its_configuration_says(
     task = cross_encode(tmp_path, **config)
     assert task.pooled(list(rows([np.log(3)])), activate=True).tolist() == [[pytest.approx(score)]]
     assert task.pooled(list(rows([5])), activate=False).tolist() == [[5]]
-
-
-def test_a_cross_encoders_activation_is_a_name_and_no_code(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"config\.json: activation 'os\.system' is not one of"):
-        cross_encode(tmp_path, sbert_ce_default_activation_function="os.system")
 
 
 def test_a_cross_encoder_has_one_number(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from engines.onnx.errors import BadRequest, ModelError
 from engines.onnx.model.tokens import MAX_PROMPT_CHARACTERS, PromptTokenizer
-from engines.onnx.protocol import ClassifyRequest, PairRequest, Side, TokenizeRequest
+from engines.onnx.protocol.inputs import Side
+from engines.onnx.protocol.requests import ClassifyRequest, PairRequest, TokenizeRequest
 from tests.engines.onnx.tiny import BAD, CAT, CLS, DOG, END, GOOD, SEP, UNK, WORDS, write_tokenizer
 
 

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 
-from engines.onnx.quantize.graph import Feed, embed_in_int8, multiply_per_token, smooth
+from engines.onnx.quantize.graph import WEIGHT_REACH, Feed, embed_in_int8, multiply_per_token, smooth
 from tests.engines.onnx.quantize.encoder import OUTLIER, WORDS, write_encoder
 
 
@@ -69,6 +69,12 @@ def test_products_per_token_are_in_int8_and_nearly_the_same(encoder: onnx.ModelP
     assert "MatMul" not in operations(encoder)
     assert operations(encoder).count("MatMulIntegerToFloat") == 2
     np.testing.assert_allclose(run(encoder, FEEDS[3]), before, rtol=0.05, atol=0.1)
+
+
+def test_weights_per_token_have_seven_bits(encoder: onnx.ModelProto) -> None:
+    multiply_per_token(encoder)
+    weights = [value for name, value in initializers(encoder).items() if value.dtype == np.int8]
+    assert [np.abs(value.astype(int)).max() for value in weights] == [WEIGHT_REACH] * 2
 
 
 def test_an_answer_per_token_does_not_depend_on_the_neighbours(encoder: onnx.ModelProto) -> None:

@@ -30,9 +30,9 @@ def test_no_series_goes_by_vllms_name() -> None:
 
 def test_answers_count_by_endpoint_and_code() -> None:
     metrics = Metrics("m")
-    metrics.answered("/classify", 200, 0.003)
-    metrics.answered("/classify", 200, 0.2)
-    metrics.answered("/classify", 400, 0.001)
+    metrics.responded("/classify", 200, 0.003)
+    metrics.responded("/classify", 200, 0.2)
+    metrics.responded("/classify", 400, 0.001)
     found = series(metrics)
     assert found['headgate_onnx_requests_total{code="200",endpoint="/classify",model="m"}'] == 2
     assert found['headgate_onnx_requests_total{code="400",endpoint="/classify",model="m"}'] == 1
