@@ -82,7 +82,7 @@ class StartupLog:
             self.say(f"{replica}: {what}")
 
     def waiting(self, replicas: Sequence[str]) -> None:
-        """Say who is still awaited, so that a long step is seen to be alive."""
+        """Say which replicas are still awaited, so that a long step is seen to be alive."""
         self.say("still " + ", ".join(f"{replica}: {self._said.get(replica, 'waiting')}" for replica in replicas))
 
     def say(self, text: str) -> None:
@@ -90,7 +90,7 @@ class StartupLog:
         self.show(f"[{self.seconds:6.1f} s] {text}")
 
     def show(self, text: str) -> None:
-        """Write a text as it is. That nobody reads any more must not end the gateway."""
+        """Write a text as it is. A terminal that is gone must not end the gateway."""
         with contextlib.suppress(OSError):
             self._out.write(f"{text}\n")
             self._out.flush()

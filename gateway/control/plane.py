@@ -1,6 +1,6 @@
 """An aiohttp application on its own thread, so that a scrape or a probe delays no token.
 
-``/livez`` says whether the process and the data plane's loop live and never looks at engines; ``/readyz`` whether every
+``/livez`` says whether the process and the data plane's loop live and never asks engines; ``/readyz`` whether every
 required model can answer; ``/metrics`` is for Prometheus, ``/status`` for people.
 """
 

@@ -109,7 +109,7 @@ class Admission:
     def serve(self) -> None:
         """Give free slots to those who wait here, up to the first who comes after one elsewhere, and wake that one.
 
-        Called whenever a slot may have become free. A process that is woken in vain passes the word on.
+        Called whenever a slot may have become free. A process that is woken in vain wakes the next.
         """
         slots = self._slots
         assert slots is not None

@@ -25,7 +25,7 @@ _LEFT_OUT = 5
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """What a replica said to a probe."""
+    """The response to a probe."""
 
     status: int
     body: bytes
@@ -104,7 +104,7 @@ class _Cards(msgspec.Struct):
 class HealthCheck:
     """Keeps one replica's state true by probing it, for all models of its pool.
 
-    It probes only while the replica is ``up``: a remote one always is. ``models`` are those whose cards are looked for.
+    It probes only while the replica is ``up``: a remote one always is. ``models`` are those whose cards are read.
     ``phase`` is where in the interval it probes, from 0 to 1: checks begin together, and a thousand that went on
     together would hold up all requests for a quarter of a second each time.
     """
@@ -136,7 +136,7 @@ class HealthCheck:
         return f"<HealthCheck of {self._replica!r} [{'up' if self._up.is_set() else 'not up'}]>"
 
     def set_up(self, *, up: bool) -> None:
-        """Say that the replica's process is up, or no longer."""
+        """Set whether the replica's process is up."""
         if up:
             self._up.set()
         else:
@@ -246,7 +246,7 @@ class HealthChecks:
             pool.observe(self._follow)
 
     async def first_probes(self) -> None:
-        """Wait until every replica that nobody supervises was probed once."""
+        """Wait until every replica that is not supervised was probed once."""
         for name, check in list(self._checks.items()):
             if name not in self._supervised:
                 await check.first_probe()

@@ -19,14 +19,14 @@ _WINDOW = 1000
 """How many of the latest answers the percentile is taken from."""
 
 _FIRST = 20
-"""Before so many responses nothing is known about how long they take."""
+"""So many responses are needed before a percentile is taken."""
 
 _EVERY = 50
 """So many responses come before the percentile is taken anew."""
 
 
 class HedgeBudget:
-    """Decides for one pool when a second replica is asked: after which delay, and whether it may be afforded."""
+    """When a second replica is asked, for one pool: after which delay, and whether the budget of hedges allows it."""
 
     def __init__(self) -> None:
         self._latest: deque[float] = deque(maxlen=_WINDOW)
@@ -45,7 +45,7 @@ class HedgeBudget:
         return self.delay
 
     def answered(self, seconds: float) -> None:
-        """Take note of how long a response took, from the first attempt on."""
+        """Record how long a response took, from the first attempt on."""
         self._latest.append(seconds)
         self._until_next -= 1
         if self._until_next <= 0:

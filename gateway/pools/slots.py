@@ -30,7 +30,7 @@ class Slots(Protocol):
         """How many requests wait for one."""
 
     def try_take(self) -> bool:
-        """Take a slot if one is free and nobody waits; ``False`` may also mean that this takes the lock to tell."""
+        """Take a slot if one is free and no request waits; ``False`` may also mean that only the lock can tell."""
 
     def take(self) -> None:
         """Take a slot that is free, while the lock is held."""
@@ -39,7 +39,7 @@ class Slots(Protocol):
         """Give a slot back, and return whether requests wait for one."""
 
     def show_queue(self, length: int, head_rank: int) -> None:
-        """Say how many requests wait here, and the rank of the next of them."""
+        """Publish how many requests wait here, and the rank of the next of them."""
 
     def next_is_here(self) -> bool:
         """Whether the waiting request with the lowest rank of all waits here."""
@@ -96,7 +96,7 @@ class LocalSlots:
         return f"<LocalSlots [{self.running} of {self.limit} taken]>"
 
     def try_take(self) -> bool:
-        """Take a slot if one is free and nobody waits."""
+        """Take a slot if one is free and no request waits."""
         if self.running >= self.limit or self.waiting:
             return False
         self.running += 1
@@ -117,15 +117,15 @@ class LocalSlots:
         return self.waiting > 0
 
     def show_queue(self, length: int, _head_rank: int) -> None:
-        """Say how many requests wait."""
+        """Record how many requests wait."""
         self.waiting = length
 
     def next_is_here(self) -> bool:
-        """Whether anybody waits."""
+        """Whether any request waits."""
         return self.waiting > 0
 
     def wake_next(self) -> None:
-        """Do nothing: nobody waits elsewhere."""
+        """Do nothing: no request waits elsewhere."""
 
     def expected_gap(self) -> float:
         """Estimate the seconds until the next slot becomes free."""

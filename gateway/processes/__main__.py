@@ -12,7 +12,7 @@ from gateway.processes.child import die_with, run
 
 
 def main(arguments: list[str]) -> int:
-    """Serve at the parent's word, which comes over the socket with this descriptor."""
+    """Serve as the messages ask that come over the socket with this descriptor."""
     descriptor, parent = map(int, arguments)
     # A signal to end may be for the whole group; the parent alone decides how everything ends.
     for number in (signal.SIGTERM, signal.SIGINT):

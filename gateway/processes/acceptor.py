@@ -128,7 +128,7 @@ class Acceptor:
         self._paused = []
 
     def tick(self, count: int) -> None:
-        """Say how many connections there are, and accept again if descriptors had run out."""
+        """Publish how many connections there are, and accept again if descriptors had run out."""
         self._share.set_held(count + len(self._starting))
         paused, self._paused = self._paused, []
         for each in paused:

@@ -138,7 +138,7 @@ class ChildCounting:
         )
 
     def pool_load(self, _pool: str) -> Callable[[float], Load] | None:
-        """Leave the load to the pool: a child shows it to nobody by itself."""
+        """Leave the load to the pool; the parent adds up what is published."""
         return None
 
 

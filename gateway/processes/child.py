@@ -1,4 +1,4 @@
-"""One data plane among several, which does what its parent says and ends with it."""
+"""One data plane among several, which follows its parent's messages and ends with it."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """Let the kernel end this process when its parent ends, however that happens, and whatever this one is doing."""
+    """Let the kernel end this process when its parent ends, however that happens."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 async def run(descriptor: int) -> int:
-    """Serve until the parent says that it is enough; return the exit code."""
+    """Serve until the parent ends it; return the exit code."""
     ended = asyncio.get_running_loop().create_future()
     child = Child(ended)
     own_end = socket.socket(fileno=descriptor)
@@ -75,7 +75,7 @@ class Child:
         return f"<Child {self._data_plane!r}>"
 
     def received(self, message: Message) -> None:
-        """Do what the parent says."""
+        """Handle a message of the parent."""
         if isinstance(message, Setup):
             self._set_up(message)
             return
@@ -92,7 +92,7 @@ class Child:
                 serving.plane.announce_end()
             case StopAccepting():
                 serving.plane.stop_accepting()
-                self._spawn(self._say_when_idle(serving.plane))
+                self._spawn(self._report_idle(serving.plane))
             case CancelAll():
                 serving.plane.cancel_all()
             case Count():
@@ -100,10 +100,10 @@ class Child:
             case End():
                 self._spawn(self._end(serving))
             case _:
-                raise AssertionError(f"a parent does not say {message}")
+                raise AssertionError(f"a parent does not send {message}")
 
     def orphaned(self) -> None:
-        """End: the parent is gone, or this process has said all that it had to say."""
+        """End: the parent is gone, or this process has sent its last message."""
         if self._code is None:
             os._exit(1)
         self._ended.set_result(self._code)
@@ -133,13 +133,13 @@ class Child:
         self.channel.send(ReplicaSuspected(replica.name, replica.reason))
 
     def _give_up(self, error: StartError) -> None:
-        """Say why this process cannot serve, and end."""
+        """Report why this process cannot serve, and end."""
         self.channel.send(NotStarted(str(error)))
         self._code = 1
         self.channel.close()
 
     async def _begin(self, serving: ChildPlane) -> None:
-        """Serve, or say why not."""
+        """Serve, or report why not."""
         try:
             await serving.start()
         except StartError as error:
@@ -148,7 +148,7 @@ class Child:
         freeze_gc()
         self.channel.send(Serving())
 
-    async def _say_when_idle(self, plane: DataPlane) -> None:
+    async def _report_idle(self, plane: DataPlane) -> None:
         await plane.idle()
         self.channel.send(Idle())
 

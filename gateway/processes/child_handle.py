@@ -50,7 +50,7 @@ class ChildOwner(Protocol):
         """The descriptors that every process inherits."""
 
     def setup(self, process: int) -> Setup:
-        """Give the first message to a process: who it is, and what it serves."""
+        """Give the first message to a process: which it is, and what it serves."""
 
     def suspected(self, replica: str, reason: str) -> None:
         """Eject a replica that gave a process no responses."""
@@ -220,7 +220,7 @@ class ChildHandle:
             case Idle():
                 self._idle.set()
             case _:
-                raise AssertionError(f"a child does not say {message}")
+                raise AssertionError(f"a child does not send {message}")
 
     def _obey(self, order: AnnounceEnd | StopAccepting | CancelAll) -> None:
         if isinstance(order, StopAccepting):

@@ -30,7 +30,7 @@ class LengthUpdate(msgspec.Struct, frozen=True, tag=True):
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child, first of all: who the child is, and what it serves.
+    """Parent to child, first of all: which of the processes it is, and what it serves.
 
     ``config`` is the checked configuration as JSON; ``listen`` the address with its real port. ``cells``,
     ``receiver`` and ``senders`` are inherited descriptors: the shared memory, the socket at which this process receives
@@ -54,7 +54,7 @@ class AnnounceEnd(msgspec.Struct, frozen=True, tag=True):
 
 
 class StopAccepting(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child: take nothing new, and say ``Idle`` when no request is under way."""
+    """Parent to child: take nothing new, and send ``Idle`` when no request is under way."""
 
 
 class CancelAll(msgspec.Struct, frozen=True, tag=True):
@@ -66,7 +66,7 @@ class End(msgspec.Struct, frozen=True, tag=True):
 
 
 class Count(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child: say what was counted so far."""
+    """Parent to child: send what was counted so far."""
 
 
 class Serving(msgspec.Struct, frozen=True, tag=True):
@@ -149,7 +149,7 @@ class Channel(asyncio.Protocol):
             self._received(message)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Say that the other end is gone."""
+        """Report that the other end is gone."""
         self._closed()
 
     def send(self, message: Message) -> None:

@@ -142,7 +142,7 @@ class Parent:
         await asyncio.gather(*(each.idle() for each in self._processes))
 
     def cancel_all(self) -> None:
-        """End whatever is still under way."""
+        """End all requests that are still under way."""
         self._order(CancelAll())
 
     # what the processes need and report
@@ -153,7 +153,7 @@ class Parent:
         return [self._cells.fd, *(each.fileno() for each in (*self._receivers, *self._senders))]
 
     def setup(self, process: int) -> Setup:
-        """Say who a process is, and what it serves."""
+        """Give the first message to a process: which it is, and what it serves."""
         return Setup(
             own=process,
             config=self._config.model_dump_json(exclude_unset=True).encode(),

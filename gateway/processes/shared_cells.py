@@ -47,7 +47,7 @@ class WholeLock:
     __slots__ = ("_fd",)
 
     def __init__(self, fd: int) -> None:
-        # Descriptors that were inherited are one open file to the kernel, and exclude nobody.
+        # Descriptors that were inherited are one open file to the kernel, and exclude none.
         self._fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
 
     def __enter__(self) -> None:
@@ -99,7 +99,7 @@ class Cells:
             self._all[at] = 0
 
     def close(self) -> None:
-        """Give the memory back; no row may be looked at any more."""
+        """Give the memory back; no row may be read any more."""
         for each in (*self._rows.values(), self._all):
             each.release()
         self._map.close()

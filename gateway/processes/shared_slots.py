@@ -21,7 +21,7 @@ class SlotRows(NamedTuple):
     rank: Row
 
     def next_process(self) -> int | None:
-        """Return the process where the request with the lowest rank waits; ``None`` if nobody waits."""
+        """Return the process where the request with the lowest rank waits; ``None`` if none waits."""
         found = [(rank, process) for process, rank in enumerate(self.rank) if self.waiting[process] > 0]
         return min(found)[1] if found else None
 
@@ -70,7 +70,7 @@ class SharedSlots:
         return sum(self._rows.waiting)
 
     def try_take(self) -> bool:
-        """Take a slot if so many are free that this needs no lock, and nobody waits."""
+        """Take a slot if so many are free that this needs no lock, and no request waits."""
         running, own = self._rows.running, self._own
         if sum(running) >= self._plenty or sum(self._rows.waiting) > 0:
             return False

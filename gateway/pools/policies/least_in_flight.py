@@ -8,7 +8,7 @@ from gateway.pools.policies.policy import Routable
 from gateway.pools.replica import Replica
 
 _COMPARED = 16
-"""How many replicas are looked at for one request."""
+"""How many replicas are compared for one request."""
 
 
 class LeastInFlight:
