@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import uvloop
 from prometheus_client import CollectorRegistry
-from prometheus_client.registry import Collector
 
 from engines.errors import EngineError
 from engines.supervisor import ReplicaStatus, State, Supervisor
@@ -27,7 +26,8 @@ from gateway.core.tasks import cancelled
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.drain import Drainable, drain
 from gateway.engine_specs import cache_of, specs_of
-from gateway.pools.build import build_registry
+from gateway.observe.exposition import Exposition
+from gateway.pools.build import RegistryBuilder
 from gateway.pools.health import HealthChecks
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
@@ -35,6 +35,7 @@ from gateway.pools.registry import Registry
 from gateway.pools.replica import ReplicaState
 from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
 from gateway.processes.parent import Parent
+from gateway.reload import ConfigSource, Reloader, ReloadOutcome
 
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself when the gateway stops."""
@@ -57,7 +58,7 @@ class Plane(Drainable, Protocol):
         """The models, with what is known of their replicas."""
 
     @property
-    def exposition(self) -> Collector:
+    def exposition(self) -> Exposition:
         """What Prometheus reads."""
 
     @property
@@ -92,37 +93,44 @@ class Gateway:
     Raises ``StartError``, ``EngineError`` or ``OSError`` when it cannot be built.
     """
 
-    def __init__(self, config: Config, folder: Path, start_up: StartupLog) -> None:
+    def __init__(self, config: Config, folder: Path, start_up: StartupLog, source: ConfigSource | None = None) -> None:
         self._config = config
         self._start_up = start_up
+        self._builder = RegistryBuilder()
         self._supervisor = Supervisor(
             specs_of(config), folder=folder, cache=cache_of(config), on_change=self._replica_changed
         )
-        started_here = {status.replica: status.address for status in self._supervisor.statuses}
+        self._started_here = started_here = {status.replica: status.address for status in self._supervisor.statuses}
         version, commit = importlib.metadata.version("headgate"), os.environ.get("HEADGATE_COMMIT", "")
         # What may fail comes before what would have to be closed again.
         self._plane: Plane = (
-            DataPlane(config, build_registry(config, started_here), version, commit)
+            DataPlane(config, self._builder.build(config, started_here), version, commit)
             if config.gateway.processes == 1
             else Parent(config, started_here, version, commit, start_up.say)
         )
-        self._registry = self._plane.registry
         self._replicas = {replica.name: replica for replica in self._registry.replicas}
         self._health_checks = HealthChecks(
             self._registry,
-            {pool.name: config.models[pool.name].health_interval for pool in self._registry.pools},
+            _intervals(config, self._registry),
             timeout=_PROBE_SECONDS,
             supervised=started_here.keys(),
         )
         self._ending = False
+        self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
+        self._watching: asyncio.Task[None] | None = None
         prometheus = CollectorRegistry(auto_describe=False)
         prometheus.register(self._plane.exposition)
         host, port = split(config.gateway.control)
-        self._control = ControlPlane(host, port, self, prometheus)
+        self._control = ControlPlane(host, port, self, prometheus, self, asyncio.get_running_loop())
         self._settled = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Gateway {self._plane!r}>"
+
+    @property
+    def _registry(self) -> Registry:
+        """The models in force."""
+        return self._plane.registry
 
     # what the control plane sees
 
@@ -160,6 +168,26 @@ class Gateway:
         """Bring the metrics up to date."""
         await self._plane.count()
 
+    # commands, which the control plane and signals give
+
+    def reload(self) -> ReloadOutcome:
+        """Take over what the configuration's files say now, or tell why not. Called on the main loop."""
+        if self._reloader is None:
+            return ReloadOutcome(("the configuration did not come from a file",))
+        return self._reloader.reload()
+
+    def drain_replica(self, name: str) -> bool:
+        """Send a replica nothing new, and let it go when it has nothing left to do; return whether there is such a one.
+
+        Called on the main loop.
+        """
+        for pool in self._registry.pools:
+            for replica in pool.replicas:
+                if replica.name == name:
+                    pool.drain(replica)
+                    return True
+        return False
+
     @property
     def address(self) -> str:
         """Where clients ask, once it has started; the real port, where 0 was asked for."""
@@ -188,6 +216,8 @@ class Gateway:
             raise
         self._health_checks.start()
         self._supervisor.start()
+        if self._reloader is not None:
+            self._watching = asyncio.get_running_loop().create_task(self._reloader.watch())
 
     async def settle(self) -> None:
         """Wait until every replica is ready or has failed once, saying now and then who of ours is not."""
@@ -208,6 +238,8 @@ class Gateway:
         """Drain, then stop the engines and everything else."""
         settings = self._config.gateway
         self._ending = True
+        if self._watching is not None:
+            await cancelled([self._watching])
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await self._health_checks.stop()
         await self._supervisor.stop(_ENGINE_GRACE)
@@ -230,6 +262,24 @@ class Gateway:
         ready, replicas = len(pool.ready), len(pool.replicas)
         return Row(model.name, settings.engine, settings.tasks_here, ready, replicas, state, reason)
 
+    def _apply(self, config: Config) -> None:
+        """Take over a configuration that was checked. Raises ``StartError`` before anything has changed."""
+        plane = self._plane
+        assert isinstance(plane, DataPlane)
+        plane.renew_certificate(config)
+        registry = self._builder.build(config, self._started_here)
+        plane.apply(config, registry)
+        self._health_checks.follow(registry, _intervals(config, registry))
+        self._config = config
+
+    def _reloaded(self, outcome: ReloadOutcome) -> None:
+        """Say how a reload went."""
+        self._plane.exposition.last_reload_successful = outcome.successful
+        if outcome.successful:
+            self._start_up.say("the configuration was reloaded")
+        for problem in outcome.problems:
+            self._start_up.say(f"not reloaded: {problem}")
+
     def _replica_changed(self, status: ReplicaStatus) -> None:
         """Take over what the supervisor says of a replica."""
         self._replicas[status.replica].set_state(ReplicaState(status.state), status.reason)
@@ -242,13 +292,23 @@ class Gateway:
         return not any(_under_way(status) for status in self._supervisor.statuses)
 
 
-def serve(config: Config) -> int:
-    """Run a gateway in the foreground until SIGTERM or SIGINT; return the exit code. Raises ``StartError``."""
+def _intervals(config: Config, registry: Registry) -> dict[str, float]:
+    """Give how often the replicas of each pool are probed, in seconds."""
+    models = {model.pool.name: model.name for model in reversed(registry.models)}
+    return {pool: config.models[model].health_interval for pool, model in models.items()}
+
+
+def serve(source: ConfigSource) -> int:
+    """Run a gateway in the foreground until SIGTERM or SIGINT; return the exit code.
+
+    Raises ``ConfigError`` or ``StartError``.
+    """
+    config = source.load()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(config))
+        return runner.run(_serve(config, source))
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config, source: ConfigSource) -> int:
     """Start, wait for a signal, stop. A second signal ends everything at once; the shims see to the engines."""
     folder = Path(tempfile.mkdtemp(prefix="headgate-"))
     start_up = StartupLog(sys.stderr)
@@ -263,16 +323,19 @@ async def _serve(config: Config) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    # By default the system ends a process at this signal, in the middle of its streams.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
     clients = config.gateway.limits.max_connections
     if (allowed := raise_fd_limit(2 * clients + _OTHER_FILES)) < clients:
         start_up.say(f"only {allowed} files may be open (ulimit -n), too few for max_connections = {clients}")
     try:
         try:
-            gateway = Gateway(config, folder, start_up)
+            gateway = Gateway(config, folder, start_up, source)
         except (OSError, EngineError) as error:
             raise StartError(str(error)) from None
         set_switch_interval()
         await gateway.start()
+        loop.add_signal_handler(signal.SIGHUP, gateway.reload)
         await _first(gateway.settle(), ended.wait())
         freeze_gc()
         if not ended.is_set():

@@ -124,6 +124,19 @@ class DataPlane:
         host, port = self._server.sockets[0].getsockname()[:2]
         return url_of(host, port, tls=self._tls is not None)
 
+    def renew_certificate(self, config: Config) -> None:
+        """Use the certificate that its files hold now, if there is one. Raises ``StartError``, and changes nothing."""
+        if self._tls is not None:
+            load_certificate(self._tls, config)
+
+    def apply(self, config: Config, registry: Registry) -> None:
+        """Go by another configuration from now on, but for what is read at the start only."""
+        old = self.registry
+        self._pipeline.snapshot = Snapshot.of(config.gateway, registry)
+        self._listener.set_limits(config.gateway.limits, config.gateway.timeouts)
+        self._dispatcher.set_deadlines(config.gateway.timeouts)
+        old.succeeded_by(registry)
+
     # start and stop
 
     async def start(self) -> None:
@@ -205,15 +218,23 @@ def access_log_of(config: Config, lock: AbstractContextManager[object] | None) -
 
 def tls_of(config: Config) -> ssl.SSLContext | None:
     """Load certificate and key, if there are any. Raises ``StartError``."""
-    certificate, key = config.gateway.tls_certificate, config.gateway.tls_key
-    if certificate is None or key is None:
+    if config.gateway.tls_certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    load_certificate(context, config)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, config: Config) -> None:
+    """Use the certificate and key that the files hold now, for new connections. Raises ``StartError``."""
+    certificate, key = config.gateway.tls_certificate, config.gateway.tls_key
+    assert certificate is not None
     try:
-        # Without a password OpenSSL would ask for one on the terminal, where nobody sits.
+        # A pair that does not fit must leave the context as it was, so another one tries it first. Without a password
+        # OpenSSL would ask for one on the terminal, where nobody sits.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"Cannot read {certificate} and {key} (gateway.tls_certificate, tls_key): {error}.") from None
-    return context

@@ -27,7 +27,7 @@ SPINE = {
         {"__main__"},
         {"cli"},
         {"app"},
-        {"processes"},
+        {"processes", "reload"},
         {"data_plane"},
         {"console", "drain", "engine_specs", "process_tuning"},
         {"api"},

@@ -9,13 +9,16 @@ from gateway.cli.command import FAILED, Commands, add_command, add_config
 
 _EPILOG = """\
 The gateway stays in the foreground. SIGTERM or Ctrl-C ends it gracefully: requests under way may finish (at most
-gateway.drain_timeout seconds), then the engines are stopped. A second signal ends everything at once.
+gateway.drain_timeout seconds), then the engines are stopped. A second signal ends everything at once. SIGHUP, or a
+change of the file's content, reloads the configuration: models, keys, limits and addresses change without a failed
+request.
 
 examples:
   headgate serve
   headgate serve --config prod.toml --listen 0.0.0.0:8000 --control 127.0.0.1:9000
   headgate serve --processes 4                     one address and one set of limits, on four cores
   curl http://127.0.0.1:9000/readyz                which models can answer, and why others cannot
+  curl -X POST http://127.0.0.1:9000/reload        take over a changed configuration, or say what is wrong with it
 """
 
 
@@ -49,13 +52,17 @@ def _processes(text: str) -> int:
 def _run(options: argparse.Namespace) -> int:
     from gateway.app import serve
     from gateway.config.load import load, overridden
+    from gateway.config.schema import Config
     from gateway.data_plane import StartError
+    from gateway.reload import ConfigSource
 
-    config = overridden(
-        load(options.config), listen=options.listen, control=options.control, processes=options.processes
-    )
+    def read() -> Config:
+        return overridden(
+            load(options.config), listen=options.listen, control=options.control, processes=options.processes
+        )
+
     try:
-        return serve(config)
+        return serve(ConfigSource(read, (options.config,)))
     except StartError as error:
         print(f"headgate: {error}", file=sys.stderr)
         return FAILED

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic, perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from gateway.pools.model import Model
+
+Result = TypeVar("Result")
 
 _STALE_SECONDS = 5.0
 """A data plane that has not ticked for this long is stuck."""
@@ -52,10 +54,38 @@ class GatewayView(Protocol):
         """Bring the metrics up to date, where that takes asking. Awaited on the control plane's loop."""
 
 
-class ControlPlane:
-    """The server and its thread."""
+class Commands(Protocol):
+    """What the control plane may have the gateway do. Each is called on the gateway's own loop."""
 
-    def __init__(self, host: str, port: int, gateway: GatewayView, metrics: CollectorRegistry) -> None:
+    def reload(self) -> ReloadResult:
+        """Take over what the configuration's files say now, or tell why not."""
+
+    def drain_replica(self, name: str) -> bool:
+        """Send a replica nothing new; return whether there is such a one."""
+
+
+class ReloadResult(Protocol):
+    """How a reload went."""
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What was wrong, in lines for people; nothing if the new configuration is in force."""
+
+
+class ControlPlane:
+    """The server and its thread. ``commands`` are carried out on the loop ``main``, and do not exist without."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        gateway: GatewayView,
+        metrics: CollectorRegistry,
+        commands: Commands | None = None,
+        main: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._commands = commands
+        self._main = main
         self._host = host
         self._port = port
         self._gateway = gateway
@@ -90,6 +120,10 @@ class ControlPlane:
 
     async def _listen(self) -> None:
         application = web.Application()
+        if self._commands is not None:
+            application.add_routes(
+                [web.post("/reload", self._reload), web.post("/replicas/{name}/drain", self._drain_replica)]
+            )
         application.add_routes(
             [
                 web.get("/livez", self._livez),
@@ -128,6 +162,29 @@ class ControlPlane:
         processes = self._gateway.processes
         each = {"processes": processes} if processes else {}
         return web.json_response({"draining": self._gateway.draining, "models": models, **each})
+
+    async def _reload(self, _request: web.Request) -> web.Response:
+        assert self._commands is not None
+        outcome = await self._on_main_loop(self._commands.reload)
+        problems = list(outcome.problems)
+        status = {"status": "not reloaded" if problems else "reloaded", "problems": problems}
+        return web.json_response(status, status=422 if problems else 200)
+
+    async def _drain_replica(self, request: web.Request) -> web.Response:
+        assert self._commands is not None
+        name, drain = request.match_info["name"], self._commands.drain_replica
+        if not await self._on_main_loop(lambda: drain(name)):
+            return web.json_response({"status": "unknown", "reason": f"there is no replica {name!r}"}, status=404)
+        return web.json_response({"status": "draining"})
+
+    async def _on_main_loop(self, command: Callable[[], Result]) -> Result:
+        """Have the gateway's own loop carry out a command, and wait for its result."""
+
+        async def carry_out() -> Result:
+            return command()
+
+        assert self._main is not None
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(carry_out(), self._main))
 
     def _why_not_ready(self) -> list[str]:
         reasons = ["the gateway is shutting down"] if self._gateway.draining else []

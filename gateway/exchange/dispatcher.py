@@ -31,14 +31,13 @@ class Dispatcher:
     """All exchanges under way."""
 
     def __init__(self, deadlines: Deadlines, metrics: Counters, call_later: CallLater = on_running_loop) -> None:
-        self.deadlines = deadlines
+        self.set_deadlines(deadlines)
         self.metrics = metrics
         self.call_later = call_later
         self.exchanges: set[Exchange] = set()
         """Those under way; each leaves by itself at its end."""
         self._sweep: Sweep[Exchange] = Sweep(ticks=10, at_once=50)
         self._draining = False
-        self._short = min(deadlines.queue, deadlines.total, deadlines.first_byte, deadlines.between_bytes) < _SWEPT
         self._wheel: TimerWheel[Exchange] = TimerWheel(self._visit)
 
     def __repr__(self) -> str:
@@ -51,6 +50,12 @@ class Dispatcher:
     def draining(self) -> bool:
         """Whether new requests are refused."""
         return self._draining
+
+    def set_deadlines(self, deadlines: Deadlines) -> None:
+        """Hold to other deadlines from now on, also for what is under way."""
+        self.deadlines = deadlines
+        nearest = min(deadlines.queue, deadlines.total, deadlines.first_byte, deadlines.between_bytes)
+        self._short = nearest < _SWEPT
 
     def begin(
         self,

@@ -23,7 +23,6 @@ class ConnectionPool:
     """
 
     __slots__ = (
-        "_connect_timeout",
         "_connecting",
         "_idle",
         "_idle_timeout",
@@ -32,6 +31,7 @@ class ConnectionPool:
         "_open",
         "_tls",
         "address",
+        "connect_timeout",
         "heads",
     )
 
@@ -44,7 +44,7 @@ class ConnectionPool:
         heads: ResponseHeads | None = None,
     ) -> None:
         self.address = address
-        self._connect_timeout = connect_timeout
+        self.connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._max_idle = _MAX_IDLE
         # The one used last is at the end. A list is less to touch than a dictionary, in a pool among a thousand.
@@ -123,7 +123,7 @@ class ConnectionPool:
         loop = asyncio.get_running_loop()
         address = self.address
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(self.connect_timeout):
                 if address.path is not None:
                     _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), address.path)
                 else:
@@ -131,7 +131,7 @@ class ConnectionPool:
                         lambda: UpstreamConnection(self), address.host, address.port, ssl=self._tls
                     )
         except TimeoutError:
-            failed(UpstreamError(f"The engine did not accept a connection within {self._connect_timeout:g} s."))
+            failed(UpstreamError(f"The engine did not accept a connection within {self.connect_timeout:g} s."))
         except OSError as error:
             failed(UpstreamError(f"The engine refused the connection: {error.strerror or error}."))
         except UnicodeError:
@@ -156,6 +156,12 @@ class ConnectionPools:
         self._fast_paths = fast_paths
         self._newest = SharedHead[ResponseHead]()
         self._pools: dict[str, ConnectionPool] = {}
+
+    def set_connect_timeout(self, seconds: float) -> None:
+        """Wait so long for a connection from now on."""
+        self._connect_timeout = seconds
+        for pool in self._pools.values():
+            pool.connect_timeout = seconds
 
     def __repr__(self) -> str:
         return f"<ConnectionPools {list(self._pools.values())!r}>"

@@ -53,6 +53,14 @@ class Listener:
         self.closing = False
         self._sweep: Sweep[Connection] = Sweep(ticks=10, at_once=50)
 
+    def set_limits(self, limits: WireLimits, timeouts: WireTimeouts) -> None:
+        """Hold to other limits and times from now on; what is being received keeps those that it began with."""
+        self.limits = limits
+        self.timeouts = timeouts
+        self.max_body_bytes = limits.max_body_bytes
+        self.receive = timeouts.receive
+        self.keep_alive = timeouts.keep_alive
+
     def __repr__(self) -> str:
         busy = sum(1 for connection in self.connections if connection.busy)
         return f"<Listener [{len(self.connections)} connections, {busy} busy]>"

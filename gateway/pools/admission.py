@@ -52,6 +52,24 @@ class Admission:
         """How many requests wait for a slot, those of other processes too that share the slots."""
         return 0 if self._slots is None else self._slots.waiting
 
+    def set_limits(self, limit: int | None, max_queue: int) -> None:
+        """Change how many requests may run and wait, in an admission whose slots are this process's alone.
+
+        Requests that run already are never ended, and those that wait get what has become free.
+        """
+        self.max_queue = max_queue
+        slots = self._slots
+        if slots is None:
+            if limit is not None:
+                self._slots = LocalSlots(limit, self.running)
+        elif limit is None:
+            slots.limit = self.running + self._queue.length
+            self.serve()
+            self._slots = None
+        else:
+            slots.limit = limit
+            self.serve()
+
     def oldest_wait(self, now: float) -> float:
         """How long the next request of this process has waited, in seconds; 0 for an empty queue."""
         return now - self._queue.head_rank() / 1e9 if self._queue.length else 0.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Protocol
 
 from gateway.config.models import ModelConfig
@@ -14,7 +15,7 @@ from gateway.pools.model import Model
 from gateway.pools.policies.table import POLICIES
 from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
-from gateway.pools.replica import LocalLoad, Replica, ReplicaLoad
+from gateway.pools.replica import LocalLoad, Replica, ReplicaLoad, header_lines
 from gateway.pools.slots import Slots
 
 POOL_OPTIONS = (
@@ -60,20 +61,116 @@ class LocalCounting:
 
 def build_registry(config: Config, started_here: Mapping[str, str], counting: Counting | None = None) -> Registry:
     """Build every model and its pool. ``started_here`` gives the address of each replica that is started here."""
-    counting = LocalCounting() if counting is None else counting
-    connections = ConnectionPools(connect_timeout=config.gateway.timeouts.connect, fast_paths=config.gateway.fast_paths)
-    models: dict[str, Model] = {}
-    for pool_name, sharing in pools_of(config).items():
-        settings = config.models[pool_name]
+    return RegistryBuilder(counting).build(config, started_here)
+
+
+class RegistryBuilder:
+    """Builds one registry after the other, each for a newer configuration, and keeps what that leaves as it was.
+
+    A pool that is configured again, whatever of it has changed, is the same object: its requests, its queue and its
+    counts live on. Replicas whose addresses and credentials stay are kept, with all that is known of them.
+    """
+
+    def __init__(self, counting: Counting | None = None) -> None:
+        self._counting: Counting = LocalCounting() if counting is None else counting
+        self._connections: ConnectionPools | None = None
+        self._pools: dict[str, Pool] = {}
+        self._keys: dict[object, str] = {}
+        """What makes models share a pool, and the name that their pool has been given."""
+        self._models: dict[str, Model] = {}
+
+    def __repr__(self) -> str:
+        return f"<RegistryBuilder [{len(self._pools)} pools]>"
+
+    def build(self, config: Config, started_here: Mapping[str, str]) -> Registry:
+        """Build every model and its pool. ``started_here`` gives the address of each replica that is started here."""
+        timeout = config.gateway.timeouts.connect
+        if self._connections is None:
+            self._connections = ConnectionPools(connect_timeout=timeout, fast_paths=config.gateway.fast_paths)
+        self._connections.set_connect_timeout(timeout)
+        pools: dict[str, Pool] = {}
+        models: dict[str, Model] = {}
+        groups = pools_of(config)
+        keys = {_sharing_key(name, config.models[name]): name for name in groups}
+        for pool_name, sharing in groups.items():
+            settings = config.models[pool_name]
+            wanted = self._wanted(pool_name, settings, started_here)
+            known = self._pools.get(pool_name)
+            before = self._keys.get(_sharing_key(pool_name, settings), pool_name)
+            if known is None and before not in groups:
+                # The model that the pool is called after is gone, and others that share it stay.
+                known = self._pools.get(before)
+            pool = self._new_pool(pool_name, settings, wanted) if known is None else known
+            if known is not None:
+                self._update(pool, settings, wanted)
+            pools[pool_name] = pool
+            models |= {name: self._model(name, config.models[name], pool) for name in sharing}
+        self._pools, self._keys, self._models = pools, keys, models
+        # In the order of the file, which is that of ``/v1/models``.
+        return Registry(models[name] for name in config.models)
+
+    def _wanted(self, pool: str, settings: ModelConfig, started_here: Mapping[str, str]) -> list[tuple[str, Address]]:
+        """Give the name and the address of each replica, as if there were none yet."""
+        names = replica_names(pool, settings)
+        urls = settings.urls if settings.engine == "remote" else [started_here[name] for name in names]
+        return [(name, Address.parse(url)) for name, url in zip(names, urls, strict=True)]
+
+    def _replica(self, name: str, address: Address, settings: ModelConfig) -> Replica:
+        assert self._connections is not None
         credentials = settings.api_key if settings.engine == "remote" else None
-        replicas = [
-            Replica(name, connections.of(Address.parse(url)), credentials=credentials, load=counting.replica_load(name))
-            for name, url in _addresses(pool_name, settings, started_here)
-        ]
-        pool = _pool(pool_name, settings, replicas, counting)
-        models |= {name: _model(name, config.models[name], pool) for name in sharing}
-    # In the order of the file, which is that of ``/v1/models``.
-    return Registry(models[name] for name in config.models)
+        load = self._counting.replica_load(name)
+        lines = header_lines(address, credentials)
+        ready = any(
+            each.ready and (each.address.url, each.headers) == (address.url, lines)
+            for pool in self._pools.values()
+            for each in pool.replicas
+        )
+        return Replica(name, self._connections.of(address), credentials=credentials, load=load, ready=ready)
+
+    def _new_pool(self, name: str, settings: ModelConfig, wanted: list[tuple[str, Address]]) -> Pool:
+        limit = settings.limits.max_in_flight
+        slots = None if limit is None else self._counting.slots(name, limit)
+        return Pool(
+            name,
+            [self._replica(each, address, settings) for each, address in wanted],
+            policy=POLICIES[settings.policy](settings),
+            admission=Admission(limit, settings.limits.max_queue, slots=slots),
+            hedge=settings.hedge,
+            load=self._counting.pool_load(name),
+        )
+
+    def _update(self, pool: Pool, settings: ModelConfig, wanted: list[tuple[str, Address]]) -> None:
+        """Change what is different now."""
+        pool.admission.set_limits(settings.limits.max_in_flight, settings.limits.max_queue)
+        pool.set_policy(POLICIES[settings.policy](settings))
+        pool.set_hedging(hedge=settings.hedge)
+        credentials = settings.api_key if settings.engine == "remote" else None
+        kept = {(each.address.url, each.headers): each for each in pool.replicas if not each.leaving}
+        taken = {replica.name for replica in pool.replicas}
+        come = []
+        for _, address in wanted:
+            if kept.pop((address.url, header_lines(address, credentials)), None) is None:
+                name = next(name for number in count() if (name := f"{pool.name}-{number}") not in taken)
+                taken.add(name)
+                come.append(self._replica(name, address, settings))
+        if come or kept:
+            pool.replace(come, list(kept.values()))
+
+    def _model(self, name: str, settings: ModelConfig, pool: Pool) -> Model:
+        model = Model(
+            name,
+            pool,
+            tasks=settings.tasks_here,
+            upstream_name=settings.upstream_model if settings.engine == "remote" else None,
+            aliases=settings.aliases,
+            required=settings.required,
+            send_priority=settings.send_priority,
+            cache_salt=settings.cache_salt,
+        )
+        before = self._models.get(name)
+        if before is not None and (before.pool, before.upstream_name) == (pool, model.upstream_name):
+            model.max_model_len = before.max_model_len
+        return model
 
 
 def pools_of(config: Config) -> dict[str, list[str]]:
@@ -84,8 +181,7 @@ def pools_of(config: Config) -> dict[str, list[str]]:
     """
     groups: dict[object, list[str]] = {}
     for name, model in config.models.items():
-        key = tuple(getattr(model, option) for option in POOL_OPTIONS) if model.engine == "remote" else name
-        groups.setdefault(key, []).append(name)
+        groups.setdefault(_sharing_key(name, model), []).append(name)
     return {names[0]: names for names in groups.values()}
 
 
@@ -95,36 +191,6 @@ def replica_names(pool: str, settings: ModelConfig) -> list[str]:
     return [f"{pool}-{index}" for index in range(count)]
 
 
-def _addresses(pool: str, settings: ModelConfig, started_here: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Give each replica's name and address: those of the configuration, or those where engines are started here."""
-    names = replica_names(pool, settings)
-    if settings.engine == "remote":
-        yield from zip(names, settings.urls, strict=True)
-    else:
-        yield from ((name, started_here[name]) for name in names)
-
-
-def _pool(name: str, settings: ModelConfig, replicas: list[Replica], counting: Counting) -> Pool:
-    limit = settings.limits.max_in_flight
-    slots = None if limit is None else counting.slots(name, limit)
-    return Pool(
-        name,
-        replicas,
-        policy=POLICIES[settings.policy](settings),
-        admission=Admission(limit, settings.limits.max_queue, slots=slots),
-        hedge=settings.hedge,
-        load=counting.pool_load(name),
-    )
-
-
-def _model(name: str, settings: ModelConfig, pool: Pool) -> Model:
-    return Model(
-        name,
-        pool,
-        tasks=settings.tasks_here,
-        upstream_name=settings.upstream_model if settings.engine == "remote" else None,
-        aliases=settings.aliases,
-        required=settings.required,
-        send_priority=settings.send_priority,
-        cache_salt=settings.cache_salt,
-    )
+def _sharing_key(name: str, settings: ModelConfig) -> object:
+    """Give what models have in common that share a pool."""
+    return tuple(getattr(settings, option) for option in POOL_OPTIONS) if settings.engine == "remote" else name

@@ -135,6 +135,10 @@ class HealthCheck:
     def __repr__(self) -> str:
         return f"<HealthCheck of {self._replica!r} [{'up' if self._up.is_set() else 'not up'}]>"
 
+    def update(self, models: Sequence[Model], interval: float) -> None:
+        """Probe for other models, or at another interval, from now on."""
+        self._models, self._interval = models, interval
+
     def set_up(self, *, up: bool) -> None:
         """Set whether the replica's process is up."""
         if up:
@@ -224,8 +228,7 @@ class HealthChecks:
         self._timeout = timeout
         self._supervised = supervised
         self._models: dict[Pool, list[Model]] = {}
-        for model in registry.models:
-            self._models.setdefault(model.pool, []).append(model)
+        self._list_models()
         self._checks: dict[str, HealthCheck] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         replicas = [(pool, replica) for pool in registry.pools for replica in pool.replicas]
@@ -244,6 +247,19 @@ class HealthChecks:
             self._tasks[name] = asyncio.get_running_loop().create_task(check.run())
         for pool in self._registry.pools:
             pool.observe(self._follow)
+
+    def follow(self, registry: Registry, intervals: Mapping[str, float]) -> None:
+        """Check the replicas of a newer registry from now on; those that both have go on as they are."""
+        for pool in self._registry.pools:
+            pool.ignore(self._follow)
+        self._registry, self._intervals = registry, intervals
+        self._list_models()
+        for pool in registry.pools:
+            pool.observe(self._follow)
+            for replica in pool.replicas:
+                if replica.name in self._checks:
+                    self._checks[replica.name].update(self._models[pool], intervals[pool.name])
+        self._follow_all()
 
     async def first_probes(self) -> None:
         """Wait until every replica that is not supervised was probed once."""
@@ -265,12 +281,21 @@ class HealthChecks:
             phase=phase,
         )
 
-    def _follow(self, pool: Pool) -> None:
-        """Begin to check the replicas that a pool has now, and end the checks of those that no pool has."""
-        for replica in pool.replicas:
-            if replica.name not in self._checks:
-                check = self._checks[replica.name] = self._check(pool, replica, phase=1.0)
-                self._tasks[replica.name] = asyncio.get_running_loop().create_task(check.run())
+    def _list_models(self) -> None:
+        self._models = {}
+        for model in self._registry.models:
+            self._models.setdefault(model.pool, []).append(model)
+
+    def _follow(self, _pool: Pool) -> None:
+        self._follow_all()
+
+    def _follow_all(self) -> None:
+        """Begin to check the replicas that there are now, and end the checks of those that no pool has."""
+        for pool in self._registry.pools:
+            for replica in pool.replicas:
+                if replica.name not in self._checks:
+                    check = self._checks[replica.name] = self._check(pool, replica, phase=1.0)
+                    self._tasks[replica.name] = asyncio.get_running_loop().create_task(check.run())
         for name in self._checks.keys() - {replica.name for replica in self._registry.replicas}:
             del self._checks[name]
             self._tasks.pop(name).cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.core.errors import NoReadyReplica
@@ -38,6 +38,7 @@ class Pool:
         "_hedge_budget",
         "_load",
         "_observers",
+        "_outgoing",
         "_replicas_changed",
         "admission",
         "assigned",
@@ -62,12 +63,13 @@ class Pool:
         load: Callable[[float], Load] | None = None,
     ) -> None:
         self.name = name
-        self.policy = policy
-        self.assigned: Assigned | None = getattr(policy, "assigned", None)
+        self.assigned: Assigned | None
         """To be called when a request is sent to a replica that was not picked for it now; ``None``: not wanted."""
-        self.released: Assigned | None = getattr(policy, "released", None)
+        self.released: Assigned | None
         """To be called once for each pick, when the request is no longer at the replica; ``None``: not wanted."""
-        self._replicas_changed = getattr(policy, "replicas_changed", None)
+        self._replicas_changed: Callable[[Sequence[Replica]], None] | None
+        self._outgoing: tuple[Replica, ...] = ()
+        """Replicas that serve until one of the others is ready, and drain then."""
         self.admission = admission
         self._hedge_budget = HedgeBudget() if hedge else None
         self.hedging: HedgeBudget | None = None
@@ -79,6 +81,7 @@ class Pool:
         self.draining: list[Replica] = []
         """Those that get nothing new, and leave the pool when they have nothing left to do."""
         self._observers: tuple[Callable[[Pool], None], ...] = ()
+        self.set_policy(policy)
         self._set_replicas(tuple(replicas))
 
     def __repr__(self) -> str:
@@ -93,11 +96,41 @@ class Pool:
         admission = self.admission
         return Load(admission.running, admission.waiting, admission.oldest_wait(now), self.tokens_in_flight)
 
+    # what a reload may change
+
+    def set_policy(self, policy: Policy) -> None:
+        """Pick by another policy from now on; what is under way is given back to the one that picked for it."""
+        self.policy = policy
+        self.assigned = getattr(policy, "assigned", None)
+        self.released = getattr(policy, "released", None)
+        self._replicas_changed = getattr(policy, "replicas_changed", None)
+        if self._replicas_changed is not None and self.replicas:
+            self._replicas_changed(self.replicas)
+
+    def set_hedging(self, *, hedge: bool) -> None:
+        """Begin or cease to ask a second replica where the first is late."""
+        self._hedge_budget = (self._hedge_budget or HedgeBudget()) if hedge else None
+        self.hedging = self._hedge_budget if len(self.replicas) > 1 else None
+
+    def replace(self, come: Sequence[Replica], leave: Sequence[Replica]) -> None:
+        """Take replicas in and let others go: at once where others are ready, else as soon as one of the new ones is.
+
+        So a pool whose addresses have all changed serves from the old ones until a new one can be asked.
+        """
+        for replica in leave:
+            replica.leaving = True
+        self._outgoing = (*self._outgoing, *leave)
+        self._set_replicas((*self.replicas, *come))
+
     # which replicas there are
 
     def observe(self, changed: Callable[[Pool], None]) -> None:
         """Call ``changed`` from now on whenever replicas were added or removed."""
         self._observers = (*self._observers, changed)
+
+    def ignore(self, changed: Callable[[Pool], None]) -> None:
+        """Call ``changed`` no more."""
+        self._observers = tuple(each for each in self._observers if each != changed)
 
     def add(self, replica: Replica) -> None:
         """Take a replica in, which gets requests as soon as it is ready."""
@@ -134,6 +167,10 @@ class Pool:
         """List the replicas that are ready and those that drain anew; called by a replica whose state changed."""
         self.ready = [replica for replica in self.replicas if replica.ready]
         self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
+        if self._outgoing and any(replica not in self._outgoing for replica in self.ready):
+            outgoing, self._outgoing = self._outgoing, ()
+            for replica in outgoing:
+                self.drain(replica)
 
     # which replica a request gets
 

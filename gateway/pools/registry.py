@@ -79,6 +79,13 @@ class Registry:
             f"The model {model.name!r} does not support {endpoint}; {hint}.", param="model", code="unsupported_endpoint"
         )
 
+    def succeeded_by(self, newer: Registry) -> None:
+        """Give way to a newer registry: connections that it does not have are not kept any more."""
+        for pool in self.pools:
+            pool.ignore(self._list_connections)
+        for unused in set(self.connection_pools).difference(newer.connection_pools):
+            unused.retire()
+
     def _list_connections(self, _pool: Pool | None = None) -> None:
         """List the connections anew; called by a pool whose replicas changed. Those no longer used are closed."""
         before = self.connection_pools

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
 
 EJECT_AFTER_FAILURES = 3
@@ -73,6 +74,7 @@ class Replica:
         "connections",
         "headers",
         "knows_stream_options",
+        "leaving",
         "load",
         "name",
         "on_ejection",
@@ -93,8 +95,7 @@ class Replica:
         self.name = name
         self.connections = connections
         self.address = connections.address
-        authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
-        self.headers = b"host: %b\r\n%b" % (self.address.host_header, authorization)
+        self.headers = header_lines(self.address, credentials)
         """The header lines that all requests to it begin with: its name, and its credentials where it wants some."""
         self.knows_stream_options = True
         """Whether a stream's usage may be asked for; strict servers refuse a field that they do not know."""
@@ -104,6 +105,8 @@ class Replica:
         self.state = ReplicaState.READY if ready else ReplicaState.STARTING
         self.ready = ready
         self.reason = ""
+        self.leaving = False
+        """Whether it is to drain as soon as another of its pool is ready."""
         self.on_ejection: Callable[[Replica], None] | None = None
         """Called when failed requests have ejected the replica, as opposed to what a probe or the supervisor says."""
         self._failures = 0
@@ -152,3 +155,9 @@ class Replica:
             self.set_state(ReplicaState.FAILING, reason)
             if self.on_ejection is not None:
                 self.on_ejection(self)
+
+
+def header_lines(address: Address, credentials: str | None) -> bytes:
+    """Write the header lines that all requests to an address begin with."""
+    authorization = f"authorization: Bearer {credentials}\r\n".encode() if credentials else b""
+    return b"host: %b\r\n%b" % (address.host_header, authorization)

@@ -85,10 +85,10 @@ class LocalSlots:
 
     __slots__ = ("_pace", "limit", "lock", "running", "waiting")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, running: int = 0) -> None:
         self.limit = limit
         self.lock: AbstractContextManager[object] = nullcontext()
-        self.running = 0
+        self.running = running
         self.waiting = 0
         self._pace = Pace()
 

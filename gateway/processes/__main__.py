@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     """Serve as the messages ask that come over the socket with this descriptor."""
     descriptor, parent = map(int, arguments)
     # A signal to end may be for the whole group; the parent alone decides how everything ends.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with(parent)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -218,3 +218,8 @@ async def test_what_a_client_invents_never_becomes_a_label() -> None:
     assert invented not in text
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     assert {sample.labels["model"] for sample in samples if "model" in sample.labels} == {"m", "unknown"}
+
+
+def test_without_commands_there_are_none(running: Running) -> None:
+    for path in ("/reload", "/replicas/m-0/drain"):
+        assert running.get(path)[0] == 404
