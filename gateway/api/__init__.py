@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from gateway.api.dialects.completions import Completions, Plain
 from gateway.api.dialects.messages import Messages
 from gateway.api.dialects.responses import Responses
+from gateway.api.dialects.transcriptions import Transcriptions
 from gateway.api.local.models import Page, health, model, models, version
 from gateway.api.routes import Endpoint
 
 _COMPLETIONS, _PLAIN, _MESSAGES, _RESPONSES = Completions(), Plain(), Messages(), Responses()
+_TRANSCRIPTIONS = Transcriptions()
 
 ENDPOINTS: Mapping[bytes, Endpoint] = {
     b"/v1/chat/completions": Endpoint(_COMPLETIONS, "generate"),
@@ -29,8 +31,8 @@ ENDPOINTS: Mapping[bytes, Endpoint] = {
     b"/pooling": Endpoint(_PLAIN, "pooling", streams=False),
     b"/tokenize": Endpoint(_PLAIN, None, streams=False),
     b"/detokenize": Endpoint(_PLAIN, None, streams=False),
-    b"/v1/audio/transcriptions": Endpoint(_PLAIN, "transcribe", multipart=True),
-    b"/v1/audio/translations": Endpoint(_PLAIN, "transcribe", multipart=True),
+    b"/v1/audio/transcriptions": Endpoint(_TRANSCRIPTIONS, "transcribe", multipart=True),
+    b"/v1/audio/translations": Endpoint(_TRANSCRIPTIONS, "transcribe", multipart=True),
 }
 """What engines answer, by path; all are POST. The second column is what a model must do; ``None``: anything."""
 

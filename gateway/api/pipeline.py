@@ -99,7 +99,7 @@ class Pipeline:
             self._write_page(context, connection)
             return None
         form = multipart.read(context) if endpoint.multipart else None
-        facts = request_fields.read(context.body, self._max_depth) if form is None else form.facts
+        facts = request_fields.read(context, self._max_depth) if form is None else form.facts
         if not facts.model:
             raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
         # Taken as a value first: Python 3.11 calls an attribute that is no method much more slowly.

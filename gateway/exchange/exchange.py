@@ -11,13 +11,14 @@ from enum import Enum, auto
 from time import perf_counter
 from typing import Protocol
 
-from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout, from_engine
+from gateway.core.errors import GatewayError, Retry, Unavailable, UpstreamFailed, UpstreamTimeout
 from gateway.exchange.hedge import Hedge, retryable
 from gateway.exchange.lease import Lease
 from gateway.exchange.ports import Deadlines, Stream
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http import sse
 from gateway.http.downstream import Downstream
+from gateway.http.error_response import add_advice, read_error
 from gateway.http.response_head import ERROR, EVENTS, WHOLE, ResponseHead
 from gateway.http.upstream import UpstreamConnection, UpstreamError
 from gateway.observe.counters import Metrics, ModelMetrics, outcome_of
@@ -35,9 +36,6 @@ _LAST_BYTES_SECONDS = 5.0
 
 _MAX_ERROR_BYTES = 256 * 1024
 """How much of an engine's error response is kept."""
-
-_LONGEST_WAIT = 86_400.0
-"""Seconds; no client is told to stay away for longer, whatever an engine says."""
 
 _SSE_HEADERS = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
@@ -308,8 +306,7 @@ class Exchange:
         if self._state is ANSWERED:
             self.release()
         elif self._head.kind is EVENTS:
-            self._metrics.attempts["failed"][replica.name] += 1
-            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
+            self._end_events(replica)
         elif self._head.kind is ERROR:
             self._finish_error(replica)
         else:
@@ -540,33 +537,49 @@ class Exchange:
         self._state = ANSWERED
         self._client.finished(context, perf_counter())
 
+    def _end_events(self, replica: Replica) -> None:
+        """End a stream whose body has ended cleanly: properly if its dialect finds it complete, else with an error."""
+        stream = self._stream or self._new_stream()
+        last = stream.end(self._splitter.flush())
+        if stream.refused and not self._begun:
+            assert stream.failure is not None
+            self._finish_refusal(stream.failure)
+        elif last is None:
+            self._metrics.attempts["failed"][replica.name] += 1
+            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
+        else:
+            if self._stream is None:
+                self._begin_events(stream, b"")
+            self._finish_events(stream, last)
+            self.release()
+
     def _finish_error(self, replica: Replica) -> None:
         """Answer with the engine's error in our shape, unless a hedge at work has a better response.
 
         Only an engine that is full is left at once for another.
         """
-        status, said = self._head.status, self._head.first(b"retry-after")
-        retry_after = min(float(said), _LONGEST_WAIT) if said is not None and said.isdigit() else None
-        if status in (429, 503) and retry_after is None:
-            retry_after = self._pool.admission.expected_wait()
-        error = (
-            UpstreamFailed(f"The engine answered with a redirect ({status}), which is never followed.")
-            if status < 400
-            else from_engine(status, b"".join(self._held), retry_after)
-        )
-        self._metrics.attempts[outcome_of(status)][replica.name] += 1
-        self._try_another(replica, error, may_retry=status == 503)
+        error = read_error(self._head, b"".join(self._held))
+        self._say_when(error)
+        self._metrics.attempts[outcome_of(self._head.status)][replica.name] += 1
+        self._try_another(replica, error, may_retry=error.retry is Retry.YES)
 
     def _finish_refusal(self, error: GatewayError) -> None:
         """Answer with the error that came instead of a stream, or ask another replica if it is this one's."""
         replica = self._lease.replica
         assert replica is not None
+        add_advice(error, self._head)
+        self._say_when(error)
         if error.status >= 500:
             self._metrics.attempts["failed"][replica.name] += 1
             self._try_another(replica, error)
         else:
             self._metrics.attempts["ok"][replica.name] += 1
             self._fail(error)
+
+    def _say_when(self, error: GatewayError) -> None:
+        """Tell a client when to come back to an engine that is full and did not say it."""
+        if error.status in (429, 503, 529) and error.retry_after is None:
+            error.retry_after = self._pool.admission.expected_wait()
 
     def _break_silence(self, now: float) -> None:
         """Send a comment after the interval, committing to a stream if the engine has not begun one."""
