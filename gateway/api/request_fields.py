@@ -123,7 +123,7 @@ def read(context: RequestContext, max_depth: int) -> RequestFields:
         what, where = (match["what"], match["where"]) if match else (str(error), "")
         raise BadRequest(f"{where or 'The body'}: {what}.", param=where or None) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if body.startswith(BOM_UTF8):
+        if body.startswith(BOM_UTF8) and not body.startswith(BOM_UTF8, len(BOM_UTF8)):
             context.body = body.removeprefix(BOM_UTF8)
             return read(context, max_depth)
         raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from None

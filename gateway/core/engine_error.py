@@ -111,10 +111,12 @@ def _error(status: int, said: _Said) -> GatewayError:
     code, param = said.code, said.param
     error: GatewayError
     if status in (401, 403, 407):
-        return UpstreamFailed(
+        # What the engine says of them is not for the client.
+        said = _Said()
+        error = UpstreamFailed(
             "The engine refused the gateway's own credentials; the operator must check api_key_env of this model."
         )
-    if status == 429:
+    elif status == 429:
         error = RateLimited(message, kind=kind, code=code, param=param)
     elif status in (503, OVERLOADED):
         error = Unavailable(message, kind=kind, code=code, param=param)

@@ -13,13 +13,15 @@ _HEALTHY = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 class ScriptedEngine:
     """Answers every POST with ``answer``, piece by piece, and keeps the heads of the requests in ``heads``.
 
-    Between two pieces it waits until the test has called ``go_on``; a small piece arrives in one read.
+    Between two pieces it waits until the test has called ``go_on``; a small piece arrives in one read. With ``closes``
+    it closes the connection behind an answer.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.answer: list[bytes] = []
         self.heads: list[bytes] = []
+        self.closes = False
         self._asked = asyncio.Event()
         self._paused = asyncio.Event()
         self._going_on = asyncio.Event()
@@ -43,7 +45,7 @@ class ScriptedEngine:
         """Serve one connection until it is closed."""
         with suppress(OSError, asyncio.IncompleteReadError):
             try:
-                while True:
+                while not (self.closes and self.heads):
                     await self._answer(reader, writer)
             finally:
                 writer.close()

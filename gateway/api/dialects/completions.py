@@ -89,7 +89,10 @@ class CompletionsStream(MeteredStream):
         return b"data: %b\n\n%b" % (error.body(), _DONE_EVENT)
 
     def _missing_end(self) -> bytes | None:
-        """Give the end marker if every choice has a ``finish_reason``, also those whose events passed unread."""
+        """Give the end marker if every choice has a ``finish_reason``, also those whose events passed unread.
+
+        Such a choice is known by the templates, which were learned from events that were unlike those before.
+        """
         for template in self._templates:
             self._note_choices(_chunk(sse.data_of(template.example)))
         finished = self._finished

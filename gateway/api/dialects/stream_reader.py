@@ -112,8 +112,8 @@ class MeteredStream(ABC):
         plain = events[:end]
         if not self._count(plain):
             return self._feed_each(events)
+        self._learn(plain)
         if fact_at < 0:
-            self._learn(events)
             return sse.without_ids(events)
         # Only the event with the fact and those behind it are looked at one by one.
         return sse.without_ids(plain) + self._feed_each(events[end:])
