@@ -72,7 +72,7 @@ _NESTED = msgspec.json.Decoder(_Nested)
 
 
 class _Said(msgspec.Struct):
-    """What was found in an engine's error, in whatever shape."""
+    """What was found in an engine's error."""
 
     message: str = ""
     type: str | None = None
@@ -148,7 +148,7 @@ def _meaning(said: _Said) -> int | None:
 
 
 def _read(body: bytes) -> _Said:
-    """Find message, type, code and field in whatever an engine sent as an error."""
+    """Find message, type, code and field in the body of an engine's error, of any shape."""
     try:
         decoded = _ANYTHING.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

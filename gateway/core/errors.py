@@ -1,4 +1,4 @@
-"""The one tree of errors that a client can be answered with.
+"""The one tree of errors that end a request.
 
 Each class fixes what seldom varies: the HTTP status, the ``type`` and the machine-readable ``code``, who caused it, and
 whether another attempt may help. An instance adds the message for a person, the offending field (``param``) and, where

@@ -28,7 +28,7 @@ class Key:
 
 
 ANYONE = Key("", frozenset())
-"""Who asks where no keys are configured."""
+"""The key of every request where no keys are configured."""
 
 
 class Keyring:

@@ -14,7 +14,7 @@ from gateway.http.request_head import UNCODED, tokens
 from gateway.http.response_head import ResponseHead
 
 LONGEST_WAIT = 86_400.0
-"""Seconds; no client is told to stay away for longer, whatever an engine says."""
+"""Seconds; no client is told to stay away for longer, even if an engine says so."""
 
 _MAX_INFLATED_BYTES = 256 * 1024
 """How much of a compressed error is read."""

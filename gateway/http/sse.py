@@ -1,7 +1,6 @@
 """Server-sent events as bytes: cutting a byte stream at the ends of events, and reading single events.
 
-The gateway forwards whole events only, so that whatever it has to add (a comment, an error) can never land in the
-middle of one. Nothing here decodes an event that does not have to be decoded. Format: WHATWG HTML, "Server-sent
+The gateway forwards whole events only, so that what it adds (a comment, an error) can never land in the middle of one. Nothing here decodes an event that does not have to be decoded. Format: WHATWG HTML, "Server-sent
 events".
 """
 
@@ -99,7 +98,7 @@ def split(events: bytes) -> Iterator[bytes]:
 
 
 def without_ids(events: bytes) -> bytes:
-    """Leave out the ``id`` lines of whole events; nobody can resume a stream here, and some clients stumble over them.
+    """Leave out the ``id`` lines of whole events: no stream can be resumed here, and some clients fail on them.
 
     OpenAI's SDK remembers an id and takes every comment behind it for an event, without data and so not readable.
     """

@@ -117,7 +117,7 @@ class CompletionsStream(MeteredStream):
         return earliest(events, *words)
 
     def _read(self, event: bytes, data: bytes) -> bytes:
-        if data.startswith(DONE):
+        if data.rstrip() == DONE:
             self.complete = True
             return event
         chunk = _chunk(data)
@@ -145,7 +145,7 @@ class CompletionsStream(MeteredStream):
                 self._finished.add(index)
 
 
-class Completions(usage.AnswerMeter):
+class Completions(usage.ResponseMeter):
     """The dialect of OpenAI's completions."""
 
     asks_usage = True

@@ -64,7 +64,7 @@ class MessagesStream(MeteredStream):
         return event
 
 
-class Messages(usage.AnswerMeter):
+class Messages(usage.ResponseMeter):
     """The dialect of Anthropic's messages."""
 
     asks_usage = False

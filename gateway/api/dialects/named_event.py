@@ -9,7 +9,7 @@ from gateway.api.dialects.stream_reader import NOTHING, NULL
 
 
 class _Typed(msgspec.Struct):
-    """What is read of an event's data, whatever else they hold."""
+    """What is read of an event's data."""
 
     type: str | None = None
     error: Raw = NULL
@@ -22,7 +22,7 @@ def kinds_of(event: bytes, data: bytes) -> set[str]:
     """Return what an event says it is: in its ``event`` line, and in the ``type`` of its data.
 
     Some clients read the one, some the other, and not every engine writes both. An event whose data hold an ``error``
-    is one, whatever else it is called.
+    is one under any name.
     """
     kinds = {name_of(event)}
     try:

@@ -66,6 +66,8 @@ class ResponsesStream(MeteredStream):
             if "response.failed" in kinds and self.failure is None:
                 self.failure = _failure(data)
         elif "error" in kinds:
+            if self.failure is not None:
+                return b""
             said = self._fail(from_event(data))
             # The response itself, as it failed, follows.
             self.complete = False
@@ -75,7 +77,7 @@ class ResponsesStream(MeteredStream):
         return event
 
 
-class Responses(usage.AnswerMeter):
+class Responses(usage.ResponseMeter):
     """The dialect of OpenAI's responses."""
 
     asks_usage = False

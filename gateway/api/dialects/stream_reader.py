@@ -229,7 +229,7 @@ class Dialect(ports.Dialect, Protocol):
 
 def is_whole(data: bytes) -> bool:
     """Whether the data of a stream's last event, which may have been cut short, are JSON or an end marker."""
-    if data.startswith(DONE):
+    if data.rstrip() == DONE:
         return True
     try:
         msgspec.json.decode(data)

@@ -105,7 +105,8 @@ def test_an_error_is_the_end_where_nothing_follows_it() -> None:
 
 def test_a_client_is_told_of_one_error_only() -> None:
     _, stream = begin()
-    stream.feed(CREATED + ERROR)
+    assert stream.feed(ERROR + ERROR).count(b"boom") == stream.feed(ERROR).count(b"boom") + 2
+    assert stream.refused
     assert stream.error(UpstreamFailed("The engine closed the connection.")) == b""
 
 
