@@ -1,7 +1,7 @@
 """Server-sent events as bytes: cutting a byte stream at the ends of events, and reading single events.
 
-The gateway forwards whole events only, so that what it adds (a comment, an error) can never land in the middle of one. Nothing here decodes an event that does not have to be decoded. Format: WHATWG HTML, "Server-sent
-events".
+The gateway forwards whole events only, so that what it adds (a comment, an error) can never land in the middle of one.
+Nothing here decodes an event that does not have to be decoded. Format: WHATWG HTML, "Server-sent events".
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def error_of(answer: Response) -> dict[str, Any]:
         (b'{"model":""}', "model", None),
         (b'{"model":5}', "model", None),
         (b'{"model":["m"]}', "model", None),
-        (b'{"model":"m","stream":"yes"}', "stream", None),
+        (b'{"model":"m","stream":"maybe"}', "stream", None),
         (b'{"model":"m","stream_options":"all"}', "stream_options", None),
         (b'{"model":"m","n":"two"}', "n", None),
         (b'{"model":"m","n":1000}', "n", None),
