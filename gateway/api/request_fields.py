@@ -165,6 +165,8 @@ def _with_flag(value: Raw, name: str) -> Raw | dict[str, Raw | bool]:
 def _as_number(value: Raw) -> Raw | int:
     """Read a whole number; what is none stays as it is."""
     decoded = msgspec.json.decode(value)
+    if type(decoded) is int:  # As a float, a large one would not stay the same.
+        return value
     try:
         number = float(decoded)
     except (TypeError, ValueError, OverflowError):

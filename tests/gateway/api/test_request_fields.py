@@ -75,6 +75,10 @@ def test_a_whole_number_is_one_however_it_is_written(number: str) -> None:
     assert (fields.n, fields.token_limit()) == (3, 9)
 
 
+def test_a_large_number_stays_the_same_where_another_is_read_leniently() -> None:
+    assert read(b'{"model":"m","n":1.0,"max_tokens":99999999999999999999}').max_tokens == 99999999999999999999
+
+
 def test_null_stands_for_the_default() -> None:
     names = ("stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "max_output_tokens")
     fields = read(json.dumps({"model": "m"} | dict.fromkeys(names)).encode())
