@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.api.request_fields import RequestFields
+from gateway.api.request_fields import RequestFields, as_flag, check_coding
 from gateway.core.context import RequestContext
 from gateway.core.errors import BadRequest, UnsupportedMediaType
 
@@ -32,7 +32,7 @@ class Form:
         model = self.values.get(b"model")
         return RequestFields(
             model=model.decode("utf-8", "replace") if model is not None else None,
-            stream=self.values.get(b"stream", b"").strip().lower() in (b"true", b"1", b"on"),
+            stream=as_flag(self.values.get(b"stream", b"").decode("utf-8", "replace")) is True,
         )
 
     def with_model(self, name: str) -> bytes:
@@ -101,6 +101,7 @@ def read(context: RequestContext) -> Form:
     boundary = options.get(b"boundary")
     if media != b"multipart/form-data" or not boundary:
         raise UnsupportedMediaType("This endpoint reads multipart/form-data with a boundary, as OpenAI's SDK sends it.")
+    check_coding(context.head.headers)
     form = Form(context.body)
     reader = _Reader(form)
     try:

@@ -133,7 +133,7 @@ class Pipeline:
         """Find the model, write the body that its engines get, and begin the exchange."""
         snapshot = self.snapshot
         form = multipart.read(context) if route.multipart else None
-        fields = request_fields.read(context.body, snapshot.max_json_depth) if form is None else form.facts
+        fields = request_fields.read(context, snapshot.max_json_depth) if form is None else form.facts
         if fields.model and not context.head.key.models:
             # perf: method as a value, see docs/python-idioms.md.
             find = snapshot.registry.find

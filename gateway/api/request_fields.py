@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8, utf_8_decode
 from collections.abc import Mapping
 from itertools import accumulate
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.core.errors import BadRequest, UnsupportedMediaType
+from gateway.core.context import RequestContext
+from gateway.core.errors import BadRequest, UnsupportedCoding, UnsupportedMediaType
+from gateway.http.request_head import UNCODED, tokens
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
 _BACKSLASH = ord("\\")
 _SHORT_BODY = 32 * 1024
 """Below this size, in bytes, a copy of a body takes less time than a few calls."""
+_SLICE_BYTES = 64 * 1024
+"""How much of a body is decoded at once: as text it may need four times the memory."""
 _MAX_CONTAINERS = 1_000_000
 _MAX_QUOTES = 2_000_000
 _MAX_TOKENS = 1_000_000_000
@@ -64,6 +69,14 @@ class RequestFields(msgspec.Struct, gc=False):
         return limit if isinstance(limit, int) else int(limit)
 
 
+_FLAGS: Mapping[str | int | float, bool] = {
+    **dict.fromkeys((1, "1", "on", "t", "true", "y", "yes"), True),
+    **dict.fromkeys((0, "0", "off", "f", "false", "n", "no"), False),
+}
+"""What pydantic takes for a flag, besides ``true`` and ``false``."""
+
+_NUMBERS = ("n", "max_tokens", "max_completion_tokens", "max_output_tokens")
+
 _DECODER = msgspec.json.Decoder(RequestFields)
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
@@ -75,12 +88,22 @@ def check_media(headers: Mapping[bytes, bytes]) -> None:
         raise UnsupportedMediaType(
             f"This endpoint reads application/json, not {media[:100].decode('latin-1')!r}; set the header content-type."
         )
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise UnsupportedMediaType("Compressed bodies are not read here; send the JSON without a content-encoding.")
+    check_coding(headers)
 
 
-def read(body: bytes, max_depth: int) -> RequestFields:
-    """Decode the facts of a JSON body. Raises ``BadRequest`` naming the field."""
+def check_coding(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a body that is compressed. Raises ``UnsupportedCoding``."""
+    coding = headers.get(b"content-encoding")
+    if coding is not None and not tokens(coding) <= UNCODED:
+        raise UnsupportedCoding("Compressed bodies are not read here; send the body without a content-encoding.")
+
+
+def read(context: RequestContext, max_depth: int) -> RequestFields:
+    """Decode the fields of a request's JSON body. Raises ``BadRequest`` naming the field.
+
+    A byte order mark in front of the body is left out of it: not every engine knows one.
+    """
+    body = context.body
     if not body:
         raise BadRequest("The body is empty; send a JSON object.", code="empty_body")
     # A body cannot be nested deeper than it has opening brackets, which settles most requests.
@@ -91,15 +114,78 @@ def read(body: bytes, max_depth: int) -> RequestFields:
     if opening > max_depth:
         _check_depth(body, max_depth)
     try:
-        return _DECODER.decode(body)
+        try:
+            fields = _DECODER.decode(body)
+        except msgspec.ValidationError:
+            fields = _decode_leniently(body)
+        # The decoder has found no more of the other fields than where they end.
+        if not body.isascii():
+            _check_utf8(body)
     except msgspec.ValidationError as error:
         match = _AT.match(str(error))
         what, where = (match["what"], match["where"]) if match else (str(error), "")
         raise BadRequest(f"{where or 'The body'}: {what}.", param=where or None) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if body.startswith(BOM_UTF8) and not body.startswith(BOM_UTF8, len(BOM_UTF8)):
+            context.body = body.removeprefix(BOM_UTF8)
+            return read(context, max_depth)
         raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from None
     except RecursionError:
         raise too_deep(max_depth) from None
+    return fields
+
+
+def _decode_leniently(body: bytes) -> RequestFields:
+    """Decode the fields as pydantic does, and with it vLLM: a flag may be a word, and a number a text."""
+    given = _OBJECT.decode(body)
+    known: dict[str, object] = {name: given[name] for name in RequestFields.__struct_fields__ if name in given}
+    for name in known:
+        if name == "stream":
+            known[name] = _flag_in(given[name])
+        elif name == "stream_options":
+            known[name] = _with_flag(given[name], "include_usage")
+        elif name in _NUMBERS:
+            known[name] = _as_number(given[name])
+    # What still is of a wrong type is refused by its name.
+    return _DECODER.decode(msgspec.json.encode(known))
+
+
+def _flag_in(value: Raw) -> Raw | bool:
+    """Read a flag; what is none stays as it is."""
+    flag = as_flag(msgspec.json.decode(value))
+    return value if flag is None else flag
+
+
+def _with_flag(value: Raw, name: str) -> Raw | dict[str, Raw | bool]:
+    """Read a flag in an object; what is no object stays as it is."""
+    try:
+        fields = _OBJECT.decode(value)
+    except msgspec.ValidationError:
+        return value
+    return {each: _flag_in(flag) if each == name else flag for each, flag in fields.items()}
+
+
+def _as_number(value: Raw) -> Raw | int:
+    """Read a whole number; what is none stays as it is."""
+    decoded = msgspec.json.decode(value)
+    if type(decoded) is int:  # As a float, a large one would not stay the same.
+        return value
+    try:
+        number = float(decoded)
+    except (TypeError, ValueError, OverflowError):
+        return value
+    return int(number) if number.is_integer() else value
+
+
+def _check_utf8(body: bytes) -> None:
+    """Refuse a body that is not UTF-8, wherever that is. Raises ``BadRequest`` with the place."""
+    at = 0
+    while at < len(body):
+        rest = body[at : at + _SLICE_BYTES]
+        try:
+            at += utf_8_decode(rest, "strict", at + len(rest) == len(body))[1]
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"The body is not valid UTF-8 (byte {at + error.start}).", code="malformed_json") from None
 
 
 def is_json(media: bytes) -> bool:
@@ -156,6 +242,13 @@ def with_usage(body: bytes, facts: RequestFields) -> bytes:
     options["include_usage"] = Raw(b"true")
     options.pop("continuous_usage_stats", None)  # It has no effect without include_usage, which the client did not set.
     return rewritten(body, {"stream_options": msgspec.json.encode(options)})
+
+
+def as_flag(value: object) -> bool | None:
+    """Read a flag as pydantic does: as itself, as 1 or 0, or by a word; ``None`` if it is none."""
+    if isinstance(value, str):
+        value = value.strip().lower()
+    return _FLAGS.get(value) if isinstance(value, str | int | float) else None
 
 
 def encode(value: str) -> bytes:

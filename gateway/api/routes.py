@@ -14,6 +14,7 @@ from gateway.api.dialects.completions import Completions, Plain
 from gateway.api.dialects.messages import Messages
 from gateway.api.dialects.responses import Responses
 from gateway.api.dialects.stream_reader import Dialect
+from gateway.api.dialects.transcriptions import Transcriptions
 from gateway.api.local import health, models
 from gateway.api.local.route import LocalRoute
 from gateway.core.errors import MethodNotAllowed, UnknownUrl
@@ -38,6 +39,7 @@ class EngineRoute:
 Route = EngineRoute | LocalRoute
 
 _COMPLETIONS, _PLAIN, _MESSAGES, _RESPONSES = Completions(), Plain(), Messages(), Responses()
+_TRANSCRIPTIONS = Transcriptions()
 
 ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/chat/completions"): EngineRoute(_COMPLETIONS, "generate"),
@@ -56,8 +58,8 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/pooling"): EngineRoute(_PLAIN, "pooling", streams=False),
     ("POST", "/tokenize"): EngineRoute(_PLAIN, None, streams=False),
     ("POST", "/detokenize"): EngineRoute(_PLAIN, None, streams=False),
-    ("POST", "/v1/audio/transcriptions"): EngineRoute(_PLAIN, "transcribe", multipart=True),
-    ("POST", "/v1/audio/translations"): EngineRoute(_PLAIN, "transcribe", multipart=True),
+    ("POST", "/v1/audio/transcriptions"): EngineRoute(_TRANSCRIPTIONS, "transcribe", multipart=True),
+    ("POST", "/v1/audio/translations"): EngineRoute(_TRANSCRIPTIONS, "transcribe", multipart=True),
     ("GET", "/v1/models"): LocalRoute(models.list_models),
     ("GET", "/v1/models/{id}"): LocalRoute(models.show_model),
     ("GET", "/health"): LocalRoute(health.health, guarded=False),

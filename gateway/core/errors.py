@@ -1,40 +1,76 @@
-"""The one tree of errors that a client can be answered with.
+"""The one tree of errors that end a request.
 
-Each class fixes what never varies: the HTTP status, OpenAI's ``type`` and the machine-readable ``code``. An instance
-adds the message for a person, the offending field (``param``) and, where waiting helps, for how long (``retry_after``).
+Each class fixes what seldom varies: the HTTP status, the ``type`` and the machine-readable ``code``, who caused it, and
+whether another attempt may help. An instance adds the message for a person, the offending field (``param``) and, where
+waiting helps, for how long (``retry_after``); what an engine said replaces the words of the class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from enum import Enum, auto
 
 import msgspec
+from msgspec import Raw
 
 _ANTHROPIC_TYPES: Mapping[int, str] = {
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
+
+_ALL_ANTHROPIC_TYPES = frozenset({*_ANTHROPIC_TYPES.values(), "api_error", "invalid_request_error"})
+
+
+class Source(Enum):
+    """Who caused an error."""
+
+    CLIENT = auto()
+    GATEWAY = auto()
+    ENGINE = auto()
+
+
+class Retry(Enum):
+    """Whether the gateway may try again, at another replica, what ended with this error."""
+
+    YES = auto()
+    NO = auto()
+    REUSED = auto()
+    """Only where the connection was a reused one: the engine may have closed it before it saw the request."""
 
 
 class GatewayError(Exception):
     """Anything that ends a request with an error response; the message says what to do next.
 
-    ``retry_after`` is in seconds. ``closes`` says that the connection cannot be used any further, because what follows
-    on it can no longer be told apart from the refused request.
+    ``kind`` is the ``type`` in the error object, ``details`` are further fields of it, as an engine wrote them.
+    ``retry_after`` is in seconds. ``headers`` are whole header lines that the response gets. ``closes`` says that the
+    connection cannot be used any further, because what follows on it can no longer be told apart from the refused
+    request.
     """
 
-    status: ClassVar[int] = 500
-    kind: ClassVar[str] = "server_error"
+    status: int = 500
+    kind: str = "server_error"
     code: str | None = None
-    closes: ClassVar[bool] = False
+    source: Source = Source.GATEWAY
+    retry: Retry = Retry.NO
+    headers: bytes = b""
+    details: Mapping[str, Raw] = {}
+    closes: bool = False
 
     def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -42,21 +78,29 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         if code is not None:
             self.code = code
+        if kind is not None:
+            self.kind = kind
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status} {self.code or self.kind}: {self.message}>"
 
+    def fields(self) -> dict[str, object]:
+        """Give the fields of OpenAI's error object."""
+        return {"message": self.message, "type": self.kind, "param": self.param, "code": self.code, **self.details}
+
     def body(self) -> bytes:
         """Give OpenAI's error object as JSON."""
-        return msgspec.json.encode(
-            {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
-        )
+        return msgspec.json.encode({"error": self.fields()})
 
     def anthropic_body(self) -> bytes:
         """Give Anthropic's error object as JSON; it keeps ``param`` and ``code``, which Anthropic's clients ignore."""
-        kind = _ANTHROPIC_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
-        error = {"type": kind, "message": self.message, "param": self.param, "code": self.code}
-        return msgspec.json.encode({"type": "error", "error": error})
+        kind = self.kind
+        if kind not in _ALL_ANTHROPIC_TYPES:
+            kind = "invalid_request_error" if self.status < 500 else "api_error"
+        # A status with a type of its own says more than a general type does.
+        if kind in ("invalid_request_error", "api_error"):
+            kind = _ANTHROPIC_TYPES.get(self.status, kind)
+        return msgspec.json.encode({"type": "error", "error": self.fields() | {"type": kind}})
 
 
 class BadRequest(GatewayError):
@@ -64,6 +108,7 @@ class BadRequest(GatewayError):
 
     status = 400
     kind = "invalid_request_error"
+    source = Source.CLIENT
 
 
 class MalformedHttp(BadRequest):
@@ -74,10 +119,11 @@ class MalformedHttp(BadRequest):
 
 
 class InvalidKey(BadRequest):
-    """No key, or one that is not known."""
+    """No key, or one that is not known. The response names the scheme to authenticate by (RFC 9110, section 11.6.1)."""
 
     status = 401
     code = "invalid_api_key"
+    headers = b"www-authenticate: Bearer\r\n"
 
 
 class ModelNotAllowed(BadRequest):
@@ -102,14 +148,14 @@ class UnknownUrl(BadRequest):
 
 
 class MethodNotAllowed(BadRequest):
-    """The path exists, the method does not; ``allow`` names those that do."""
+    """The path exists, the method does not; ``allow`` names those that do (RFC 9110, section 15.5.6)."""
 
     status = 405
     code = "method_not_allowed"
 
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message)
-        self.allow = allow
+        self.headers = b"allow: %b\r\n" % allow.encode("ascii")
 
 
 class RequestTimeout(BadRequest):
@@ -135,6 +181,12 @@ class UnsupportedMediaType(BadRequest):
     code = "unsupported_media_type"
 
 
+class UnsupportedCoding(UnsupportedMediaType):
+    """The body is compressed. The response names what is read instead (RFC 9110, section 15.5.16)."""
+
+    headers = b"accept-encoding: identity\r\n"
+
+
 class HeadTooLarge(BadRequest):
     """The request line and headers are over the limit."""
 
@@ -147,6 +199,7 @@ class RateLimited(GatewayError):
     """The caller exceeded a limit of its own."""
 
     status = 429
+    source = Source.CLIENT
     kind = "rate_limit_error"
     code = "rate_limit_exceeded"
 
@@ -194,6 +247,8 @@ class UpstreamFailed(GatewayError):
 
     status = 502
     code = "upstream_failed"
+    source = Source.ENGINE
+    retry = Retry.YES
 
 
 class UpstreamTimeout(GatewayError):
@@ -201,67 +256,17 @@ class UpstreamTimeout(GatewayError):
 
     status = 504
     code = "upstream_timeout"
+    source = Source.ENGINE
 
 
 class EngineRefusal(GatewayError):
-    """An error that the engine itself answered with, in our shape; status and type are the engine's."""
+    """An error that the engine itself answered with, in our shape; its status is the engine's."""
 
-    def __init__(self, status: int, message: str, *, kind: str, code: str | None, param: str | None) -> None:
-        super().__init__(message, code=code, param=param)
-        self.status = status  # type: ignore[misc]
-        self.kind = kind  # type: ignore[misc]
+    kind = "invalid_request_error"
+    source = Source.ENGINE
 
-
-class _Described(NamedTuple):
-    message: str
-    code: str | None
-    param: str | None
-
-
-def from_engine(status: int, body: bytes, retry_after: float | None = None) -> GatewayError:
-    """Turn an engine's error response into ours, keeping its message.
-
-    vLLM puts an HTTP phrase into ``type`` and an integer into ``code``, FastAPI answers ``{"detail": …}``, and a proxy
-    in between may answer HTML; all of them become the one shape that OpenAI's clients read.
-    """
-    described = _describe(body)
-    message = described.message or f"The engine answered {status} without saying why."
-    if status in (401, 403, 407):
-        return UpstreamFailed(
-            "The engine refused the gateway's own credentials; the operator must check api_key_env of this model."
-        )
-    if status == 429:
-        return RateLimited(message, code=described.code, retry_after=retry_after)
-    if status == 503:
-        return Unavailable(message, code=described.code, retry_after=retry_after)
-    if status == 504:
-        return UpstreamTimeout(message)
-    if status >= 500:
-        return UpstreamFailed(message)
-    code = described.code
-    if code is None and "maximum context length" in message:
-        code = "context_length_exceeded"
-    return EngineRefusal(status, message, kind="invalid_request_error", code=code, param=described.param)
-
-
-def _describe(body: bytes) -> _Described:
-    """Find message, code and field in whatever an engine sent as the body of an error."""
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Described(body[:300].decode("utf-8", "replace").strip(), None, None)
-    if not isinstance(decoded, dict):
-        return _Described(str(decoded)[:300], None, None)
-    error = decoded.get("error", decoded)
-    if isinstance(error, str):
-        return _Described(error, None, None)
-    if not isinstance(error, dict):
-        return _Described("", None, None)
-    message = error.get("message") or error.get("detail") or ""
-    code = error.get("code")
-    param = error.get("param")
-    return _Described(
-        message if isinstance(message, str) else msgspec.json.encode(message).decode(),
-        code if isinstance(code, str) else None,
-        param if isinstance(param, str) else None,
-    )
+    def __init__(
+        self, status: int, message: str, *, kind: str | None = None, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message, kind=kind, code=code, param=param)
+        self.status = status

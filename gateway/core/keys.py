@@ -28,7 +28,7 @@ class Key:
 
 
 ANYONE = Key("", frozenset())
-"""Who asks where no keys are configured."""
+"""The key of every request where no keys are configured."""
 
 
 class Keyring:
@@ -41,21 +41,24 @@ class Keyring:
         return f"<Keyring [{len(self._keys)} keys]>"
 
     def find(self, headers: Mapping[bytes, bytes]) -> Key:
-        """Return the key in ``authorization: Bearer …``, or in Anthropic's ``x-api-key``. Raises ``InvalidKey``."""
+        """Return the key in ``authorization: Bearer …``, Anthropic's ``x-api-key`` or Azure's ``api-key``.
+
+        Clients often send two of these, with a placeholder in the other one, so the first known key counts. Raises
+        ``InvalidKey`` if none of them holds one.
+        """
         if not self._keys:
             return ANYONE
-        authorization = headers.get(b"authorization")
-        if authorization is not None:
-            scheme, _, secret = authorization.partition(b" ")
-            if scheme.lower() != b"bearer":
-                raise InvalidKey("The header authorization must be 'Bearer ' and an API key.")
-        else:
-            secret = headers.get(b"x-api-key", b"")
-        secret = secret.strip()
-        if not secret:
-            raise InvalidKey("No API key was given; send it as 'authorization: Bearer YOUR_KEY'.")
-        digest = sha256(secret).digest()
-        known = self._keys.get(digest)
-        if known is None or not hmac.compare_digest(known[0], digest):
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        is_bearer = scheme.lower() == b"bearer"
+        given = [token if is_bearer else b"", headers.get(b"x-api-key", b""), headers.get(b"api-key", b"")]
+        secrets = [secret for each in given if (secret := each.strip())]
+        for secret in secrets:
+            digest = sha256(secret).digest()
+            known = self._keys.get(digest)
+            if known is not None and hmac.compare_digest(known[0], digest):
+                return known[1]
+        if secrets:
             raise InvalidKey("This API key is not known here; ask the operator of this gateway for one.")
-        return known[1]
+        if scheme and not is_bearer:
+            raise InvalidKey("The header authorization must be 'Bearer ' and an API key.")
+        raise InvalidKey("No API key was given; send it as 'authorization: Bearer YOUR_KEY'.")

@@ -124,6 +124,10 @@ class Attempt(Receiver):
     def __repr__(self) -> str:
         return f"<Attempt at {self.replica.name} [{self.state.name.lower()}]>"
 
+    def take_rest(self) -> bytes:
+        """Give what has come of a stream and was not handed on: comments before any event, or an unfinished end."""
+        return self._take_held() + self._splitter.flush()
+
     @property
     def pending_event(self) -> bool:
         """Whether the beginning of an event has come whose end has not."""

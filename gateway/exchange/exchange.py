@@ -13,14 +13,16 @@ from time import perf_counter
 from typing import Any
 
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
-from gateway.exchange.attempt import DONE, Attempt
+from gateway.exchange.attempt import ANSWERING, DONE, Attempt
 from gateway.exchange.deadlines import overdue
+from gateway.exchange.ports import Stream
 from gateway.exchange.relay import BodyRelay, StreamRelay
 from gateway.exchange.state import ENDED, FLUSHING, PREPARING, QUEUED, RELAYING, TRYING
 from gateway.exchange.upstream_side import UpstreamSide
 from gateway.http import sse
+from gateway.http.error_response import add_advice
 from gateway.http.request_parser import refusal
-from gateway.http.response_head import ResponseHead
+from gateway.http.response_head import EVENTS, ResponseHead
 
 _LAST_BYTES_SECONDS = 5.0
 """How long an engine may take to end its response after its stream's end marker, before the connection is closed."""
@@ -206,8 +208,7 @@ class Exchange(UpstreamSide):
             relay.complete()
             self._end(perf_counter())
         else:
-            attempt.count("failed")
-            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
+            self._end_stream(attempt, relay)
 
     # inside: towards the engines
 
@@ -230,8 +231,7 @@ class Exchange(UpstreamSide):
         An engine may begin a stream before it knows that it cannot serve it. That is a failure before the first byte.
         """
         began = perf_counter()
-        request, context = self._request, self.context
-        stream = request.dialect.stream(context, strip_usage=request.strip_usage)
+        context, stream = self.context, self._new_stream()
         events = stream.feed(events)
         if stream.refused:
             assert stream.failure is not None
@@ -242,8 +242,30 @@ class Exchange(UpstreamSide):
         context.overhead += perf_counter() - began
         return relay
 
+    def _end_stream(self, attempt: Attempt, relay: StreamRelay | None) -> None:
+        """End a stream whose body has ended cleanly: properly if its dialect finds it complete, else with an error."""
+        stream = self._new_stream() if relay is None else relay.stream
+        last = stream.end(attempt.take_rest())
+        if stream.refused and relay is None:
+            assert stream.failure is not None
+            self._stream_refused(attempt, stream.failure)
+        elif last is None:
+            attempt.count("failed")
+            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
+        else:
+            if relay is None:
+                self._relay = relay = StreamRelay(self._client, self.context, stream, attempt.head.down, b"")
+            self._complete_stream(attempt, relay, last)
+            self.release()
+
+    def _new_stream(self) -> Stream:
+        request = self._request
+        return request.dialect.stream(self.context, strip_usage=request.strip_usage)
+
     def _stream_refused(self, attempt: Attempt, error: GatewayError) -> None:
         """Answer with the error that came instead of a stream, or ask another replica if it is this one's."""
+        add_advice(error, attempt.head)
+        self._say_when(error)
         if error.status >= 500:
             attempt.count("failed")
             self._go_on_after(attempt, error, retry=True)
@@ -263,12 +285,16 @@ class Exchange(UpstreamSide):
     def _break_silence(self, now: float) -> None:
         """Send a comment after the interval, committing to a stream if the engine has not begun one."""
         interval = self._owner.deadlines.keep_alive_comment
-        relay, context, request = self._relay, self.context, self._request
+        relay, context = self._relay, self.context
         if isinstance(relay, StreamRelay):
             relay.break_silence(now, interval)
-        elif relay is None and now - context.received_at >= interval:
-            stream = request.dialect.stream(context, strip_usage=request.strip_usage)
-            self._relay = StreamRelay(self._client, context, stream, b"", sse.KEEP_ALIVE)
+        elif relay is None and now - context.received_at >= interval and not self._has_other_head():
+            self._relay = StreamRelay(self._client, context, self._new_stream(), b"", sse.KEEP_ALIVE)
+
+    def _has_other_head(self) -> bool:
+        """Whether a response has begun that is no stream, and must not be preceded by comments."""
+        attempt = self._attempt
+        return attempt is not None and attempt.state is ANSWERING and attempt.head.kind is not EVENTS
 
     # inside: keeping deadlines
 

@@ -30,6 +30,12 @@ class Stream(Protocol):
     def passes(self, data: bytes) -> int:
         """Tell how many bytes of what was read are chunks that go to the client as they are; those are not fed."""
 
+    def end(self, rest: bytes) -> bytes | None:
+        """The engine's body has ended cleanly, with ``rest`` unfinished: give the client's last bytes if all has come.
+
+        ``None`` if the stream is not complete.
+        """
+
     def settle(self) -> None:
         """The stream is over, perhaps too early: meter what was seen."""
 

@@ -8,7 +8,7 @@ from collections.abc import MutableSet
 from time import perf_counter
 from typing import Any, Protocol
 
-from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, from_engine
+from gateway.core.errors import GatewayError, Retry, Unavailable, UpstreamFailed
 from gateway.exchange.attempt import DONE, Attempt
 from gateway.exchange.decide import Next, decide, says_no_more_than_try_elsewhere
 from gateway.exchange.ports import Deadlines
@@ -17,14 +17,12 @@ from gateway.exchange.relay import BodyRelay, StreamRelay
 from gateway.exchange.state import FLUSHING, PREPARING
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
+from gateway.http.error_response import read_error
 from gateway.http.response_head import WHOLE, ResponseHead
 from gateway.http.upstream import UpstreamError
 from gateway.observe.counters import Counters, ModelMetrics, outcome_of
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
-
-_LONGEST_WAIT = 86_400.0
-"""Seconds; no client is told to stay away for longer, whatever an engine says."""
 
 
 class Owner(Protocol):
@@ -111,21 +109,14 @@ class UpstreamSide(ABC):
             self._fail(UpstreamFailed("The engine answered a streaming request without a stream."))
 
     def attempt_refused(self, attempt: Attempt, head: ResponseHead, body: bytes) -> None:
-        """Answer with the engine's error in our shape. Only an engine that is full is left at once for another."""
-        status, said = head.status, head.first(b"retry-after")
-        retry_after = min(float(said), _LONGEST_WAIT) if said is not None and said.isdigit() else None
-        if status in (429, 503) and retry_after is None:
-            retry_after = self._pool.admission.expected_wait()
-        error = (
-            UpstreamFailed(f"The engine answered with a redirect ({status}), which is never followed.")
-            if status < 400
-            else from_engine(status, body, retry_after)
-        )
-        attempt.count(outcome_of(status))
-        if self._request.usage_bytes and status in (400, 422) and b"stream_options" in body:
+        """Answer with the engine's error in our shape, unless it is one that another replica may not have."""
+        error = read_error(head, body)
+        self._say_when(error)
+        attempt.count(outcome_of(head.status))
+        if self._request.usage_bytes and head.status in (400, 422) and b"stream_options" in body:
             self._ask_without_usage(attempt)
-            return
-        self._go_on_after(attempt, error, retry=status == 503)
+        else:
+            self._go_on_after(attempt, error, retry=error.retry is Retry.YES)
 
     def attempt_failed(self, attempt: Attempt, error: UpstreamError) -> None:
         """Ask another replica if no byte of a response has come, else fail."""
@@ -211,6 +202,11 @@ class UpstreamSide(ABC):
         race, self._race = self._race, None
         if race is not None and race.rival is not self._attempt and race.end():
             self._metrics.aborts["hedged"] += 1
+
+    def _say_when(self, error: GatewayError) -> None:
+        """Tell a client when to come back to an engine that is full and did not say it."""
+        if error.status in (429, 503, 529) and error.retry_after is None:
+            error.retry_after = self._pool.admission.expected_wait()
 
     def _ask_without_usage(self, refused: Attempt) -> None:
         """Ask a replica once more that refused the field by which we ask for usage, and remember that it does."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
 
-from gateway.core.errors import GatewayError, HeadTooLarge, MalformedHttp, MethodNotAllowed
+from gateway.core.errors import GatewayError, HeadTooLarge, MalformedHttp
 
 STATUS_LINES: Mapping[int, bytes] = {
     **{status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 1000)},
@@ -36,6 +36,9 @@ HOP_BY_HOP = frozenset(
 HARMLESS_IN_CONNECTION = HOP_BY_HOP | {b"close"}
 """What ``connection`` may name without any other header being left out for it."""
 
+UNCODED = frozenset({b"identity", b""})
+"""The values of ``content-encoding`` that say that a body is not compressed; any case will do."""
+
 _PASSED_UP = (
     b"accept",
     b"anthropic-beta",
@@ -49,6 +52,7 @@ _PASSED_UP = (
 
 SINGLETONS = frozenset(
     {
+        b"api-key",
         b"authorization",
         b"content-length",
         b"content-type",
@@ -118,11 +122,14 @@ def origin_form(target: bytes) -> bytes:
 
 
 def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
-    """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses."""
+    """Write those of a client's headers that an engine may see: an allow-list, without credentials or addresses.
+
+    A response is asked for without compression: streams and usage are read on their way (RFC 9110, section 12.5.3).
+    """
     connection = headers.get(b"connection")
     if connection is not None and not (named := tokens(connection)) <= HARMLESS_IN_CONNECTION:
         return headers_up({name: value for name, value in headers.items() if name not in named | {b"connection"}})
-    lines = b""
+    lines = b"accept-encoding: identity\r\n"
     for name in _PASSED_UP:
         if name in headers:
             lines += b"%b: %b\r\n" % (name, headers[name])
@@ -136,10 +143,7 @@ def tokens(value: bytes) -> set[bytes]:
 
 def error_headers(error: GatewayError) -> bytes:
     """Write the headers that tell a client what to do about ``error``."""
-    lines = b""
-    if error.retry_after is not None:
-        milliseconds = max(1, ceil(error.retry_after * 1000))
-        lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (ceil(milliseconds / 1000), milliseconds)
-    if isinstance(error, MethodNotAllowed):
-        lines += b"allow: %b\r\n" % error.allow.encode("ascii")
-    return lines
+    if error.retry_after is None:
+        return error.headers
+    milliseconds = max(1, ceil(error.retry_after * 1000))
+    return b"retry-after: %d\r\nretry-after-ms: %d\r\n%b" % (ceil(milliseconds / 1000), milliseconds, error.headers)

@@ -8,7 +8,7 @@ from enum import Enum, auto
 import msgspec
 
 from gateway.http.head_cache import HeadCache, SharedHead
-from gateway.http.request_head import HARMLESS_IN_CONNECTION, HOP_BY_HOP, tokens
+from gateway.http.request_head import HARMLESS_IN_CONNECTION, HOP_BY_HOP, UNCODED, tokens
 
 _NOT_PASSED_DOWN = HOP_BY_HOP | {
     b"access-control-allow-credentials",
@@ -20,6 +20,7 @@ _NOT_PASSED_DOWN = HOP_BY_HOP | {
     b"content-length",
     b"server",
     b"set-cookie",
+    b"request-id",
     b"x-request-id",
     b"openai-processing-ms",
     b"alt-svc",
@@ -46,7 +47,8 @@ class ResponseHead(msgspec.Struct, frozen=True):
     """Status and header lines, as they came, of an engine's response.
 
     ``length`` is that of the body in bytes, ``None`` if the head does not say it; ``framed`` is false for a body that
-    lasts until the connection closes. ``down`` are the lines that may reach the client.
+    lasts until the connection closes. ``down`` are the lines that may reach the client. Events that are compressed are
+    none that could be told apart: such a response is relayed as any other.
     """
 
     status: int
@@ -60,7 +62,7 @@ class ResponseHead(msgspec.Struct, frozen=True):
     def read(cls, status: int, lines: Sequence[tuple[bytes, bytes]]) -> ResponseHead:
         """Read a head's lines. Raises ``ValueError`` for one that says in two ways where it ends (RFC 9112, 6.3)."""
         length: int | None = None
-        framed = is_events = False
+        framed = is_events = is_compressed = False
         passed = []
         withheld: set[bytes] = set()
         for name, value in lines:
@@ -69,6 +71,8 @@ class ResponseHead(msgspec.Struct, frozen=True):
                 passed.append((name, value))
                 if name == b"content-type":
                     is_events = value.lower().startswith(b"text/event-stream")
+                elif name == b"content-encoding":
+                    is_compressed = not tokens(value) <= UNCODED
             elif name == b"content-length" or name == b"transfer-encoding":
                 if framed:
                     raise ValueError("a response that says twice where it ends")
@@ -79,6 +83,7 @@ class ResponseHead(msgspec.Struct, frozen=True):
                     raise ValueError("a transfer-encoding that was not asked for")
             elif name == b"connection":
                 withheld |= tokens(value) - HARMLESS_IN_CONNECTION
+        is_events = is_events and not is_compressed
         if is_events:
             withheld |= _OF_STREAMS
         if withheld:

@@ -1,8 +1,7 @@
 """Server-sent events as bytes: cutting a byte stream at the ends of events, and reading single events.
 
-The gateway forwards whole events only, so that whatever it has to add (a comment, an error) can never land in the
-middle of one. Nothing here decodes an event that does not have to be decoded. Format: WHATWG HTML, "Server-sent
-events".
+The gateway forwards whole events only, so that what it adds (a comment, an error) can never land in the middle of one.
+Nothing here decodes an event that does not have to be decoded. Format: WHATWG HTML, "Server-sent events".
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 _CARRIAGE_RETURN = ord("\r")
 """As a number, for which Python 3.11 looks through bytes ten times as fast as for a byte."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 _ID_LINE = re.compile(rb"^id:[^\n]*\n", re.MULTILINE)
-_DATA_LINE = re.compile(rb"(?:^|\r)data: ?+[^\r\n]", re.MULTILINE)
+_DATA_LINE = re.compile(rb"^data: ?+[^\n]", re.MULTILINE)
 
 
 class EventTooLarge(ValueError):
@@ -28,12 +29,19 @@ class EventTooLarge(ValueError):
 
 
 class EventSplitter:
-    """Takes chunks as they come and gives back only whole events, keeping the unfinished rest."""
+    """Takes chunks as they come and gives back only whole events, keeping the unfinished rest.
 
-    __slots__ = ("_rest",)
+    All lines end with a line feed in what comes out, whichever way they ended before, and a byte order mark at the
+    start of the stream is left out: not every client knows those.
+    """
+
+    __slots__ = ("_after_carriage_return", "_rest", "_unsettled")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._unsettled = True
+        """At the start of the stream, or behind a carriage return, a first byte may have to be left out."""
+        self._after_carriage_return = False
 
     @property
     def pending(self) -> int:
@@ -45,41 +53,52 @@ class EventSplitter:
 
         Raises ``EventTooLarge`` when an unfinished event passes ``MAX_EVENT_BYTES``.
         """
+        if self._unsettled or _CARRIAGE_RETURN in data:
+            data = self._settle(data)
         if self._rest:
             data = self._rest + data
             self._rest = b""
         if data.endswith(b"\n\n"):
             return data
-        newline, carriage = data.rfind(b"\n\n"), data.rfind(b"\n\r\n")
-        end = max(newline + 2 if newline >= 0 else 0, carriage + 3 if carriage >= 0 else 0)
+        newline = data.rfind(b"\n\n")
+        end = newline + 2 if newline >= 0 else 0
         if len(data) - end > MAX_EVENT_BYTES:
             raise EventTooLarge(f"an event of more than {MAX_EVENT_BYTES} bytes")
         self._rest = data[end:]
         return data[:end]
 
+    def flush(self) -> bytes:
+        """Give what is left at the end of the stream, as an event with its blank line; ``b""`` if nothing is."""
+        rest, self._rest = self._rest.rstrip(b"\n"), b""
+        return rest + b"\n\n" if rest else b""
+
+    def _settle(self, data: bytes) -> bytes:
+        """End all lines with a line feed, and leave out the byte order mark and the second half of a line's end."""
+        if self._after_carriage_return:
+            data = data.removeprefix(b"\n")
+        elif self._unsettled:
+            data = self._rest + data
+            self._rest = b""
+            if len(data) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(data):
+                self._rest = data
+                return b""
+            data = data.removeprefix(_BYTE_ORDER_MARK)
+        self._after_carriage_return = self._unsettled = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
 
 def split(events: bytes) -> Iterator[bytes]:
     """Cut whole events into single ones, each with the blank line that ends it; joined they are the same bytes."""
-    if _CARRIAGE_RETURN not in events:
-        at = 0
-        while (end := events.find(b"\n\n", at)) >= 0:
-            yield events[at : end + 2]
-            at = end + 2
-        if at < len(events):
-            yield events[at:]
-        return
-    lines: list[bytes] = []
-    for line in events.splitlines(keepends=True):
-        lines.append(line)
-        if line in (b"\n", b"\r\n"):
-            yield b"".join(lines)
-            lines = []
-    if lines:
-        yield b"".join(lines)
+    at = 0
+    while (end := events.find(b"\n\n", at)) >= 0:
+        yield events[at : end + 2]
+        at = end + 2
+    if at < len(events):
+        yield events[at:]
 
 
 def without_ids(events: bytes) -> bytes:
-    """Leave out the ``id`` lines of whole events; nobody can resume a stream here, and some clients stumble over them.
+    """Leave out the ``id`` lines of whole events: no stream can be resumed here, and some clients fail on them.
 
     OpenAI's SDK remembers an id and takes every comment behind it for an event, without data and so not readable.
     """
@@ -98,7 +117,13 @@ def has_data(events: bytes) -> bool:
 
 def data_of(event: bytes) -> bytes:
     """Return what the ``data`` lines of one event hold, joined by line feeds; ``b""`` for a comment."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and _CARRIAGE_RETURN not in event:
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
         return event[6:-2]
-    found = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
+    found = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(found)
+
+
+def comments_of(block: bytes) -> bytes:
+    """Return the comments of a block that is no event because it has no data, as a block of their own."""
+    comments = [line for line in block.split(b"\n") if line.startswith(b":")]
+    return b"\n".join(comments) + b"\n\n" if comments else b""

@@ -67,7 +67,7 @@ def error_of(answer: Response) -> dict[str, Any]:
         (b'{"model":""}', "model", None),
         (b'{"model":5}', "model", None),
         (b'{"model":["m"]}', "model", None),
-        (b'{"model":"m","stream":"yes"}', "stream", None),
+        (b'{"model":"m","stream":"maybe"}', "stream", None),
         (b'{"model":"m","stream_options":"all"}', "stream_options", None),
         (b'{"model":"m","n":"two"}', "n", None),
         (b'{"model":"m","n":1000}', "n", None),
@@ -97,7 +97,6 @@ async def test_a_body_that_is_not_what_was_expected_is_a_400(
     [
         ("POST", "/v1/chat/completion", JSON, 404, "unknown_url"),
         ("POST", "/collective_rpc", JSON, 404, "unknown_url"),
-        ("POST", "/v1/chat/completions/", JSON, 404, "unknown_url"),
         ("GET", "/../etc/passwd", {}, 404, "unknown_url"),
         ("GET", CHAT, {}, 405, "method_not_allowed"),
         ("DELETE", "/v1/models", {}, 405, "method_not_allowed"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -274,3 +276,126 @@ async def test_one_models_failing_engine_leaves_the_others_alone(tmp_path: Path)
             refused = await answer_to(running, ask() | {"model": "gone"})
             assert error_of(refused) == (503, "no_ready_replica")
             assert refused.header("retry-after")
+
+
+# what servers in the field send
+
+
+def chunk(text: str = "", *, finish: str | None = None) -> bytes:
+    """Write an event of a chat with the spaces that Python's JSON has."""
+    choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
+    return f"data: {json.dumps({'choices': [choice]})}\n\n".encode()
+
+
+DONE = b"data: [DONE]\n\n"
+CONTENT = chunk("Hello ") + chunk("there") + chunk(finish="stop")
+
+
+def text_of(answer: Response) -> str:
+    """Put the text of a stream together, which must be complete and without an error."""
+    assert answer.status == 200
+    *events, last = answer.events
+    assert last.strip() == b"data: [DONE]"
+    return "".join(
+        json.loads(event.removeprefix(b"data:"))["choices"][0]["delta"].get("content", "") for event in events
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        CONTENT + DONE,
+        CONTENT + b"data: [DONE]",
+        CONTENT + b"data: [DONE]\n",
+        CONTENT + b"data: [DONE] \n\n",
+        CONTENT,
+        CONTENT[:-2],
+        CONTENT[:-1],
+        b"\xef\xbb\xbf" + CONTENT + DONE,
+        (CONTENT + DONE).replace(b"\n", b"\r\n"),
+        (CONTENT + DONE).replace(b"\n", b"\r"),
+        CONTENT.replace(b"\n", b"\r")[:-1],
+        b"retry: 3000\n\nevent: ping\n\ndata:\n\n" + CONTENT + DONE,
+        chunk("Hello ")
+        + b"retry: 3000\n\n"
+        + chunk("there")
+        + b"event: ping\n\ndata:\n\n"
+        + chunk(finish="stop")
+        + DONE,
+        CONTENT + DONE + b"data: {more}\n\n",
+    ],
+)
+@pytest.mark.parametrize("framing", ["one chunk", "a chunk for each event", "until the connection closes"])
+async def test_a_stream_with_all_of_its_content_is_complete_however_it_ends(body: bytes, framing: str) -> None:
+    async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+        if framing == "one chunk":
+            engine.answer = events(body)
+        elif framing == "a chunk for each event":
+            pieces = re.split(rb"(?<=\n\n)|(?<=\r\r)|(?<=\r\n\r\n)", body)
+            engine.answer = [b"".join(events(*filter(None, pieces)))]
+        else:
+            engine.answer = [
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + body,
+            ]
+            engine.closes = True
+        assert text_of(await answer_to(running, ask(stream=True))) == "Hello there"
+        await running.gateway.idle()
+        assert 'code="200"' in await running.metrics()
+
+
+@pytest.mark.parametrize(
+    "body", [chunk("Hello"), chunk("Hello")[:-20], chunk("Hello") + b"data: [DO", b": comment\n\n", b""]
+)
+async def test_a_stream_that_lacks_content_is_an_error_though_its_body_ends_cleanly(body: bytes) -> None:
+    async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body)
+        engine.answer = [head + body]
+        answer = await answer_to(running, ask(stream=True))
+        assert b'"code":"upstream_failed"' in answer.body
+        assert answer.body.count(DONE) == (1 if answer.status == 200 else 0)
+
+
+async def test_an_error_that_has_no_blank_line_has_its_status() -> None:
+    async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+        engine.answer = events(b'data: {"error":{"message":"no","code":400}}')
+        assert (await answer_to(running, ask(stream=True))).status == 400
+
+
+LIMITS = b"retry-after: 7\r\nretry-after-ms: 6500\r\nx-should-retry: false\r\nx-ratelimit-remaining-requests: 0\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [whole(b'{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}', b"429 X", LIMITS)],
+        [
+            events(b'data: {"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}\n\n')[
+                0
+            ].replace(b"\r\n", b"\r\n" + LIMITS, 1)
+        ],
+    ],
+    ids=["response", "stream"],
+)
+async def test_an_engines_limits_and_advice_reach_the_client(answer: list[bytes]) -> None:
+    async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+        engine.answer = answer
+        got = await answer_to(running, ask(stream=True))
+        assert error_of(got) == (429, "insufficient_quota")
+        assert got.json["error"]["type"] == "insufficient_quota"
+        told = ("retry-after", "retry-after-ms", "x-should-retry", "x-ratelimit-remaining-requests")
+        assert [got.header(name) for name in told] == ["7", "6500", "false", "0"]
+
+
+async def test_a_compressed_response_passes_as_it_is() -> None:
+    for media, body in (
+        (b"application/json", b'{"usage":{"prompt_tokens":3}}'),
+        (b"text/event-stream", CONTENT + DONE),
+    ):
+        packed = gzip.compress(body)
+        head = b"content-type: %b\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % (media, len(packed))
+        async with scripted_engine() as engine, gateway({"m": remote(engine.url)}) as running:
+            engine.answer = [b"HTTP/1.1 200 OK\r\n" + head + packed]
+            answer = await answer_to(running, ask(stream=media.startswith(b"text")))
+            assert (answer.status, answer.header("content-encoding")) == (200, "gzip")
+            assert gzip.decompress(answer.body) == body
+            assert b"accept-encoding: identity\r\n" in engine.heads[0]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api import request_fields
+from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import BadRequest
 from tests.fuzz.cases import EDITS, Choices, cases, changed
 
@@ -117,27 +118,34 @@ def repeats(value: Any) -> bool:
 
 
 def is_whole(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
+    return isinstance(number, int) or (isinstance(number, float) and number.is_integer())
+
+
+def is_flag(flag: Any) -> bool:
+    return flag is None or (isinstance(flag, bool | int | float) and flag in (0, 1))
 
 
 def well_typed(value: dict[str, Any]) -> bool:
-    """Tell whether the fields that the gateway reads have the types that they must have."""
+    """Tell whether the fields that the gateway reads have the types that they must have, or values that pass for them.
+
+    Some of the values are texts, but none is a text that passes for a flag or a number.
+    """
     options = value.get("stream_options")
     limits = [value.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
     return (
         isinstance(value.get("model"), str | None)
-        and isinstance(value.get("stream"), bool | None)
+        and is_flag(value.get("stream"))
         and (value.get("n") is None or is_whole(value["n"]))
         and all(
             limit is None or is_whole(limit) or (isinstance(limit, float) and math.isfinite(limit)) for limit in limits
         )
-        and (options is None or (isinstance(options, dict) and isinstance(options.get("include_usage"), bool | None)))
+        and (options is None or (isinstance(options, dict) and is_flag(options.get("include_usage"))))
     )
 
 
 def read(content: bytes) -> request_fields.RequestFields | BadRequest:
     try:
-        return request_fields.read(content, _DEPTH)
+        return request_fields.read(RequestContext(RequestHead("-"), body=content), _DEPTH)
     except BadRequest as error:
         return error
 

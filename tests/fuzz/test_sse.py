@@ -34,12 +34,13 @@ def events(pieces: list[bytes]) -> list[bytes]:
     splitter, found, seen = sse.EventSplitter(), [], b""
     for piece in pieces:
         whole = splitter.feed(piece)
-        assert whole == b"" or whole.endswith((b"\n\n", b"\n\r\n")) or not whole.strip()
+        assert whole == b"" or whole.endswith(b"\n\n") or not whole.strip()
         seen += whole
         found += [sse.data_of(event) for event in sse.split(whole)]
-    data = b"".join(pieces)
+    data = b"".join(pieces).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     assert data.startswith(seen)
     assert data[len(seen) :].strip() == b""  # Empty lines that follow an event's end may wait for the next event.
+    assert splitter.flush() == b""
     return [data for data in found if data]
 
 

@@ -15,7 +15,8 @@ class ScriptedEngine:
 
     Every GET is answered as a probe, and its path kept in ``probes``.
 
-    Between two pieces it waits until the test has called ``go_on``; a small piece arrives in one read.
+    Between two pieces it waits until the test has called ``go_on``; a small piece arrives in one read. With ``closes``
+    it closes the connection behind an answer.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,7 @@ class ScriptedEngine:
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.probes: list[bytes] = []
+        self.closes = False
         self._asked = asyncio.Event()
         self._paused = asyncio.Event()
         self._going_on = asyncio.Event()
@@ -47,7 +49,7 @@ class ScriptedEngine:
         """Serve one connection until it is closed."""
         with suppress(OSError, asyncio.IncompleteReadError):
             try:
-                while True:
+                while not (self.closes and self.heads):
                     await self._answer(reader, writer)
             finally:
                 writer.close()

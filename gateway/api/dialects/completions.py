@@ -1,52 +1,64 @@
 """OpenAI's chat completions and completions, and every endpoint whose responses look like theirs.
 
-Events are unnamed; a chunk with an empty ``choices`` carries the usage, and ``data: [DONE]`` is the end.
+Events are unnamed; a chunk with an empty ``choices`` carries the usage, and ``data: [DONE]`` is the end. Some engines
+leave that out; then a ``finish_reason`` for every choice says that all has come.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import msgspec
 from msgspec import Raw
 from msgspec.structs import astuple
 
 from gateway.api.dialects import usage
-from gateway.api.dialects.stream_reader import MeteredStream, earliest
+from gateway.api.dialects.stream_reader import DONE, NOTHING, NULL, MeteredStream, earliest
 from gateway.core.context import RequestContext
-from gateway.core.errors import GatewayError, from_engine
+from gateway.core.engine_error import from_event
+from gateway.core.errors import GatewayError
+from gateway.http import sse
 
-_DONE = b"[DONE]"
-_NULL = Raw(b"null")
-_NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
+_DONE_EVENT = b"data: [DONE]\n\n"
+
+_EMPTY_FIELDS = (
+    (b'"usage":', b'"usage":null'),
+    (b'"finish_reason":"', b'"finish_reason":""'),
+    (b'"finish_reason": "', b'"finish_reason": ""'),
+)
+"""The fields that make an event more than content, and how they look where they say nothing."""
 
 
 class Delta(msgspec.Struct):
     """The parts of a delta that hold something to read; ``role`` alone is no content."""
 
-    content: Raw = _NULL
-    reasoning: Raw = _NULL
-    reasoning_content: Raw = _NULL
-    refusal: Raw = _NULL
-    tool_calls: Raw = _NULL
-    function_call: Raw = _NULL
+    content: Raw = NULL
+    reasoning: Raw = NULL
+    reasoning_content: Raw = NULL
+    refusal: Raw = NULL
+    tool_calls: Raw = NULL
+    function_call: Raw = NULL
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to read in it."""
-        return _NOTHING.issuperset(map(bytes, astuple(self)))
+        return NOTHING.issuperset(map(bytes, astuple(self)))
 
 
 class Choice(msgspec.Struct):
     """One choice of a chunk: chat has a ``delta``, a completion has ``text``."""
 
+    index: int | None = None
     delta: Delta | None = None
     text: str | None = None
+    finish_reason: str | None = None
 
 
 class Chunk(msgspec.Struct):
     """What is read of one event."""
 
     choices: list[Choice] | None = None
-    error: Raw = _NULL
+    error: Raw = NULL
 
     @property
     def has_content(self) -> bool:
@@ -56,49 +68,64 @@ class Chunk(msgspec.Struct):
         )
 
 
-class _ErrorCode(msgspec.Struct):
-    code: int | str | None = None
-
-
 _CHUNK = msgspec.json.Decoder(Chunk)
-_ERROR_CODE = msgspec.json.Decoder(_ErrorCode)
 
 
 class CompletionsStream(MeteredStream):
     """Reads the chunks of a completion, and leaves out the usage event where the client did not ask for it."""
 
-    __slots__ = ("_strip_usage",)
+    __slots__ = ("_finished", "_seen", "_strip_usage")
 
-    _texts = (b'"content":"', b'"text":"')
+    _texts: ClassVar[tuple[bytes, ...]] = (b'"content":"', b'"text":"')
 
     def __init__(self, context: RequestContext, *, strip_usage: bool) -> None:
         super().__init__(context)
         self._strip_usage = strip_usage
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
 
     def error(self, error: GatewayError) -> bytes:
         """Write the error event that OpenAI's SDK raises, and the end marker that every client waits for."""
-        return b"data: %b\n\ndata: [DONE]\n\n" % error.body()
+        return b"data: %b\n\n%b" % (error.body(), _DONE_EVENT)
+
+    def _missing_end(self) -> bytes | None:
+        """Give the end marker if every choice has a ``finish_reason``, also those whose events passed unread.
+
+        Such a choice is known by the templates, which were learned from events that were unlike those before.
+        """
+        for template in self._templates:
+            self._note_choices(_chunk(sse.data_of(template.example)))
+        finished = self._finished
+        # Choices are numbered from 0 on.
+        is_complete = self._seen <= finished and len(finished) == max(finished, default=0) + 1
+        return _DONE_EVENT if is_complete else None
 
     def _fact_at(self, events: bytes) -> int:
-        if events.find(b'"usage":') < 0 and events.find(_DONE) < 0 and events.find(b'"error":') < 0:
+        if (
+            events.find(b'"usage":') < 0
+            and events.find(DONE) < 0
+            and events.find(b'"error":') < 0
+            and events.find(b'"finish_reason":"') < 0
+            and events.find(b'"finish_reason": "') < 0
+        ):
             return -1
-        # Some engines say in each event that its usage is null.
-        if events.count(b'"usage":') == events.count(b'"usage":null'):
-            return earliest(events, _DONE, b'"error":')
-        return earliest(events, _DONE, b'"error":', b'"usage":')
+        # Some engines say in each event that its usage is null, or that it has no reason to finish yet.
+        words = [DONE, b'"error":']
+        for field, nothing in _EMPTY_FIELDS:
+            if events.count(field) != events.count(nothing):
+                words.append(field)
+        return earliest(events, *words)
 
     def _read(self, event: bytes, data: bytes) -> bytes:
-        if data == _DONE:
-            if self.failure is not None:
-                return b""
+        if data.rstrip() == DONE:
             self.complete = True
             return event
-        try:
-            chunk = _CHUNK.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        chunk = _chunk(data)
+        if chunk is None:
             return event
-        if not chunk.choices and bytes(chunk.error) not in _NOTHING:
-            return self._fail(from_engine(status_of(bytes(chunk.error)), data))
+        if bytes(chunk.error) not in NOTHING:
+            return self._fail(from_event(data))
+        self._note_choices(chunk)
         if chunk.has_content:
             self._saw_content()
         if b'"usage":' in data and usage.meter_event(self._context, data):
@@ -107,8 +134,18 @@ class CompletionsStream(MeteredStream):
                 return b""
         return event
 
+    def _note_choices(self, chunk: Chunk | None) -> None:
+        """Note which choices there are, and which of them are finished."""
+        if chunk is None or not chunk.choices:
+            return
+        for choice in chunk.choices:
+            index = choice.index or 0
+            self._seen.add(index)
+            if choice.finish_reason:
+                self._finished.add(index)
 
-class Completions(usage.AnswerMeter):
+
+class Completions(usage.ResponseMeter):
     """The dialect of OpenAI's completions."""
 
     asks_usage = True
@@ -129,10 +166,9 @@ class Plain(Completions):
     asks_usage = False
 
 
-def status_of(error: bytes) -> int:
-    """Find the HTTP status in an error event's object, where vLLM puts it into ``code``; 500 where there is none."""
+def _chunk(data: bytes) -> Chunk | None:
+    """Read the data of an event; ``None`` for what is no chunk, which the client may judge."""
     try:
-        code = _ERROR_CODE.decode(error).code
+        return _CHUNK.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 500
-    return code if isinstance(code, int) and 400 <= code <= 599 else 500
+        return None

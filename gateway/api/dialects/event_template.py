@@ -55,7 +55,12 @@ class EventTemplate(msgspec.Struct, frozen=True):
                 return cls(before, after[:-2], after, len(before) + len(after))
         return None
 
-    def fills(self, data: bytes) -> bool:
+    @property
+    def example(self) -> bytes:
+        """An event like it, with an empty text."""
+        return self.before + self.after
+
+    def matches_chunk(self, data: bytes) -> bool:
         """Whether ``data`` is one chunk, with its framing, that holds an event like this one and nothing else.
 
         So most events come, one by one, and a chunk of known length is compared from both of its ends.
@@ -67,7 +72,7 @@ class EventTemplate(msgspec.Struct, frozen=True):
         text = data.removeprefix(size_line + self.before).removesuffix(self.after_in_chunk)
         return size - len(text) == len(size_line) + self.around and _QUOTE not in text and _NEWLINE not in text
 
-    def repeats(self, data: bytes, *, in_chunks: bool) -> tuple[int, int]:
+    def count_matches(self, data: bytes, *, in_chunks: bool) -> tuple[int, int]:
         """Count the events at the beginning of ``data`` that are like this one but for their texts.
 
         With ``in_chunks``, ``data`` are chunks with their framing, of which those count that hold one such event each.

@@ -1,17 +1,31 @@
-"""OpenAI's responses: named and numbered events; ``response.completed`` or ``response.incomplete`` is the end."""
+"""OpenAI's responses: named and numbered events; ``response.completed``, ``.incomplete`` or ``.failed`` is the end."""
 
 from __future__ import annotations
 
 import msgspec
+from msgspec import Raw
 
 from gateway.api.dialects import usage
-from gateway.api.dialects.completions import status_of
-from gateway.api.dialects.messages import name_of
-from gateway.api.dialects.stream_reader import MeteredStream, earliest
+from gateway.api.dialects.named_event import kinds_of
+from gateway.api.dialects.stream_reader import NULL, MeteredStream, earliest
 from gateway.core.context import RequestContext
-from gateway.core.errors import GatewayError, UpstreamFailed, from_engine
+from gateway.core.engine_error import from_event
+from gateway.core.errors import GatewayError, UpstreamFailed
 
-_ENDS = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class _Failed(msgspec.Struct):
+    error: Raw = NULL
+
+
+class _ResponseFailed(msgspec.Struct):
+    """The event ``response.failed``, which says in its response why."""
+
+    response: _Failed
+
+
+_RESPONSE_FAILED = msgspec.json.Decoder(_ResponseFailed)
 
 
 class ResponsesStream(MeteredStream):
@@ -22,41 +36,48 @@ class ResponsesStream(MeteredStream):
     _texts = (b'"delta":"',)
 
     def error(self, error: GatewayError) -> bytes:
-        """Write OpenAI's error event with the next number; ``error`` repeats it in the shape that the SDK raises."""
+        """Write OpenAI's error event with the next number; ``error`` repeats it in the shape that the SDK raises.
+
+        The client is told of one error only: where the engine itself has reported one, nothing is left to be said.
+        """
+        if self.failure is not None:
+            return b""
         whole = {
             "type": "error",
             "code": error.code,
             "message": error.message,
             "param": error.param,
             "sequence_number": self.events,
-            "error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code},
+            "error": error.fields(),
         }
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(whole)
 
     def _fact_at(self, events: bytes) -> int:
+        # The last word is the end of an ``event`` line.
         return earliest(
-            events,
-            b"event: response.completed",
-            b"event: response.incomplete",
-            b"event: response.failed",
-            b"event: error",
+            events, b"response.completed", b"response.incomplete", b"response.failed", b'"error"', b"error\n"
         )
 
     def _read(self, event: bytes, data: bytes) -> bytes:
-        name = name_of(event)
-        if name == b"error":
-            return self._fail(from_engine(status_of(data), data))
-        if name.endswith(b".delta"):
-            self._saw_content()
-        elif name in _ENDS:
+        kinds = kinds_of(event, data)
+        if not kinds.isdisjoint(_ENDS):
             self._metered = usage.meter_event(self._context, data)
             self.complete = True
-            if name == b"response.failed":
-                self.failure = UpstreamFailed("The engine reported that the response failed.")
+            if "response.failed" in kinds and self.failure is None:
+                self.failure = _failure(data)
+        elif "error" in kinds:
+            if self.failure is not None:
+                return b""
+            said = self._fail(from_event(data))
+            # The response itself, as it failed, follows.
+            self.complete = False
+            return said
+        elif any(kind.endswith(".delta") for kind in kinds):
+            self._saw_content()
         return event
 
 
-class Responses(usage.AnswerMeter):
+class Responses(usage.ResponseMeter):
     """The dialect of OpenAI's responses."""
 
     asks_usage = False
@@ -69,3 +90,14 @@ class Responses(usage.AnswerMeter):
     def error_body(self, error: GatewayError) -> bytes:
         """Give the body of an error response."""
         return error.body()
+
+
+def _failure(data: bytes) -> GatewayError:
+    """Read the reason out of a failed response."""
+    try:
+        error = bytes(_RESPONSE_FAILED.decode(data).response.error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        error = b"null"
+    if error == b"null":
+        return UpstreamFailed("The engine reported that the response failed.")
+    return from_event(error)

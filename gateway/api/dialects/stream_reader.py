@@ -6,12 +6,23 @@ from abc import ABC, abstractmethod
 from time import perf_counter
 from typing import ClassVar, Protocol
 
+import msgspec
+from msgspec import Raw
+
 from gateway.api.dialects.event_template import EventTemplate
 from gateway.core.context import RequestContext
 from gateway.core.errors import GatewayError
 from gateway.exchange import ports
 from gateway.http import sse
 from gateway.http.chunked import start_of_events
+
+DONE = b"[DONE]"
+"""The data of the event that ends OpenAI's streams."""
+
+NULL = Raw(b"null")
+
+NOTHING = frozenset({b"null", b"false", b'""', b"[]", b"{}"})
+"""What fields hold that say nothing, as JSON."""
 
 MAX_TEMPLATES = 4
 """How often a stream's events are learned anew: those of several choices take turns and are not worth it."""
@@ -27,7 +38,8 @@ class MeteredStream(ABC):
         "_metered",
         "_plain_events",
         "_read_events",
-        "_repeated",
+        "_template",
+        "_templates",
         "complete",
         "failure",
         "refused",
@@ -43,7 +55,8 @@ class MeteredStream(ABC):
         self._content_events = 0
         self._plain_events = 0
         self._metered = False
-        self._repeated: EventTemplate | None = None
+        self._template: EventTemplate | None = None
+        self._templates: tuple[EventTemplate, ...] = ()
         self._lessons = MAX_TEMPLATES
         self.complete = False
         self.failure: GatewayError | None = None
@@ -59,12 +72,12 @@ class MeteredStream(ABC):
 
         What is behind them has to be parsed, and fed.
         """
-        repeated = self._repeated
-        if repeated is not None:
-            if repeated.fills(data):
+        template = self._template
+        if template is not None:
+            if template.matches_chunk(data):
                 self._plain_events += 1
                 return len(data)
-            events, size = repeated.repeats(data, in_chunks=True)
+            events, size = template.count_matches(data, in_chunks=True)
             if events:
                 self._plain_events += events
                 return size
@@ -73,15 +86,18 @@ class MeteredStream(ABC):
         start = start_of_events(data)
         if not start or self._fact_at(data) >= 0 or sse.has_ids(data):
             return 0
-        self._pass(data[start:-2])
+        plain = data[start:-2]
+        if not self._count(plain):
+            return 0
+        self._learn(plain)
         return len(data)
 
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets: none behind the one that ends the stream."""
-        repeated = self._repeated
-        if repeated is None or self.complete:
+        template = self._template
+        if template is None or self.complete:
             return self._feed_unlike(events)
-        count, size = repeated.repeats(events, in_chunks=False)
+        count, size = template.count_matches(events, in_chunks=False)
         self._plain_events += count
         return events[:size] + self._feed_unlike(events[size:])
 
@@ -92,16 +108,30 @@ class MeteredStream(ABC):
         if self._context.first_token_at is None:
             return self._feed_each(events)
         fact_at = self._fact_at(events)
+        end = len(events) if fact_at < 0 else events.rfind(b"\n\n", 0, fact_at) + 2
+        plain = events[:end]
+        if not self._count(plain):
+            return self._feed_each(events)
+        self._learn(plain)
         if fact_at < 0:
-            self._pass(events)
             return sse.without_ids(events)
         # Only the event with the fact and those behind it are looked at one by one.
-        before = events.rfind(b"\n\n", 0, fact_at)
-        if before < 0:
-            return self._feed_each(events)
-        plain = events[: before + 2]
-        self._count(plain)
-        return sse.without_ids(plain) + self._feed_each(events[before + 2 :])
+        return sse.without_ids(plain) + self._feed_each(events[end:])
+
+    def end(self, rest: bytes) -> bytes | None:
+        """Decide, where the engine's body has ended cleanly, whether the stream is complete, and give its last bytes.
+
+        ``rest`` is what stood behind the last blank line, as an event; one that was cut short is dropped. ``None`` says
+        that the stream is not complete: its end marker is missing, and what came does not say that it was all.
+        """
+        last = self.feed(rest) if is_whole(sse.data_of(rest)) else b""
+        if not self.complete:
+            missing = b"" if self.failure is not None else self._missing_end()
+            if missing is None:
+                return None
+            self.complete = True
+            last += missing
+        return last
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
@@ -112,6 +142,10 @@ class MeteredStream(ABC):
     @abstractmethod
     def error(self, error: GatewayError) -> bytes:
         """Write ``error`` as the events that end a stream."""
+
+    def _missing_end(self) -> bytes | None:
+        """Give the end marker for an engine that has none, if all content has come; else ``None``."""
+        return None
 
     @abstractmethod
     def _fact_at(self, events: bytes) -> int:
@@ -131,8 +165,9 @@ class MeteredStream(ABC):
             read += len(event)
             event = sse.without_ids(event) if has_ids else event
             data = sse.data_of(event)
-            if not data:
-                kept.append(event)
+            if not data or data.startswith(b":"):
+                # No data is no event, for which OpenAI's SDK fails; nor is a comment that was wrapped up as one.
+                kept.append(sse.comments_of(event))
                 continue
             kept.append(self._read(event, data))
             self._read_events += 1
@@ -146,14 +181,14 @@ class MeteredStream(ABC):
                 break
         return b"".join(kept)
 
-    def _pass(self, events: bytes) -> None:
-        """Count events that are nothing but content, and learn how the last one looks: more like it will follow."""
-        if self._count(events):
-            self._learn(events)
-
     def _count(self, events: bytes) -> int:
-        """Count events that are nothing but content, and return how many they are."""
-        number = events.count(b"\ndata:") + events.startswith(b"data:")
+        """Count events that are nothing but content, and return how many they are; 0 if any has no object as data."""
+        blocks = events.count(b"\n\n")
+        number = events.count(b"\ndata: {") + events.startswith(b"data: {")
+        if number != blocks:
+            number = events.count(b"\ndata:{") + events.startswith(b"data:{")
+            if number != blocks:
+                return 0
         self._plain_events += number
         return number
 
@@ -161,7 +196,10 @@ class MeteredStream(ABC):
         """Know events that look like the last of these, unless something would have to be left out of them."""
         if self._lessons and not sse.has_ids(events):
             self._lessons -= 1
-            self._repeated = EventTemplate.learn(events, self._texts) or self._repeated
+            template = EventTemplate.learn(events, self._texts)
+            if template is not None:
+                self._template = template
+                self._templates = (*self._templates, template)
 
     def _saw_content(self) -> None:
         """Note an event with content; the first one is the first token."""
@@ -171,10 +209,11 @@ class MeteredStream(ABC):
 
     def _fail(self, error: GatewayError) -> bytes:
         """Note an error that the engine reported within its stream, and give it in our shape."""
+        said = self.error(error)
         self.failure = error
         self.refused = self.events == 0
         self.complete = True
-        return self.error(error)
+        return said
 
 
 class Dialect(ports.Dialect, Protocol):
@@ -190,6 +229,17 @@ class Dialect(ports.Dialect, Protocol):
 
     def error_body(self, error: GatewayError) -> bytes:
         """Give the body of an error response."""
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether the data of a stream's last event, which may have been cut short, are JSON or an end marker."""
+    if data.rstrip() == DONE:
+        return True
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def earliest(data: bytes, *words: bytes) -> int:

@@ -66,11 +66,11 @@ class Wrapped(msgspec.Struct, gc=False):
         return self.usage or (inner.usage if inner is not None else None)
 
 
-_ANSWER = msgspec.json.Decoder(Metered)
+_RESPONSE = msgspec.json.Decoder(Metered)
 _EVENT = msgspec.json.Decoder(Wrapped)
 
 
-class AnswerMeter:
+class ResponseMeter:
     """The part of a dialect that reads whole responses, in which all dialects are alike."""
 
     __slots__ = ()
@@ -78,7 +78,7 @@ class AnswerMeter:
     def meter(self, context: RequestContext, body: bytes) -> None:
         """Take the usage out of a whole response, if it has one; one that cannot be read is the client's to judge."""
         try:
-            usage = _ANSWER.decode(body).usage
+            usage = _RESPONSE.decode(body).usage
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         if usage is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.api import multipart
 from gateway.core.context import RequestContext, RequestHead
-from gateway.core.errors import BadRequest, UnsupportedMediaType
+from gateway.core.errors import BadRequest, UnsupportedCoding, UnsupportedMediaType
 
 FILE = (
     b'content-disposition: form-data; name="file"; filename="a.wav"\r\ncontent-type: audio/wav\r\n\r\nRIFF\r\n--y\x00'
@@ -31,7 +31,10 @@ def test_the_model_and_the_stream_flag_are_found_before_and_behind_the_file(mode
     assert (read.facts.model, read.facts.stream) == ("whisper", True)
 
 
-@pytest.mark.parametrize(("value", "streams"), [(b"false", False), (b"True", True), (b"1", True), (b"", False)])
+@pytest.mark.parametrize(
+    ("value", "streams"),
+    [(b"false", False), (b"True", True), (b"1", True), (b"", False), (b"yes", True), (b"\xff", False), (b"0", False)],
+)
 def test_a_flag_is_written_in_several_ways(value: bytes, streams: bool) -> None:
     assert multipart.read(form(part(b"model", b"m"), part(b"stream", value))).facts.stream is streams
 
@@ -59,6 +62,13 @@ def test_a_file_called_model_is_not_the_models_name() -> None:
 def test_anything_but_a_form_is_a_415(media: bytes) -> None:
     with pytest.raises(UnsupportedMediaType, match="multipart/form-data"):
         multipart.read(form(part(b"model", b"m"), media=media))
+
+
+def test_a_compressed_form_is_refused() -> None:
+    context = form(part(b"model", b"m"))
+    context.head.headers[b"content-encoding"] = b"gzip"
+    with pytest.raises(UnsupportedCoding):
+        multipart.read(context)
 
 
 def test_a_form_that_is_no_form_says_so() -> None:

@@ -24,6 +24,12 @@ def ring() -> Keyring:
         ({b"authorization": b"Bearer alices-secret"}, ALICE),
         ({b"authorization": b"bearer  bobs-secret "}, BOB),
         ({b"x-api-key": b"bobs-secret"}, BOB),
+        ({b"api-key": b" alices-secret"}, ALICE),
+        ({b"authorization": b"Bearer placeholder", b"x-api-key": b"alices-secret"}, ALICE),
+        ({b"authorization": b"Bearer alices-secret", b"x-api-key": b"placeholder"}, ALICE),
+        ({b"authorization": b"Basic YTpi", b"x-api-key": b"bobs-secret"}, BOB),
+        ({b"authorization": b"Bearer ", b"x-api-key": b"placeholder", b"api-key": b"bobs-secret"}, BOB),
+        ({b"authorization": b"Bearer alices-secret", b"api-key": b"bobs-secret"}, ALICE),
     ],
 )
 def test_a_known_key_is_found(ring: Keyring, headers: dict[bytes, bytes], key: Key) -> None:
@@ -39,7 +45,9 @@ def test_a_known_key_is_found(ring: Keyring, headers: dict[bytes, bytes], key: K
         ({b"x-api-key": b""}, "No API key was given"),
         ({b"authorization": b"Basic YTpi"}, "must be 'Bearer '"),
         ({b"authorization": b"Bearer wrong"}, "not known here"),
-        ({b"authorization": b"Bearer wrong", b"x-api-key": b"alices-secret"}, "not known here"),
+        ({b"authorization": b"Bearer wrong", b"x-api-key": b"wrong too", b"api-key": b"no"}, "not known here"),
+        ({b"authorization": b"Basic YTpi", b"x-api-key": b"wrong"}, "not known here"),
+        ({b"authorization": b"alices-secret"}, "must be 'Bearer '"),
         ({b"authorization": b"Bearer " + sha256(b"alices-secret").hexdigest().encode()}, "not known here"),
         ({b"authorization": b"Bearer \xff\xfe"}, "not known here"),
     ],

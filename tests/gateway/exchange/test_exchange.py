@@ -255,6 +255,37 @@ async def test_a_response_that_is_no_stream_cannot_follow_comments(clock: Clock)
     assert set(play.held()) == {0}
 
 
+async def test_no_comment_comes_between_a_response_that_is_no_stream_and_its_head() -> None:
+    play = Playbook(clock=None)
+    play.client.sends(post(stream=True))
+    play.engines[0].says(GOOD[:-4])
+    play.dispatcher.tick(perf_counter() + 20.0)
+    assert play.client.got() == b""
+    play.engines[0].says(GOOD[-4:])
+    assert play.client.got().endswith(b'{"ok":1}')
+    assert set(play.held()) == {0}
+
+
+async def test_a_stream_that_ends_cleanly_after_all_choices_have_finished_is_complete() -> None:
+    play = Playbook()
+    play.client.sends(post(stream=True))
+    last = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    play.engines[0].says(STREAM_HEAD + chunk(said("a")), chunk(last) + END)
+    got = play.client.got()
+    assert got.endswith(chunk(b"data: [DONE]\n\n") + END)
+    assert b"error" not in got
+    assert set(play.held()) == {0}
+
+
+async def test_a_stream_that_comes_in_one_read_without_the_end_of_its_last_event_is_complete() -> None:
+    play = Playbook()
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD + chunk(said("a") + b"data: [DONE]") + END)
+    got = play.client.got()
+    assert got.endswith(b"data: [DONE]\n\n\r\n" + END)
+    assert set(play.held()) == {0}
+
+
 # deadlines
 
 
@@ -387,7 +418,7 @@ async def test_a_mistake_of_ours_after_the_response_cuts_the_connection(monkeypa
     def mistaken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("gateway.api.dialects.usage.AnswerMeter.meter", mistaken)
+    monkeypatch.setattr("gateway.api.dialects.usage.ResponseMeter.meter", mistaken)
     play.engines[0].says(GOOD)
     assert play.client.transport.aborted
     await play.turn()

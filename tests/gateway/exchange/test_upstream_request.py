@@ -77,6 +77,7 @@ async def test_the_engine_gets_the_body_byte_for_byte_and_few_headers(tmp_path: 
         received = engine.requests[-1]
         assert received.body == body
         assert sorted(received.header_names()) == [
+            "accept-encoding",
             "content-length",
             "content-type",
             "host",

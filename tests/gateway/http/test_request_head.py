@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.errors import BadRequest, MethodNotAllowed, Unavailable
+from gateway.core.errors import BadRequest, InvalidKey, MalformedHttp, MethodNotAllowed, Unavailable, UnsupportedCoding
 from gateway.http import request_head
 
 
@@ -53,6 +53,8 @@ def test_an_absolute_target_is_read_as_path_and_query(target: bytes, path: bytes
 def test_only_the_allowed_headers_pass_up() -> None:
     headers = {
         b"host": b"gate",
+        b"accept-encoding": b"gzip, br",
+        b"api-key": b"secret",
         b"authorization": b"Bearer secret",
         b"x-api-key": b"secret",
         b"cookie": b"a=b",
@@ -63,6 +65,7 @@ def test_only_the_allowed_headers_pass_up() -> None:
         b"x-request-timeout-ms": b"500",
     }
     assert request_head.headers_up(headers) == (
+        b"accept-encoding: identity\r\n"
         b"content-type: application/json\r\ntraceparent: 00-1-2-01\r\nx-request-timeout-ms: 500\r\n"
     )
 
@@ -70,7 +73,7 @@ def test_only_the_allowed_headers_pass_up() -> None:
 @pytest.mark.parametrize("connection", [b"traceparent", b"keep-alive, Traceparent"])
 def test_headers_that_the_client_names_in_connection_do_not_pass_up(connection: bytes) -> None:
     headers = {b"connection": connection, b"traceparent": b"00-1-2-01", b"accept": b"*/*"}
-    assert request_head.headers_up(headers) == b"accept: */*\r\n"
+    assert request_head.headers_up(headers) == b"accept-encoding: identity\r\naccept: */*\r\n"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,24 @@ def test_an_error_that_passes_says_when_to_come_again(seconds: float, lines: byt
 
 def test_an_error_that_stays_does_not() -> None:
     assert request_head.error_headers(BadRequest("no")) == b""
+
+
+def test_an_error_says_what_would_be_right() -> None:
+    assert request_head.error_headers(InvalidKey("no")) == b"www-authenticate: Bearer\r\n"
+    assert request_head.error_headers(UnsupportedCoding("no")) == b"accept-encoding: identity\r\n"
+
+
+def test_an_engines_advice_goes_with_the_error() -> None:
+    error = Unavailable("full", retry_after=1.0)
+    error.headers = b"x-should-retry: false\r\n"
+    lines = b"retry-after: 1\r\nretry-after-ms: 1000\r\nx-should-retry: false\r\n"
+    assert request_head.error_headers(error) == lines
+
+
+@pytest.mark.parametrize("name", [b"authorization", b"x-api-key", b"Api-Key"])
+def test_a_key_must_come_only_once_in_each_header(name: bytes) -> None:
+    with pytest.raises(MalformedHttp, match="must come only once"):
+        request_head.fields([(name, b"a"), (name, b"b")], 10)
 
 
 def test_a_wrong_method_is_told_the_right_ones() -> None:

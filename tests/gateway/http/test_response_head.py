@@ -21,6 +21,7 @@ def test_an_engines_headers_pass_down_in_their_order() -> None:
         b"upgrade",
         b"server",
         b"set-cookie",
+        b"request-id",
         b"x-request-id",
         b"openai-processing-ms",
         b"access-control-allow-origin",
@@ -79,6 +80,16 @@ def test_of_a_stream_of_events_the_gateway_says_some_things_itself(media: bytes)
 )
 def test_what_an_answer_is_by_its_status_and_media_type(status: int, media: bytes, kind: Kind) -> None:
     assert ResponseHead.read(status, [(b"content-type", media)]).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("coding", "kind"),
+    [(b"gzip", WHOLE), (b"BR", WHOLE), (b"identity, zstd", WHOLE), (b"Identity", EVENTS), (b"", EVENTS)],
+)
+def test_events_that_are_compressed_pass_as_they_are(coding: bytes, kind: Kind) -> None:
+    head = ResponseHead.read(200, [(b"content-encoding", coding), (b"content-type", b"text/event-stream")])
+    assert head.kind is kind
+    assert b"content-encoding: " + coding in head.down
 
 
 def test_the_first_of_several_values() -> None:

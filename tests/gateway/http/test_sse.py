@@ -1,4 +1,4 @@
-"""Events are forwarded whole, byte for byte, however the bytes were cut on their way."""
+"""Events are forwarded whole, however the bytes were cut on their way and whichever way their lines end."""
 
 from __future__ import annotations
 
@@ -30,19 +30,49 @@ def test_an_unfinished_event_waits_for_its_end() -> None:
     assert splitter.feed(b"\ndata: 3") == b"data: 2\n\n"
 
 
-@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\n\n"])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\n\n", b"\r\r", b"\n\r"])
 def test_every_blank_line_ends_an_event(end: bytes) -> None:
-    assert fed(sse.EventSplitter(), b"data: 1" + end + b"data: 2") == [b"data: 1" + end]
+    assert fed(sse.EventSplitter(), b"data: 1" + end + b"data: 2") == [b"data: 1\n\n"]
 
 
-@given(st.sets(st.integers(1, len(STREAM) - 1)), st.booleans())
-def test_the_same_bytes_come_out_however_they_were_cut(cuts: set[int], carriage: bool) -> None:
-    stream = STREAM.replace(b"\n", b"\r\n") if carriage else STREAM
-    edges = [0, *sorted(cuts), len(stream)]
+@given(
+    st.sets(st.integers(1, 2 * len(STREAM))),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_the_same_events_come_out_however_they_were_cut(cuts: set[int], line_end: bytes, mark: bytes) -> None:
+    stream = mark + STREAM.replace(b"\n", line_end)
+    edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     splitter = sse.EventSplitter()
     out = fed(splitter, *(stream[start:end] for start, end in pairwise(edges)))
-    assert b"".join(out) == stream
-    assert all(piece == b"" or piece.endswith((b"\n\n", b"\n\r\n")) for piece in out)
+    assert b"".join(out) == STREAM
+    assert all(piece == b"" or piece.endswith(b"\n\n") for piece in out)
+
+
+def test_an_event_whose_lines_end_with_a_bare_carriage_return_does_not_wait_for_the_next_one() -> None:
+    assert fed(sse.EventSplitter(), b"data: 1\r\r", b"data: 2\r", b"\r") == [b"data: 1\n\n", b"", b"data: 2\n\n"]
+
+
+def test_a_byte_order_mark_is_one_only_at_the_start() -> None:
+    marked = b"\xef\xbb\xbfdata: 1\n\n"
+    assert fed(sse.EventSplitter(), marked, marked) == [b"data: 1\n\n", marked]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "rest"),
+    [
+        ([b"data: 1\n\ndata: [DONE]"], b"data: [DONE]\n\n"),
+        ([b"data: [DONE]\n"], b"data: [DONE]\n\n"),
+        ([b"data: [DONE]\r", b"\n"], b"data: [DONE]\n\n"),
+        ([b"data: 1\n\n", b"\n"], b""),
+        ([b"data: 1\n\n"], b""),
+        ([], b""),
+    ],
+)
+def test_what_has_no_blank_line_at_the_end_of_the_stream_is_given_one(pieces: list[bytes], rest: bytes) -> None:
+    splitter = sse.EventSplitter()
+    fed(splitter, *pieces)
+    assert (splitter.flush(), splitter.pending) == (rest, 0)
 
 
 def test_an_event_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +87,7 @@ def test_an_event_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     ("events", "parts"),
     [
         (b"data: 1\n\ndata: 2\n\n", [b"data: 1\n\n", b"data: 2\n\n"]),
-        (b"data: 1\r\n\r\n: c\r\n\r\n", [b"data: 1\r\n\r\n", b": c\r\n\r\n"]),
+        (b"data: 1\n\n: c\n\n", [b"data: 1\n\n", b": c\n\n"]),
         (b"data: 1\n\n\n", [b"data: 1\n\n", b"\n"]),
         (b"", []),
     ],
@@ -78,7 +108,6 @@ def test_split_events_joined_are_the_same_bytes(events: bytes) -> None:
         (b'data:{"a":1}\n\n', b'{"a":1}'),
         (b"data:  two spaces\n\n", b" two spaces"),
         (b"event: x\ndata: 1\ndata: 2\n\n", b"1\n2"),
-        (b"data: 1\r\n\r\n", b"1"),
         (b": keep-alive\n\n", b""),
         (b"database: 1\n\n", b""),
         (b"\n", b""),
@@ -92,7 +121,7 @@ def test_data_of(event: bytes, data: bytes) -> None:
     ("events", "rest"),
     [
         (b"id: 1\ndata: a\n\n", b"data: a\n\n"),
-        (b"id:1\r\ndata: a\r\n\r\ndata: b\r\nid: 2\r\n\r\n", b"data: a\r\n\r\ndata: b\r\n\r\n"),
+        (b"id:1\ndata: a\n\ndata: b\nid: 2\n\n", b"data: a\n\ndata: b\n\n"),
         (b'data: {"id": "id: 1"}\n\nidle: x\n\n', b'data: {"id": "id: 1"}\n\nidle: x\n\n'),
     ],
 )
@@ -100,22 +129,30 @@ def test_ids_are_left_out_line_by_line(events: bytes, rest: bytes) -> None:
     assert sse.without_ids(events) == rest
 
 
-def test_a_carriage_return_alone_ends_a_line_too() -> None:
-    assert sse.data_of(b"data: 1\rdata: 2\n\n") == b"1\n2"
-    assert sse.data_of(b"data: 1\rdata: 2\r\n\n") == b"1\n2"
+@pytest.mark.parametrize(
+    ("block", "comments"),
+    [
+        (b": busy\n\n", b": busy\n\n"),
+        (b"retry: 3000\n: one\nevent: ping\n: two\n\n", b": one\n: two\n\n"),
+        (b"event: ping\n\n", b""),
+        (b"data:\n\n", b""),
+        (b"\n", b""),
+    ],
+)
+def test_of_a_block_without_data_the_comments_remain(block: bytes, comments: bytes) -> None:
+    assert sse.comments_of(block) == comments
 
 
 @pytest.mark.parametrize(
     ("events", "held"),
     [
         (b"data: a\n\n", True),
-        (b"data:a\r\n\r\n", True),
+        (b"data:a\n\n", True),
         (b": a comment\n\nevent: x\ndata: a\n\n", True),
-        (b": a comment\rdata: a\n\n", True),
         (b"data:  \n\n", True),
         (b"", False),
         (b"data: \n\n", False),
-        (b"data:\r\n\r\n", False),
+        (b"data:\n\n", False),
         (b": data: a\n\n", False),
         (b"event: data: a\nid: 1\n\n", False),
     ],

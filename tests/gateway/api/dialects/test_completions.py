@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.api.dialects.completions import Completions, CompletionsStream, Plain
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import UpstreamFailed
@@ -107,6 +109,102 @@ def test_an_error_within_the_stream_keeps_a_status_that_blames_the_request() -> 
     stream.feed(b'data: {"error":{"message":"bad image","type":"BadRequestError","code":400}}\n\n')
     assert stream.failure is not None
     assert stream.failure.status == 400
+
+
+def test_an_error_beside_choices_is_one_for_openais_sdk_and_so_here() -> None:
+    _, stream = begin()
+    passed = stream.feed(
+        HELLO + b'data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}],'
+        b'"error":{"code":"server_error","message":"Provider disconnected"}}\n\n' + DONE
+    )
+    assert passed.count(DONE) == 1
+    assert b'"code":"server_error"' in passed
+    assert repr(stream.failure) == "<UpstreamFailed 502 server_error: Provider disconnected>"
+
+
+@pytest.mark.parametrize("nothing", [b"null", b"{}", b'""', b"false"])
+def test_an_error_that_says_nothing_is_none(nothing: bytes) -> None:
+    _, stream = begin()
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"error":%b}\n\n' % nothing
+    assert stream.feed(event + event) == event + event
+    assert stream.failure is None
+
+
+@pytest.mark.parametrize("marker", [b"data: [DONE]\n\n", b"data:[DONE]\n\n", b"data: [DONE] \n\n"])
+def test_the_end_marker_is_one_in_all_its_forms(marker: bytes) -> None:
+    _, stream = begin()
+    assert stream.feed(HELLO) + stream.feed(marker) == HELLO + marker
+    assert stream.complete
+    _, stream = begin()
+    stream.feed(HELLO)
+    assert stream.end(marker) == marker
+
+
+def finished(index: int, reason: str = "stop", *, space: bytes = b"") -> bytes:
+    reason_field = b'"finish_reason":%b"%b"' % (space, reason.encode())
+    return b'data: {"choices":[{"index":%d,"delta":{},%b}]}\n\n' % (index, reason_field)
+
+
+def of(index: int, text: str) -> bytes:
+    return b'data: {"choices":[{"index":%d,"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % (
+        index,
+        text.encode(),
+    )
+
+
+@pytest.mark.parametrize("space", [b"", b" "])
+@pytest.mark.parametrize("usage", [b"", USAGE])
+@pytest.mark.parametrize("together", [True, False])
+def test_with_all_choices_finished_a_missing_end_marker_is_added(space: bytes, usage: bytes, together: bool) -> None:
+    events = [of(0, "a"), of(0, "b"), finished(0, "length", space=space), usage]
+    context, stream = begin()
+    passed = b"".join(map(stream.feed, [b"".join(events)] if together else events))
+    assert stream.end(b"") == DONE
+    assert passed == b"".join(events[:3])
+    assert stream.complete
+    assert context.output_tokens == (2 if usage else 0)
+
+
+def test_a_finish_reason_in_the_event_that_has_no_blank_line_counts() -> None:
+    _, stream = begin()
+    stream.feed(of(0, "a"))
+    assert stream.end(finished(0)) == finished(0) + DONE
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [of(0, "a"), of(1, "a"), finished(0)],
+        [of(0, "a"), of(0, "b"), of(1, "a"), of(1, "b"), finished(1)],
+        [of(0, "a"), of(0, "b"), of(1, "a"), of(2, "a"), finished(0), finished(1)],
+        [of(1, "a"), finished(1)],
+        [of(0, "a"), of(0, "b")],
+        [of(0, "a"), finished(0, "")],
+        [of(0, '\\"finish_reason\\":\\"stop\\"')],
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_with_a_choice_that_is_not_finished_the_stream_is_not_complete(events: list[bytes], together: bool) -> None:
+    _, stream = begin()
+    for piece in [b"".join(events)] if together else events:
+        stream.feed(piece)
+    assert stream.end(b"") is None
+
+
+def test_several_choices_are_complete_when_the_last_of_them_is_finished() -> None:
+    _, stream = begin()
+    for event in (of(0, "a"), of(1, "a"), finished(1), of(0, "b"), of(0, "c"), finished(0)):
+        assert stream.feed(event) == event
+    assert stream.end(b"") == DONE
+
+
+def test_an_engine_that_says_in_each_event_that_it_has_no_reason_to_finish_is_passed_on_unread() -> None:
+    _, stream = begin()
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":""}]}\n\n'
+    stream.feed(event)
+    framed = b"%x\r\n%b\r\n" % (len(event), event)
+    assert stream.passes(framed) == len(framed)
+    assert stream.end(finished(0)) == finished(0) + DONE
 
 
 def test_an_event_that_is_not_json_is_the_clients_to_judge() -> None:

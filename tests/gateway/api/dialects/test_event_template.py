@@ -24,7 +24,7 @@ def learned(chunk: bytes) -> EventTemplate:
 @pytest.mark.parametrize("first", [" first", "", 'with \\"quotes\\" of its own', "\\\\"])
 def test_the_same_event_with_another_text_is_like_it(first: str, text: str) -> None:
     again = chunk(text)
-    assert learned(chunk(first)).repeats(again, in_chunks=True) == (1, len(again))
+    assert learned(chunk(first)).count_matches(again, in_chunks=True) == (1, len(again))
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_the_same_event_with_another_text_is_like_it(first: str, text: str) -> N
 )
 def test_every_other_difference_is_noticed(other: bytes) -> None:
     known, before = learned(chunk("first")), chunk("a") + chunk("b" * 300)
-    assert known.repeats(other, in_chunks=True) == (0, 0)
-    assert known.repeats(before + other, in_chunks=True) == (2, len(before))
+    assert known.count_matches(other, in_chunks=True) == (0, 0)
+    assert known.count_matches(before + other, in_chunks=True) == (2, len(before))
 
 
 def test_an_event_that_is_shorter_than_what_is_around_the_text_is_not_like_it() -> None:
     known = learned(chunk("first"))
     event = known.before + known.after[1:-2]
-    assert known.repeats(b"%x\r\n%b\r\n" % (len(event), event), in_chunks=True) == (0, 0)
+    assert known.count_matches(b"%x\r\n%b\r\n" % (len(event), event), in_chunks=True) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_of_several_events_the_last_is_learned() -> None:
 def test_events_without_their_chunks_are_known_too(rest: bytes) -> None:
     known = learned(chunk("first"))
     events = b"".join(chunk(text)[4:-2] for text in ("", "a", "ü"))
-    assert known.repeats(events + rest, in_chunks=False) == (3, len(events))
-    assert known.repeats(rest, in_chunks=False) == (0, 0)
+    assert known.count_matches(events + rest, in_chunks=False) == (3, len(events))
+    assert known.count_matches(rest, in_chunks=False) == (0, 0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from gateway.api.dialects.messages import Messages, MessagesStream, name_of
+import pytest
+
+from gateway.api.dialects.messages import Messages, MessagesStream
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import UpstreamFailed
 
@@ -62,10 +64,77 @@ def test_an_error_event_is_given_in_anthropics_shape() -> None:
     assert stream.failure is not None
 
 
+def test_the_engines_own_type_of_error_survives_and_overload_has_anthropics_status() -> None:
+    _, stream = begin()
+    passed = stream.feed(
+        START + b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"m"}}\n\n'
+    )
+    assert json.loads(passed.rpartition(b"data: ")[2])["error"]["type"] == "overloaded_error"
+    assert stream.failure is not None
+    assert stream.failure.status == 529
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'data: {"type":"error","error":{"type":"api_error","message":"boom"}}\n\n',
+        b'event:error\ndata: {"type": "error", "error": {"message": "boom"}}\n\n',
+        b'event: error\ndata: {"type":"overloaded_error","message":"boom"}\n\n',
+        b'data: {"error":{"message":"boom"}}\n\n',
+    ],
+)
+@pytest.mark.parametrize("before", [b"", START, START + DELTA])
+def test_an_error_is_one_with_or_without_its_name(before: bytes, error: bytes) -> None:
+    _, stream = begin()
+    stream.feed(before)
+    assert b"boom" in stream.feed(error)
+    assert stream.complete
+    assert stream.failure is not None
+
+
+def unnamed(event: bytes) -> bytes:
+    return event[event.index(b"data:") :]
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_message_ends_whether_or_not_its_events_have_names(named: bool, together: bool) -> None:
+    events = [event if named else unnamed(event) for event in (START, BLOCK, DELTA, DELTA, END, STOP)]
+    context, stream = begin()
+    passed = b"".join(map(stream.feed, [b"".join(events)] if together else events))
+    assert passed == b"".join(events)
+    assert stream.complete
+    assert has_begun(context)
+    assert (context.input_tokens, context.output_tokens) == (11, 4)
+
+
+def test_a_ping_passes() -> None:
+    ping = b'event: ping\ndata: {"type":"ping"}\n\n'
+    _, stream = begin()
+    assert stream.feed(START + ping + DELTA) + stream.feed(ping + DELTA) == START + ping + DELTA + ping + DELTA
+
+
+def test_with_a_stop_reason_a_missing_end_marker_is_added() -> None:
+    _, stream = begin()
+    stream.feed(START + BLOCK + DELTA)
+    stream.feed(END)
+    assert stream.end(b"") is None
+    stream.feed(END.replace(b'"delta":{}', b'"delta":{"stop_reason":"end_turn"}'))
+    assert stream.end(b"") == STOP
+    assert stream.complete
+
+
+def test_the_end_marker_needs_no_blank_line() -> None:
+    _, stream = begin()
+    stream.feed(START + DELTA)
+    assert stream.end(STOP) == STOP
+    assert stream.complete
+
+
 def test_our_own_errors_have_anthropics_shape() -> None:
     _, stream = begin()
     assert stream.error(UpstreamFailed("gone")).startswith(
-        b'event: error\ndata: {"type":"error","error":{"type":"api_error"'
+        b'event: error\ndata: {"type":"error","error":{"message":"gone","type":"api_error"'
     )
     assert json.loads(Messages().error_body(UpstreamFailed("gone")))["type"] == "error"
 
@@ -74,8 +143,3 @@ def test_a_whole_message_is_metered() -> None:
     context = RequestContext(RequestHead("-"))
     Messages().meter(context, b'{"usage":{"input_tokens":1,"output_tokens":2}}')
     assert (context.input_tokens, context.output_tokens) == (1, 2)
-
-
-def test_an_events_name_is_what_its_line_says() -> None:
-    assert name_of(b"event: ping\ndata: {}\n\n") == b"ping"
-    assert name_of(b"data: {}\n\n") == b""

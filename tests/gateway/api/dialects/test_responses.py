@@ -43,6 +43,73 @@ def test_a_failed_response_is_a_failure() -> None:
     assert isinstance(stream.failure, UpstreamFailed)
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"code": "rate_limit_exceeded", "message": "m"}, 429),
+        ({"code": "server_error", "message": "m"}, 502),
+        ({"code": "invalid_prompt", "message": "m"}, 400),
+    ],
+)
+def test_a_failed_response_says_by_its_code_why(error: dict[str, str], status: int) -> None:
+    _, stream = begin()
+    failed = event("response.failed", 2, response={"error": error})
+    assert stream.feed(DELTA + failed) == DELTA + failed
+    assert stream.failure is not None
+    assert (stream.failure.status, stream.failure.code, stream.failure.message) == (status, error["code"], "m")
+
+
+@pytest.mark.parametrize("end", ["response.completed", "response.incomplete", "response.failed"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_response_ends_whether_or_not_its_events_have_names(end: str, together: bool) -> None:
+    last = event(end, 2, response={"usage": {"input_tokens": 8, "output_tokens": 3}})
+    events = [each[each.index(b"data:") :] for each in (CREATED, DELTA, DELTA, last)]
+    context, stream = begin()
+    passed = b"".join(map(stream.feed, [b"".join(events)] if together else events))
+    assert passed == b"".join(events)
+    assert stream.complete
+    assert context.first_token_at is not None
+    assert (context.input_tokens, context.output_tokens) == (8, 3)
+
+
+def test_the_last_event_needs_no_blank_line() -> None:
+    _, stream = begin()
+    stream.feed(CREATED + DELTA)
+    last = event("response.completed", 2, response={})
+    assert stream.end(last) == last
+
+
+ERROR = b'event: error\ndata: {"type":"error","code":"rate_limit_exceeded","message":"boom","param":null}\n\n'
+FAILED = event("response.failed", 3, response={"error": {"code": "server_error", "message": "other"}})
+
+
+@pytest.mark.parametrize("pieces", [[ERROR + FAILED], [ERROR, FAILED]])
+def test_the_failed_response_behind_an_error_passes(pieces: list[bytes]) -> None:
+    _, stream = begin()
+    stream.feed(CREATED + DELTA)
+    passed = b"".join(map(stream.feed, pieces))
+    assert passed.endswith(b"}\n\n" + FAILED)
+    assert passed.count(b"event: error") == 1
+    assert stream.complete
+    assert stream.failure is not None
+    assert (stream.failure.status, stream.failure.code) == (429, "rate_limit_exceeded")
+
+
+def test_an_error_is_the_end_where_nothing_follows_it() -> None:
+    _, stream = begin()
+    stream.feed(CREATED + ERROR)
+    assert not stream.complete
+    assert stream.end(b"") == b""
+    assert stream.complete
+
+
+def test_a_client_is_told_of_one_error_only() -> None:
+    _, stream = begin()
+    assert stream.feed(ERROR + ERROR).count(b"boom") == stream.feed(ERROR).count(b"boom") + 2
+    assert stream.refused
+    assert stream.error(UpstreamFailed("The engine closed the connection.")) == b""
+
+
 def test_our_own_error_takes_the_next_number() -> None:
     _, stream = begin()
     stream.feed(CREATED + DELTA)
@@ -63,7 +130,7 @@ def test_an_engines_error_event_is_a_failure() -> None:
 
 def test_its_number_is_the_same_however_the_stream_was_cut() -> None:
     failed = b'event: error\ndata: {"type":"error","message":"boom"}\n\n'
-    for pieces in ([CREATED, DELTA, failed], [CREATED + DELTA + failed + DELTA]):
+    for pieces in ([CREATED, DELTA, failed], [CREATED + DELTA + failed]):
         _, stream = begin()
         last = [stream.feed(piece) for piece in pieces][-1]
         assert json.loads(last.rpartition(b"data: ")[2])["sequence_number"] == 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from openai._streaming import SSEDecoder
 
 from gateway.api.dialects.completions import CompletionsStream
 from gateway.api.dialects.messages import MessagesStream
+from gateway.api.dialects.responses import ResponsesStream
 from gateway.core.context import RequestContext, RequestHead
 from gateway.http import sse
 
@@ -59,11 +61,13 @@ def test_a_chunk_passes_unread_when_it_is_nothing_but_content() -> None:
     stream.feed(chunk("first"))
     both = framed(chunk("a") + chunk("b"))
     assert stream.passes(both) == len(both)
-    assert stream.passes(framed(b": a comment\n\n"))
     for text in ("c", "d", 'quotes \\"', "e"):
         assert stream.passes(framed(chunk(text)))
     for fact in (b"[DONE]", b'{"usage":{}}', b'{"error":{}}'):
         assert not stream.passes(framed(b"data: %b\n\n" % fact))
+    for block in (b": a comment", b"retry: 3000", b"event: ping", b"data:", b"data: : keep-alive"):
+        assert not stream.passes(framed(block + b"\n\n"))
+        assert not stream.passes(framed(chunk("a") + block + b"\n\n"))
     assert not stream.passes(framed(b"id: 7\n" + chunk("a")))
     assert not stream.passes(framed(chunk("a"))[:-1])
     stream.settle()
@@ -141,3 +145,61 @@ def test_ids_of_events_never_pass() -> None:
         assert stream.feed(b"id: 1\n" + chunk("a")) == chunk("a")
     decoded = list(SSEDecoder().iter_bytes(iter([stream.feed(b"id: 2\n" + chunk("b")), sse.KEEP_ALIVE])))
     assert [event.data for event in decoded] == [sse.data_of(chunk("b")).decode()]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"retry: 3000\n\n",
+        b"event: ping\n\n",
+        b"data:\n\n",
+        b"data: \n\n",
+        b"data: : keep-alive\n\n",
+        b"event: message\ndata:\n\n",
+        b"id: 7\n\n",
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_a_block_without_data_is_no_event_wherever_it_comes(block: bytes, together: bool) -> None:
+    events = [block, chunk("a"), block, chunk("b"), block, chunk('\\"c'), block, b"data: [DONE]\n\n", block]
+    stream = CompletionsStream(RequestContext(RequestHead("127.0.0.1")), strip_usage=True)
+    passed = b"".join(map(stream.feed, [b"".join(events)] if together else events))
+    assert passed == chunk("a") + chunk("b") + chunk('\\"c') + b"data: [DONE]\n\n"
+    assert stream.events == 4
+
+
+def test_the_comments_of_a_block_without_data_pass() -> None:
+    stream = CompletionsStream(RequestContext(RequestHead("127.0.0.1")), strip_usage=True)
+    assert stream.feed(b"retry: 1\n: busy\n\n" + chunk("a")) == b": busy\n\n" + chunk("a")
+
+
+def test_events_without_a_space_behind_data_are_known_too() -> None:
+    context = RequestContext(RequestHead("127.0.0.1"))
+    stream = CompletionsStream(context, strip_usage=True)
+    events = [chunk(text).replace(b"data: ", b"data:") for text in ("a", "b", '\\"c', "d")]
+    assert stream.feed(events[0]) == events[0]
+    for event in events[1:]:
+        assert stream.passes(framed(event))
+    stream.settle()
+    assert context.output_tokens == 4
+
+
+def test_a_stream_whose_body_ends_without_a_last_event_is_not_complete() -> None:
+    for stream in (
+        CompletionsStream(RequestContext(RequestHead("-")), strip_usage=True),
+        MessagesStream(RequestContext(RequestHead("-"))),
+        ResponsesStream(RequestContext(RequestHead("-"))),
+    ):
+        assert stream.end(b"") is None
+        stream.feed(chunk("a"))
+        assert stream.end(b"") is None
+        assert not stream.complete
+
+
+def test_a_last_event_that_was_cut_short_is_dropped() -> None:
+    stream = CompletionsStream(RequestContext(RequestHead("-")), strip_usage=True)
+    stream.feed(b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n')
+    assert stream.end(b'data: {"choices":[],"usage":{"prompt_to\n\n') == b"data: [DONE]\n\n"
+    stream = CompletionsStream(RequestContext(RequestHead("-")), strip_usage=True)
+    stream.feed(chunk("a"))
+    assert stream.end(b"data: [DON\n\n") is None

@@ -30,7 +30,7 @@ def counted(context: RequestContext) -> tuple[int, int, int]:
 )
 def test_the_usage_of_a_whole_answer(answer: bytes, expected: tuple[int, int, int]) -> None:
     context = RequestContext(RequestHead("-"))
-    usage.AnswerMeter().meter(context, answer)
+    usage.ResponseMeter().meter(context, answer)
     assert counted(context) == expected
 
 
