@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from loadtest.fetch import FetchError, fetch
+from loadtest.http_client import HttpError, fetch
 from loadtest.load import Load
 from loadtest.record import Record
 from loadtest.workload import Ask
@@ -55,6 +55,6 @@ async def _models(url: str, key: str | None) -> str:
     """Say which models there are, if the server tells."""
     try:
         found = msgspec.json.decode(await fetch(url, "/v1/models", key=key), type=_Models)
-    except (FetchError, msgspec.DecodeError):
+    except (HttpError, msgspec.DecodeError):
         return ""
     return f"; it has {', '.join(model.id for model in found.data) or 'none'}"

@@ -30,7 +30,7 @@ _BODY = (
     b'"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"total_tokens":32,"completion_tokens":20}}'
 )
 _MODELS = b'{"object":"list","data":[{"id":"%s","object":"model","created":1700000000,"owned_by":"vllm","root":"%s"}]}'
-_NO_PACE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 45\r\n\r\nthe pace is a number of seconds, not negative\n"
+_NO_PACE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 46\r\n\r\nthe pace is a number of seconds, not negative\n"
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 )
