@@ -92,7 +92,7 @@ class Process:
             raise DidNotStart(f"{self.name} is not ready after {patience:.0f} s: {self._last_line()}") from error
 
     async def stop(self, grace: float) -> None:
-        """Ask it to end, and after so many seconds kill it with all that it started; without ``grace`` at once."""
+        """Request it to end, and after so many seconds kill it with all that it started; without ``grace`` at once."""
         if grace and self._process.returncode is None:
             self._process.terminate()
             with suppress(TimeoutError):

@@ -51,7 +51,7 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that can be started. ``run`` takes what to deploy and the engine's address; it raises ``DidNotStart``."""
+    """A gateway that can be started. ``run`` gets the engine's address, and raises ``DidNotStart``."""
 
     name: str
     title: str

@@ -20,7 +20,7 @@ from loadtest.http_client import HttpClient
 from loadtest.load import Load
 from loadtest.record import Record
 from loadtest.summary import percentile
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 _LAG = re.compile(r'^headgate_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
@@ -170,7 +170,7 @@ async def _spike(settings: SoakSettings, log: Callable[[str], None]) -> dict[str
     async with instant_engine(delay=settings.engine_delay) as engine, deployed(spec, engine) as gateway:
         load = Load(gateway.address, key=spec.key(0))
         log(f"soak: a spike of {settings.spike_rate:.0f} requests/s for {rush:.0f} s")
-        await load.open_loop([Ask("/v1/chat/completions", msgspec.json.encode(fields))], moments)
+        await load.open_loop([Request("/v1/chat/completions", msgspec.json.encode(fields))], moments)
         load.close()
     return spike_summary(list(zip(moments, load.records, strict=True)), calm=calm, rush=rush)
 

@@ -8,13 +8,13 @@ from typing import Any
 from loadtest.bench.launch import Server
 from loadtest.load import Load
 from loadtest.summary import summarise
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 _WARM_UP_SECONDS = 2.0
 
 
 async def closed_loop(
-    servers: Sequence[Server], requests: Sequence[Ask], clients: int, seconds: float
+    servers: Sequence[Server], requests: Sequence[Request], clients: int, seconds: float
 ) -> tuple[dict[str, Any], float]:
     """Let clients send without a pause to the first of some servers, after a short warm-up.
 

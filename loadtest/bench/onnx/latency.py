@@ -13,7 +13,7 @@ from loadtest import workload
 from loadtest.bench.onnx import servers
 from loadtest.bench.onnx.ceiling import lone
 from loadtest.bench.onnx.subject import Subject
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 _TOKENS = 16
 _ROUNDS = 10
@@ -47,7 +47,7 @@ async def measure(subject: Subject) -> None:
         print(f"{label} {p50:6.2f} ms  {name} (+{p50 - own:.2f} ms)", flush=True)
 
 
-def _one_by_one(url: str, request: Ask, seconds: float) -> list[float]:
+def _one_by_one(url: str, request: Request, seconds: float) -> list[float]:
     """Return the seconds of each request of a client that does nothing but wait.
 
     It blocks on a plain socket: what an event loop or an HTTP library does for a request would be part of the wait.

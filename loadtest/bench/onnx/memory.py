@@ -10,7 +10,7 @@ from loadtest.bench.launch import Server
 from loadtest.bench.onnx import servers
 from loadtest.bench.onnx.subject import Subject
 from loadtest.load import Load
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 _AT_ONCE = 16
 
@@ -28,7 +28,7 @@ async def measure(subject: Subject) -> None:
     print(f"from the first tenth to the last of {len(requests)} requests: {(mib[-1] / mib[0] - 1):+.1%}", flush=True)
 
 
-def _of_all_lengths(subject: Subject) -> list[Ask]:
+def _of_all_lengths(subject: Subject) -> list[Request]:
     """Make requests of few texts, every hundredth of many; most texts are short, some as long as the model takes."""
     draw = random.Random(2)  # noqa: S311 - a reproducible load, nothing secret
     longest = subject.model.tokenizer.max_length - 2
@@ -40,7 +40,7 @@ def _of_all_lengths(subject: Subject) -> list[Ask]:
     return requests
 
 
-async def _send_all(engine: Server, requests: Sequence[Ask]) -> None:
+async def _send_all(engine: Server, requests: Sequence[Request]) -> None:
     """Send every request once, some at a time. Raises ``RuntimeError`` if one fails."""
     for begin in range(0, len(requests), _AT_ONCE):
         load = Load(engine.address)

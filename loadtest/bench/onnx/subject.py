@@ -12,7 +12,7 @@ import msgspec
 from engines.onnx.model.model import Model
 from engines.onnx.model.tokens import TokenIds
 from engines.onnx.protocol import InputRequest
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 MODEL = "model"
 """The name by which every server knows it."""
@@ -39,12 +39,12 @@ class Subject:
         """Return the token ids of texts, cut where the model's longest input ends."""
         return self.model.tokenizer.encode(InputRequest(input=list(texts), truncate_prompt_tokens=-1))
 
-    def request(self, texts: Sequence[str]) -> Ask:
+    def request(self, texts: Sequence[str]) -> Request:
         """Make a request of some texts."""
         fields = {"model": MODEL, "input": texts[0] if len(texts) == 1 else texts, "truncate_prompt_tokens": -1}
-        return Ask(PATHS[self.task], msgspec.json.encode(fields))
+        return Request(PATHS[self.task], msgspec.json.encode(fields))
 
-    def requests(self, size: int = 1, *, count: int = 2000) -> list[Ask]:
+    def requests(self, size: int = 1, *, count: int = 2000) -> list[Request]:
         """Make requests of ``size`` texts each, ``count`` texts in all."""
         draw = random.Random(1)  # noqa: S311 - a reproducible load, nothing secret
         return [self.request(draw.choices(self.texts, k=size)) for _ in range(count // size)]

@@ -1,4 +1,4 @@
-"""The clients count whole answers, whole streams, and what fails."""
+"""The clients count whole responses, whole streams, and what fails."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The engine that answers at once: only what a benchmark needs of it."""
+"""The engine that responses at once: only what a benchmark needs of it."""
 
 import asyncio
 import re

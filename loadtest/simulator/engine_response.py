@@ -1,4 +1,4 @@
-"""The two kinds of answer, and what is known when one is made."""
+"""The two kinds of response, and what is known when one is made."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request as those see it who make its answer."""
+class ResponseContext:
+    """What a response is made from: the request, and what the engine knows of it."""
 
     path: str
     body: bytes
@@ -24,15 +24,15 @@ class Asked:
     model: str
     """The model that this engine serves."""
     id: str
-    """What makes the answer's ids unique: the client's ``x-request-id``, or a number."""
+    """What makes the response's ids unique: the client's ``x-request-id``, or a number."""
     max_model_len: int
     faults: Faults
     created: int = field(default_factory=lambda: int(time.time()))
 
 
 @dataclass(frozen=True, slots=True)
-class Unary:
-    """An answer in one piece."""
+class UnaryResponse:
+    """A response in one piece."""
 
     body: bytes
     work: Work | None = None
@@ -43,8 +43,8 @@ class Unary:
     content_type: bytes = b"application/json"
 
 
-class Stream(Protocol):
-    """An answer in server-sent events, made as its tokens are ready."""
+class EventStream(Protocol):
+    """A response in server-sent events, made as its tokens are ready."""
 
     work: Work
 
@@ -59,4 +59,4 @@ class Stream(Protocol):
         """Return the events with which the stream ends when generation fails with this error body."""
 
 
-Answer = Unary | Stream
+EngineResponse = UnaryResponse | EventStream
