@@ -10,8 +10,8 @@ from html import escape
 COLOURS = 8
 """How many series have a colour of their own: the classes ``c0`` to ``c7``."""
 
-_HEADER = 54
-"""Height of a file's title and legend, above the chart."""
+_TITLE, _LEGEND = 34, 20
+"""Heights of a file's title and legend, above the chart."""
 
 _LIGHT = {
     "ink": "#1b1f24",
@@ -95,14 +95,16 @@ class Drawing:
 
     def file(self) -> str:
         """Write it as an SVG file that needs nothing else and can be read on a light page and on a dark one."""
-        height = self.height + _HEADER
+        legend = self._legend_above()
+        header = _TITLE + (_LEGEND if legend else 0)
+        height = self.height + header
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {height}" font-family="sans-serif">',
             f"<style>\n{_FILE_STYLE}\n</style>",
             f'<rect width="{self.width}" height="{height}" fill="white"/>',
             f'<text class="name" x="{self.width / 2:g}" y="22" style="font-size: 15px">{escape(self.title)}</text>',
-            *self._legend_above(),
-            f'<g transform="translate(0 {_HEADER})">',
+            *legend,
+            f'<g transform="translate(0 {header})">',
             *self.elements,
             "</g>",
             "</svg>",

@@ -11,7 +11,7 @@ from loadtest.svg.axis import Axis
 from loadtest.svg.drawing import COLOURS, Drawing
 
 WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 26, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 36, 12, 44
 _MOST_POINTS = 600
 
 Point = tuple[float, float]
