@@ -20,9 +20,9 @@ _T = TypeVar("_T")
 _EXAMPLES = """\
 examples:
   {prog} --model smollm2-135m --rate 5 --seconds 60
-      five requests a second like those of independent users, whatever the answers do
+      five requests a second like those of independent users, whatever the responses do
   {prog} --model smollm2-135m --clients 8 --unary
-      eight clients, each of which asks again when its whole answer is there
+      eight clients, each of which sends its next request when it has the whole response
   {prog} --model smollm2-135m --ramp --slo ttft=500 --slo tpot=100
       the highest rate at which 95 % of the requests meet both objectives
   {prog} --rate 20 --mix chat=6,embeddings=3,classify=1 \\
@@ -36,7 +36,7 @@ examples:
       several addresses under the same load, in turns
 
 An open-loop test (--rate, --ramp, --trace) sends at moments that are drawn beforehand; its lateness says whether the
-client kept up. A closed-loop test (--clients) sends the next request when an answer is complete. Ctrl-C ends a test
+client kept up. A closed-loop test (--clients) sends the next request when a response is complete. Ctrl-C ends a test
 early, with the results so far.
 exit code: 0, 1 if no request was answered (or no rate met the objectives), 2 if the test cannot begin.
 """
@@ -149,13 +149,13 @@ def _add_asked(asked: argparse._ArgumentGroup) -> None:
     what = asked.add_mutually_exclusive_group()
     what.add_argument("--workload", choices=sorted(WORKLOADS), help="one kind of request (chat)")
     what.add_argument("--mix", type=_said(weights), metavar="KIND=N,…", help="several kinds, with how often each comes")
-    asked.add_argument("--unary", action="store_true", help="ask for whole answers instead of streams")
+    asked.add_argument("--unary", action="store_true", help="ask for whole responses instead of streams")
     asked.add_argument("--input-tokens", type=_count, default=100, metavar="N", help="prompt length (%(default)s)")
-    asked.add_argument("--output-tokens", type=_count, default=64, metavar="N", help="answer length (%(default)s)")
+    asked.add_argument("--output-tokens", type=_count, default=64, metavar="N", help="response length (%(default)s)")
     asked.add_argument("--leave", type=_share, default=0.0, metavar="P", help="share of clients that go away early (0)")
     asked.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
     asked.add_argument(
-        "--timeout", type=_positive, default=TIMEOUT, metavar="S", help="give up on an answer after this (%(default)s)"
+        "--timeout", type=_positive, default=TIMEOUT, metavar="S", help="give up on a response after this (%(default)s)"
     )
     asked.add_argument("--seed", type=_integer, default=0, metavar="N", help="seed of everything random (%(default)s)")
 

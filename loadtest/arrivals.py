@@ -1,7 +1,7 @@
 """When requests are sent: moments in seconds from the start, all drawn before the first one goes out.
 
-An open-loop test sends at these moments whatever the answers do. A client that waits for answers slows down together
-with the server and hides its worst times ("coordinated omission", Gil Tene).
+An open-loop test sends at these moments whatever the responses do. A client that waits for responses slows down
+together with the server and hides its worst times ("coordinated omission", Gil Tene).
 """
 
 from __future__ import annotations

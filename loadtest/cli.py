@@ -20,14 +20,14 @@ import uvloop
 from loadtest import arguments, compare, preflight, ramp, summary, traces
 from loadtest.compare import Target
 from loadtest.load import Load
-from loadtest.plan import Outcome, Plan, Shape, carry_out
+from loadtest.plan import LoadPlan, LoadResult, RequestShape, run_plan
 from loadtest.preflight import CannotBegin
 from loadtest.progress import Progress
 from loadtest.queuewatch import QueueWatch
 from loadtest.ramp import Step
 from loadtest.record import Record
 from loadtest.report import Page, render
-from loadtest.traces import Recorded
+from loadtest.traces import TraceRequest
 
 _SDK_HEADERS = (
     ("accept-encoding", "identity"),
@@ -37,7 +37,7 @@ _SDK_HEADERS = (
     ("x-stainless-runtime", "CPython"),
     ("x-stainless-retry-count", "0"),
 )
-"""What the OpenAI SDK sends besides, so that heads are as long as they are in earnest."""
+"""What the OpenAI SDK sends besides, so that heads are as long as they are in production."""
 
 _ATTAINMENT = 0.95
 """Which share of requests has to meet the objectives for a rate to count as met, if nothing else is said."""
@@ -70,9 +70,9 @@ def main(given: Sequence[str] | None = None, prog: str = "python -m loadtest") -
         return INTERRUPTED
 
 
-def shape_of(options: argparse.Namespace) -> Shape:
+def shape_of(options: argparse.Namespace) -> RequestShape:
     """Return what requests look like."""
-    return Shape(
+    return RequestShape(
         parts=options.parts,
         input_tokens=options.input_tokens,
         output_tokens=options.output_tokens,
@@ -82,16 +82,16 @@ def shape_of(options: argparse.Namespace) -> Shape:
     )
 
 
-def plan_of(options: argparse.Namespace, salt: str = "") -> Plan:
+def plan_of(options: argparse.Namespace, salt: str = "") -> LoadPlan:
     """Make the requests of a test and their moments; other ``salt``, other words. Raises ``CannotBegin``."""
     shape = shape_of(options)
     if options.trace is not None:
-        recorded: Sequence[Recorded] = options.recorded
-        return Plan.of_trace(shape, recorded, options.scale, salt=salt)
+        recorded: Sequence[TraceRequest] = options.recorded
+        return LoadPlan.of_trace(shape, recorded, options.scale, salt=salt)
     if options.clients is not None:
-        return Plan.with_clients(shape, options.clients, options.seconds, salt=salt)
+        return LoadPlan.with_clients(shape, options.clients, options.seconds, salt=salt)
     evenly = options.arrivals == "constant"
-    plan = Plan.at_rate(shape, options.rate, options.seconds, evenly=evenly, salt=salt)
+    plan = LoadPlan.at_rate(shape, options.rate, options.seconds, evenly=evenly, salt=salt)
     if not plan.moments:
         raise CannotBegin(f"at {options.rate:g}/s no request falls into {options.seconds:g} s; give longer --seconds")
     return plan
@@ -101,11 +101,11 @@ async def _test(options: argparse.Namespace, progress: Progress) -> int:
     plan = plan_of(options)
     async with _begun(options, options.url, progress) as load, _watched(options, load) as watch:
         with progress.showing(load):
-            outcome = await carry_out(plan, load)
-    found = _summary(options, outcome)
+            result = await run_plan(plan, load)
+    found = _summary(options, result)
     _say(summary.table(found))
-    kinds = sorted({record.kind for record in outcome.records})
-    series = {kind: [each for each in outcome.records if each.kind == kind] for kind in kinds}
+    kinds = sorted({record.kind for record in result.records})
+    series = {kind: [each for each in result.records if each.kind == kind] for kind in kinds}
     _write(
         options,
         found,
@@ -114,7 +114,7 @@ async def _test(options: argparse.Namespace, progress: Progress) -> int:
             command=options.command,
             found=found,
             series=series,
-            timeline=outcome.records,
+            timeline=result.records,
             queue=[] if watch is None else watch.samples,
         ),
     )
@@ -128,14 +128,14 @@ async def _ramp(options: argparse.Namespace, progress: Progress) -> int:
     async with _begun(options, options.url, progress) as load, _watched(options, load) as watch:
 
         async def attempt(rate: float, seconds: float, number: int) -> Step | None:
-            plan = Plan.at_rate(shape, rate, seconds, evenly=evenly, salt=f"step {number}")
+            plan = LoadPlan.at_rate(shape, rate, seconds, evenly=evenly, salt=f"step {number}")
             with progress.showing(load, f"{rate:.2f}/s  "):
-                outcome = await carry_out(plan, load)
+                result = await run_plan(plan, load)
             if load.stopped:
                 return None
-            found = _summary(options, outcome)
-            reason = ramp.judge(outcome.records, found, slos, attainment)
-            step = Step(rate, seconds, outcome.records, found, reason)
+            found = _summary(options, result)
+            reason = ramp.judge(result.records, found, slos, attainment)
+            step = Step(rate, seconds, result.records, found, reason)
             _say(str(step))
             return step
 
@@ -178,12 +178,12 @@ async def _comparison(options: argparse.Namespace, progress: Progress) -> int:
             plan = plan_of(options, f"round {number} {target.name}")
             async with _begun(options, target.url, progress) as load:
                 with progress.showing(load, f"round {number + 1}/{options.rounds} {target.name}  "):
-                    outcome = await carry_out(plan, load)
+                    result = await run_plan(plan, load)
                 stopped = load.stopped
             if stopped:
                 break
-            found[target.name] = _summary(options, outcome)
-            pooled[target.name] += outcome.records
+            found[target.name] = _summary(options, result)
+            pooled[target.name] += result.records
         if len(found) < len(targets):
             break
         rounds.append(found)
@@ -228,7 +228,7 @@ async def _begun(options: argparse.Namespace, url: str, progress: Progress) -> A
         shape, salt = shape_of(options), f"warm-up {url}"
         with progress.showing(load, "warm-up  "):
             await preflight.check(load, shape.one_of_each(salt), key=key)
-            await load.open_loop(shape.asks(options.warm_up, salt), [0.0] * options.warm_up)
+            await load.open_loop(shape.requests(options.warm_up, salt), [0.0] * options.warm_up)
         loop.add_signal_handler(signal.SIGINT, load.stop)
         yield load
     finally:
@@ -253,8 +253,8 @@ async def _watched(options: argparse.Namespace, load: Load) -> AsyncIterator[Que
             await task
 
 
-def _summary(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
-    return summary.summarise(outcome.records, slos=dict(options.slo), cpu_seconds=outcome.cpu_seconds)
+def _summary(options: argparse.Namespace, result: LoadResult) -> dict[str, Any]:
+    return summary.summarise(result.records, slos=dict(options.slo), cpu_seconds=result.cpu_seconds)
 
 
 def _about(options: argparse.Namespace) -> str:

@@ -15,7 +15,7 @@ MEASURES = {
     "median_tpot_ms": "tpot p50 ms",
     "median_e2el_ms": "e2el p50 ms",
     "p99_e2el_ms": "e2el p99 ms",
-    "request_throughput": "answers/s",
+    "request_throughput": "requests/s",
     "request_goodput": "goodput/s",
     "failed": "failed",
 }

@@ -22,14 +22,14 @@ from gateway.http.connection_pool import ConnectionPool
 from gateway.http.response_head import EVENTS, ResponseHead
 from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
 from loadtest.record import Record
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 _CONNECT_SECONDS = 10.0
 
 _SHOWN_CHARACTERS = 300
 
 TIMEOUT = 300.0
-"""How long an answer may take in seconds, if nothing else is said."""
+"""How long a response may take in seconds, if nothing else is said."""
 
 
 class _Delta(msgspec.Struct):
@@ -82,15 +82,15 @@ _ANSWER = msgspec.json.Decoder(Metered)
 _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 
-class Asking(Receiver):
-    """One request under way: the receiver of its answer, which fills in its record."""
+class InFlightRequest(Receiver):
+    """One request under way: the receiver of its response, which fills in its record."""
 
-    __slots__ = ("_ask", "_body", "_connection", "_done", "_load", "_over", "_splitter", "_timer", "record")
+    __slots__ = ("_body", "_connection", "_done", "_load", "_over", "_request", "_splitter", "_timer", "record")
 
-    def __init__(self, load: Load, ask: Ask, record: Record, done: Callable[[Asking], None]) -> None:
+    def __init__(self, load: Load, request: Request, record: Record, done: Callable[[InFlightRequest], None]) -> None:
         self.record = record
         self._load = load
-        self._ask = ask
+        self._request = request
         self._done = done
         self._connection: UpstreamConnection | None = None
         self._splitter: sse.EventSplitter | None = None
@@ -102,8 +102,8 @@ class Asking(Receiver):
         """Send the request, on an idle connection or a new one."""
         load = self._load
         self.record.sent = load.now
-        if self._ask.leave_after is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._ask.leave_after, self._leave)
+        if self._request.leave_after is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._request.leave_after, self._leave)
         connection = load.connections.take()
         if connection is not None:
             self._send(connection)
@@ -162,7 +162,7 @@ class Asking(Receiver):
             connection.abort()
             return
         self._connection = connection
-        connection.send(self._load.head_for(self._ask), self._ask.body, self)
+        connection.send(self._load.head_for(self._request), self._request.body, self)
 
     def _leave(self) -> None:
         """Go away in the middle of it, as people do."""
@@ -205,7 +205,7 @@ class Asking(Receiver):
         try:
             self._meter(_ANSWER.decode(body).usage)
         except msgspec.DecodeError:
-            self.record.error = "an answer that is not JSON"
+            self.record.error = "a response that is not JSON"
 
     def _meter(self, usage: Usage | None) -> None:
         if usage is not None:
@@ -239,7 +239,7 @@ class Load:
             lines.append(("authorization", f"Bearer {key}"))
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in lines).encode()
         self._heads: dict[tuple[str, int], bytes] = {}
-        self._under_way: dict[Asking, None] = {}
+        self._under_way: dict[InFlightRequest, None] = {}
         self._stopped: asyncio.Event = asyncio.Event()
         self._all_done = asyncio.Event()
         self._began = perf_counter()
@@ -249,7 +249,7 @@ class Load:
 
     @property
     def under_way(self) -> int:
-        """How many requests wait for their answer's end now."""
+        """How many requests wait for their response's end now."""
         return len(self._under_way)
 
     @property
@@ -262,21 +262,21 @@ class Load:
         """Seconds since the load was made."""
         return perf_counter() - self._began
 
-    def head_for(self, ask: Ask) -> bytes:
+    def head_for(self, request: Request) -> bytes:
         """Give the head of a request, which is written once for all of the same path and length."""
-        key = (ask.path, len(ask.body))
+        key = (request.path, len(request.body))
         head = self._heads.get(key)
         if head is None:
             head = self._heads[key] = b"POST %b HTTP/1.1\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n" % (
-                self.address.target(ask.path.encode("ascii")),
+                self.address.target(request.path.encode("ascii")),
                 self.address.host_header,
                 self._headers,
-                len(ask.body),
+                len(request.body),
             )
         return head
 
-    async def open_loop(self, asks: Sequence[Ask], moments: Sequence[float]) -> None:
-        """Send ``asks``, over and over if they are too few, at ``moments`` whatever the answers do; wait for the last.
+    async def open_loop(self, requests: Sequence[Request], moments: Sequence[float]) -> None:
+        """Send ``requests``, again if they are too few, at ``moments`` whatever the responses do; wait for the last.
 
         Each record says by how much its request was late: a client that cannot keep up shows.
         """
@@ -288,7 +288,7 @@ class Load:
         def fire() -> None:
             nonlocal number
             while number < len(moments) and moments[number] <= self.now - start and not self.stopped:
-                self._ask(asks[number % len(asks)], start + moments[number], self._ended)
+                self._request(requests[number % len(requests)], start + moments[number], self._ended)
                 number += 1
             if number < len(moments) and not self.stopped:
                 # Never more than a second ahead, so that a stop is seen soon.
@@ -301,20 +301,20 @@ class Load:
             await fired.wait()
             await self._drained()
 
-    async def closed_loop(self, asks: Sequence[Ask], clients: int, seconds: float) -> None:
-        """Let ``clients`` each send one request after the other for ``seconds``; wait for their last answers."""
+    async def closed_loop(self, requests: Sequence[Request], clients: int, seconds: float) -> None:
+        """Let ``clients`` each send one request after the other for ``seconds``; wait for their last responses."""
         end = self.now + seconds
         number = 0
 
         def next_one() -> None:
             nonlocal number
             if self.now < end and not self.stopped:
-                self._ask(asks[number % len(asks)], self.now, answered)
+                self._request(requests[number % len(requests)], self.now, answered)
                 number += 1
 
-        def answered(asking: Asking) -> None:
+        def answered(in_flight: InFlightRequest) -> None:
             next_one()
-            self._ended(asking)
+            self._ended(in_flight)
 
         with self._undisturbed():
             for _ in range(clients):
@@ -324,8 +324,8 @@ class Load:
     def stop(self) -> None:
         """Send nothing more, and give up on what is under way."""
         self._stopped.set()
-        for asking in list(self._under_way):
-            asking.give_up("the test was stopped")
+        for in_flight in list(self._under_way):
+            in_flight.give_up("the test was stopped")
 
     def close(self) -> None:
         """Close every connection."""
@@ -333,17 +333,17 @@ class Load:
 
     # inside
 
-    def _ask(self, ask: Ask, planned: float, done: Callable[[Asking], None]) -> None:
-        record = Record(planned, kind=ask.kind, asked_tokens=ask.tokens)
+    def _request(self, request: Request, planned: float, done: Callable[[InFlightRequest], None]) -> None:
+        record = Record(planned, kind=request.kind, asked_tokens=request.tokens)
         self.records.append(record)
-        asking = Asking(self, ask, record, done)
-        self._under_way[asking] = None
-        asking.start()
+        in_flight = InFlightRequest(self, request, record, done)
+        self._under_way[in_flight] = None
+        in_flight.start()
 
-    def _ended(self, asking: Asking) -> None:
-        del self._under_way[asking]
+    def _ended(self, in_flight: InFlightRequest) -> None:
+        del self._under_way[in_flight]
         self.finished += 1
-        self.failed += asking.record.error is not None
+        self.failed += in_flight.record.error is not None
         if not self._under_way:
             self._all_done.set()
 
@@ -354,7 +354,7 @@ class Load:
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Count the CPU time, give up on answers that take too long, and keep the garbage collector out of it.
+        """Count the CPU time, give up on responses that take too long, and keep the garbage collector out of it.
 
         What is noted of requests holds no cycles, but walking through it all again and again takes milliseconds.
         """
@@ -374,16 +374,16 @@ class Load:
         """Give up each second on what was sent too long ago; the oldest stand first."""
         while True:
             await asyncio.sleep(1.0)
-            for asking in list(takewhile(self._overdue, self._under_way)):
-                asking.give_up(f"no whole answer within {self._timeout:g} s")
+            for in_flight in list(takewhile(self._overdue, self._under_way)):
+                in_flight.give_up(f"no whole response within {self._timeout:g} s")
 
-    def _overdue(self, asking: Asking) -> bool:
-        sent = asking.record.sent
+    def _overdue(self, in_flight: InFlightRequest) -> bool:
+        sent = in_flight.record.sent
         return sent is not None and self.now - sent > self._timeout
 
 
 def _refusal(body: bytes) -> str:
-    """Find the message in the body of an error answer; what is no such body is shown as it is."""
+    """Find the message in the body of an error response; what is no such body is shown as it is."""
     try:
         error = _REFUSAL.decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError):

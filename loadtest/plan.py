@@ -9,8 +9,8 @@ from loadtest import arrivals, workload
 from loadtest.load import Load
 from loadtest.mix import Part, drawn
 from loadtest.record import Record
-from loadtest.traces import Recorded
-from loadtest.workload import WORKLOADS, Ask
+from loadtest.traces import TraceRequest
+from loadtest.workload import WORKLOADS, Request
 
 _FEWEST_PROMPTS = 200
 _PROMPT_TOKENS = 2_000_000
@@ -18,7 +18,7 @@ _PROMPT_TOKENS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class RequestShape:
     """What requests look like. ``leave`` is the share of clients that go away early."""
 
     parts: Sequence[Part]
@@ -28,7 +28,7 @@ class Shape:
     leave: float = 0.0
     seed: int = 0
 
-    def asks(self, number: int, salt: str = "") -> list[Ask]:
+    def requests(self, number: int, salt: str = "") -> list[Request]:
         """Make up to ``number`` requests. Other ``salt``, other words: no prefix cache knows them from another run."""
         number = min(number, max(_FEWEST_PROMPTS, _PROMPT_TOKENS // self.input_tokens))
         seed = f"{self.seed} {salt}"
@@ -36,65 +36,69 @@ class Shape:
             [(workload.text(self.input_tokens, f"{seed} {each}"), self.output_tokens) for each in range(number)]
         )
 
-    def one_of_each(self, salt: str = "") -> list[Ask]:
+    def one_of_each(self, salt: str = "") -> list[Request]:
         """Make one request of each kind."""
         text = workload.text(self.input_tokens, f"{self.seed} {salt}")
-        return [self._ask(part, text, self.output_tokens) for part in self.parts]
+        return [self._request(part, text, self.output_tokens) for part in self.parts]
 
-    def replayed(self, recorded: Sequence[Recorded], salt: str = "") -> list[Ask]:
+    def replayed(self, recorded: Sequence[TraceRequest], salt: str = "") -> list[Request]:
         """Make the requests of a trace, with its lengths and equal prefixes."""
         return self._made([(each.prompt(f"{self.seed} {salt}"), each.tokens_out) for each in recorded])
 
-    def _made(self, sizes: Sequence[tuple[str, int]]) -> list[Ask]:
-        asks = []
+    def _made(self, sizes: Sequence[tuple[str, int]]) -> list[Request]:
+        requests = []
         for part, (prompt, tokens_out) in zip(drawn(self.parts, len(sizes), self.seed), sizes, strict=True):
-            asks.append(self._ask(part, prompt, tokens_out))
-        return workload.leaving(asks, self.leave, self.seed) if self.leave else asks
+            requests.append(self._request(part, prompt, tokens_out))
+        return workload.leaving(requests, self.leave, self.seed) if self.leave else requests
 
-    def _ask(self, part: Part, prompt: str, tokens_out: int) -> Ask:
-        ask = WORKLOADS[part.kind](part.model, prompt, tokens_out, stream=self.stream)
-        return replace(ask, kind=part.kind, tokens=prompt.count(" ") + 1)
+    def _request(self, part: Part, prompt: str, tokens_out: int) -> Request:
+        request = WORKLOADS[part.kind](part.model, prompt, tokens_out, stream=self.stream)
+        return replace(request, kind=part.kind, tokens=prompt.count(" ") + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Requests, and when they are sent: at ``moments``, or by ``clients`` that ask one after the other."""
+class LoadPlan:
+    """Requests, and when they are sent: at ``moments``, or by ``clients`` that send one after the other."""
 
-    asks: Sequence[Ask]
+    requests: Sequence[Request]
     moments: Sequence[float] | None = None
     clients: int = 0
     seconds: float = 0.0
 
     @classmethod
-    def at_rate(cls, shape: Shape, rate: float, seconds: float, *, evenly: bool = False, salt: str = "") -> Plan:
+    def at_rate(
+        cls, shape: RequestShape, rate: float, seconds: float, *, evenly: bool = False, salt: str = ""
+    ) -> LoadPlan:
         """Send ``rate`` requests per second, like independent users or evenly spaced."""
         spaced = arrivals.constant(rate, seconds) if evenly else arrivals.poisson(rate, seconds, shape.seed)
-        return cls(shape.asks(max(1, len(spaced)), salt), spaced)
+        return cls(shape.requests(max(1, len(spaced)), salt), spaced)
 
     @classmethod
-    def with_clients(cls, shape: Shape, clients: int, seconds: float, *, salt: str = "") -> Plan:
+    def with_clients(cls, shape: RequestShape, clients: int, seconds: float, *, salt: str = "") -> LoadPlan:
         """Let ``clients`` send one request after the other."""
-        return cls(shape.asks(10_000, salt), None, clients, seconds)
+        return cls(shape.requests(10_000, salt), None, clients, seconds)
 
     @classmethod
-    def of_trace(cls, shape: Shape, recorded: Sequence[Recorded], scale: float, *, salt: str = "") -> Plan:
+    def of_trace(
+        cls, shape: RequestShape, recorded: Sequence[TraceRequest], scale: float, *, salt: str = ""
+    ) -> LoadPlan:
         """Replay a trace, its time stretched by ``scale``."""
         return cls(shape.replayed(recorded, salt), arrivals.rescaled([each.at for each in recorded], scale))
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoadResult:
     """What came of a plan: a record of each request, and the client's own CPU time in seconds."""
 
     records: Sequence[Record]
     cpu_seconds: float
 
 
-async def carry_out(plan: Plan, load: Load) -> Outcome:
-    """Send what is planned, and wait for the last answer."""
+async def run_plan(plan: LoadPlan, load: Load) -> LoadResult:
+    """Send what is planned, and wait for the last response."""
     sent, used = len(load.records), load.cpu_seconds
     if plan.moments is None:
-        await load.closed_loop(plan.asks, plan.clients, plan.seconds)
+        await load.closed_loop(plan.requests, plan.clients, plan.seconds)
     else:
-        await load.open_loop(plan.asks, plan.moments)
-    return Outcome(load.records[sent:], load.cpu_seconds - used)
+        await load.open_loop(plan.requests, plan.moments)
+    return LoadResult(load.records[sent:], load.cpu_seconds - used)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from loadtest.fetch import FetchError, fetch
+from loadtest.http_client import HttpError, fetch
 from loadtest.load import Load
 from loadtest.record import Record
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 
 class CannotBegin(Exception):
@@ -24,18 +24,18 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-async def check(load: Load, asks: Sequence[Ask], *, key: str | None = None) -> None:
+async def check(load: Load, requests: Sequence[Request], *, key: str | None = None) -> None:
     """Send requests one after the other, of each kind one. Raises ``CannotBegin`` for the first that fails."""
-    for ask in asks:
-        await load.open_loop([ask], [0.0])
+    for request in requests:
+        await load.open_loop([request], [0.0])
         record = load.records[-1]
         if not record.succeeded:
-            raise CannotBegin(await _reason(load.address.url, ask, record, key))
+            raise CannotBegin(await _reason(load.address.url, request, record, key))
 
 
-async def _reason(url: str, ask: Ask, record: Record, key: str | None) -> str:
+async def _reason(url: str, request: Request, record: Record, key: str | None) -> str:
     said = f": {record.detail}" if record.detail else ""
-    model = msgspec.json.decode(ask.body, type=dict[str, object])["model"]
+    model = msgspec.json.decode(request.body, type=dict[str, object])["model"]
     match record.status:
         case 0:
             return f"{url} cannot be reached: {record.error}"
@@ -44,17 +44,17 @@ async def _reason(url: str, ask: Ask, record: Record, key: str | None) -> str:
         case 401 | 403:
             return f"{url} refuses this API key (status {record.status}{said})"
         case 404:
-            return f"{url} has no model {model!r} at {ask.path} (status 404{said}){await _models(url, key)}"
+            return f"{url} has no model {model!r} at {request.path} (status 404{said}){await _models(url, key)}"
         case 200:
-            return f"{url} answers {ask.path} of {model!r} with {record.error}{said}"
+            return f"{url} answers {request.path} of {model!r} with {record.error}{said}"
         case status:
-            return f"{url} answers the first request, {ask.path} of {model!r}, with status {status}{said}"
+            return f"{url} answers the first request, {request.path} of {model!r}, with status {status}{said}"
 
 
 async def _models(url: str, key: str | None) -> str:
     """Say which models there are, if the server tells."""
     try:
         found = msgspec.json.decode(await fetch(url, "/v1/models", key=key), type=_Models)
-    except (FetchError, msgspec.DecodeError):
+    except (HttpError, msgspec.DecodeError):
         return ""
     return f"; it has {', '.join(model.id for model in found.data) or 'none'}"

@@ -64,7 +64,7 @@ class Progress:
 
 
 def _ttft(load: Load, since: int) -> str:
-    """Give the median time to the first token of the last requests; nothing where answers do not stream."""
+    """Give the median time to the first token of the last requests; nothing where responses do not stream."""
     recent = load.records[max(since, len(load.records) - _RECENT) :]
     times = [ttft for record in recent if (ttft := record.ttft) is not None]
     return f", ttft p50 {median(times) * 1000:.1f} ms" if times else ""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest.fetch import FetchError, fetch
+from loadtest.http_client import HttpError, fetch
 from loadtest.preflight import CannotBegin
 
 GAUGES = ("headgate_requests_waiting", "vllm:num_requests_waiting")
@@ -32,7 +32,7 @@ class QueueWatch:
         """Take a first sample. Raises ``CannotBegin`` if that is not possible."""
         try:
             page = await fetch(self._url, self._path)
-        except FetchError as error:
+        except HttpError as error:
             raise CannotBegin(f"--metrics {self._url}{self._path} cannot be read: {error}") from error
         if waiting(page.decode()) is None:
             raise CannotBegin(f"--metrics {self._url}{self._path} has neither {' nor '.join(GAUGES)}")
@@ -42,7 +42,7 @@ class QueueWatch:
         while True:
             try:
                 number = waiting((await fetch(self._url, self._path)).decode())
-            except FetchError:
+            except HttpError:
                 number = None
             if number is None:
                 self.failures += 1

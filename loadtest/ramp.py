@@ -11,7 +11,7 @@ from loadtest.summary import allowed_lateness, missed
 
 _FEWEST_REQUESTS = 50
 _LONGEST = 10
-_ANSWERS_LONG = 5
+_RESPONSES_LONG = 5
 _PRECISION = 0.1
 _SMALLEST = 1 / 16
 _ROUNDING = 1e-6
@@ -72,13 +72,13 @@ class Search:
             self.rate = (best + worst) / 2
 
 
-def length(rate: float, seconds: float, answer: float) -> float:
+def length(rate: float, seconds: float, response: float) -> float:
     """Say how long a step has to be in seconds: at least ``seconds``.
 
-    And long enough for 50 requests (but not over ten times ``seconds``), and for five ``answer`` times, so that queues
-    have time to grow.
+    And long enough for 50 requests (but not over ten times ``seconds``), and for five ``response`` times, so that
+    queues have time to grow.
     """
-    return max(seconds, min(_FEWEST_REQUESTS / rate, seconds * _LONGEST), answer * _ANSWERS_LONG)
+    return max(seconds, min(_FEWEST_REQUESTS / rate, seconds * _LONGEST), response * _RESPONSES_LONG)
 
 
 def judge(
@@ -122,9 +122,9 @@ async def climb(
     search = Search(start)
     steps: list[Step] = []
     while search.rate is not None:
-        # The shortest: at a rate that is too high, answers take long because they wait.
-        answer = min((step.found["median_e2el_ms"] / 1000 for step in steps if step.found["completed"]), default=0.0)
-        step = await attempt(search.rate, length(search.rate, seconds, answer), len(steps) + 1)
+        # The shortest: at a rate that is too high, responses take long because they wait.
+        response = min((step.found["median_e2el_ms"] / 1000 for step in steps if step.found["completed"]), default=0.0)
+        step = await attempt(search.rate, length(search.rate, seconds, response), len(steps) + 1)
         if step is None:
             break
         steps.append(step)

@@ -8,7 +8,7 @@ import msgspec
 class Record(msgspec.Struct, eq=False):
     """One request, as its client saw it. Moments are seconds from the making of its load; ``None``: it never came.
 
-    ``tokens_out`` is what the answer's ``usage`` says, never a count of events: an event may carry several tokens.
+    ``tokens_out`` is what the response's ``usage`` says, never a count of events: an event may carry several tokens.
     """
 
     planned: float
@@ -16,7 +16,7 @@ class Record(msgspec.Struct, eq=False):
     first: float | None = None
     """When the first event with content came."""
     last: float | None = None
-    """When the last event with content came; of an answer that is no stream, its end."""
+    """When the last event with content came; of a response that is no stream, its end."""
     gaps: list[float] = []
     """Seconds between one event with content and the next."""
     status: int = 0
@@ -37,7 +37,7 @@ class Record(msgspec.Struct, eq=False):
 
     @property
     def succeeded(self) -> bool:
-        """Whether a whole good answer came."""
+        """Whether a whole good response came."""
         return self.error is None and not self.left and self.last is not None
 
     @property

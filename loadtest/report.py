@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from loadtest.plots import Line, Point, chart, cumulative, thinned
 from loadtest.ramp import Step, conclusion
 from loadtest.record import Record
 from loadtest.summary import PERCENTILES, in_flight
+from loadtest.svg.axis import is_spread
+from loadtest.svg.drawing import PAGE_STYLE
+from loadtest.svg.line_chart import Line, Point, cumulative, line_chart, thinned
 
 _STYLE = """
-:root { color-scheme: light dark; --page: #fff; --ink: #1b1f24; --soft: #59636e; --rule: #d9dee3; --tile: #f4f6f8;
-  --warn: #8a5200; --c0: #0b62c4; --c1: #c2540a; --c2: #1f7a45; --c3: #9a2f8f; --c4: #7a6200; --c5: #00808a;
-  --c6: #b3243b; --c7: #5b5fc7; }
-@media (prefers-color-scheme: dark) { :root { --page: #14181d; --ink: #e7ebef; --soft: #9aa5b1; --rule: #333b44;
-  --tile: #1e242b; --warn: #f0b45a; --c0: #6cb1ff; --c1: #ff9d57; --c2: #63cf8d; --c3: #e58fdb; --c4: #d8bf4f;
-  --c5: #4fd0d9; --c6: #ff8095; --c7: #a9acff; } }
+:root { --page: #fff; --tile: #f4f6f8; --warn: #8a5200; }
+@media (prefers-color-scheme: dark) { :root { --page: #14181d; --tile: #1e242b; --warn: #f0b45a; } }
 body { margin: 2rem auto; max-width: 84rem; padding: 0 1.5rem; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
@@ -29,20 +27,6 @@ dl { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; }
 dl div { background: var(--tile); border-radius: 8px; padding: .6rem 1rem; min-width: 7rem; }
 dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; font-size: 1.3rem; font-weight: 600; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.4rem; }
-figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
-figure ul { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: 0;
-  margin: .2rem 0; font-size: .85rem; }
-figure li::before { content: ""; display: inline-block; width: 1.1rem; border-top: 3px solid;
-  margin: 0 .4rem .25rem 0; }
-figure li::before { border-color: var(--line); }
-li.guide::before { border-top-style: dashed; border-top-width: 2px; }
-svg text { font-size: 12px; fill: var(--soft); } text.x, text.name { text-anchor: middle; } text.y { text-anchor: end; }
-path.grid { stroke: var(--rule); stroke-width: 1; fill: none; }
-path.line { stroke: var(--line); stroke-width: 2; fill: none; stroke-linejoin: round; }
-path.guide { stroke-width: 1.5; stroke-dasharray: 5 4; } circle { fill: var(--line); }
-.guide { --line: var(--soft); } .c0 { --line: var(--c0); } .c1 { --line: var(--c1); } .c2 { --line: var(--c2); }
-.c3 { --line: var(--c3); } .c4 { --line: var(--c4); } .c5 { --line: var(--c5); } .c6 { --line: var(--c6); }
-.c7 { --line: var(--c7); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th.words, td.words { text-align: left; white-space: normal; }
@@ -101,7 +85,7 @@ def render(page: Page) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f"<title>Load test: {escape(page.about)}</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>Load test: {escape(page.about)}</title><style>{PAGE_STYLE}{_STYLE}</style></head><body>\n"
         f'<h1>Load test</h1><p class="about">{escape(page.about)}</p>\n' + "\n".join(parts) + "\n</body></html>\n"
     )
 
@@ -133,14 +117,14 @@ def _distributions(series: Mapping[str, Sequence[Record]]) -> list[str]:
         ]
         if lines:
             plots.append(
-                chart(
+                line_chart(
                     f"{title}: share of requests",
                     lines,
                     x=f"{key} in ms, {meaning}",
                     y="share of requests",
                     whole_share=True,
-                    spread=True,
-                )
+                    log_x=is_spread([value for line in lines for value, _ in line.points]),
+                ).figure()
             )
     return plots
 
@@ -163,7 +147,9 @@ def _against_rate(page: Page) -> list[str]:
     if page.knee is not None and page.knee["knee_rate"] is not None:
         at = page.knee["knee_rate"]
         lines.append(Line(f"knee, {at:.2f}/s", [(at, 0.0), (at, top)], guide=True))
-    return [chart("Goodput against rate", lines, x="planned requests per second", y="requests per second")]
+    return [
+        line_chart("Goodput against rate", lines, x="planned requests per second", y="requests per second").figure()
+    ]
 
 
 def _timeline(page: Page) -> list[str]:
@@ -177,7 +163,7 @@ def _timeline(page: Page) -> list[str]:
     waiting = [(moment - began, number) for moment, number in page.queue if began <= moment <= end]
     if waiting:
         lines.append(Line("waiting, as the server says", thinned(waiting), stepped=True))
-    return [chart("Timeline", lines, x="seconds", y="requests")]
+    return [line_chart("Timeline", lines, x="seconds", y="requests").figure()]
 
 
 def _time_rows(found: Mapping[str, Any]) -> list[list[str]]:

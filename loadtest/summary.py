@@ -39,7 +39,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Sum up records. ``slos`` are milliseconds by name (``ttft``, ``tpot``, ``e2el``), for ``request_goodput``.
 
-    Throughputs are per second of the whole test: from the first request's planned moment to the last answer's end.
+    Throughputs are per second of the whole test: from the first request's planned moment to the last response's end.
     """
     found = _described(records, slos) | {"client_cpu_share": 0.0}
     if found["duration"] > 0:
@@ -56,7 +56,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
     if found["client_cpu_share"] > BUSY:
         said.append(
             f"the client used {found['client_cpu_share']:.0%} of a core: it was the bottleneck, and the server may be "
-            "faster than this; use fewer events per answer, or several clients"
+            "faster than this; use fewer events per response, or several clients"
         )
     late = found.get("p99_lateness_ms", 0.0)
     if late > allowed_lateness(found):

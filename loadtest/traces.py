@@ -1,4 +1,4 @@
-"""Recorded traffic to replay: Mooncake's JSON lines, with the hashes of their prefixes, and Azure's CSV.
+"""TraceRequest traffic to replay: Mooncake's JSON lines, with the hashes of their prefixes, and Azure's CSV.
 
 Formats: github.com/kvcache-ai/Mooncake (FAST25 release), github.com/Azure/AzurePublicDataset (LLM inference 2023).
 """
@@ -21,7 +21,7 @@ BLOCK_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class TraceRequest:
     """One recorded request: when it came in seconds, its tokens in and out, and the hashes of its prefix's blocks."""
 
     at: float
@@ -54,7 +54,7 @@ class TraceError(ValueError):
     """A trace cannot be read; the message names file and line."""
 
 
-def read(path: Path, limit: int | None = None) -> list[Recorded]:
+def read(path: Path, limit: int | None = None) -> list[TraceRequest]:
     """Read at most ``limit`` requests of a trace, by its suffix ``.jsonl`` or ``.csv``. Raises ``TraceError``.
 
     They come in the order of time, even where a file's lines do not.
@@ -75,7 +75,7 @@ def read(path: Path, limit: int | None = None) -> list[Recorded]:
     return sorted(found, key=lambda each: each.at)
 
 
-def _mooncake(path: Path, lines: Sequence[str]) -> list[Recorded]:
+def _mooncake(path: Path, lines: Sequence[str]) -> list[TraceRequest]:
     decoder = msgspec.json.Decoder(_Line)
     found = []
     for number, line in enumerate(lines, 1):
@@ -83,17 +83,17 @@ def _mooncake(path: Path, lines: Sequence[str]) -> list[Recorded]:
             read = decoder.decode(line)
         except msgspec.DecodeError as error:
             raise TraceError(f"{path}, line {number}: {error}") from error
-        found.append(Recorded(read.timestamp / 1000, read.input_length, read.output_length, tuple(read.hash_ids)))
+        found.append(TraceRequest(read.timestamp / 1000, read.input_length, read.output_length, tuple(read.hash_ids)))
     return found
 
 
-def _azure(path: Path, lines: Sequence[str]) -> list[Recorded]:
+def _azure(path: Path, lines: Sequence[str]) -> list[TraceRequest]:
     found = []
     for number, row in enumerate(csv.DictReader(lines), 2):
         try:
             # Seven digits of a second are one more than Python reads.
             at = datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
-            found.append(Recorded(at, int(row["ContextTokens"]), int(row["GeneratedTokens"])))
+            found.append(TraceRequest(at, int(row["ContextTokens"]), int(row["GeneratedTokens"])))
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(f"{path}, line {number}: TIMESTAMP,ContextTokens,GeneratedTokens were expected") from error
     return found

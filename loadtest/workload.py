@@ -23,7 +23,7 @@ _WORDS = tuple(_TEXT.split())
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Request:
     """One request to send: the path, the JSON body, and after how many seconds its client leaves, if it does.
 
     ``kind`` and ``tokens`` (those of the prompt) are only noted.
@@ -46,28 +46,28 @@ def text(tokens: int, seed: int | str) -> str:
     return " ".join(draw.choices(_WORDS, k=max(1, tokens)))
 
 
-def chat(model: str, prompt: str, tokens_out: int, *, stream: bool) -> Ask:
-    """Ask for a chat completion of exactly ``tokens_out`` tokens, as far as the engine honours ``ignore_eos``."""
+def chat(model: str, prompt: str, tokens_out: int, *, stream: bool) -> Request:
+    """Make a request for a chat completion of ``tokens_out`` tokens, exactly if the engine honours ``ignore_eos``."""
     fields = {"messages": [{"role": "user", "content": prompt}], "max_completion_tokens": tokens_out}
-    return Ask("/v1/chat/completions", _completion(model, fields, stream=stream))
+    return Request("/v1/chat/completions", _completion(model, fields, stream=stream))
 
 
-def completion(model: str, prompt: str, tokens_out: int, *, stream: bool) -> Ask:
-    """Ask for a completion of exactly ``tokens_out`` tokens, as far as the engine honours ``ignore_eos``."""
-    return Ask("/v1/completions", _completion(model, {"prompt": prompt, "max_tokens": tokens_out}, stream=stream))
+def completion(model: str, prompt: str, tokens_out: int, *, stream: bool) -> Request:
+    """Make a request for a completion of ``tokens_out`` tokens, exactly if the engine honours ``ignore_eos``."""
+    return Request("/v1/completions", _completion(model, {"prompt": prompt, "max_tokens": tokens_out}, stream=stream))
 
 
-def embedding(model: str, prompt: str, _tokens_out: int, *, stream: bool) -> Ask:  # noqa: ARG001 - one shape for all
-    """Ask for the embedding of a text."""
-    return Ask("/v1/embeddings", msgspec.json.encode({"model": model, "input": prompt}))
+def embedding(model: str, prompt: str, _tokens_out: int, *, stream: bool) -> Request:  # noqa: ARG001 - all alike
+    """Make a request for the embedding of a text."""
+    return Request("/v1/embeddings", msgspec.json.encode({"model": model, "input": prompt}))
 
 
-def classification(model: str, prompt: str, _tokens_out: int, *, stream: bool) -> Ask:  # noqa: ARG001 - as above
-    """Ask for the class of a text."""
-    return Ask("/classify", msgspec.json.encode({"model": model, "input": prompt}))
+def classification(model: str, prompt: str, _tokens_out: int, *, stream: bool) -> Request:  # noqa: ARG001 - as above
+    """Make a request for the class of a text."""
+    return Request("/classify", msgspec.json.encode({"model": model, "input": prompt}))
 
 
-WORKLOADS: Mapping[str, Callable[..., Ask]] = {
+WORKLOADS: Mapping[str, Callable[..., Request]] = {
     "chat": chat,
     "completions": completion,
     "embeddings": embedding,
@@ -76,10 +76,13 @@ WORKLOADS: Mapping[str, Callable[..., Ask]] = {
 """The kinds of requests, by the name that the command line uses."""
 
 
-def leaving(asks: Sequence[Ask], share: float, seed: int, longest: float = 1.0) -> list[Ask]:
+def leaving(requests: Sequence[Request], share: float, seed: int, longest: float = 1.0) -> list[Request]:
     """Let the clients of a ``share`` of the requests go away within ``longest`` seconds."""
     draw = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
-    return [replace(ask, leave_after=draw.uniform(0.0, longest)) if draw.random() < share else ask for ask in asks]
+    return [
+        replace(request, leave_after=draw.uniform(0.0, longest)) if draw.random() < share else request
+        for request in requests
+    ]
 
 
 def _completion(model: str, fields: dict[str, Any], *, stream: bool) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ SPINE = {
         {"command_line"},
         {"options"},
         {"categories"},
+    ),
+    "loadtest": (
+        {"bench"},
+        {"__main__"},
+        {"cli", "simulator"},
+        {"arguments", "progress", "queuewatch", "report"},
+        {"compare", "plan", "preflight", "ramp"},
+        {"load", "mix", "summary", "traces"},
+        {"arrivals", "http_client", "record", "svg", "workload"},
     ),
 }
 """The layers of a package from top to bottom: a file imports only from layers below its own, also for types alone."""
@@ -253,3 +263,10 @@ def test_every_import_is_seen() -> None:
     code = "import a.b\nfrom c.d import e\nfrom . import f\ndef g():\n    import h as i\n    from .j import k\n"
     assert imported(code) == {"a", "c", "h"}
     assert imported(code, lazily=False) == {"a", "c"}
+
+
+def test_the_benchmark_is_not_in_the_wheel() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(settings["packages"]) == set(TREES)
+    assert settings["exclude"] == ["loadtest/bench"]
+    assert (ROOT / settings["exclude"][0] / "__main__.py").exists()

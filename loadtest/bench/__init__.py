@@ -1,7 +1,10 @@
 """What the gateway costs, and how that grows: ``python -m loadtest.bench``, or ``make bench``.
 
-- a ``Deployment`` is a gateway in a process of its own, configured as in earnest, in front of an instant engine.
-- a ``Crowd`` is the clients: connections that ask without pause, and others that only wait.
-- a part of the benchmark (a curve, the memory, the steadiness) measures deployments and returns a plain dictionary.
-- ``report`` writes these dictionaries as JSON, as tables and as plots, and says which limits were not kept.
+- a ``Deployment`` is Headgate in a process of its own, configured as in production, in front of an instant engine;
+  ``launch`` starts that process and all others.
+- a ``ClientPool`` is closed-loop clients; ``StreamClients`` read paced streams and check every event.
+- a part of the benchmark (``scaling``, ``memory``, ``soak``, ``peers``) measures deployments and returns a dictionary.
+- ``report`` writes these dictionaries as JSON, as tables and as charts, and names the ``targets`` that were missed.
+
+It needs the repository (its results are part of the documentation), so it is not in the wheel.
 """

@@ -12,18 +12,18 @@ from typing import Any
 
 import uvloop
 
-from loadtest.bench import comparison, curves, machine, memory, report, steadiness
-from loadtest.bench.cores import cores, on
-from loadtest.bench.curves import CURVES
-from loadtest.bench.deployment import DidNotStart
-from loadtest.bench.peers import PEERS, Peer
-from loadtest.bench.steadiness import Settings
+from loadtest.bench import machine, memory, peers, report, scaling, soak
+from loadtest.bench.cpu_affinity import load_and_gateway_cpus, pinned_to
+from loadtest.bench.launch import DidNotStart
+from loadtest.bench.peer_gateways import PEERS, Peer
+from loadtest.bench.scaling import CURVES
+from loadtest.bench.soak import SoakSettings
 
 _EXAMPLES = """\
 examples:
   python -m loadtest.bench                          everything, in about 30 minutes; nothing else should run
   python -m loadtest.bench keys replicas            two curves
-  python -m loadtest.bench steadiness --minutes 1   a short look at the streams
+  python -m loadtest.bench soak --minutes 1         a short look at the streams
   python -m loadtest.bench --smoke --out /tmp/b     everything in little, to see whether it works
 
 Files: PART.json for each part and PART.svg for each curve and the peers in --out, and the tables of --page, which are
@@ -34,7 +34,7 @@ _TINY = 3
 """With --smoke each curve has so many points, the smallest."""
 
 _MOST_FILES = 12_000
-"""Open files that the largest crowd needs."""
+"""Open files that the largest number of connections needs."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,41 +59,41 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-async def run(options: argparse.Namespace, peers: Sequence[Peer], tell: Callable[[str], None]) -> int:
+async def run(options: argparse.Namespace, gateways: Sequence[Peer], log: Callable[[str], None]) -> int:
     """Measure the parts one after the other and write their files; return how many requests failed."""
     described = machine.described()
     failed = 0
     parts = options.parts or report.PARTS
     for number, part in enumerate(parts, 1):
-        tell(f"part {number} of {len(parts)}: {part}")
-        found = await _measured(part, options, peers, tell)
+        log(f"part {number} of {len(parts)}: {part}")
+        found = await _measured(part, options, gateways, log)
         failures = found.get("failed", 0) + sum(point["failed"] for point in found.get("points", ()))
         if failures:
-            tell(f"{part}: {failures} requests failed")
+            log(f"{part}: {failures} requests failed")
         failed += failures
         for file in report.save(options.out, part, found, described):
-            tell(f"wrote {file}")
+            log(f"wrote {file}")
     return failed
 
 
 async def _measured(
-    part: str, options: argparse.Namespace, peers: Sequence[Peer], tell: Callable[[str], None]
+    part: str, options: argparse.Namespace, gateways: Sequence[Peer], log: Callable[[str], None]
 ) -> dict[str, Any]:
     if part == "memory":
         idle, streams = (100, 20) if options.smoke else (10_000, 2000)
-        return await memory.measure(idle=idle, streams=streams, tell=tell)
-    if part == "steadiness":
-        return await steadiness.measure(_smoke() if options.smoke else Settings(seconds=options.minutes * 60), tell)
+        return await memory.measure(idle=idle, streams=streams, log=log)
+    if part == "soak":
+        return await soak.measure(_smoke() if options.smoke else SoakSettings(seconds=options.minutes * 60), log)
     seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
     if part == "peers":
-        return await comparison.measure(peers, seconds=seconds, rounds=rounds, tell=tell)
+        return await peers.measure(gateways, seconds=seconds, rounds=rounds, log=log)
     curve = next(curve for curve in CURVES if curve.name == part)
     values = curve.values[:_TINY] if options.smoke else curve.values
-    return await curves.measure(curve, values, seconds=seconds, rounds=rounds, tell=tell)
+    return await scaling.measure(curve, values, seconds=seconds, rounds=rounds, log=log)
 
 
-def _smoke() -> Settings:
-    return Settings(
+def _smoke() -> SoakSettings:
+    return SoakSettings(
         streams=10,
         seconds=2.0,
         segment=0.5,
@@ -106,7 +106,7 @@ def _smoke() -> Settings:
     )
 
 
-def main(arguments: Sequence[str] | None = None, peers: Sequence[Peer] = PEERS) -> int:
+def main(arguments: Sequence[str] | None = None, gateways: Sequence[Peer] = PEERS) -> int:
     """Run the command line; return 0, or 1 if a request failed, or 2 if the benchmark cannot begin."""
     command = parser()
     options = command.parse_args(arguments)
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None, peers: Sequence[Peer] = PEERS) 
             command.error(f"there is no part {part!r}; the parts are: {', '.join(report.PARTS)}")
     began = monotonic()
 
-    def tell(what: str) -> None:
+    def log(what: str) -> None:
         print(f"[{monotonic() - began:6.1f} s] {what}", flush=True)
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -123,19 +123,19 @@ def main(arguments: Sequence[str] | None = None, peers: Sequence[Peer] = PEERS) 
         print(f"{most} open files are allowed here, {_MOST_FILES} are needed; see `ulimit -Hn`", file=sys.stderr)
         return 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with on(cores()[0]):
+    with pinned_to(load_and_gateway_cpus()[0]):
         try:
-            failed = uvloop.run(run(options, peers, tell))
+            failed = uvloop.run(run(options, gateways, log))
         except DidNotStart as error:
             print(f"a process did not start: {error}", file=sys.stderr)
             return 2
     results = report.read(options.out)
     if options.page is not None:
         options.page.write_text(report.fill(options.page.read_text("utf-8"), results), "utf-8")
-        tell(f"wrote the tables of {options.page}")
+        log(f"wrote the tables of {options.page}")
     if not options.smoke:
         missed = [miss for found in results.values() for miss in report.misses(found)]
-        print("\n".join(["", "not kept:", *missed] if missed else ["", "every limit was kept"]))
+        print("\n".join(["", "missed:", *missed] if missed else ["", "every target was met"]))
     return 1 if failed else 0
 
 

@@ -15,7 +15,7 @@ class Missing(Exception):
     """A program cannot be had here; the message says why, and what to install."""
 
 
-async def environment(package: str, version: str, folder: Path, tell: Callable[[str], None]) -> Path:
+async def environment(package: str, version: str, folder: Path, log: Callable[[str], None]) -> Path:
     """Return the folder of the commands of one version of a package, which is installed below ``folder`` at first.
 
     Raises ``Missing``.
@@ -25,7 +25,7 @@ async def environment(package: str, version: str, folder: Path, tell: Callable[[
     if (place / _WHOLE).exists():
         return commands
     wanted = f"{package}=={version}"
-    tell(f"installing {wanted} into {place}")
+    log(f"installing {wanted} into {place}")
     steps: tuple[Sequence[str], ...] = (
         (sys.executable, "-m", "venv", "--clear", str(place)),
         (str(commands / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted),
@@ -34,9 +34,9 @@ async def environment(package: str, version: str, folder: Path, tell: Callable[[
         process = await asyncio.create_subprocess_exec(
             *step, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
-        said, _ = await process.communicate()
+        output, _ = await process.communicate()
         if process.returncode:
-            last = (said.decode().strip().splitlines() or [f"status {process.returncode}"])[-1]
+            last = (output.decode().strip().splitlines() or [f"status {process.returncode}"])[-1]
             reason = last.removeprefix("ERROR: ")
             raise Missing(f"{reason}; `pip install {wanted}` has to work, in an environment made with `python -m venv`")
     (place / _WHOLE).touch()

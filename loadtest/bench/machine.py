@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loadtest.bench.cores import AVAILABLE
+from loadtest.bench.cpu_affinity import AVAILABLE_CPUS
 
 _ROOT = Path(__file__).parent.parent.parent
 _MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
@@ -24,7 +24,7 @@ def described() -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("uvloop", "httptools", "msgspec")}
     return {
         "cpu": found[1] if found else platform.machine(),
-        "cores": len(AVAILABLE),
+        "cores": len(AVAILABLE_CPUS),
         "memory_gib": round(memory / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),

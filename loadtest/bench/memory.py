@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from loadtest.bench.audience import Audience
-from loadtest.bench.crowd import Crowd
-from loadtest.bench.curves import Shape
-from loadtest.bench.deployment import Plan, deployed, instant_engine
+from loadtest.bench.clients import ClientPool
+from loadtest.bench.deployment import DeploymentSpec, deployed, instant_engine
+from loadtest.bench.scaling import GatewayLoad
+from loadtest.bench.stream_clients import StreamClients
 
 IDLE_LIMIT = 16 * 1024
 STREAM_LIMIT = 48 * 1024
@@ -19,41 +19,41 @@ _PACE = 1.0
 _EVENTS = 3600
 
 
-async def measure(*, idle: int, streams: int, tell: Callable[[str], None]) -> dict[str, Any]:
+async def measure(*, idle: int, streams: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Measure ``idle`` connections, before and after a request each, and ``streams`` open streams."""
-    plan = Plan()
-    async with instant_engine(pace=_PACE) as engine, deployed(plan, engine) as gateway:
-        # What the first connections bring along is not theirs.
-        warm = Crowd(gateway.address)
-        await warm.open(Shape(connections=100).requests("bench"))
-        await warm.ask_once()
-        await warm.ask_busily(32, 0.2)
+    spec = DeploymentSpec()
+    async with instant_engine(pace=_PACE) as engine, deployed(spec, engine) as gateway:
+        # What is allocated once, with the first connections, is not theirs.
+        warm = ClientPool(gateway.address)
+        await warm.open(GatewayLoad(connections=100).requests("bench"))
+        await warm.send_once()
+        await warm.run_busy(32, 0.2)
         await warm.close()
         await asyncio.sleep(0.5)
 
-        crowd = Crowd(gateway.address)
+        clients = ClientPool(gateway.address)
         before = gateway.resident_bytes
-        await crowd.open(Shape(connections=idle).requests("bench"))
+        await clients.open(GatewayLoad(connections=idle).requests("bench"))
         await asyncio.sleep(0.5)
         fresh = (gateway.resident_bytes - before) / idle
-        await crowd.ask_once()
+        await clients.send_once()
         await asyncio.sleep(0.5)
         used = (gateway.resident_bytes - before) / idle
-        tell(f"memory: {fresh / 1024:.1f} KiB per fresh connection, {used / 1024:.1f} after a request")
-        failed = crowd.tally.failed
-        await crowd.close()
-    async with instant_engine(pace=_PACE) as engine, deployed(plan, engine) as gateway:
-        audience = Audience(gateway.address, plan, events=_EVENTS, pace=_PACE)
-        await audience.open(min(100, streams))
-        await audience.close()
+        log(f"memory: {fresh / 1024:.1f} KiB per fresh connection, {used / 1024:.1f} after a request")
+        failed = clients.tally.failed
+        await clients.close()
+    async with instant_engine(pace=_PACE) as engine, deployed(spec, engine) as gateway:
+        stream_clients = StreamClients(gateway.address, spec, events=_EVENTS, pace=_PACE)
+        await stream_clients.open(min(100, streams))
+        await stream_clients.close()
         await asyncio.sleep(0.5)
         before = gateway.resident_bytes
-        await audience.open(streams)
-        await audience.until_all_have(2)
+        await stream_clients.open(streams)
+        await stream_clients.until_all_have(2)
         open_stream = (gateway.resident_bytes - before) / streams
-        tell(f"memory: {open_stream / 1024:.1f} KiB per open stream")
-        failed += audience.record.failed
-        await audience.close()
+        log(f"memory: {open_stream / 1024:.1f} KiB per open stream")
+        failed += stream_clients.tally.failed
+        await stream_clients.close()
     return {
         "failed": failed,
         "rows": [
@@ -62,6 +62,24 @@ async def measure(*, idle: int, streams: int, tell: Callable[[str], None]) -> di
             _row("an open stream, with its connection to the engine", streams, open_stream, STREAM_LIMIT),
         ],
     }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Write a row for each kind of connection, in Markdown."""
+    lines = ["| | measured with | KiB each | at most |", "|---|--:|--:|--:|"]
+    for row in found["rows"]:
+        each, limit = row["bytes_each"] / 1024, row["limit"] / 1024
+        lines.append(f"| {row['what']} | {row['number']:,} | {each:.1f} | {limit:.0f} |")
+    return "\n".join(lines)
+
+
+def misses(found: Mapping[str, Any]) -> list[str]:
+    """Return the rows that are over their limits, in words."""
+    return [
+        f"{row['what']}: {row['bytes_each'] / 1024:.1f} KiB, at most {row['limit'] / 1024:.0f} are allowed"
+        for row in found["rows"]
+        if row["bytes_each"] > row["limit"]
+    ]
 
 
 def _row(what: str, number: int, each: float, limit: int) -> dict[str, Any]:

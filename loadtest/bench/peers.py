@@ -1,112 +1,116 @@
-"""The gateways that people would run instead, and how each is had and started in front of the same engine."""
+"""What Headgate costs beside other gateways: the same engine, the same clients, and each gateway alone on its core."""
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
 
-from engines.files.sources import default_cache
-from loadtest.bench.deployment import Plan, Running, deployed
-from loadtest.bench.environments import Missing, environment
-from loadtest.bench.serving import free_port, serving
+from loadtest.bench.deployment import DeploymentSpec, instant_engine
+from loadtest.bench.environments import Missing
+from loadtest.bench.launch import DidNotStart
+from loadtest.bench.peer_gateways import HEADGATE, Gateway, Peer
+from loadtest.bench.scaling import GatewayLoad, sample
+from loadtest.http_client import HttpClient
 
-_NGINX = """\
-worker_processes 1;
-daemon off;
-master_process off;
-error_log stderr error;
-pid {folder}/nginx.pid;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder};
-  proxy_temp_path {folder};
-  fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder};
-  scgi_temp_path {folder};
-  keepalive_requests 1000000;
-  upstream engine {{ server {engine}; keepalive 256; keepalive_requests 1000000; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://engine;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_buffering off;
-    }}
-  }}
-}}
-"""
-"""A plain reverse proxy that keeps its connections, as the others do, and passes on each event when it comes."""
+_SPEC = DeploymentSpec()
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """A gateway that can be started. ``run`` takes a plan and the engine's address; it raises ``DidNotStart``."""
+class Scenario:
+    """One kind of load. ``pace`` is in seconds between a stream's events; without one they come all at once."""
 
     name: str
-    title: str
-    run: Callable[[Plan, str], AbstractAsyncContextManager[Running]]
+    load: GatewayLoad
+    per: str = "request"
+    pace: float = 0.0
 
 
-HEADGATE = Gateway("headgate", "**Headgate**", deployed)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A gateway that may have to be installed. ``find`` tells what it does meanwhile; it raises ``Missing``."""
-
-    name: str
-    find: Callable[[Callable[[str], None]], Awaitable[Gateway]]
-
-
-async def _nginx(tell: Callable[[str], None]) -> Gateway:  # noqa: ARG001 - it is there or not
-    command = shutil.which("nginx")
-    if command is None:
-        raise Missing("there is no `nginx` in PATH; Debian's package is `nginx-light`")
-    asked = await asyncio.create_subprocess_exec(command, "-v", stderr=asyncio.subprocess.PIPE)
-    _, said = await asked.communicate()
-    version = said.decode().rpartition("/")[2].split()[0]
-    return Gateway("nginx", f"nginx {version}, a plain reverse proxy", partial(_run_nginx, command))
-
-
-@asynccontextmanager
-async def _run_nginx(command: str, plan: Plan, engine: str) -> AsyncIterator[Running]:
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="hg-bench-") as folder:
-        file = Path(folder) / "nginx.conf"
-        file.write_text(_NGINX.format(folder=folder, port=port, engine=engine.removeprefix("http://")))
-        async with serving([command, "-p", folder, "-e", "stderr", "-c", str(file)], port, plan) as running:
-            yield running
-
-
-async def _packaged(name: str, version: str, start: Sequence[str], tell: Callable[[str], None]) -> Gateway:
-    commands = await environment(name, version, default_cache() / "bench", tell)
-    program, *options = start
-    return Gateway(name, f"{name} {version}", partial(_run_router, [str(commands / program), *options]))
-
-
-@asynccontextmanager
-async def _run_router(start: Sequence[str], plan: Plan, engine: str) -> AsyncIterator[Running]:
-    """Run a router of the family whose first was SGLang's: their options have kept their names."""
-    port = free_port()
-    command = [*start, "--host", "127.0.0.1", "--port", str(port), "--worker-urls", engine, "--policy", "round_robin"]
-    command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port()), "--log-level", "error"]
-    async with serving(command, port, plan) as running:
-        yield running
-
-
-PEERS: tuple[Peer, ...] = (
-    Peer("nginx", _nginx),
-    Peer("vllm-router", partial(_packaged, "vllm-router", "0.1.17", ["vllm-router"])),
-    Peer(
-        "sglang-router", partial(_packaged, "sglang-router", "0.3.2", ["python", "-m", "sglang_router.launch_router"])
-    ),
-    Peer("smg", partial(_packaged, "smg", "1.13.0", ["smg", "launch"])),
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario("alone", GatewayLoad(spec=_SPEC, connections=1)),
+    Scenario("busy", GatewayLoad(spec=_SPEC, connections=32)),
+    Scenario("at_once", GatewayLoad(spec=_SPEC, connections=32, events=66), per="event"),
+    Scenario("paced", GatewayLoad(spec=_SPEC, connections=200, busy=200, events=67), per="event", pace=0.01),
 )
+
+_FIGURES = {
+    "requests_per_second": ("busy", "per_second"),
+    "request_cpu_us": ("busy", "cpu_us"),
+    "alone_p50_us": ("alone", "p50_us"),
+    "busy_p99_us": ("busy", "p99_us"),
+    "at_once_event_cpu_us": ("at_once", "cpu_us"),
+    "paced_event_cpu_us": ("paced", "cpu_us"),
+}
+"""What the medians are of: a scenario, and a field of its sample."""
+
+
+async def measure(peers: Sequence[Peer], *, seconds: float, rounds: int, log: Callable[[str], None]) -> dict[str, Any]:
+    """Measure Headgate and those of its peers that can be had, in rounds that go over all of them.
+
+    ``failed`` counts the requests that failed at Headgate; what failed at a peer stands with that peer.
+    """
+    gateways, left_out = await _found(peers, log)
+    measured: dict[str, list[dict[str, Any]]] = {gateway.name: [] for gateway in gateways}
+    async with instant_engine(at_once=True, model=_SPEC.model(0)) as engine:
+        for number in range(rounds):
+            for gateway in gateways:
+                if gateway.name in left_out:
+                    continue
+                try:
+                    found = await _round(gateway, engine, seconds)
+                except (DidNotStart, OSError) as error:
+                    if gateway is HEADGATE:
+                        raise
+                    left_out[gateway.name] = str(error)
+                    log(f"peers: without {gateway.name}: {error}")
+                    continue
+                measured[gateway.name].append(found)
+                cost = found["busy"]["cpu_us"], found["paced"]["cpu_us"]
+                log(
+                    f"peers {gateway.name}: {cost[0]:.1f} us per request, {cost[1]:.1f} us per event, "
+                    f"{found['resident_mib']:.0f} MiB (round {number + 1})"
+                )
+    results = [_result(each, measured[each.name]) for each in gateways if each.name not in left_out]
+    return {
+        "seconds": seconds,
+        "rounds": rounds,
+        "failed": results[-1]["failed"],
+        "left_out": left_out,
+        "gateways": results,
+    }
+
+
+async def _found(peers: Sequence[Peer], log: Callable[[str], None]) -> tuple[list[Gateway], dict[str, str]]:
+    """Return the gateways that can be had, Headgate as the last, and why the others cannot."""
+    gateways: list[Gateway] = []
+    left_out: dict[str, str] = {}
+    for peer in peers:
+        try:
+            gateways.append(await peer.find(log))
+        except Missing as error:
+            left_out[peer.name] = str(error)
+            log(f"peers: without {peer.name}: {error}")
+    return [*gateways, HEADGATE], left_out
+
+
+async def _round(gateway: Gateway, engine: str, seconds: float) -> dict[str, Any]:
+    """Start a gateway, put every scenario on it, and look at its memory at the end."""
+    found: dict[str, Any] = {}
+    async with gateway.run(_SPEC, engine) as running, HttpClient(engine) as client:
+        for scenario in SCENARIOS:
+            await client.put("/sim/pace", str(scenario.pace).encode())
+            found[scenario.name] = asdict(await sample(running, scenario.load, scenario.per, seconds))
+        found["resident_mib"] = round(running.resident_bytes / 2**20, 1)
+    return found
+
+
+def _result(gateway: Gateway, rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Take the median of each figure over the rounds, and keep what each round gave."""
+    medians = {
+        figure: round(median(each[scenario][field] for each in rounds), 2)
+        for figure, (scenario, field) in _FIGURES.items()
+    }
+    medians["resident_mib"] = round(median(each["resident_mib"] for each in rounds), 1)
+    failed = sum(each[scenario.name]["failed"] for each in rounds for scenario in SCENARIOS)
+    return {"name": gateway.name, "title": gateway.title, "failed": failed, "medians": medians, "rounds": rounds}

@@ -2,10 +2,10 @@
 
 - ``SimulatedEngine`` listens, counts, and remembers what it received.
 - a ``Connection`` speaks HTTP/1.1 with one client and hands each request to an ``Exchange``.
-- an ``Exchange`` is one request's life: it waits in the batch, runs there, and writes its answer.
+- an ``Exchange`` is one request's life: it waits in the batch, runs there, and writes its response.
 - the batch decides when tokens are ready: a ``Batch`` at a fixed pace (``Timing``), or a ``Scheduler`` that works as
   vLLM's does, with the costs and limits of a known engine (``Profile``).
-- an answer is a ``Unary`` body or a ``Stream`` of events; ``routes`` says which path builds which.
+- a response is a ``UnaryResponse`` body or an ``EventStream``; ``routes`` says which path builds which.
 - ``Faults`` say what goes wrong on the way; they can change while the engine runs.
 
 In a test::

@@ -7,8 +7,8 @@ import re
 
 import msgspec
 
-from loadtest.simulator.answers import Asked, Unary
 from loadtest.simulator.batch import Work
+from loadtest.simulator.engine_response import ResponseContext, UnaryResponse
 from loadtest.simulator.errors import EngineError
 from loadtest.simulator.requests import check_model, missing
 
@@ -16,23 +16,23 @@ _BOUNDARY = re.compile(r'^multipart/form-data;.*\bboundary="?([^";]+)"?', re.IGN
 _NAME = re.compile(rb'^content-disposition:[^\r]*; name="([^"]*)"', re.IGNORECASE | re.MULTILINE)
 
 
-def transcription(asked: Asked) -> Unary:
+def transcription(asked: ResponseContext) -> UnaryResponse:
     """Say how many bytes the file has and what their SHA-256 is, so that a test sees whether they came through.
 
     Raises ``EngineError``.
     """
     text, seconds = _heard(asked)
     answer = {"text": text, "usage": {"type": "duration", "seconds": seconds}}
-    return Unary(msgspec.json.encode(answer), Work(seconds, 1))
+    return UnaryResponse(msgspec.json.encode(answer), Work(seconds, 1))
 
 
-def translation(asked: Asked) -> Unary:
+def translation(asked: ResponseContext) -> UnaryResponse:
     """Say the same as ``transcription``, in the shape of a translation. Raises ``EngineError``."""
     text, seconds = _heard(asked)
-    return Unary(msgspec.json.encode({"text": text}), Work(seconds, 1))
+    return UnaryResponse(msgspec.json.encode({"text": text}), Work(seconds, 1))
 
 
-def _heard(asked: Asked) -> tuple[str, int]:
+def _heard(asked: ResponseContext) -> tuple[str, int]:
     """Return the text, and the seconds of sound: as many as there are begun pieces of 32,000 bytes."""
     fields = form(asked.body, asked.content_type)
     check_model(fields.get("model", b"").decode(errors="replace"), asked.model)

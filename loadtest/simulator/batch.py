@@ -83,12 +83,12 @@ class Batch:
         held = sum(sequence.work.prompt_tokens + progress.tokens for sequence, progress in self._running.items())
         return min(1.0, held / self.timing.kv_cache_tokens)
 
-    def enter(self, sequence: Sequence) -> None:
+    def add(self, sequence: Sequence) -> None:
         """Take a sequence in, or queue it."""
         self._waiting.append(sequence)
         self._fill()
 
-    def leave(self, sequence: Sequence) -> None:
+    def remove(self, sequence: Sequence) -> None:
         """Let a sequence go, wherever it is. Leaving twice, or without having entered, changes nothing."""
         progress = self._running.pop(sequence, None)
         if progress is not None:

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from loadtest.simulator import tokens
-from loadtest.simulator.answers import Answer, Asked, Unary
-from loadtest.simulator.generation import FINGERPRINT, GenerationStream, Plan
+from loadtest.simulator.engine_response import EngineResponse, ResponseContext, UnaryResponse
+from loadtest.simulator.generation import FINGERPRINT, GenerationPlan, GenerationStream
 from loadtest.simulator.requests import ChatRequest, Tool, check_model, decode, missing, text_of_messages
 
 
-def chat(asked: Asked) -> Answer:
+def chat(asked: ResponseContext) -> EngineResponse:
     """Answer ``/v1/chat/completions``. A tool is called only where one must be: ``required``, or by its name.
 
     Raises ``EngineError``.
@@ -23,7 +23,7 @@ def chat(asked: Asked) -> Answer:
         raise missing("messages")
     check_model(request.model, asked.model)
     prompt = text_of_messages(request.messages)
-    plan = Plan.of(asked, request, prompt, tokens.count(prompt), choices=request.n or 1)
+    plan = GenerationPlan.of(asked, request, prompt, tokens.count(prompt), choices=request.n or 1)
     wording: _TextWording | _ToolWording
     if request.forced_tool is None:
         wording = _TextWording(plan, logprobs=bool(request.logprobs))
@@ -32,10 +32,10 @@ def chat(asked: Asked) -> Answer:
         wording = _ToolWording(plan, request.forced_tool, asked.id, reason="stop" if named else "tool_calls")
     if request.stream:
         return GenerationStream(asked, plan, wording)
-    return Unary(b"", plan.work, lambda: _whole(asked, plan, wording))
+    return UnaryResponse(b"", plan.work, lambda: _whole(asked, plan, wording))
 
 
-def _whole(asked: Asked, plan: Plan, wording: _TextWording | _ToolWording) -> bytes:
+def _whole(asked: ResponseContext, plan: GenerationPlan, wording: _TextWording | _ToolWording) -> bytes:
     choices = [
         {
             "index": index,
@@ -79,7 +79,7 @@ class _ChatWording:
     last_delta = b'{"content":""}'
     """What it adds then."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: GenerationPlan) -> None:
         self._plan = plan
 
     def stop(self, choice: int) -> bytes:
@@ -102,14 +102,14 @@ class _ChatWording:
 
 
 class _TextWording(_ChatWording):
-    """A chat's answer is text."""
+    """A chat's response is text."""
 
-    def __init__(self, plan: Plan, *, logprobs: bool) -> None:
+    def __init__(self, plan: GenerationPlan, *, logprobs: bool) -> None:
         super().__init__(plan)
         self._with_logprobs = logprobs
 
     def message(self) -> dict[str, Any]:
-        """Return the whole answer."""
+        """Return the whole response."""
         return self._message(tokens.text(self._plan.length, self._plan.piece_bytes))
 
     def logprobs(self) -> dict[str, Any] | None:
@@ -129,18 +129,18 @@ class _TextWording(_ChatWording):
 
 
 class _ToolWording(_ChatWording):
-    """A chat's answer is the call of a function whose one argument, ``words``, is the text after its first token."""
+    """A chat's response is the call of a function whose one argument, ``words``, is the text after its first token."""
 
     last_delta = b"{}"
 
-    def __init__(self, plan: Plan, function: str, call_id: str, *, reason: str) -> None:
+    def __init__(self, plan: GenerationPlan, function: str, call_id: str, *, reason: str) -> None:
         super().__init__(plan)
         self.reason = reason
         self._function = function
         self._call_id = f"chatcmpl-tool-{call_id}"
 
     def message(self) -> dict[str, Any]:
-        """Return the whole answer."""
+        """Return the whole response."""
         arguments = "".join(self._arguments(index) for index in range(self._plan.length))
         function = {"name": self._function, "arguments": arguments}
         call = {"id": self._call_id, "type": "function", "function": function}

@@ -7,25 +7,25 @@ from typing import ClassVar
 import msgspec
 
 from loadtest.simulator import tokens
-from loadtest.simulator.answers import Answer, Asked, Unary
-from loadtest.simulator.generation import FINGERPRINT, GenerationStream, Plan
+from loadtest.simulator.engine_response import EngineResponse, ResponseContext, UnaryResponse
+from loadtest.simulator.generation import FINGERPRINT, GenerationPlan, GenerationStream
 from loadtest.simulator.requests import CompletionRequest, check_model, decode, prompt_of, texts_of, tokens_of
 
 
-def completion(asked: Asked) -> Answer:
+def completion(asked: ResponseContext) -> EngineResponse:
     """Answer ``/v1/completions``. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, CompletionRequest)
     request.check()
     check_model(request.model, asked.model)
     prompts = texts_of(request.prompt, "prompt")
     prompt_tokens = sum(tokens_of(each) for each in prompts)
-    plan = Plan.of(asked, request, prompt_of(prompts), prompt_tokens, choices=len(prompts) * (request.n or 1))
+    plan = GenerationPlan.of(asked, request, prompt_of(prompts), prompt_tokens, choices=len(prompts) * (request.n or 1))
     if request.stream:
         return GenerationStream(asked, plan, _Wording(plan))
-    return Unary(b"", plan.work, lambda: _whole(asked, plan))
+    return UnaryResponse(b"", plan.work, lambda: _whole(asked, plan))
 
 
-def _whole(asked: Asked, plan: Plan) -> bytes:
+def _whole(asked: ResponseContext, plan: GenerationPlan) -> bytes:
     choices = [
         {
             "index": index,
@@ -65,7 +65,7 @@ class _Wording:
     opening = b""
     """Empty: a choice begins with its first token."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: GenerationPlan) -> None:
         self._plan = plan
 
     def token(self, choice: int, index: int) -> bytes:

@@ -1,4 +1,4 @@
-"""One client's connection: HTTP/1.1 in, answers out, in as many pieces as the faults ask for."""
+"""One client's connection: HTTP/1.1 in, responses out, in as many pieces as the faults ask for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReceivedRequest:
         return [name.decode("latin-1").lower() for name, _ in self.headers]
 
 
-class Exchange(Protocol):
+class ActiveRequest(Protocol):
     """One request's life, as its connection sees it."""
 
     def begin(self) -> None:
@@ -54,8 +54,8 @@ class Exchange(Protocol):
         """The client read what was waiting: write on."""
 
 
-class Site(Protocol):
-    """Whoever owns the connections."""
+class ConnectionOwner(Protocol):
+    """What a connection needs of the engine that it belongs to."""
 
     draw: random.Random
 
@@ -65,8 +65,8 @@ class Site(Protocol):
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
 
-    def received_request(self, connection: Connection, request: ReceivedRequest) -> Exchange:
-        """Return the exchange that will answer a request; it calls ``connection.finished`` at its end."""
+    def received_request(self, connection: Connection, request: ReceivedRequest) -> ActiveRequest:
+        """Return the exchange that will respond to a request; it calls ``connection.finished`` at its end."""
 
     def flow_changed(self) -> None:
         """Note that a connection became blocked or free."""
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: ConnectionOwner) -> None:
         self.blocked = False
         self.segment_bytes = 0
         """When positive, writes leave in segments of 1 to so many bytes."""
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._headers: Headers = []
         self._body: list[bytes] = []
         self._pipelined: deque[ReceivedRequest] = deque()
-        self._exchange: Exchange | None = None
+        self._exchange: ActiveRequest | None = None
         self._keep_alive = True
         self._segments: deque[bytes] = deque()
         self._when_written: Callable[[], None] | None = None
@@ -142,11 +142,11 @@ class Connection(asyncio.Protocol):
         self.reset()
 
     def abandon(self) -> None:
-        """Forget the exchange, which is about to close or reset this connection in the middle of its answer."""
+        """Forget the exchange, which is about to close or reset this connection in the middle of its response."""
         self._exchange = None
 
     def finished(self) -> None:
-        """End an exchange whose answer is written; the next request may begin."""
+        """End an exchange whose response is written; the next request may begin."""
         self._exchange = None
         if not self._keep_alive:
             self.transport.close()
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         """Keep the transport."""
         # uvloop's transports have asyncio's methods without being its classes.
         self.transport = cast(asyncio.Transport, transport)
-        # Written means taken by the kernel: what waits in this process blocks, so that an answer that the client did
+        # Written means taken by the kernel: what waits in this process blocks, so that a response that the client did
         # not wait for is an aborted one.
         self.transport.set_write_buffer_limits(high=0)
         self._site.opened(self)

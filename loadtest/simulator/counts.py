@@ -16,7 +16,7 @@ class Counts:
     """Answers that were written to their end, errors in good form included."""
 
     aborted: int
-    """Requests whose client closed before the answer was complete: waiting, in prefill, streaming or unary."""
+    """Requests whose client closed before the response was complete: waiting, in prefill, streaming or unary."""
 
     faulted: int
     """Answers that the engine itself broke off, as its faults told it to."""

@@ -1,4 +1,4 @@
-"""One request's life: it arrives, waits and runs in the batch, and its answer is written, as well as faults allow."""
+"""One request's life: it arrives, waits and runs in the batch, and its response is written, as well as faults allow."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import enum
 from collections import deque
 from typing import Protocol
 
-from loadtest.simulator.answers import Answer, Unary
 from loadtest.simulator.batch import Sequence as Running
 from loadtest.simulator.batch import Work
 from loadtest.simulator.connection import Connection, ReceivedRequest
+from loadtest.simulator.engine_response import EngineResponse, UnaryResponse
 from loadtest.simulator.errors import EngineError, phrase
 from loadtest.simulator.faults import Cut, Faults
 
@@ -28,21 +28,21 @@ class Outcome(enum.Enum):
     FAULTED = "faulted"
 
 
-class Batching(Protocol):
+class SequenceQueue(Protocol):
     """Where sequences wait and run."""
 
-    def enter(self, sequence: Running) -> None:
-        """Take a sequence in, or queue it."""
+    def add(self, sequence: Running) -> None:
+        """Run a sequence, or queue it."""
 
-    def leave(self, sequence: Running) -> None:
-        """Let a sequence go, wherever it is."""
+    def remove(self, sequence: Running) -> None:
+        """Remove a sequence, whether it runs or waits."""
 
 
-class Stage(Protocol):
-    """Whoever an exchange belongs to."""
+class ExchangeOwner(Protocol):
+    """What an exchange needs of the engine that it belongs to."""
 
     @property
-    def batch(self) -> Batching:
+    def batch(self) -> SequenceQueue:
         """What says when tokens are ready."""
 
     def ended(self, request: ReceivedRequest, outcome: Outcome) -> None:
@@ -56,14 +56,19 @@ class Stage(Protocol):
 
 
 class Exchange:
-    """A request, its answer, and how far it has come; a sequence of the batch at the same time."""
+    """A request, its response, and how far it has come; a sequence of the batch at the same time."""
 
     def __init__(
-        self, stage: Stage, connection: Connection, request: ReceivedRequest, answer: Answer, faults: Faults
+        self,
+        owner: ExchangeOwner,
+        connection: Connection,
+        request: ReceivedRequest,
+        answer: EngineResponse,
+        faults: Faults,
     ) -> None:
         self.work = answer.work or Work(0, 1)
-        self.stepwise = not isinstance(answer, Unary)
-        self._stage = stage
+        self.stepwise = not isinstance(answer, UnaryResponse)
+        self._owner = owner
         self._connection = connection
         self._request = request
         self._answer = answer
@@ -87,7 +92,7 @@ class Exchange:
     # what the connection calls
 
     def begin(self) -> None:
-        """Suffer what comes before the answer, then wait for a place in the batch."""
+        """Suffer what comes before the response, then wait for a place in the batch."""
         self._connection.segment_bytes = self._faults.segment_bytes
         if self._faults.delay > 0:
             self._delay = asyncio.get_running_loop().call_later(self._faults.delay, self._arrive)
@@ -112,7 +117,7 @@ class Exchange:
     def produced(self, tokens: int) -> None:
         """Write what these tokens make possible."""
         self._ready = tokens
-        if isinstance(self._answer, Unary):
+        if isinstance(self._answer, UnaryResponse):
             self._write_unary(self._answer)
         else:
             self._flush()
@@ -129,25 +134,27 @@ class Exchange:
             self._break_off()
         elif faults.status:
             self._write_unary(self._error())
-        elif faults.crash_after is not None and (faults.crash_after == 0 or isinstance(answer, Unary)):
-            self._stage.crash()
-        elif not isinstance(answer, Unary):
+        elif faults.crash_after is not None and (faults.crash_after == 0 or isinstance(answer, UnaryResponse)):
+            self._owner.crash()
+        elif not isinstance(answer, UnaryResponse):
             self._connection.write(self._head(200, b"text/event-stream; charset=utf-8", None))
             self._events.extend(answer.opening)
-            self._stage.batch.enter(self)
+            self._owner.batch.add(self)
             self._flush()
         elif answer.work is None:
             self._write_unary(answer)
         else:
-            self._stage.batch.enter(self)
+            self._owner.batch.add(self)
 
-    def _error(self) -> Unary:
+    def _error(self) -> UnaryResponse:
         faults = self._faults
         if faults.error_body is not None:
-            return Unary(faults.error_body.encode(), status=faults.status, content_type=b"text/plain; charset=utf-8")
+            return UnaryResponse(
+                faults.error_body.encode(), status=faults.status, content_type=b"text/plain; charset=utf-8"
+            )
         error = EngineError.of_status(faults.status)
         of_messages = self._request.path.startswith("/v1/messages")
-        return Unary(error.encode_for_messages() if of_messages else error.encode(), status=faults.status)
+        return UnaryResponse(error.encode_for_messages() if of_messages else error.encode(), status=faults.status)
 
     def _head(self, status: int, content_type: bytes, length: int | None) -> bytes:
         """Return a head; without a length the body is chunked."""
@@ -164,7 +171,7 @@ class Exchange:
             lines.append(b"x-padding: " + b"x" * self._faults.header_bytes)
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
-    def _write_unary(self, answer: Unary) -> None:
+    def _write_unary(self, answer: UnaryResponse) -> None:
         faults, body = self._faults, answer.body if answer.written is None else answer.written()
         head = self._head(answer.status, answer.content_type, len(body) + faults.length_error)
         if self._request.method == "HEAD":
@@ -200,7 +207,7 @@ class Exchange:
             self._end_stream()
 
     def _next_event(self) -> bytes | None:
-        if not self._events and self._stepped < self._ready and not isinstance(self._answer, Unary):
+        if not self._events and self._stepped < self._ready and not isinstance(self._answer, UnaryResponse):
             self._events.extend(self._answer.step(self._stepped))
             self._stepped += 1
         return self._events.popleft() if self._events else None
@@ -208,7 +215,7 @@ class Exchange:
     def _send(self, chunks: bytearray) -> None:
         if chunks:
             self._connection.write(bytes(chunks))
-            self._stage.wrote_events(self._written - self._counted)
+            self._owner.wrote_events(self._written - self._counted)
             self._counted = self._written
 
     def _dressed(self, event: bytes) -> bytes:
@@ -221,10 +228,10 @@ class Exchange:
         """Do what a fault does after so many events."""
         faults, at = self._faults, self._written
         if faults.crash_after == at:
-            self._stage.crash()
+            self._owner.crash()
         elif faults.cut_after == at:
             self._cut(faults.cut)
-        elif faults.error_after == at and not isinstance(self._answer, Unary):
+        elif faults.error_after == at and not isinstance(self._answer, UnaryResponse):
             error = EngineError.of_status(500).encode()
             for event in self._answer.failure(error):
                 self._connection.write(_chunk(self._dressed(event)))
@@ -264,7 +271,7 @@ class Exchange:
         self._connection.finished()
 
     def _break_off(self, *, reset: bool = False) -> None:
-        """Close or reset the connection in the middle of the answer."""
+        """Close or reset the connection in the middle of the response."""
         self._over = True
         self._connection.when_written(self._reset if reset else self._close)
 
@@ -285,8 +292,8 @@ class Exchange:
         self._over = self._left = True
         if self._delay is not None:
             self._delay.cancel()
-        self._stage.batch.leave(self)
-        self._stage.ended(self._request, outcome)
+        self._owner.batch.remove(self)
+        self._owner.ended(self._request, outcome)
 
 
 def _chunk(data: bytes) -> bytes:

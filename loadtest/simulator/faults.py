@@ -10,10 +10,10 @@ import msgspec
 
 
 class Cut(enum.Enum):
-    """How an answer ends too early."""
+    """How a response ends too early."""
 
     END = "end"
-    """The HTTP answer ends in good order (last chunk sent), but its end marker (``data: [DONE]``) never came."""
+    """The HTTP response ends in good order (last chunk sent), but its end marker (``data: [DONE]``) never came."""
 
     CLOSE = "close"
     """The connection closes (FIN) between two events, without the last chunk."""
@@ -31,7 +31,7 @@ class Faults:
 
     They apply to each POST request with ``probability``, decided when the request has arrived. An *event* is one
     server-sent event as written, so a chat stream's first event is its role chunk. Faults that need a stream leave
-    unary answers alone and the other way round, except where stated.
+    unary responses alone and the other way round, except where stated.
     """
 
     probability: float = 1.0
@@ -44,7 +44,7 @@ class Faults:
     also_get: bool = False
     """Whether GET requests (health, metrics, models) suffer like POST requests."""
 
-    # before the answer
+    # before the response
     refuse: bool = False
     """Do not listen: connecting is refused. Open connections stay."""
 
@@ -65,21 +65,21 @@ class Faults:
 
     crash_after: int | None = None
     """Die after so many events (0: upon the request): all connections are reset and nothing listens any more.
-    A process exits with status 1. A unary answer dies before its first byte."""
+    A process exits with status 1. A unary response dies before its first byte."""
 
     # framing
     length_error: int = 0
-    """Added to the ``content-length`` of a unary answer: positive promises bytes that never come (the connection
+    """Added to the ``content-length`` of a unary response: positive promises bytes that never come (the connection
     closes), negative sends more than was promised."""
 
     both_lengths: bool = False
-    """Send ``content-length`` beside ``transfer-encoding: chunked``, in streams and unary answers."""
+    """Send ``content-length`` beside ``transfer-encoding: chunked``, in streams and unary responses."""
 
     header_bytes: int = 0
     """Add a header ``x-padding`` with a value of this many bytes."""
 
     cut_body_after: int | None = None
-    """Close the connection after so many bytes of a unary answer's body."""
+    """Close the connection after so many bytes of a unary response's body."""
 
     # the stream
     hang_after: int | None = None
@@ -104,17 +104,17 @@ class Faults:
     """End the lines of events with CR LF."""
 
     event_bytes: int = 0
-    """Lengthen each token's text to this many bytes, in streams and unary answers."""
+    """Lengthen each token's text to this many bytes, in streams and unary responses."""
 
     segment_bytes: int = 0
-    """Write answers in segments of 1 to so many bytes, sizes drawn from the seed, each by itself (1: byte by byte)."""
+    """Write responses in segments of 1 to so many bytes, sizes drawn from the seed, one by one (1: bytewise)."""
 
     # connections
     close_idle_after: float | None = None
-    """Close a connection that was idle for so many seconds after an answer."""
+    """Close a connection that was idle for so many seconds after a response."""
 
     close_after_answer: bool = False
-    """Close the connection after each answer without having announced it (no ``connection: close``)."""
+    """Close the connection after each response without having announced it (no ``connection: close``)."""
 
     unhealthy: bool = False
     """Answer ``/health`` with 503."""

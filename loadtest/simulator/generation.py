@@ -7,16 +7,16 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from loadtest.simulator.answers import DONE, Asked
 from loadtest.simulator.batch import Work
+from loadtest.simulator.engine_response import DONE, ResponseContext
 from loadtest.simulator.requests import GenerationRequest, answer_length
 
 FINGERPRINT = "vllm-0.32.0-simulate"
-"""``system_fingerprint`` of every answer."""
+"""``system_fingerprint`` of every response."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GenerationPlan:
     """What will be generated: so many choices of so many tokens each."""
 
     work: Work
@@ -29,8 +29,14 @@ class Plan:
 
     @classmethod
     def of(
-        cls, asked: Asked, request: GenerationRequest, prompt: bytes | list[int], prompt_tokens: int, *, choices: int
-    ) -> Plan:
+        cls,
+        asked: ResponseContext,
+        request: GenerationRequest,
+        prompt: bytes | list[int],
+        prompt_tokens: int,
+        *,
+        choices: int,
+    ) -> GenerationPlan:
         """Return the plan for a request; without a limit the model stops by itself. Raises ``EngineError``."""
         limit = request.limit
         length = answer_length(prompt_tokens, limit, asked.max_model_len)
@@ -61,7 +67,7 @@ class Plan:
         return self.usage(self.choices * self.length) | (self._details or {})
 
     def unary_usage(self) -> dict[str, Any]:
-        """Return the counts at the end, with the details, mostly empty, that unary answers have."""
+        """Return the counts at the end, with the details, mostly empty, that unary responses have."""
         details = {"prompt_tokens_details": None, "completion_tokens_details": None}
         return self.usage(self.choices * self.length) | details | (self._details or {})
 
@@ -94,7 +100,7 @@ class GenerationStream:
 
     opening: tuple[bytes, ...] = ()
 
-    def __init__(self, asked: Asked, plan: Plan, says: Wording) -> None:
+    def __init__(self, asked: ResponseContext, plan: GenerationPlan, says: Wording) -> None:
         self.work = plan.work
         self._plan = plan
         self._says = says

@@ -1,9 +1,9 @@
-"""An engine that answers everything at once with the same bytes: for measuring what stands in front of it.
+"""An engine that responses everything at once with the same bytes: for measuring what stands in front of it.
 
 It understands just enough of HTTP/1.1 and of a body to know where a request ends and whether it wants a stream of how
 many events. ``GET /v1/models`` lists its model, for gateways that ask; ``PUT /sim/pace`` with a number of seconds
 changes the pace of streams that begin later. Every event's content is its number and the moment it was written
-(``perf_counter_ns``, which all processes of a machine share), so that whoever receives it sees what is lost, what comes
+(``perf_counter_ns``, which all processes of a machine share), so that its reader sees what is lost, what comes
 twice, and how long it took.
 """
 
@@ -30,7 +30,7 @@ _BODY = (
     b'"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"total_tokens":32,"completion_tokens":20}}'
 )
 _MODELS = b'{"object":"list","data":[{"id":"%s","object":"model","created":1700000000,"owned_by":"vllm","root":"%s"}]}'
-_NO_PACE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 45\r\n\r\nthe pace is a number of seconds, not negative\n"
+_NO_PACE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 46\r\n\r\nthe pace is a number of seconds, not negative\n"
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 )
@@ -47,8 +47,8 @@ _USAGE = (
 class InstantEngine:
     """Listens on one port of one or many addresses.
 
-    ``delay`` (seconds) comes before each answer, ``pace`` between the events of a stream; without a pace each event is
-    a write of its own, as fast as its reader takes them; with ``at_once`` a stream's events follow one another
+    ``delay`` (seconds) comes before each response, ``pace`` between the events of a stream; without a pace each event
+    is a write of its own, as fast as its reader takes them; with ``at_once`` a stream's events follow one another
     directly, and other streams wait meanwhile.
     """
 

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from loadtest.simulator import tokens
-from loadtest.simulator.answers import Answer, Asked, Unary
 from loadtest.simulator.batch import Work
+from loadtest.simulator.engine_response import EngineResponse, ResponseContext, UnaryResponse
 from loadtest.simulator.requests import MessagesRequest, answer_length, check_model, decode, missing, text_of_messages
 
 
-def messages(asked: Asked) -> Answer:
+def messages(asked: ResponseContext) -> EngineResponse:
     """Answer ``/v1/messages``. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, MessagesRequest)
     if request.max_tokens is None:
@@ -29,23 +29,23 @@ def messages(asked: Asked) -> Answer:
         "stop_reason": "max_tokens",
         "usage": _usage(work.prompt_tokens, work.output_tokens),
     }
-    return Unary(msgspec.json.encode(answer), work)
+    return UnaryResponse(msgspec.json.encode(answer), work)
 
 
-def count_tokens(asked: Asked) -> Unary:
+def count_tokens(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/v1/messages/count_tokens``. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, MessagesRequest)
     check_model(request.model, asked.model)
     count = tokens.count(text_of_messages(request.messages))
     answer = {"input_tokens": count, "context_management": {"original_input_tokens": count}}
-    return Unary(msgspec.json.encode(answer))
+    return UnaryResponse(msgspec.json.encode(answer))
 
 
 def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
     return {"input_tokens": prompt_tokens, "output_tokens": output_tokens}
 
 
-def _message(asked: Asked) -> dict[str, Any]:
+def _message(asked: ResponseContext) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{asked.id}",
         "type": "message",
@@ -60,7 +60,7 @@ class _MessagesStream:
 
     opening: tuple[bytes, ...] = ()
 
-    def __init__(self, asked: Asked, work: Work) -> None:
+    def __init__(self, asked: ResponseContext, work: Work) -> None:
         self.work = work
         self._asked = asked
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from loadtest.simulator.answers import Asked, Unary
 from loadtest.simulator.batch import Work
+from loadtest.simulator.engine_response import ResponseContext, UnaryResponse
 from loadtest.simulator.errors import EngineError
 from loadtest.simulator.requests import (
     InputRequest,
@@ -30,7 +30,7 @@ _LABELS = ("LABEL_0", "LABEL_1")
 Input = str | list[int]
 
 
-def embeddings(asked: Asked) -> Unary:
+def embeddings(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/v1/embeddings`` with unit vectors that depend on the text alone. Raises ``EngineError``."""
     request, inputs, prompt_tokens = _read(asked)
     size = request.dimensions or _DIMENSIONS
@@ -43,7 +43,7 @@ def embeddings(asked: Asked) -> Unary:
     return _listed(asked, "embd", data, prompt_tokens)
 
 
-def classify(asked: Asked) -> Unary:
+def classify(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/classify`` with probabilities that depend on the text alone. Raises ``EngineError``."""
     _, inputs, prompt_tokens = _read(asked)
     data = []
@@ -55,7 +55,7 @@ def classify(asked: Asked) -> Unary:
     return _listed(asked, "classify", data, prompt_tokens)
 
 
-def pooling(asked: Asked) -> Unary:
+def pooling(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/pooling`` with one unit vector for each input. Raises ``EngineError``."""
     _, inputs, prompt_tokens = _read(asked)
     data = [
@@ -64,7 +64,7 @@ def pooling(asked: Asked) -> Unary:
     return _listed(asked, "pool", data, prompt_tokens)
 
 
-def score(asked: Asked) -> Unary:
+def score(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/score``: each left text against each right one, or the only left one. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, ScoreRequest)
     check_pooling_model(request.model, asked.model)
@@ -77,7 +77,7 @@ def score(asked: Asked) -> Unary:
     return _listed(asked, "score", data, sum(map(tokens_of, left + right)))
 
 
-def rerank(asked: Asked) -> Unary:
+def rerank(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/rerank``: the documents, the most similar to the query first. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, RerankRequest)
     check_pooling_model(request.model, asked.model)
@@ -99,7 +99,7 @@ def rerank(asked: Asked) -> Unary:
         "usage": {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens},
         "results": results[: request.top_n or None],
     }
-    return Unary(msgspec.json.encode(answer), Work(prompt_tokens, 1))
+    return UnaryResponse(msgspec.json.encode(answer), Work(prompt_tokens, 1))
 
 
 def _relevance(result: dict[str, Any]) -> float:
@@ -107,7 +107,7 @@ def _relevance(result: dict[str, Any]) -> float:
     return relevance
 
 
-def _read(asked: Asked) -> tuple[InputRequest, list[Input], int]:
+def _read(asked: ResponseContext) -> tuple[InputRequest, list[Input], int]:
     """Return the request, its inputs, and how many tokens they have."""
     request = decode(asked.body, asked.content_type, InputRequest)
     check_pooling_model(request.model, asked.model)
@@ -118,7 +118,7 @@ def _read(asked: Asked) -> tuple[InputRequest, list[Input], int]:
     return request, inputs, sum(map(tokens_of, inputs))
 
 
-def _listed(asked: Asked, prefix: str, data: list[dict[str, Any]], prompt_tokens: int) -> Unary:
+def _listed(asked: ResponseContext, prefix: str, data: list[dict[str, Any]], prompt_tokens: int) -> UnaryResponse:
     usage = {
         "prompt_tokens": prompt_tokens,
         "total_tokens": prompt_tokens,
@@ -134,7 +134,7 @@ def _listed(asked: Asked, prefix: str, data: list[dict[str, Any]], prompt_tokens
         "data": data,
         "usage": usage,
     }
-    return Unary(msgspec.json.encode(answer), Work(prompt_tokens, 1))
+    return UnaryResponse(msgspec.json.encode(answer), Work(prompt_tokens, 1))
 
 
 def _digest(text: Input, size: int = 8) -> bytes:

@@ -10,7 +10,7 @@ from loadtest.simulator import tokens
 from loadtest.simulator.errors import EngineError
 
 DEFAULT_OUTPUT_TOKENS = 16
-"""How many tokens an answer has when the request sets no limit."""
+"""How many tokens a response has when the request sets no limit."""
 
 Prompt = str | list[Any] | None
 
@@ -45,7 +45,7 @@ class GenerationRequest(ModelRequest):
     def check(self) -> None:
         """Refuse ``stream_options`` without ``stream``, as vLLM does. Raises ``EngineError``."""
         if self.stream_options is not None and not self.stream:
-            message = "Stream options can only be defined when `stream=True`."
+            message = "EventStream options can only be defined when `stream=True`."
             raise EngineError(f"{message} (parameter=stream_options)", param="stream_options")
 
 
@@ -173,7 +173,7 @@ def check_pooling_model(asked: str | None, served: str) -> None:
 
 
 def answer_length(prompt_tokens: int, limit: int | None, max_model_len: int) -> int:
-    """Return how many tokens the answer has: as many as asked for, as far as the context has room for them.
+    """Return how many tokens the response has: as many as asked for, as far as the context has room for them.
 
     Raises ``EngineError`` for what the context cannot hold at all.
     """

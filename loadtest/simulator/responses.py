@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from loadtest.simulator import tokens
-from loadtest.simulator.answers import Answer, Asked, Unary
 from loadtest.simulator.batch import Work
+from loadtest.simulator.engine_response import EngineResponse, ResponseContext, UnaryResponse
 from loadtest.simulator.requests import (
     ResponsesRequest,
     answer_length,
@@ -21,7 +21,7 @@ from loadtest.simulator.requests import (
 )
 
 
-def responses(asked: Asked) -> Answer:
+def responses(asked: ResponseContext) -> EngineResponse:
     """Answer ``/v1/responses``. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, ResponsesRequest)
     check_model(request.model, asked.model)
@@ -33,10 +33,10 @@ def responses(asked: Asked) -> Answer:
     work = Work(prompt_tokens, length, prompt_of(prompts))
     if request.stream:
         return _ResponsesStream(asked, request, work)
-    return Unary(b"", work, lambda: msgspec.json.encode(_finished(asked, request, work)))
+    return UnaryResponse(b"", work, lambda: msgspec.json.encode(_finished(asked, request, work)))
 
 
-def _finished(asked: Asked, request: ResponsesRequest, work: Work) -> dict[str, Any]:
+def _finished(asked: ResponseContext, request: ResponsesRequest, work: Work) -> dict[str, Any]:
     """Return the whole response."""
     usage = {
         "input_tokens": work.prompt_tokens,
@@ -63,7 +63,7 @@ def _finished(asked: Asked, request: ResponsesRequest, work: Work) -> dict[str, 
 
 
 def _response(
-    asked: Asked, work: Work, status: str, output: list[dict[str, Any]], usage: dict[str, Any] | None
+    asked: ResponseContext, work: Work, status: str, output: list[dict[str, Any]], usage: dict[str, Any] | None
 ) -> dict[str, Any]:
     return {
         "id": f"resp_{asked.id}",
@@ -101,7 +101,7 @@ def _response(
     }
 
 
-def _message(asked: Asked, text: str) -> dict[str, Any]:
+def _message(asked: ResponseContext, text: str) -> dict[str, Any]:
     """Return the output's one item, complete."""
     return {
         "id": f"msg_{asked.id}",
@@ -120,7 +120,7 @@ def _part(text: str) -> dict[str, Any]:
 class _ResponsesStream:
     """The events of a streamed response, each with its name and the next ``sequence_number``."""
 
-    def __init__(self, asked: Asked, request: ResponsesRequest, work: Work) -> None:
+    def __init__(self, asked: ResponseContext, request: ResponsesRequest, work: Work) -> None:
         self.work = work
         self._asked = asked
         self._request = request

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from loadtest.simulator.answers import Answer, Asked, Unary
 from loadtest.simulator.audio import transcription, translation
 from loadtest.simulator.chat import chat
 from loadtest.simulator.completions import completion
+from loadtest.simulator.engine_response import EngineResponse, ResponseContext, UnaryResponse
 from loadtest.simulator.errors import EngineError, phrase
 from loadtest.simulator.messages import count_tokens, messages
 from loadtest.simulator.pooling import classify, embeddings, pooling, rerank, score
 from loadtest.simulator.responses import responses
 from loadtest.simulator.tokenize import detokenize, tokenize
 
-POST_ROUTES: dict[str, Callable[[Asked], Answer]] = {
+POST_ROUTES: dict[str, Callable[[ResponseContext], EngineResponse]] = {
     "/v1/chat/completions": chat,
     "/v1/completions": completion,
     "/v1/responses": responses,
@@ -40,8 +40,8 @@ POST_ROUTES: dict[str, Callable[[Asked], Answer]] = {
 GET_PATHS = frozenset(("/health", "/ping", "/metrics", "/v1/models", "/version"))
 
 
-def answer_post(asked: Asked) -> Answer:
-    """Return the answer to a POST request; what is wrong with it becomes vLLM's error."""
+def answer_post(asked: ResponseContext) -> EngineResponse:
+    """Return the response to a POST request; what is wrong with it becomes vLLM's error."""
     route = POST_ROUTES.get(asked.path)
     if route is None:
         return refusal(405 if asked.path in GET_PATHS else 404)
@@ -50,9 +50,9 @@ def answer_post(asked: Asked) -> Answer:
     except EngineError as error:
         # Only what vLLM's own code refuses is translated for Anthropic's clients, not what its web framework refuses.
         of_messages = asked.path.startswith("/v1/messages") and error.kind != phrase(error.status)
-        return Unary(error.encode_for_messages() if of_messages else error.encode(), status=error.status)
+        return UnaryResponse(error.encode_for_messages() if of_messages else error.encode(), status=error.status)
 
 
-def refusal(status: int) -> Unary:
+def refusal(status: int) -> UnaryResponse:
     """Return what vLLM's web framework says to a path or method that does not exist, in a shape of its own."""
-    return Unary(msgspec.json.encode({"detail": phrase(status)}), status=status)
+    return UnaryResponse(msgspec.json.encode({"detail": phrase(status)}), status=status)

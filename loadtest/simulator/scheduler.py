@@ -57,12 +57,12 @@ class Scheduler:
         """The share of the KV cache that is held (0 to 1)."""
         return self.blocks.usage
 
-    def enter(self, sequence: Sequence) -> None:
+    def add(self, sequence: Sequence) -> None:
         """Take a sequence in, once its request has been read."""
         loop = asyncio.get_running_loop()
         self._arriving[sequence] = loop.call_later(self.profile.request, self._arrive, sequence)
 
-    def leave(self, sequence: Sequence) -> None:
+    def remove(self, sequence: Sequence) -> None:
         """Let a sequence go, wherever it is. Leaving twice, or without having entered, changes nothing."""
         timer = self._arriving.pop(sequence, None)
         if timer is not None:
@@ -167,7 +167,7 @@ class Scheduler:
     def _admitted(self, progress: _Progress, budget: int) -> tuple[_Progress, int] | None:
         """Let the head of the queue run, with what the prefix cache has of it; ``None`` if there is no room."""
         size = self.profile.block_size
-        # The last token is always computed: it is what the first one of the answer comes from.
+        # The last token is always computed: it is what the first one of the response comes from.
         known = self.blocks.known(progress.hashes[: (progress.known - 1) // size])
         cached = len(known) * size
         tokens = min(progress.known - cached, budget)
@@ -187,7 +187,7 @@ class Scheduler:
         return progress, tokens
 
     def _name_blocks(self, progress: _Progress) -> None:
-        """Let others find the blocks of the prompt that are full now. Those of answers are not kept for others."""
+        """Let others find the blocks of the prompt that are full now. Those of responses are not kept for others."""
         full = min(progress.computed // self.profile.block_size, len(progress.hashes))
         for at in range(progress.named, full):
             self.blocks.name(progress.blocks[at], progress.hashes[at])
@@ -223,5 +223,5 @@ class _Progress:
 
     @property
     def known(self) -> int:
-        """Tokens of the prompt and of the answer so far."""
+        """Tokens of the prompt and of the response so far."""
         return self.sequence.work.prompt_tokens + self.produced

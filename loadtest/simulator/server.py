@@ -14,10 +14,10 @@ from typing import Self
 import msgspec
 
 from loadtest.simulator import status
-from loadtest.simulator.answers import Answer, Asked, Unary
 from loadtest.simulator.batch import Batch, Timing
 from loadtest.simulator.connection import Connection, ReceivedRequest
 from loadtest.simulator.counts import Counts
+from loadtest.simulator.engine_response import EngineResponse, ResponseContext, UnaryResponse
 from loadtest.simulator.errors import EngineError
 from loadtest.simulator.exchange import Exchange, Outcome
 from loadtest.simulator.faults import NO_FAULTS, Faults
@@ -171,7 +171,7 @@ class SimulatedEngine:
 
     @property
     def aborted(self) -> int:
-        """Requests whose client closed before the answer was complete."""
+        """Requests whose client closed before the response was complete."""
         return self._outcomes[Outcome.ABORTED]
 
     @property
@@ -255,7 +255,7 @@ class SimulatedEngine:
         return self._faults.close_idle_after
 
     def received_request(self, connection: Connection, request: ReceivedRequest) -> Exchange:
-        """Return the exchange that answers a request."""
+        """Return the exchange that responses a request."""
         path = request.path.partition("?")[0]
         if path.startswith(_CONTROL):
             return Exchange(self, connection, request, self._steer(request.method, path, request.body), NO_FAULTS)
@@ -286,8 +286,8 @@ class SimulatedEngine:
 
     # inside
 
-    def _asked(self, path: str, request: ReceivedRequest, faults: Faults) -> Asked:
-        return Asked(
+    def _asked(self, path: str, request: ReceivedRequest, faults: Faults) -> ResponseContext:
+        return ResponseContext(
             path=path,
             body=request.body,
             content_type=request.header("content-type") or "",
@@ -297,9 +297,9 @@ class SimulatedEngine:
             faults=faults,
         )
 
-    def _answer_get(self, path: str) -> Answer:
+    def _answer_get(self, path: str) -> EngineResponse:
         if path in ("/health", "/ping"):
-            return Unary(b"", status=503 if self._faults.unhealthy else 200)
+            return UnaryResponse(b"", status=503 if self._faults.unhealthy else 200)
         if path == "/v1/models":
             return status.models(self.model, self.max_model_len)
         if path == "/version":
@@ -308,18 +308,18 @@ class SimulatedEngine:
             return status.metrics(self.model, self.batch)
         return refusal(405 if path in POST_ROUTES else 404)
 
-    def _steer(self, method: str, path: str, body: bytes) -> Unary:
+    def _steer(self, method: str, path: str, body: bytes) -> UnaryResponse:
         """Answer a request about the simulation itself."""
         if path == "/sim/counts" and method == "GET":
-            return Unary(msgspec.json.encode(self.counts))
+            return UnaryResponse(msgspec.json.encode(self.counts))
         if path != "/sim/faults" or method not in ("GET", "PUT"):
             return refusal(404)
         if method == "PUT":
             try:
                 self.faults = Faults.decode(body)
             except (msgspec.DecodeError, ValueError) as error:
-                return Unary(EngineError(str(error)).encode(), status=400)
-        return Unary(self._faults.encode())
+                return UnaryResponse(EngineError(str(error)).encode(), status=400)
+        return UnaryResponse(self._faults.encode())
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()

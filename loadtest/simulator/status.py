@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from loadtest.simulator.answers import Unary
 from loadtest.simulator.batch import Batch
+from loadtest.simulator.engine_response import UnaryResponse
 from loadtest.simulator.scheduler import Scheduler
 
 _VERSION = "0.32.0"
 
 
-def models(model: str, max_model_len: int) -> Unary:
+def models(model: str, max_model_len: int) -> UnaryResponse:
     """Answer ``/v1/models``."""
     permission = {
         "id": "modelperm-simulated",
@@ -37,15 +37,15 @@ def models(model: str, max_model_len: int) -> Unary:
         "max_model_len": max_model_len,
         "permission": [permission],
     }
-    return Unary(msgspec.json.encode({"object": "list", "data": [card]}))
+    return UnaryResponse(msgspec.json.encode({"object": "list", "data": [card]}))
 
 
-def version() -> Unary:
+def version() -> UnaryResponse:
     """Answer ``/version`` with the version of vLLM whose shapes these are."""
-    return Unary(msgspec.json.encode({"version": _VERSION}))
+    return UnaryResponse(msgspec.json.encode({"version": _VERSION}))
 
 
-def metrics(model: str, batch: Batch | Scheduler) -> Unary:
+def metrics(model: str, batch: Batch | Scheduler) -> UnaryResponse:
     """Answer ``/metrics`` with what gateways and their operators read of vLLM, in Prometheus' text format."""
     series: list[tuple[str, str, float]] = [
         ("vllm:num_requests_running", "Number of requests in model execution batches.", batch.running),
@@ -77,4 +77,4 @@ def metrics(model: str, batch: Batch | Scheduler) -> Unary:
         lines += [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
         lines.append(f'{name}{{engine="0",model_name="{model}"}} {float(value)}')
     text = "\n".join(lines) + "\n"
-    return Unary(text.encode(), content_type=b"text/plain; version=1.0.0; charset=utf-8")
+    return UnaryResponse(text.encode(), content_type=b"text/plain; version=1.0.0; charset=utf-8")

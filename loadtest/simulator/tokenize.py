@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from loadtest.simulator import tokens
-from loadtest.simulator.answers import Asked, Unary
+from loadtest.simulator.engine_response import ResponseContext, UnaryResponse
 from loadtest.simulator.requests import DetokenizeRequest, TokenizeRequest, check_model, decode, missing
 
 
-def tokenize(asked: Asked) -> Unary:
+def tokenize(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/tokenize``, for a prompt or a conversation. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, TokenizeRequest)
     check_model(request.model, asked.model)
@@ -23,11 +23,11 @@ def tokenize(asked: Asked) -> Unary:
         "tokens": ids,
         "token_strs": [tokens.decode([each]) for each in ids] if request.return_token_strs else None,
     }
-    return Unary(msgspec.json.encode(answer))
+    return UnaryResponse(msgspec.json.encode(answer))
 
 
-def detokenize(asked: Asked) -> Unary:
+def detokenize(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/detokenize``. Raises ``EngineError``."""
     request = decode(asked.body, asked.content_type, DetokenizeRequest)
     check_model(request.model, asked.model)
-    return Unary(msgspec.json.encode({"prompt": tokens.decode(request.tokens)}))
+    return UnaryResponse(msgspec.json.encode({"prompt": tokens.decode(request.tokens)}))

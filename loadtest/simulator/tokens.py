@@ -1,4 +1,4 @@
-"""A tokenizer that needs no model: four bytes of UTF-8 are a token, and answers consist of numbered words."""
+"""A tokenizer that needs no model: four bytes of UTF-8 are a token, and responses consist of numbered words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def decode(ids: list[int]) -> str:
 
 
 def piece(index: int, size: int = 0) -> str:
-    """Return the text of the token at ``index`` of every answer (`` t0``, `` t1``, …), at least ``size`` bytes long.
+    """Return the text of the token at ``index`` of every response (`` t0``, `` t1``, …), at least ``size`` bytes long.
 
     It is plain ASCII without quotes and backslashes, so it can be put into JSON as it is.
     """
@@ -31,5 +31,5 @@ def piece(index: int, size: int = 0) -> str:
 
 
 def text(length: int, size: int = 0) -> str:
-    """Return the whole text of an answer of ``length`` tokens."""
+    """Return the whole text of a response of ``length`` tokens."""
     return "".join(piece(index, size) for index in range(length))

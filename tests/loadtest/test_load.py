@@ -14,7 +14,7 @@ from loadtest.load import Load
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
 from loadtest.simulator.faults import Faults
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +91,7 @@ async def test_connections_are_kept_and_used_again(engine: SimulatedEngine, load
 
 
 async def test_a_refusal_is_noted_by_its_status_with_what_was_said(load: Load) -> None:
-    await load.open_loop([Ask("/v1/chat/completions", b'{"model":"other","messages":[]}')], [0.0])
+    await load.open_loop([Request("/v1/chat/completions", b'{"model":"other","messages":[]}')], [0.0])
     (record,) = load.records
     assert not record.succeeded
     assert (record.status, record.error) == (404, "status 404")
@@ -125,7 +125,7 @@ async def test_an_answer_that_takes_too_long_is_given_up() -> None:
         await load.open_loop([STREAM], [0.0])
         await slow.until(lambda engine: engine.counts.aborted == 1)
         load.close()
-    assert [record.error for record in load.records] == ["no whole answer within 0.5 s"]
+    assert [record.error for record in load.records] == ["no whole response within 0.5 s"]
     assert (load.finished, load.failed, load.under_way) == (1, 1, 0)
 
 
@@ -168,7 +168,7 @@ async def test_nobody_listening_is_a_failure(tmp_path_factory: pytest.TempPathFa
 async def test_clients_that_leave_abort_their_requests() -> None:
     async with SimulatedEngine(timing=Timing(ttft=60.0)) as slow:
         load = Load(slow.address)
-        await load.open_loop([Ask(STREAM.path, STREAM.body, leave_after=0.05)], [0.0])
+        await load.open_loop([Request(STREAM.path, STREAM.body, leave_after=0.05)], [0.0])
         (record,) = load.records
         assert record.left
         assert not record.succeeded

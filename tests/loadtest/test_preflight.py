@@ -11,16 +11,16 @@ from loadtest.load import Load
 from loadtest.preflight import CannotBegin
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.faults import Faults
-from loadtest.workload import Ask
+from loadtest.workload import Request
 from tests.kit.gateways import gateway, remote
 
 CHAT = workload.chat("sim", "hello", 2, stream=True)
 
 
-async def refusal(url: str, *asks: Ask, key: str | None = None) -> str:
+async def refusal(url: str, *requests: Request, key: str | None = None) -> str:
     load = Load(url, key=key)
     with pytest.raises(CannotBegin) as caught:
-        await preflight.check(load, asks, key=key)
+        await preflight.check(load, requests, key=key)
     load.close()
     return str(caught.value)
 

@@ -48,10 +48,10 @@ def test_a_start_that_is_too_high_is_halved() -> None:
 
 
 def test_steps_are_long_enough_to_mean_something() -> None:
-    assert ramp.length(rate=100.0, seconds=10.0, answer=0.1) == 10.0
-    assert ramp.length(rate=2.0, seconds=10.0, answer=0.1) == 25.0  # For fifty requests,
-    assert ramp.length(rate=0.1, seconds=10.0, answer=0.1) == 100.0  # but not for ever.
-    assert ramp.length(rate=100.0, seconds=10.0, answer=4.0) == 20.0  # Five times an answer.
+    assert ramp.length(rate=100.0, seconds=10.0, response=0.1) == 10.0
+    assert ramp.length(rate=2.0, seconds=10.0, response=0.1) == 25.0  # For fifty requests,
+    assert ramp.length(rate=0.1, seconds=10.0, response=0.1) == 100.0  # but not for ever.
+    assert ramp.length(rate=100.0, seconds=10.0, response=4.0) == 20.0  # Five times a response.
 
 
 def test_a_rate_is_met_if_enough_requests_met_every_objective() -> None:

@@ -1,4 +1,4 @@
-"""Recorded traffic is read in the formats that its publishers use, and a mistake in it is named."""
+"""TraceRequest traffic is read in the formats that its publishers use, and a mistake in it is named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtest import traces
-from loadtest.traces import Recorded, TraceError
+from loadtest.traces import TraceError, TraceRequest
 
 TRACES = Path(__file__).parents[3] / "shared" / "data" / "traces"
 
@@ -39,8 +39,8 @@ def written(folder: Path, name: str, text: str) -> Path:
 
 def test_mooncake(tmp_path: Path) -> None:
     first, second = traces.read(written(tmp_path, "t.jsonl", MOONCAKE))
-    assert first == Recorded(0.0, 1030, 5, (0, 1, 2))
-    assert second == Recorded(1.5, 600, 6, (0, 3))
+    assert first == TraceRequest(0.0, 1030, 5, (0, 1, 2))
+    assert second == TraceRequest(1.5, 600, 6, (0, 3))
 
 
 def test_azure(tmp_path: Path) -> None:
@@ -61,18 +61,18 @@ def test_a_limit_reads_no_further(tmp_path: Path) -> None:
 
 
 def test_equal_hashes_are_equal_text_and_lengths_are_kept() -> None:
-    one, other = Recorded(0.0, 1030, 5, (0, 1, 2)).prompt(0), Recorded(1.0, 600, 5, (0, 3)).prompt(0)
+    one, other = TraceRequest(0.0, 1030, 5, (0, 1, 2)).prompt(0), TraceRequest(1.0, 600, 5, (0, 3)).prompt(0)
     assert (len(one.split()), len(other.split())) == (1030, 600)
     assert one.split()[:512] == other.split()[:512]
     assert one.split()[512:600] != other.split()[512:]
 
 
 def test_more_hashes_than_tokens_make_no_longer_text() -> None:
-    assert len(Recorded(0.0, 512, 5, (0, 1, 2)).prompt(0).split()) == 512
+    assert len(TraceRequest(0.0, 512, 5, (0, 1, 2)).prompt(0).split()) == 512
 
 
 def test_a_prompt_without_hashes_has_its_length_too() -> None:
-    assert len(Recorded(0.0, 77, 5).prompt(0).split()) == 77
+    assert len(TraceRequest(0.0, 77, 5).prompt(0).split()) == 77
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtest import workload
-from loadtest.workload import WORKLOADS, Ask
+from loadtest.workload import WORKLOADS, Request
 
 
 def test_a_text_has_the_words_it_was_asked_for_and_a_longer_one_begins_like_it() -> None:
@@ -35,7 +35,7 @@ def test_completions_are_asked_for_with_an_exact_length(name: str, path: str, as
 
 @pytest.mark.parametrize(("name", "path"), [("embeddings", "/v1/embeddings"), ("classify", "/classify")])
 def test_small_models_are_asked_about_a_text(name: str, path: str) -> None:
-    assert WORKLOADS[name]("m", "hi", 7, stream=True) == Ask(path, b'{"model":"m","input":"hi"}')
+    assert WORKLOADS[name]("m", "hi", 7, stream=True) == Request(path, b'{"model":"m","input":"hi"}')
 
 
 def test_texts_may_be_joined() -> None:
@@ -43,7 +43,7 @@ def test_texts_may_be_joined() -> None:
 
 
 def test_a_share_of_the_clients_leaves_early() -> None:
-    asks = workload.leaving([Ask("/", b"")] * 1000, 0.2, seed=1, longest=3.0)
-    patience = [ask.leave_after for ask in asks if ask.leave_after is not None]
+    requests = workload.leaving([Request("/", b"")] * 1000, 0.2, seed=1, longest=3.0)
+    patience = [request.leave_after for request in requests if request.leave_after is not None]
     assert len(patience) == pytest.approx(200, rel=0.2)
     assert 0 <= min(patience) < max(patience) <= 3.0

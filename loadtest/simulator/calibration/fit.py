@@ -36,7 +36,7 @@ def first_token(prompt: int, seconds: float) -> Point:
 
 
 def gap(concurrency: int, prompt: int, produced: int, seconds: float) -> Point:
-    """Return the point of the gap between tokens in a wave of requests, in the middle of their answers."""
+    """Return the point of the gap between tokens in a wave of requests, in the middle of their responses."""
     context = prompt + produced / 2
     return Point("gap", concurrency, prompt, seconds, (0, 1, 0, concurrency, concurrency * context))
 

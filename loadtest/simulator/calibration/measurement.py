@@ -13,13 +13,13 @@ from loadtest import arrivals
 from loadtest.load import Load
 from loadtest.record import Record
 from loadtest.simulator.calibration.fit import Point, first_token, gap
-from loadtest.workload import Ask
+from loadtest.workload import Request
 
 _VOCABULARY = range(1000, 20_000)
 """Token ids that prompts are drawn from, so that no prefix cache has them."""
 
 _PRODUCED = 32
-"""Tokens of each answer of a wave."""
+"""Tokens of each response of a wave."""
 
 _REPEATS = 3
 
@@ -43,18 +43,18 @@ async def measure(
     load = Load(url)
     points: list[Point] = []
     try:
-        await _wave(load, [_ask(model, _drawn(draw, 16), 4)])
+        await _wave(load, [_request(model, _drawn(draw, 16), 4)])
         for prompt in prompts:
             times = []
             for _ in range(_REPEATS):
-                (record,) = await _wave(load, [_ask(model, _drawn(draw, prompt), 2)])
+                (record,) = await _wave(load, [_request(model, _drawn(draw, prompt), 2)])
                 times.append(record.ttft or 0.0)
             points.append(first_token(prompt, median(times)))
             tell(f"{prompt} tokens alone: {median(times) * 1000:.1f} ms to the first token")
         for at_once, prompt in waves:
             gaps = []
             for _ in range(_REPEATS):
-                records = await _wave(load, [_ask(model, _drawn(draw, prompt), _PRODUCED) for _ in range(at_once)])
+                records = await _wave(load, [_request(model, _drawn(draw, prompt), _PRODUCED) for _ in range(at_once)])
                 # Before all have their first token, fewer run than were sent.
                 begun = max(record.first or 0.0 for record in records)
                 gaps.append(median(each for record in records for each in _gaps_after(record, begun)))
@@ -73,15 +73,15 @@ async def mixed(url: str, model: str, *, rate: float, seconds: float) -> list[Re
     draw = random.Random(1)  # noqa: S311 - reproducible prompts, nothing secret
     prefix = _drawn(draw, _PREFIX)
     moments = arrivals.poisson(rate, seconds, 1)
-    asks = [
-        _ask(model, prefix * (number % 2) + _drawn(draw, draw.randint(16, 160)), draw.randint(8, 48))
+    requests = [
+        _request(model, prefix * (number % 2) + _drawn(draw, draw.randint(16, 160)), draw.randint(8, 48))
         for number in range(len(moments))
     ]
     load = Load(url)
     try:
-        await _wave(load, [_ask(model, _drawn(draw, 16), 4)])
+        await _wave(load, [_request(model, _drawn(draw, 16), 4)])
         begin = len(load.records)
-        await load.open_loop(asks, moments)
+        await load.open_loop(requests, moments)
         return _succeeded(load.records[begin:])
     finally:
         load.close()
@@ -91,7 +91,7 @@ def _drawn(draw: random.Random, tokens: int) -> list[int]:
     return draw.choices(_VOCABULARY, k=tokens)
 
 
-def _ask(model: str, prompt: list[int], produced: int) -> Ask:
+def _request(model: str, prompt: list[int], produced: int) -> Request:
     fields = {
         "model": model,
         "prompt": prompt,
@@ -101,14 +101,14 @@ def _ask(model: str, prompt: list[int], produced: int) -> Ask:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    return Ask("/v1/completions", msgspec.json.encode(fields))
+    return Request("/v1/completions", msgspec.json.encode(fields))
 
 
-async def _wave(load: Load, asks: Sequence[Ask]) -> list[Record]:
+async def _wave(load: Load, requests: Sequence[Request]) -> list[Record]:
     """Send all at once and return their records. Raises ``RuntimeError`` if any fails."""
     before = len(load.records)
     async with asyncio.timeout(300):
-        await load.open_loop(asks, [0.0] * len(asks))
+        await load.open_loop(requests, [0.0] * len(requests))
     return _succeeded(load.records[before:])
 
 

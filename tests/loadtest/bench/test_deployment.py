@@ -8,16 +8,17 @@ import pytest
 
 from gateway.config.load import load
 from gateway.config.models import RemoteModel
-from loadtest.bench.cores import cores, on
-from loadtest.bench.crowd import request
-from loadtest.bench.deployment import DidNotStart, Plan, deployed, instant_engine
+from loadtest.bench.clients import request
+from loadtest.bench.cpu_affinity import load_and_gateway_cpus, pinned_to
+from loadtest.bench.deployment import DeploymentSpec, deployed, instant_engine
+from loadtest.bench.launch import DidNotStart
 from tests.kit.wire import Wire
 
 
 def test_the_configuration_is_valid_and_has_everything_switched_on(tmp_path: Path) -> None:
-    plan = Plan(replicas=3, models=2, keys=5, processes=2)
-    (tmp_path / "keys.txt").write_text(plan.keys_file())
-    (tmp_path / "models.toml").write_text(plan.configuration("http://127.0.0.1:9000", tmp_path))
+    spec = DeploymentSpec(replicas=3, models=2, keys=5, processes=2)
+    (tmp_path / "keys.txt").write_text(spec.keys_file())
+    (tmp_path / "models.toml").write_text(spec.configuration("http://127.0.0.1:9000", tmp_path))
     config = load(tmp_path / "models.toml")
     model = config.models["model-1"]
     assert isinstance(model, RemoteModel)
@@ -32,21 +33,21 @@ def test_the_configuration_is_valid_and_has_everything_switched_on(tmp_path: Pat
 
 @pytest.mark.slow
 async def test_it_serves_on_its_core_until_the_block_ends() -> None:
-    plan = Plan(keys=3)
-    load, wanted = cores()
-    with on(load):
-        async with instant_engine() as engine, deployed(plan, engine) as gateway:
+    spec = DeploymentSpec(keys=3)
+    load, wanted = load_and_gateway_cpus()
+    with pinned_to(load):
+        async with instant_engine() as engine, deployed(spec, engine) as gateway:
             assert os.sched_getaffinity(gateway.pid) == wanted
             assert os.sched_getaffinity(0) == load
-    async with instant_engine() as engine, deployed(plan, engine) as gateway:
+    async with instant_engine() as engine, deployed(spec, engine) as gateway:
         async with await Wire.connect_to(gateway.address) as wire:
-            await wire.send(request("bench", "sk-wrong", plan.model(0)))
+            await wire.send(request("bench", "sk-wrong", spec.model(0)))
             assert (await wire.response()).status == 401
-            await wire.send(request("bench", plan.key(2), plan.model(0)))
+            await wire.send(request("bench", spec.key(2), spec.model(0)))
             assert (await wire.response()).json["id"] == "chatcmpl-instant"
         assert gateway.resident_bytes > 10_000_000
         assert gateway.cpu_seconds > 0
-        assert "headgate_requests_total" in (await gateway.page("/metrics")).text
+        assert "headgate_requests_total" in (await gateway.control_page("/metrics")).text
     assert gateway.resident_bytes == 0
 
 
@@ -54,5 +55,5 @@ async def test_it_serves_on_its_core_until_the_block_ends() -> None:
 async def test_what_a_process_said_is_told_when_it_does_not_start() -> None:
     async with instant_engine() as engine:
         with pytest.raises(DidNotStart, match="max_in_flight"):
-            async with deployed(Plan(max_in_flight=-1), engine):
+            async with deployed(DeploymentSpec(max_in_flight=-1), engine):
                 pass

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from loadtest.bench.__main__ import main
-from loadtest.bench.curves import CURVES
 from loadtest.bench.deployment import deployed
 from loadtest.bench.environments import Missing
-from loadtest.bench.peers import Gateway, Peer
+from loadtest.bench.peer_gateways import Gateway, Peer
 from loadtest.bench.report import PARTS
+from loadtest.bench.scaling import CURVES
 
 
-async def again(tell: Callable[[str], None]) -> Gateway:
+async def again(log: Callable[[str], None]) -> Gateway:
     """Find a second Headgate: a peer that needs no network."""
     return Gateway("again", "Headgate again", deployed)
 
 
-async def nowhere(tell: Callable[[str], None]) -> Gateway:
+async def nowhere(log: Callable[[str], None]) -> Gateway:
     """Find nothing."""
     raise Missing("it is not here")
 
@@ -33,9 +33,9 @@ def test_every_part_is_measured_and_written(tmp_path: Path, capsys: pytest.Captu
     for curve in CURVES:
         found = json.loads((tmp_path / f"{curve.name}.json").read_text())
         assert [point["value"] for point in found["points"]] == list(curve.values[:3])
-        assert all(point["answers"] > 0 and point["failed"] == 0 for point in found["points"])
+        assert all(point["responses"] > 0 and point["failed"] == 0 for point in found["points"])
         assert (tmp_path / f"{curve.name}.svg").read_text().startswith("<svg")
-    for part in ("memory", "steadiness"):
+    for part in ("memory", "soak"):
         assert json.loads((tmp_path / f"{part}.json").read_text())["failed"] == 0
     found = json.loads((tmp_path / "peers.json").read_text())
     assert [(each["name"], each["failed"]) for each in found["gateways"]] == [("again", 0), ("headgate", 0)]

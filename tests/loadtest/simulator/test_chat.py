@@ -135,7 +135,7 @@ async def test_a_wrong_request_is_refused(wire: Wire) -> None:
     answer = await ask(wire, stream_options={"include_usage": True})
     assert answer.status == 400
     assert answer.json["error"] == {
-        "message": "Stream options can only be defined when `stream=True`. (parameter=stream_options)",
+        "message": "EventStream options can only be defined when `stream=True`. (parameter=stream_options)",
         "type": "BadRequestError",
         "param": "stream_options",
         "code": 400,

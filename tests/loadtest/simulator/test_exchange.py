@@ -20,14 +20,14 @@ async def ask(wire: Wire, body: dict[str, Any]) -> None:
 
 
 async def events_until_broken(wire: Wire) -> list[bytes]:
-    """Return the events that came before the answer broke off."""
+    """Return the events that came before the response broke off."""
     events = []
     try:
         async for event in wire.events():
             events.append(event)  # noqa: PERF401 - what came before the error must be kept
     except WireError:
         return events
-    raise AssertionError("the answer did not break off")
+    raise AssertionError("the response did not break off")
 
 
 async def test_without_faults_a_stream_is_role_tokens_and_end_marker(engine: SimulatedEngine, wire: Wire) -> None:

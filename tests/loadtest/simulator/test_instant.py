@@ -1,4 +1,4 @@
-"""The engine that answers at once: only what a benchmark needs of it."""
+"""The engine that responses at once: only what a benchmark needs of it."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.bench.pages import put
+from loadtest.http_client import HttpClient
 from loadtest.simulator.instant import InstantEngine
 from tests.kit.wire import Wire
 
@@ -121,7 +121,8 @@ async def test_its_model_is_listed() -> None:
 async def test_the_pace_can_be_changed_while_it_runs() -> None:
     engine = InstantEngine(at_once=True)
     address = f"http://127.0.0.1:{await engine.start()}"
-    assert (await put(f"{address}/sim/pace", b"0.02")).text == "0.02"
+    async with HttpClient(address) as client:
+        assert (await client.put("/sim/pace", b"0.02")).text == "0.02"
     async with await Wire.connect_to(address) as wire:
         await wire.request("POST", "/", {"stream": True, "max_tokens": 4})
         stamps = [int(found) for found in re.findall(rb'"content":"\d+ (\d+)"', (await wire.response()).body)]
@@ -133,7 +134,8 @@ async def test_the_pace_can_be_changed_while_it_runs() -> None:
 async def test_a_pace_that_is_none_is_refused_and_changes_nothing(pace: bytes) -> None:
     engine = InstantEngine(pace=0.5)
     address = f"http://127.0.0.1:{await engine.start()}"
-    refused = await put(f"{address}/sim/pace", pace)
+    async with HttpClient(address) as client:
+        refused = await client.put("/sim/pace", pace)
     assert (refused.status, refused.text) == (400, "the pace is a number of seconds, not negative\n")
     assert engine.pace == 0.5
     engine.close()

@@ -52,7 +52,7 @@ def test_unknown_fields_are_welcome() -> None:
 
 def test_stream_options_need_a_stream() -> None:
     request = decode(b'{"stream_options": {"include_usage": true}}', JSON, CompletionRequest)
-    with pytest.raises(EngineError, match="Stream options can only be defined when `stream=True`") as caught:
+    with pytest.raises(EngineError, match="EventStream options can only be defined when `stream=True`") as caught:
         request.check()
     assert caught.value.param == "stream_options"
     decode(b'{"stream_options": {"include_usage": true}, "stream": true}', JSON, CompletionRequest).check()

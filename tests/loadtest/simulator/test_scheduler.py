@@ -61,7 +61,7 @@ def ignore() -> None:
 
 async def all_done(scheduler: Scheduler, *sequences: Told) -> None:
     for each in sequences:
-        scheduler.enter(each)
+        scheduler.add(each)
     for each in sequences:
         async with asyncio.timeout(10):
             await each.done.wait()
@@ -85,7 +85,7 @@ async def test_a_sequence_beyond_the_batch_waits() -> None:
     changes = Changes()
     scheduler = Scheduler(Profile(step=3600, max_num_seqs=1), changes)
     for each in (Told(), Told()):
-        scheduler.enter(each)
+        scheduler.add(each)
     await changes.until_one_runs(scheduler)
     assert (scheduler.running, scheduler.waiting) == (1, 1)
 
@@ -153,8 +153,8 @@ async def test_without_room_in_the_kv_cache_a_sequence_waits() -> None:
     changes = Changes()
     scheduler = Scheduler(Profile(step=3600, block_size=4, num_blocks=4), changes)
     one, other = Told(prompt=12), Told(prompt=8)
-    scheduler.enter(one)
-    scheduler.enter(other)
+    scheduler.add(one)
+    scheduler.add(other)
     await changes.until_one_runs(scheduler)
     assert (scheduler.running, scheduler.waiting, scheduler.kv_cache_usage) == (1, 1, 0.75)
 
@@ -174,19 +174,19 @@ async def test_leaving_gives_everything_back_from_anywhere() -> None:
     changes = Changes()
     scheduler = Scheduler(Profile(step=3600, max_num_seqs=1, block_size=4, num_blocks=4), changes)
     running, waiting, stranger = Told(prompt=12), Told(), Told()
-    scheduler.enter(running)
-    scheduler.enter(waiting)
+    scheduler.add(running)
+    scheduler.add(waiting)
     await changes.until_one_runs(scheduler)
     for each in (stranger, waiting, waiting, running, running):
-        scheduler.leave(each)
+        scheduler.remove(each)
     assert (scheduler.running, scheduler.waiting, scheduler.kv_cache_usage) == (0, 0, 0)
 
 
 async def test_who_left_before_it_was_read_is_never_scheduled() -> None:
     scheduler = Scheduler(Profile(request=0.01), ignore)
     early, other = Told(), Told()
-    scheduler.enter(early)
-    scheduler.leave(early)
+    scheduler.add(early)
+    scheduler.remove(early)
     await all_done(scheduler, other)
     assert early.told == []
 
@@ -194,10 +194,10 @@ async def test_who_left_before_it_was_read_is_never_scheduled() -> None:
 async def test_who_leaves_within_a_step_is_told_nothing_more() -> None:
     scheduler = Scheduler(Profile(step=0.02), ignore)
     leaving, staying = Told(tokens=3), Told(tokens=3)
-    scheduler.enter(leaving)
-    scheduler.enter(staying)
+    scheduler.add(leaving)
+    scheduler.add(staying)
     await leaving.begun.wait()
-    scheduler.leave(leaving)
+    scheduler.remove(leaving)
     await staying.done.wait()
     assert leaving.told == [1]
     assert staying.told == [1, 2, 3]
@@ -208,7 +208,7 @@ async def test_a_finished_sequence_holds_nothing_even_before_it_leaves() -> None
     sequence = Told()
     await all_done(scheduler, sequence)
     assert scheduler.running == 0
-    scheduler.leave(sequence)
+    scheduler.remove(sequence)
     assert scheduler.kv_cache_usage == 0
 
 
