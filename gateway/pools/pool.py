@@ -144,8 +144,8 @@ class Pool:
         """Remove the replicas that were to drain and have nothing in flight any more."""
         for replica in self.draining:
             if not replica.in_flight:
-                replica.set_state(ReplicaState.STOPPED)
                 self.remove(replica)
+                replica.drained()
 
     def remove(self, replica: Replica) -> None:
         """Forget a replica; the requests that are there go on to their end. Harmless if it is not here."""

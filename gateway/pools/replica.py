@@ -19,7 +19,7 @@ class ReplicaState(StrEnum):
     An engine that is started here goes ``FETCHING`` → ``STARTING`` → ``READY``, back through ``RESTARTING`` when it
     ends unasked, and to ``FAILED`` or ``STOPPED`` at last; the supervisor says so. A remote one begins ``STARTING``.
     Failed requests and probes turn ``READY`` into ``FAILING``, and a probe that succeeds turns it back. ``DRAINING``
-    gets nothing new and finishes what it has; from there the only way is to ``STOPPED``.
+    gets nothing new and finishes what it has; it ends when the pool removes the replica, which is ``STOPPED`` then.
     """
 
     FETCHING = "fetching"
@@ -125,9 +125,18 @@ class Replica:
         self._observers = (*self._observers, changed)
 
     def set_state(self, state: ReplicaState, reason: str = "") -> None:
-        """Take over what a probe, the supervisor or an operator says; ``reason`` is for people."""
-        if self.state is ReplicaState.DRAINING and state is not ReplicaState.STOPPED:
-            return
+        """Take over what a probe, the supervisor or an operator says; ``reason`` is for people.
+
+        A replica that drains stays so, also when it is found failing or stopped meanwhile, until ``drained``.
+        """
+        if self.state is not ReplicaState.DRAINING:
+            self._set_state(state, reason)
+
+    def drained(self) -> None:
+        """End draining: nothing is in flight any more. Called by the pool that removes the replica."""
+        self._set_state(ReplicaState.STOPPED, self.reason)
+
+    def _set_state(self, state: ReplicaState, reason: str) -> None:
         if state is ReplicaState.READY:
             self._failures = 0
         if state is self.state and reason == self.reason:

@@ -57,7 +57,7 @@ class Parent:
         self._answers = AnswerTotals(self._cells, self.registry.replicas)
         self.counters = NodeCounters()
         self.exposition = Exposition(self.counters.total, lambda: self.registry, version, commit)
-        self._ticker = Ticker(lambda _: self._answers.read(), lambda _: None)
+        self._ticker = Ticker(self._tick, lambda _: None)
         self._processes = [ChildHandle(own, self) for own in range(number)]
 
     def __repr__(self) -> str:
@@ -188,6 +188,10 @@ class Parent:
                 self._datagrams.wake(next_process, pool.name)
 
     # inside
+
+    def _tick(self, _now: float) -> None:
+        self._answers.read()
+        self.registry.tick()
 
     def _order(self, order: AnnounceEnd | StopAccepting | CancelAll) -> None:
         for each in self._processes:

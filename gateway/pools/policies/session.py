@@ -38,6 +38,7 @@ class Session:
     def __init__(self, header: str) -> None:
         self._header = header.lower().encode()
         self._without_session = LeastInFlight()
+        self._replicas: set[Replica] = set()
         self._ring: list[tuple[int, Replica]] = []
         self._hashes: list[int] = []
         self._in_flight: dict[Replica, int] = {}
@@ -45,13 +46,14 @@ class Session:
 
     def replicas_changed(self, replicas: Sequence[Replica]) -> None:
         """Put the points of these replicas on the ring."""
-        stay = set(replicas)
-        come = stay.difference(replica for _, replica in self._ring)
-        ring = [point for point in self._ring if point[1] in stay]
+        before, self._replicas = self._replicas, set(replicas)
+        come, gone = self._replicas - before, before - self._replicas
+        ring = [point for point in self._ring if point[1] not in gone] if gone else self._ring
         ring += [(at, replica) for replica in come for at in _points(replica)]
+        # Sorting what is sorted but for its end takes little.
         ring.sort(key=_HASH)
         self._ring = ring
-        self._hashes = [at for at, _ in ring]
+        self._hashes = list(map(_HASH, ring))
 
     def assigned(self, replica: Replica, _request: Routable) -> None:
         """Count a request at its replica."""

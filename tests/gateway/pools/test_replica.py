@@ -66,10 +66,10 @@ def test_answers_that_other_processes_got_speak_for_a_replica_whose_probes_fail(
 def test_a_replica_that_drains_gets_ready_no_more() -> None:
     leaving = replica("a")
     leaving.set_state(ReplicaState.DRAINING)
-    for state in (ReplicaState.READY, ReplicaState.FAILING, ReplicaState.STARTING):
+    for state in (ReplicaState.READY, ReplicaState.FAILING, ReplicaState.STARTING, ReplicaState.STOPPED):
         leaving.set_state(state)
         assert leaving.state is ReplicaState.DRAINING
-    leaving.set_state(ReplicaState.STOPPED)
+    leaving.drained()
     assert repr(leaving) == "<Replica 'a' unix:/run/a.sock [stopped; 0 in flight]>"
 
 

@@ -81,6 +81,25 @@ async def test_a_suspicion_of_one_process_counts_for_all_until_the_parent_knows_
     await made.stop()
 
 
+async def test_a_replica_is_drained_in_all_processes_and_then_gone() -> None:
+    made = several()
+    await made.start()
+    (pool,) = made.registry.pools
+    (replica,) = pool.replicas
+    replica.set_state(ReplicaState.READY)
+    pool.drain(replica)
+    await until(lambda: made.registry.replicas == ())
+    assert replica.state is ReplicaState.STOPPED
+    async with await Wire.connect_to(made.address) as first, await Wire.connect_to(made.address) as second:
+        for wire in (first, second):
+            message = ""
+            async with asyncio.timeout(10):
+                while "has no ready replica (absent)" not in message:
+                    await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
+                    message = (await wire.response()).json["error"]["message"]
+    await made.stop()
+
+
 async def test_a_stuck_process_is_seen_in_the_last_tick() -> None:
     made = several()
     await made.start()
