@@ -75,7 +75,7 @@ class DataPlane:
         self._access_log = access_log_of(config, log_lock)
         self.counters = Counters()
         self.exposition = Exposition(lambda: self.counters, lambda: self.registry, version, commit)
-        self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters)
+        self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters, fast_paths=config.gateway.fast_paths)
         snapshot = Snapshot.of(config.gateway, registry)
         self._pipeline = Pipeline(snapshot, self._dispatcher, self.counters, self._access_log, version)
         self._listener = Listener(

@@ -30,10 +30,18 @@ def on_running_loop(seconds: float, callback: Callable[[], None]) -> Timer:
 class Dispatcher:
     """All exchanges under way."""
 
-    def __init__(self, deadlines: Deadlines, metrics: Counters, call_later: CallLater = on_running_loop) -> None:
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        metrics: Counters,
+        call_later: CallLater = on_running_loop,
+        *,
+        fast_paths: bool = True,
+    ) -> None:
         self.set_deadlines(deadlines)
         self.metrics = metrics
         self.call_later = call_later
+        self.fast_paths = fast_paths
         self.exchanges: set[Exchange] = set()
         """Those under way; each leaves by itself at its end."""
         self._sweep: Sweep[Exchange] = Sweep(ticks=10, at_once=50)

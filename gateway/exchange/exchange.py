@@ -260,7 +260,10 @@ class Exchange(UpstreamSide):
 
     def _new_stream(self) -> Stream:
         request = self._request
-        return request.dialect.stream(self.context, strip_usage=request.strip_usage)
+        stream = request.dialect.stream(self.context, strip_usage=request.strip_usage)
+        if not self._owner.fast_paths:
+            stream.read_each_event()
+        return stream
 
     def _stream_refused(self, attempt: Attempt, error: GatewayError) -> None:
         """Answer with the error that came instead of a stream, or ask another replica if it is this one's."""

@@ -27,6 +27,9 @@ class Stream(Protocol):
     def feed(self, events: bytes) -> bytes:
         """Read whole events and return those that the client gets."""
 
+    def read_each_event(self) -> None:
+        """Take no fast path: read every event by itself."""
+
     def passes(self, data: bytes) -> int:
         """Tell how many bytes of what was read are chunks that go to the client as they are; those are not fed."""
 

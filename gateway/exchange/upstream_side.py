@@ -30,6 +30,8 @@ class Owner(Protocol):
 
     deadlines: Deadlines
     metrics: Counters
+    fast_paths: bool
+    """Whether events that come again are recognised by their bytes."""
     call_later: CallLater
 
     @property

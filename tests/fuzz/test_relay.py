@@ -24,6 +24,7 @@ from gateway.http.address import Address
 from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
 from gateway.http.listener import Listener
+from gateway.http.response_head import ResponseHeads
 from gateway.http.upstream import UpstreamConnection
 from gateway.observe.counters import Counters
 from gateway.pools.admission import Admission
@@ -41,7 +42,7 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 _UNLIKE = re.compile(rb'"sequence_number":\d+,|(?<=The engine sent what is not HTTP/1\.1: )[^"]+')
 """What may differ in two relays of the same bytes: a number, and which of two mistakes the parser names."""
 
-_UNLIKE_HEADERS = ("x-request-id", "openai-processing-ms", "content-length", "date")
+_UNLIKE_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "content-length", "date")
 _PATIENCE = 20
 """Turns of the loop that the gateway gets before the clock is put forward."""
 
@@ -81,8 +82,8 @@ class EngineTransport(MemoryTransport):
 class Engine(ConnectionPool):
     """The connections to an engine in memory; there is always one more."""
 
-    def __init__(self) -> None:
-        super().__init__(Address.parse("http://engine"), connect_timeout=1.0)
+    def __init__(self, *, fast_paths: bool = True) -> None:
+        super().__init__(Address.parse("http://engine"), connect_timeout=1.0, heads=ResponseHeads(enabled=fast_paths))
         self.says = GOOD
         self._playing: set[asyncio.Task[None]] = set()
 
@@ -115,15 +116,15 @@ class Engine(ConnectionPool):
 class Plane:
     """A whole data plane in front of two replicas, with one client."""
 
-    def __init__(self) -> None:
-        self.engines = [Engine(), Engine()]
+    def __init__(self, *, fast_paths: bool = True) -> None:
+        self.engines = [Engine(fast_paths=fast_paths), Engine(fast_paths=fast_paths)]
         self.replicas = [Replica(f"m/{n}", engine, ready=True) for n, engine in enumerate(self.engines)]
         self.pool = Pool("m", self.replicas, policy=RoundRobin(), admission=Admission(4, 4))
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS)])
         self.metrics = Counters()
-        self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics)
+        self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics, fast_paths=fast_paths)
         application = Pipeline(Snapshot.of(_CONFIG, registry), self.dispatcher, self.metrics, None, "0")
-        self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts)
+        self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts, fast_paths=fast_paths)
         self.client = ClientConnection(self.listener)
         self.transport = MemoryTransport(self.client)
         self.client.connection_made(self.transport)

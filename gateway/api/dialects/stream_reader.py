@@ -38,6 +38,7 @@ class MeteredStream(ABC):
         "_metered",
         "_plain_events",
         "_read_events",
+        "_reads_each",
         "_template",
         "_templates",
         "complete",
@@ -58,9 +59,15 @@ class MeteredStream(ABC):
         self._template: EventTemplate | None = None
         self._templates: tuple[EventTemplate, ...] = ()
         self._lessons = MAX_TEMPLATES
+        self._reads_each = False
         self.complete = False
         self.failure: GatewayError | None = None
         self.refused = False
+
+    def read_each_event(self) -> None:
+        """Read every event by itself: recognise none by its bytes, and let none pass unread among others."""
+        self._reads_each = True
+        self._lessons = 0
 
     @property
     def events(self) -> int:
@@ -81,7 +88,7 @@ class MeteredStream(ABC):
             if events:
                 self._plain_events += events
                 return size
-        if self._context.first_token_at is None:
+        if self._context.first_token_at is None or self._reads_each:
             return 0
         start = start_of_events(data)
         if not start or self._fact_at(data) >= 0 or sse.has_ids(data):
@@ -105,7 +112,7 @@ class MeteredStream(ABC):
         """Read events that are not like those before."""
         if self.complete or not events:
             return b""
-        if self._context.first_token_at is None:
+        if self._context.first_token_at is None or self._reads_each:
             return self._feed_each(events)
         fact_at = self._fact_at(events)
         end = len(events) if fact_at < 0 else events.rfind(b"\n\n", 0, fact_at) + 2
