@@ -13,7 +13,7 @@ from gateway.api.request_fields import UNSET_FIELD, RequestFields
 from gateway.api.routes import TABLE, EngineRoute, Match
 from gateway.api.snapshot import Snapshot
 from gateway.core.context import RequestContext, RequestHead
-from gateway.core.errors import BadRequest, GatewayError, ModelNotAllowed, ModelNotFound
+from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.core.keys import Key
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.exchange.exchange import Exchange
@@ -175,9 +175,9 @@ class Pipeline:
         try:
             model = registry.find(name)
         except ModelNotFound:
-            raise _not_allowed(key, name) from None
+            raise key.not_allowed(name) from None
         if not key.may_use(model.name):
-            raise _not_allowed(key, name)
+            raise key.not_allowed(name)
         return model
 
     def _allow_origin(self, head: RequestHead) -> None:
@@ -200,14 +200,6 @@ def _rewritten(route: EngineRoute, context: RequestContext, fields: RequestField
     if model.cache_salt and route.task == "generate" and context.head.key.id:
         changes["cache_salt"] = request_fields.encode(context.head.key.id)
     return request_fields.rewritten(context.body, changes) if changes else context.body
-
-
-def _not_allowed(key: Key, name: str) -> ModelNotAllowed:
-    """Give the error for a name that a key may not use, whether there is such a model or not."""
-    allowed = ", ".join(sorted(key.models))[:1000]
-    return ModelNotAllowed(
-        f"The key {key.id!r} may not use a model {name[:200]!r}; it may use: {allowed}.", param="model"
-    )
 
 
 def _timeout_of(headers: Mapping[bytes, bytes]) -> float | None:

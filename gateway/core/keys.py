@@ -17,14 +17,16 @@ class Key:
     id: str
     models: frozenset[str]
 
-    def check(self, model: str) -> None:
-        """Refuse a model that this key may not use. Raises ``ModelNotAllowed``."""
-        if self.models and model not in self.models:
-            raise ModelNotAllowed(f"The key {self.id!r} may not use the model {model!r}.", param="model")
-
     def may_use(self, model: str) -> bool:
         """Whether this key may use the model."""
         return not self.models or model in self.models
+
+    def not_allowed(self, name: str) -> ModelNotAllowed:
+        """Give the error for a name that this key may not use, whether there is such a model or not."""
+        allowed = ", ".join(sorted(self.models))[:1000]
+        return ModelNotAllowed(
+            f"The key {self.id!r} may not use a model {name[:200]!r}; it may use: {allowed}.", param="model"
+        )
 
 
 ANYONE = Key("", frozenset())

@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.core.errors import InvalidKey, ModelNotAllowed
+from gateway.core.errors import InvalidKey
 from gateway.core.keys import ANYONE, Key, Keyring
 
 ALICE = Key("alice", frozenset())
@@ -63,15 +63,18 @@ def test_an_empty_ring_lets_everyone_in() -> None:
 
 
 def test_a_key_without_models_may_use_all_of_them() -> None:
-    ALICE.check("large")
     assert ALICE.may_use("large")
 
 
 def test_a_key_with_models_may_use_only_those() -> None:
-    BOB.check("small")
+    assert BOB.may_use("small")
     assert not BOB.may_use("large")
-    with pytest.raises(ModelNotAllowed, match="'bob' may not use the model 'large'"):
-        BOB.check("large")
+
+
+def test_who_may_not_use_a_name_is_told_those_that_he_may() -> None:
+    refusal = BOB.not_allowed("large")
+    assert refusal.message == "The key 'bob' may not use a model 'large'; it may use: small."
+    assert (refusal.status, refusal.param) == (403, "model")
 
 
 def test_a_ring_shows_no_key_and_no_digest(ring: Keyring) -> None:
