@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from time import time
 
 import msgspec
 
 from gateway.api import multipart, request_fields
 from gateway.api.local.route import LocalCall, LocalRequest, LocalRoute
+from gateway.api.phases import guard
 from gateway.api.request_fields import UNSET_FIELD, RequestFields
 from gateway.api.routes import TABLE, EngineRoute, Match
 from gateway.api.snapshot import Snapshot
@@ -147,6 +149,9 @@ class Pipeline:
             raise BadRequest(f"n is {fields.n}; at most {snapshot.max_n} (limits.max_n) are allowed.", param="n")
         if route.dialect.names_request:
             context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
+        phases = None
+        if model.guard is not None and route.task == "generate":
+            phases = partial(guard.check, self, model.guard, context, guard.said(context.body))
         streams = route.streams and fields.stream is True
         sent, strip_usage, usage_bytes = context.body, False, 0
         if form is not None:
@@ -163,7 +168,7 @@ class Pipeline:
         request = UpstreamRequest(
             context, sent, route.dialect, streams, strip_usage, fields.token_limit(), not route.streams, usage_bytes
         )
-        return self._dispatcher.begin(model.pool, request, downstream)
+        return self._dispatcher.begin(model.pool, request, downstream, phases)
 
     def _model_for(self, route: EngineRoute, key: Key, name: str | None) -> Model:
         """Find a model where none is named, or for a key that may use some and learns nothing of the others."""

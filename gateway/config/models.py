@@ -61,6 +61,21 @@ class ModelLimits(Table):
     max_queue: int = Field(1024, ge=0, description="Most requests waiting in that queue; more are refused with 503.")
 
 
+class GuardTable(Table):
+    """``[models.NAME.guard]``: a classifier that looks at each request before an engine of this model is asked."""
+
+    model: ModelName = Field(
+        description="The guard: a model of this file that can do `classify`.", examples=["prompt-guard"]
+    )
+    block: tuple[str, ...] = Field(
+        min_length=1,
+        description="The guard's labels that are blocked with 400 `content_filter`.",
+        strict=False,
+        examples=[["injection"]],
+    )
+    threshold: float = Field(0.5, gt=0, le=1, description="The probability from which such a label is blocked.")
+
+
 _FLAT_GROUPS: Mapping[str, type[Table]] = {"limits": ModelLimits}
 """The groups whose options may be written in ``[models.NAME]`` too, because they were before there were groups."""
 
@@ -116,6 +131,7 @@ class ModelBase(Table):
         "is later than 95 % of them; the first response wins, and at most 5 % of the requests are asked twice.",
     )
     limits: ModelLimits = Field(default_factory=ModelLimits, description="See `[models.NAME.limits]`.")
+    guard: GuardTable | None = Field(None, description="See `[models.NAME.guard]`.")
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:

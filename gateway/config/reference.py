@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.config.gateway import GatewayConfig, KeyConfig, Limits, Timeouts
-from gateway.config.models import GoldenTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
+from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
 from gateway.config.source import PackageFile, PackageTable
 
 EXAMPLE = """\
@@ -87,6 +87,13 @@ SECTIONS: tuple[Section, ...] = (
         ModelLimits,
         "How many requests of a model may be under way, and how many may wait. These options may be written in "
         "`[models.NAME]` too, but not in both.",
+    ),
+    Section(
+        "`[models.NAME.guard]`",
+        GuardTable,
+        "A guard model that looks at what clients say before an engine is asked, in chats, completions, responses and "
+        "messages. It sees what has been added since the model's last turn. A guard that cannot answer lets nothing "
+        "pass: then the response is 503 `guard_failed`.",
     ),
     Section(
         "`[models.NAME.golden]`",

@@ -6,7 +6,7 @@ The descriptions here are the reference that operators read (``docs/configuratio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -35,9 +35,10 @@ class Config(Table):
         return dict(models)
 
     @classmethod
-    def mistakes(cls, given: Mapping[str, Any]) -> Iterable[Mistake]:
-        """Find names that mean two things, and keys that name nothing."""
-        return clashes(_aliases_in(given), _keys_in(given))
+    def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        """Find names that mean two things, and keys and guards that name nothing."""
+        yield from clashes(_aliases_in(given), _keys_in(given))
+        yield from _guards_amiss(given)
 
     @classmethod
     def place(cls, at: Place, given: Any) -> Place:
@@ -69,6 +70,22 @@ def clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> 
         unknown = [model for model in key.models if model not in aliases]
         if unknown:
             yield Mistake(("gateway", "keys"), f"the key {key.id!r} names unknown models: {', '.join(unknown)}")
+
+
+def _guards_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find guards that are no classifiers of this file."""
+    models = plain(given, "models")
+    for name, model in models.items():
+        guard = plain(model, "guard").get("model") if isinstance(model, Mapping) else None
+        if not isinstance(guard, str):
+            continue
+        named = models.get(guard)
+        tasks = named.get("tasks") if isinstance(named, Mapping) else None
+        does_all = isinstance(named, Mapping) and named.get("engine") == "remote" and not tasks
+        if named is None:
+            yield Mistake(("models", name, "guard", "model"), f"there is no model {guard!r}")
+        elif isinstance(named, Mapping) and not does_all and "classify" not in (tasks or ()):
+            yield Mistake(("models", name, "guard", "model"), f"{guard!r} cannot do `classify`; name a classifier")
 
 
 def _aliases_in(given: Mapping[str, Any]) -> dict[str, list[str]]:

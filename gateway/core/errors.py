@@ -140,6 +140,12 @@ class ModelNotFound(BadRequest):
     code = "model_not_found"
 
 
+class ContentBlocked(BadRequest):
+    """A guard model found in the request what it is to block."""
+
+    code = "content_filter"
+
+
 class UnknownUrl(BadRequest):
     """The path is not part of the data plane's surface."""
 
@@ -234,6 +240,12 @@ class NoReadyReplica(Unavailable):
     """The model exists, but none of its replicas can answer now."""
 
     code = "no_ready_replica"
+
+
+class GuardFailed(Unavailable):
+    """The guard model that must look at the request first could not."""
+
+    code = "guard_failed"
 
 
 class ShuttingDown(Unavailable):

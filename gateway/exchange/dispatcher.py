@@ -70,7 +70,7 @@ class Dispatcher:
         pool: Pool,
         request: UpstreamRequest,
         client: Downstream,
-        phases: Coroutine[Any, Any, None] | None = None,
+        phases: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Exchange:
         """Start an exchange, after its ``phases`` if there are any. Raises a ``GatewayError`` if it cannot start."""
         if self._draining:
@@ -81,7 +81,7 @@ class Dispatcher:
             if phases is None:
                 exchange.start()
             else:
-                exchange.prepare(phases)
+                exchange.prepare(phases())
         except BaseException:
             exchange.release()
             raise

@@ -1,6 +1,6 @@
 """A request of the gateway's own: it goes through the application like any client's, and is awaited.
 
-Keys, routes, admission, policies, metrics, the access log and abort apply to it as to a request from a socket.
+Admission, policies, retries, metrics, the access log and abort apply to it as to a request from a socket.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class InternalCall:
     async def ask(self, context: RequestContext) -> InternalResponse:
         """Ask, and wait for the whole response; to be cancelled is to leave, which stops the engine.
 
-        An error response is returned like any other: its status says so.
+        The context's head must be as the application would have admitted it. An error response is returned like any
+        other: its status says so.
         """
-        self._application.admit_head(context.head)
         try:
             in_flight = self._application.answer(context, self)
         except GatewayError as error:

@@ -166,6 +166,7 @@ class RegistryBuilder:
             required=settings.required,
             send_priority=settings.send_priority,
             cache_salt=settings.cache_salt,
+            guard=settings.guard,
         )
         before = self._models.get(name)
         if before is not None and (before.pool, before.upstream_name) == (pool, model.upstream_name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from gateway.config.models import GuardTable
 from gateway.pools.pool import Pool
 
 
@@ -18,6 +19,7 @@ class Model:
         "_observers",
         "aliases",
         "cache_salt",
+        "guard",
         "max_model_len",
         "name",
         "pool",
@@ -38,6 +40,7 @@ class Model:
         required: bool = True,
         send_priority: bool = False,
         cache_salt: bool = False,
+        guard: GuardTable | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -48,6 +51,8 @@ class Model:
         self.required = required
         self.send_priority = send_priority
         self.cache_salt = cache_salt
+        self.guard = guard
+        """The classifier that looks at each request first, if there is one."""
         self.max_model_len: int | None = None
         """How many tokens a request may have, as an engine's model card says; ``None`` as long as none does."""
         self._observers: tuple[Callable[[Model], None], ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -47,3 +48,18 @@ def test_models_and_keys_that_are_checked_already_are_checked_against_each_other
     with pytest.raises(ValidationError) as caught:
         Config.model_validate({"gateway": keyed, "models": {"m": alias, "n": config.models["n"]}})
     assert [error["loc"] for error in caught.value.errors()] == [("models", "m", "aliases"), ("gateway", "keys")]
+
+
+@pytest.mark.parametrize(
+    ("guard", "reason"),
+    [("nobody", "there is no model 'nobody'"), ("n", "'n' cannot do `classify`; name a classifier")],
+)
+def test_a_guard_is_a_classifier_of_the_file(guard: str, reason: str) -> None:
+    models = {"m": REMOTE | {"guard": {"model": guard, "block": ["bad"]}}, "n": REMOTE | {"tasks": ["generate"]}}
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        Config.model_validate({"models": models})
+
+
+def test_a_guard_that_can_do_everything_is_one() -> None:
+    config = Config.model_validate({"models": {"m": REMOTE | {"guard": {"model": "n", "block": ["b"]}}, "n": REMOTE}})
+    assert config.models["m"].guard is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any
 
@@ -435,7 +435,7 @@ async def test_phases_run_before_a_slot_is_taken_and_their_error_is_the_response
     async def phases() -> None:
         await gate
 
-    exchange, client = begun(play, phases())
+    exchange, client = begun(play, phases)
     assert repr(exchange) == "<Exchange req-9 'm' [preparing]>"
     assert play.held() == (0, 0, 0, 1, 0)
     gate.set_result(None)
@@ -452,7 +452,7 @@ async def test_a_phase_that_raises_ends_the_request(cause: Exception, status: in
     async def phases() -> None:
         raise cause
 
-    _, client = begun(play, phases())
+    _, client = begun(play, phases)
     await play.turn()
     assert client.got == [status]
     assert play.asked == []
@@ -468,7 +468,7 @@ async def test_a_client_that_leaves_ends_the_phases() -> None:
         finally:
             ended.set()
 
-    exchange, _ = begun(play, phases())
+    exchange, _ = begun(play, phases)
     await play.turn()
     exchange.client_left("client_left")
     await asyncio.wait_for(ended.wait(), 5)
@@ -483,7 +483,7 @@ async def test_where_no_slot_can_be_had_after_the_phases_the_client_is_told() ->
     async def phases() -> None:
         return
 
-    _, client = begun(play, phases())
+    _, client = begun(play, phases)
     await play.turn()
     assert client.got == [503]
 
@@ -525,7 +525,7 @@ class StatusClient:
         pass
 
 
-def begun(play: Playbook, phases: Coroutine[Any, Any, None]) -> tuple[Exchange, StatusClient]:
+def begun(play: Playbook, phases: Callable[[], Coroutine[Any, Any, None]]) -> tuple[Exchange, StatusClient]:
     """Begin an exchange that has phases."""
     client = StatusClient()
     context = RequestContext(RequestHead("x", b"POST", b"/a", b"/a"), "req-9", received_at=perf_counter(), model="m")

@@ -20,6 +20,7 @@ def asking(play: Playbook, path: str = EMBEDDINGS, **fields: object) -> asyncio.
     head = RequestHead("internal", b"POST", path.encode(), path.encode(), "1.0")
     body = json.dumps({"model": "m", **fields}).encode()
     context = RequestContext(head, "req-1-guard", body, perf_counter())
+    play.listener.application.admit_head(head)
     return asyncio.create_task(InternalCall(play.listener.application).ask(context))
 
 
