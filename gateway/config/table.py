@@ -104,7 +104,9 @@ class Table(BaseModel):
                 return cls.unknown(str(at[-1]))
             case "missing":
                 expected = field.description if field is not None and field.description else "it is required"
-                return f"is missing; expected: {expected[0].lower()}{expected[1:].removesuffix('.')}"
+                # A description's first sentence says what belongs there; the others say why.
+                first = expected.partition(". ")[0].removesuffix(".")
+                return f"is missing; expected: {first[0].lower()}{first[1:]}"
             case kind if kind in _EXPECTED:
                 return _EXPECTED[kind]
             case _:
