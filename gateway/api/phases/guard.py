@@ -15,11 +15,14 @@ import msgspec
 from gateway.api.routes import TABLE
 from gateway.config.models import GuardTable
 from gateway.core.context import RequestContext, RequestHead
-from gateway.core.errors import ContentBlocked, GuardFailed
+from gateway.core.errors import BadRequest, ContentBlocked, GuardFailed
 from gateway.exchange.internal_call import InternalCall
 from gateway.http.application import Application
 
 _PATH = b"/classify"
+
+_SAID_IN = ("messages", "input", "prompt", "suffix")
+"""The fields in which the generating endpoints take what a client says."""
 
 
 class _Verdict(msgspec.Struct):
@@ -56,37 +59,52 @@ async def check(application: Application, guard: GuardTable, context: RequestCon
     try:
         verdicts = _VERDICTS.decode(response.body).data
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise GuardFailed(f"The guard {guard.model!r} answered what is no classification.") from None
+        verdicts = []
+    if len(verdicts) != len(texts):
+        raise GuardFailed(f"The guard {guard.model!r} did not answer with a classification of each text.")
     for verdict in verdicts:
         if verdict.label in guard.block and max(verdict.probs, default=0.0) >= guard.threshold:
             raise ContentBlocked(f"The guard {guard.model!r} found {verdict.label!r} in what was asked.")
 
 
 def said(body: bytes) -> list[str]:
-    """Give the texts that a body adds to a conversation: those behind the model's last turn, or the whole prompt."""
+    """Give the texts that a body adds to a conversation: those behind the model's last turn, or the whole prompt.
+
+    Raises ``BadRequest`` for token ids, in which a guard would see nothing.
+    """
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     if not isinstance(fields, dict):
         return []
-    given = next((fields[name] for name in ("messages", "input", "prompt") if name in fields), None)
-    return [text for text in _texts(_latest(given)) if text.strip()]
+    # All of them: a field that the endpoint ignores must not hide the one that it reads.
+    given = [_latest(fields.get(name)) for name in _SAID_IN]
+    return [text for text in _texts(given) if text.strip()]
 
 
 def _latest(given: Any) -> Any:
-    """Leave out what stands before the model's last turn: it has been looked at before."""
+    """Leave out what stands before the model's last turn: it has been looked at before.
+
+    A turn of the model's that nothing follows is one that it shall continue, so what stands before it is new.
+    """
     if isinstance(given, list):
-        for at in range(len(given) - 1, -1, -1):
-            if isinstance(given[at], dict) and given[at].get("role") == "assistant":
+        turns = [isinstance(each, dict) and each.get("role") == "assistant" for each in given]
+        end = len(given)
+        while end and turns[end - 1]:
+            end -= 1
+        for at in range(end - 1, -1, -1):
+            if turns[at]:
                 return given[at + 1 :]
     return given
 
 
 def _texts(given: Any) -> Iterator[str]:
-    """Give every text in a prompt, in messages, or in their parts; images and token ids have none."""
+    """Give every text in a prompt, in messages, or in their parts; images have none."""
     if isinstance(given, str):
         yield given
+    elif isinstance(given, int):
+        raise BadRequest("This model has a guard, which reads text: send text instead of token ids.", param="prompt")
     elif isinstance(given, list):
         for each in given:
             yield from _texts(each)

@@ -77,7 +77,7 @@ async def test_one_text_of_several_is_enough() -> None:
         assert (await here.ask(messages=messages)).status == 400
 
 
-@pytest.mark.parametrize("answer", [whole(b"{}", b"500 Oops"), whole(b"nonsense"), whole(b"{}")])
+@pytest.mark.parametrize("answer", [whole(b"{}", b"500 Oops"), whole(b"nonsense"), whole(b"{}"), whole(b'{"data":[]}')])
 async def test_a_guard_that_cannot_answer_lets_nothing_pass(answer: bytes) -> None:
     async with guarded() as here:
         here.guard.answer = [answer]
@@ -119,10 +119,12 @@ async def test_what_generates_nothing_is_not_looked_at() -> None:
             },
             ["new"],
         ),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "Sure,"}]}, ["a", "Sure,"]),
+        ({"messages": [{"role": "user", "content": "harmless"}], "prompt": "a"}, ["harmless", "a"]),
+        ({"prompt": "a", "suffix": "b"}, ["a", "b"]),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]}, ["a"]),
         ({"prompt": "a"}, ["a"]),
         ({"prompt": ["a", "b"]}, ["a", "b"]),
-        ({"prompt": [1, 2, 3]}, []),
         ({"input": "a"}, ["a"]),
         ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}]}, ["a"]),
         ({"input": [{"type": "function_call_output", "output": "a"}]}, ["a"]),
@@ -132,6 +134,13 @@ async def test_what_generates_nothing_is_not_looked_at() -> None:
 )
 def test_what_is_looked_at(fields: dict[str, Any], expected: list[str]) -> None:
     assert said(json.dumps(fields).encode()) == expected
+
+
+async def test_token_ids_do_not_pass_a_guard() -> None:
+    async with guarded() as here:
+        refused = await here.ask("/v1/completions", prompt=[1, 2, 3])
+        assert (refused.status, refused.json["error"]["param"]) == (400, "prompt")
+        assert here.engine.bodies == []
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"nonsense", b"\xff"])
