@@ -49,7 +49,7 @@ class Race:
         self.rival: Attempt | None = None
         self.error: GatewayError | None = None
         self.retry = True
-        self._timer = call_later(delay, self._begin)
+        self._timer: Timer | None = call_later(delay, self._begin)
 
     def __repr__(self) -> str:
         return f"<Race [{'waiting' if self.rival is None else repr(self.rival)}]>"
@@ -61,7 +61,8 @@ class Race:
 
     def end(self) -> bool:
         """Ask no second replica any more, or tell its engine to stop; return whether one was at work."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         running = self.running
         if self.rival is not None:
             self.rival.release()
@@ -69,6 +70,7 @@ class Race:
 
     def _begin(self) -> None:
         """Ask a second replica, if that can be afforded."""
+        self._timer = None
         hedging = self._pool.hedging
         assert hedging is not None
         if not hedging.spend():

@@ -251,11 +251,12 @@ class UpstreamSide(ABC):
             self._metrics.aborts[reason] += 1
 
     def _release_attempts(self) -> None:
-        """Give back what the attempts hold."""
+        """Give back what the attempts hold, and forget them: they know this exchange, and a cycle would outlive it."""
         if self._race is not None:
             self._end_race()
-        if self._attempt is not None:
-            self._attempt.release()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.release()
 
     # what the client's side does
 

@@ -217,6 +217,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End a response that lasts until the connection closes; fail any other."""
         self._pool.closed(self)
+        self.relay = None
         receiver = self._receiver
         if receiver is None:
             return

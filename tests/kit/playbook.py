@@ -218,12 +218,11 @@ class PlayTimer:
 
     def __init__(self, seconds: float, callback: Callable[[], None]) -> None:
         self.seconds = seconds
-        self.callback = callback
-        self.cancelled = False
+        self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Be called no more."""
-        self.cancelled = True
+        """Be called no more, and hold nothing any more, like the loop's timers."""
+        self.callback = None
 
 
 class Timers:
@@ -241,13 +240,13 @@ class Timers:
     @property
     def waiting(self) -> list[float]:
         """The seconds after which something is still to be called."""
-        return [timer.seconds for timer in self._waiting if not timer.cancelled]
+        return [timer.seconds for timer in self._waiting if timer.callback is not None]
 
     def fire(self) -> None:
         """Call what was noted first and is still to be called."""
         while self._waiting:
             timer = self._waiting.pop(0)
-            if not timer.cancelled:
+            if timer.callback is not None:
                 timer.callback()
                 return
         raise AssertionError("nothing is to be called")
