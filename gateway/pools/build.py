@@ -29,6 +29,9 @@ POOL_OPTIONS = (
 )
 """The options that are a pool's and no model's: remote models that agree in all of them share one pool."""
 
+POLICY_OPTIONS = ("policy", "session_header")
+"""Those of them that make a policy. Where none has changed, the policy stays, with all that it has learnt."""
+
 
 class Counting(Protocol):
     """How a registry counts: for this process alone, or for all processes of the node."""
@@ -75,6 +78,8 @@ class RegistryBuilder:
         self._counting: Counting = LocalCounting() if counting is None else counting
         self._connections: ConnectionPools | None = None
         self._pools: dict[str, Pool] = {}
+        self._settings: Mapping[str, ModelConfig] = {}
+        """Those of all models, as the last registry has them."""
         self._keys: dict[object, str] = {}
         """What makes models share a pool, and the name that their pool has been given."""
         self._models: dict[str, Model] = {}
@@ -95,17 +100,18 @@ class RegistryBuilder:
         for pool_name, sharing in groups.items():
             settings = config.models[pool_name]
             wanted = self._wanted(pool_name, settings, started_here)
-            known = self._pools.get(pool_name)
-            before = self._keys.get(_sharing_key(pool_name, settings), pool_name)
-            if known is None and before not in groups:
-                # The model that the pool is called after is gone, and others that share it stay.
-                known = self._pools.get(before)
+            before = pool_name
+            if before not in self._pools:
+                # The model that the pool is called after may be gone, where others that share it stay.
+                called = self._keys.get(_sharing_key(pool_name, settings), pool_name)
+                before = called if called not in groups else pool_name
+            known = self._pools.get(before)
             pool = self._new_pool(pool_name, settings, wanted) if known is None else known
             if known is not None:
-                self._update(pool, settings, wanted)
+                self._update(pool, self._settings[before], settings, wanted)
             pools[pool_name] = pool
             models |= {name: self._model(name, config.models[name], pool) for name in sharing}
-        self._pools, self._keys, self._models = pools, keys, models
+        self._pools, self._keys, self._models, self._settings = pools, keys, models, config.models
         # In the order of the file, which is that of ``/v1/models``.
         return Registry(models[name] for name in config.models)
 
@@ -139,10 +145,13 @@ class RegistryBuilder:
             load=self._counting.pool_load(name),
         )
 
-    def _update(self, pool: Pool, settings: ModelConfig, wanted: list[tuple[str, Address]]) -> None:
+    def _update(
+        self, pool: Pool, before: ModelConfig, settings: ModelConfig, wanted: list[tuple[str, Address]]
+    ) -> None:
         """Change what is different now."""
         pool.admission.set_limits(settings.limits.max_in_flight, settings.limits.max_queue)
-        pool.set_policy(POLICIES[settings.policy](settings))
+        if any(getattr(before, option) != getattr(settings, option) for option in POLICY_OPTIONS):
+            pool.set_policy(POLICIES[settings.policy](settings))
         pool.set_hedging(hedge=settings.hedge)
         credentials = settings.api_key if settings.engine == "remote" else None
         kept = {(each.address.url, each.headers): each for each in pool.replicas if not each.leaving}

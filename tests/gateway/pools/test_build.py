@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.models import RemoteModel
 from gateway.config.schema import Config
-from gateway.pools.build import POOL_OPTIONS, build_registry, pools_of
+from gateway.pools.build import POOL_OPTIONS, RegistryBuilder, build_registry, pools_of
 
 DIGEST = "a" * 64
 
@@ -106,3 +106,27 @@ def test_the_reference_says_which_options_models_must_agree_in_to_share_a_pool()
 def test_engines_that_are_started_here_are_each_their_own_pool() -> None:
     config = configured(m={"engine": "vllm", "source": "a/b"}, n={"engine": "vllm", "source": "a/b"})
     assert pools_of(config) == {"m": ["m"], "n": ["n"]}
+
+
+def test_a_policy_keeps_what_it_has_learnt_until_it_is_changed_itself() -> None:
+    def built(**options: Any) -> Config:
+        return configured(m={"engine": "remote", "urls": ["http://a:1", "http://b:1", "http://c:1"], **options})
+
+    builder = RegistryBuilder()
+    pool = builder.build(built(policy="round_robin"), {}).find("m").pool
+    picked = [pool.policy]
+    assert builder.build(built(policy="round_robin", aliases=["n"]), {}).find("n").pool is pool
+    picked.append(pool.policy)
+    builder.build(built(policy="least_in_flight"), {})
+    picked.append(pool.policy)
+    assert picked[0] is picked[1]
+    assert type(picked[2]).__name__ == "LeastInFlight"
+
+
+def test_a_pool_whose_first_model_goes_keeps_its_policy_for_the_others() -> None:
+    builder = RegistryBuilder()
+    shared = {"engine": "remote", "urls": ["http://a:1", "http://b:1"], "policy": "session"}
+    pool = builder.build(configured(a=shared, b=shared), {}).find("b").pool
+    policy = pool.policy
+    assert builder.build(configured(b=shared), {}).find("b").pool is pool
+    assert pool.policy is policy
