@@ -96,6 +96,10 @@ def _split(url: str, shown: str) -> SplitResult:
 def _host(parts: SplitResult, shown: str) -> str:
     name = parts.hostname or ""
     if parts.netloc.startswith("["):
+        # Not every release of Python refuses what stands between the bracket and the port.
+        behind = parts.netloc.rpartition("]")[2]
+        if behind and not behind.startswith(":"):
+            raise ValueError(f"{shown!r} has {behind!r} behind its bracket; expected a colon and a port")
         try:
             return str(IPv6Address(name))
         except ValueError:
