@@ -20,6 +20,7 @@ from gateway.http.downstream import Downstream
 from gateway.http.listener import Listener
 from tests.fuzz.cases import EDITS, SIZES, Choices, cases, changed, cut
 from tests.fuzz.strict import Request, requests
+from tests.gateway.http.tiny_application import Limits, Timeouts
 from tests.kit.memory import MemoryTransport, until
 from tests.kit.wire import Response, Wire
 
@@ -33,20 +34,7 @@ two mistakes is named."""
 _REFUSED_PATHS = (b"/refused", b"/locked")
 
 
-@dataclass(frozen=True)
-class Limits:
-    max_body_bytes: int = 600
-    max_head_bytes: int = 300
-    max_headers: int = 8
-    max_connections: int = 10
-    max_connections_per_client: int = 0
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    receive: float = 60.0
-    keep_alive: float = 75.0
-    stalled_client: float = 30.0
+LIMITS = Limits(max_body_bytes=600, max_head_bytes=300, max_headers=8, max_connections=10)
 
 
 class Later:
@@ -134,7 +122,7 @@ class Conversation:
 async def converse(pieces: Iterable[bytes]) -> Conversation:
     """Say these pieces over one connection, then wait beyond every deadline; nothing may be left."""
     application = Echo()
-    listener = Listener(application, Limits(), Timeouts())
+    listener = Listener(application, LIMITS, Timeouts())
     connection = ClientConnection(listener)
     transport = MemoryTransport(connection)
     connection.connection_made(transport)
