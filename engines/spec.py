@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -59,25 +59,21 @@ Source = FolderSource | HubSource | PackageSource
 class EngineSpec:
     """One model as it is to be run.
 
-    ``gpus`` has one tuple of device ids per replica, empty for the CPU. ``args`` are options of the engine's own
-    command line by their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds.
-    ``onnx`` is what the ONNX engine alone is told.
+    ``gpus`` is how many each replica gets, 0 for the CPU. ``args`` are options of the engine's own command line by
+    their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds. ``onnx`` is what
+    the ONNX engine alone is told. Two are equal if one's engines need no restart to be the other's.
     """
 
     model: str
     engine: str
     source: Source
-    gpus: tuple[tuple[str, ...], ...] = ((),)
+    replicas: int = field(default=1, compare=False)
+    gpus: int = 0
     args: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    startup_timeout: float = 600.0
+    startup_timeout: float = field(default=600.0, compare=False)
     tasks: tuple[str, ...] = ()
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
-
-    @property
-    def replicas(self) -> tuple[str, ...]:
-        """The names of the replicas: the model's name and a number from 0."""
-        return tuple(f"{self.model}-{index}" for index in range(len(self.gpus)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +95,8 @@ class Launcher(Protocol):
         It may take minutes and blocks; it is called on a thread. Raises ``EngineError``.
         """
 
-    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
-        """Say how replica ``index`` is started on those files, listening on ``socket``."""
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
+        """Say how a replica is started on those files and GPUs (none: the CPU), listening on ``socket``."""
 
 
 def options(args: Mapping[str, Option]) -> list[str]:

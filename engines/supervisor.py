@@ -11,10 +11,11 @@ import hashlib
 import os
 import re
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from time import monotonic
 
@@ -60,13 +61,15 @@ class SupervisedReplica:
     def __init__(
         self,
         name: str,
-        index: int,
+        spec: EngineSpec,
+        devices: Sequence[str],
         preparation: Preparation,
         folder: Path,
         on_change: Callable[[ReplicaStatus], None],
         restarts: RestartPolicy,
     ) -> None:
-        self._index = index
+        self._spec = spec
+        self._devices = devices
         self._preparation = preparation
         self._socket = folder / f"{_file_name(name)}.sock"
         self._log = folder / f"{_file_name(name)}.log"
@@ -76,7 +79,7 @@ class SupervisedReplica:
         """How many runs have failed in a row."""
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
-        self.status = ReplicaStatus(preparation.spec.model, name, State.FETCHING, f"unix:{self._socket}")
+        self.status = ReplicaStatus(spec.model, name, State.FETCHING, f"unix:{self._socket}")
 
     def __repr__(self) -> str:
         return f"<SupervisedReplica {self.status.replica!r} [{self.status.state}]>"
@@ -115,8 +118,8 @@ class SupervisedReplica:
 
     async def _run(self, folder: Path) -> tuple[str, float]:
         """Run the engine once, until it ends; return why it did, and for how many seconds it had been ready."""
-        spec = self._preparation.spec
-        launch = self._preparation.launcher.launch(spec, folder, self._index, self._socket)
+        spec = self._spec
+        launch = self._preparation.launcher.launch(spec, folder, self._devices, self._socket)
         self._report(State.STARTING)
         process = self._process = await self._spawn(launch)
         try:
@@ -182,14 +185,14 @@ class SupervisedReplica:
 
 
 class Supervisor:
-    """All replicas that are started here. ``folder`` takes sockets and logs, ``cache`` the model files.
+    """All replicas that are started here, which may be more or fewer as time goes by.
 
-    ``restarts`` says when an engine that failed is started again.
+    ``folder`` takes sockets and logs, ``cache`` the model files. ``restarts`` says when an engine that failed is
+    started again.
     """
 
     def __init__(
         self,
-        specs: Iterable[EngineSpec],
         *,
         folder: Path,
         cache: Path,
@@ -197,28 +200,54 @@ class Supervisor:
         launchers: Mapping[str, Launcher] = LAUNCHERS,
         restarts: RestartPolicy = _RESTARTS,
     ) -> None:
-        self._replicas: list[SupervisedReplica] = []
-        for spec in specs:
-            preparation = Preparation(spec, launchers[spec.engine], cache)
-            for index, name in enumerate(spec.replicas):
-                self._replicas.append(SupervisedReplica(name, index, preparation, folder, on_change, restarts))
+        self._folder = folder
+        self._cache = cache
+        self._on_change = on_change
+        self._launchers = launchers
+        self._restarts = restarts
+        self._preparations: dict[str, Preparation] = {}
+        """That of each model, as it was wanted last."""
+        self._replicas: dict[str, SupervisedReplica] = {}
+        self._started = False
 
     def __repr__(self) -> str:
-        return f"<Supervisor {self._replicas!r}>"
+        return f"<Supervisor {list(self._replicas.values())!r}>"
 
     @property
     def statuses(self) -> Sequence[ReplicaStatus]:
         """What every replica is doing now."""
-        return tuple(replica.status for replica in self._replicas)
+        return tuple(replica.status for replica in self._replicas.values())
+
+    def add(self, spec: EngineSpec, devices: Sequence[str] = ()) -> ReplicaStatus:
+        """Let there be one more replica, on these GPUs: now, or from ``start`` on.
+
+        It is called after its model, with the first number from 0 that no other here has.
+        """
+        name = next(name for number in count() if (name := f"{spec.model}-{number}") not in self._replicas)
+        preparation = self._preparations.get(spec.model)
+        if preparation is None or preparation.spec != spec:
+            preparation = Preparation(spec, self._launchers[spec.engine], self._cache)
+            self._preparations[spec.model] = preparation
+        replica = SupervisedReplica(name, spec, devices, preparation, self._folder, self._on_change, self._restarts)
+        self._replicas[name] = replica
+        if self._started:
+            replica.start()
+        return replica.status
+
+    async def remove(self, name: str, grace: float) -> None:
+        """Stop a replica, giving it ``grace`` seconds to end by itself, and forget it then."""
+        await self._replicas[name].stop(grace)
+        del self._replicas[name]
 
     def start(self) -> None:
-        """Start every replica; returns at once."""
-        for replica in self._replicas:
+        """Start every replica, and from now on each that is added; returns at once."""
+        self._started = True
+        for replica in self._replicas.values():
             replica.start()
 
     async def stop(self, grace: float) -> None:
         """Stop all replicas side by side, giving each ``grace`` seconds to end by itself."""
-        await asyncio.gather(*(replica.stop(grace) for replica in self._replicas))
+        await asyncio.gather(*(replica.stop(grace) for replica in self._replicas.values()))
 
 
 def _file_name(replica: str) -> str:

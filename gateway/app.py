@@ -17,7 +17,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from engines.errors import EngineError
-from engines.supervisor import ReplicaStatus, State, Supervisor
+from engines.processes.gpus import Gpus, available
+from engines.supervisor import ReplicaStatus, State
 from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
@@ -26,19 +27,16 @@ from gateway.core.tasks import cancelled
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.drain import Drainable, drain
 from gateway.engine_specs import cache_of, specs_of
+from gateway.local_engines import LocalEngines
 from gateway.observe.exposition import Exposition
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.health import HealthChecks
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
-from gateway.pools.replica import ReplicaState
 from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
 from gateway.processes.parent import Parent
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
-
-_ENGINE_GRACE = 10.0
-"""Seconds that an engine gets to end by itself when the gateway stops."""
 
 _PROBE_SECONDS = 5.0
 """Longest wait for the response to one probe."""
@@ -80,6 +78,12 @@ class Plane(Drainable, Protocol):
     async def count(self) -> None:
         """Bring the metrics up to date; called on another loop."""
 
+    def renew_certificate(self, config: Config) -> None:
+        """Use the certificate that its files hold now, if there is one. Raises ``StartError``, and changes nothing."""
+
+    def apply(self, config: Config, registry: Registry) -> None:
+        """Go by another configuration from now on, but for what is read at the start only."""
+
     async def start(self) -> None:
         """Listen. Raises ``StartError``."""
 
@@ -96,24 +100,26 @@ class Gateway:
     def __init__(self, config: Config, folder: Path, start_up: StartupLog, source: ConfigSource | None = None) -> None:
         self._config = config
         self._start_up = start_up
-        self._builder = RegistryBuilder()
-        self._supervisor = Supervisor(
-            specs_of(config), folder=folder, cache=cache_of(config), on_change=self._replica_changed
-        )
-        self._started_here = started_here = {status.replica: status.address for status in self._supervisor.statuses}
+        self._gpus = Gpus(available())
+        specs = specs_of(config, len(self._gpus))
         version, commit = importlib.metadata.version("headgate"), os.environ.get("HEADGATE_COMMIT", "")
         # What may fail comes before what would have to be closed again.
-        self._plane: Plane = (
-            DataPlane(config, self._builder.build(config, started_here), version, commit)
-            if config.gateway.processes == 1
-            else Parent(config, started_here, version, commit, start_up.say)
+        self._plane: Plane
+        if config.gateway.processes == 1:
+            self._builder = RegistryBuilder()
+            self._plane = DataPlane(config, self._builder.build(config), version, commit)
+        else:
+            self._plane = parent = Parent(config, version, commit, start_up.say)
+            self._builder = parent.builder
+        self._engines = LocalEngines(
+            folder, cache_of(config), self._gpus, self._builder.new_replica, self._engine_changed
         )
-        self._replicas = {replica.name: replica for replica in self._registry.replicas}
+        self._engines.apply(specs, self._pools_by_model())
         self._health_checks = HealthChecks(
             self._registry,
             _intervals(config, self._registry),
             timeout=_PROBE_SECONDS,
-            supervised=started_here.keys(),
+            supervised=self._engines.names,
         )
         self._ending = False
         self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
@@ -179,7 +185,7 @@ class Gateway:
     def drain_replica(self, name: str) -> bool:
         """Send a replica nothing new, and let it go when it has nothing left to do; return whether there is such a one.
 
-        Called on the main loop.
+        An engine that runs here is stopped then, and another takes its place. Called on the main loop.
         """
         for pool in self._registry.pools:
             for replica in pool.replicas:
@@ -215,20 +221,20 @@ class Gateway:
             await self._plane.stop()
             raise
         self._health_checks.start()
-        self._supervisor.start()
+        self._engines.start()
         if self._reloader is not None:
             self._watching = asyncio.get_running_loop().create_task(self._reloader.watch())
 
     async def settle(self) -> None:
         """Wait until every replica is ready or has failed once, saying now and then who of ours is not."""
         await self._health_checks.first_probes()
-        while not self._all_settled():
+        while self._engines.awaited:
             self._settled.clear()
             try:
                 async with asyncio.timeout(_REMINDER_SECONDS):
                     await self._settled.wait()
             except TimeoutError:
-                self._start_up.waiting([status.replica for status in self._supervisor.statuses if _under_way(status)])
+                self._start_up.waiting(self._engines.awaited)
 
     async def idle(self) -> None:
         """Wait until no request is under way."""
@@ -242,7 +248,7 @@ class Gateway:
             await cancelled([self._watching])
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await self._health_checks.stop()
-        await self._supervisor.stop(_ENGINE_GRACE)
+        await self._engines.stop()
         self._control.stop()
         await self._plane.stop()
 
@@ -264,12 +270,15 @@ class Gateway:
 
     def _apply(self, config: Config) -> None:
         """Take over a configuration that was checked. Raises ``StartError`` before anything has changed."""
-        plane = self._plane
-        assert isinstance(plane, DataPlane)
-        plane.renew_certificate(config)
-        registry = self._builder.build(config, self._started_here)
-        plane.apply(config, registry)
+        try:
+            specs = specs_of(config, len(self._gpus))
+        except EngineError as error:
+            raise StartError(str(error)) from None
+        self._plane.renew_certificate(config)
+        registry = self._builder.build(config)
+        self._plane.apply(config, registry)
         self._health_checks.follow(registry, _intervals(config, registry))
+        self._engines.apply(specs, self._pools_by_model())
         self._config = config
 
     def _reloaded(self, outcome: ReloadOutcome) -> None:
@@ -280,16 +289,15 @@ class Gateway:
         for problem in outcome.problems:
             self._start_up.say(f"not reloaded: {problem}")
 
-    def _replica_changed(self, status: ReplicaStatus) -> None:
-        """Take over what the supervisor says of a replica."""
-        self._replicas[status.replica].set_state(ReplicaState(status.state), status.reason)
-        self._health_checks[status.replica].set_up(up=status.state is State.READY)
+    def _pools_by_model(self) -> dict[str, Pool]:
+        return {model.name: model.pool for model in self._registry.models}
+
+    def _engine_changed(self, status: ReplicaStatus) -> None:
+        """Show what the supervisor says of an engine, and probe it while it is up."""
+        self._health_checks.set_up(status.replica, up=status.state is State.READY)
         what = status.state.value
         self._start_up.step(status.replica, f"{what}: {status.reason}" if status.reason else what)
         self._settled.set()
-
-    def _all_settled(self) -> bool:
-        return not any(_under_way(status) for status in self._supervisor.statuses)
 
 
 def _intervals(config: Config, registry: Registry) -> dict[str, float]:
@@ -353,7 +361,3 @@ async def _first(*coroutines: Coroutine[Any, Any, object]) -> None:
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     await cancelled(tasks)
-
-
-def _under_way(status: ReplicaStatus) -> bool:
-    return status.state in (State.FETCHING, State.STARTING)

@@ -184,7 +184,7 @@ class DataPlane:
         """Let everything with a deadline look at the clock."""
         self._listener.tick(now)
         self._dispatcher.tick(now)
-        self.registry.tick()
+        self.registry.tick(now)
         for pool in self._sweep.next_batch(self.registry.connection_pools):
             pool.tick(now)
         if self._access_log is not None:

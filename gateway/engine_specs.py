@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engines.files.sources import default_cache
 from engines.onnx.options import OnnxOptions
-from engines.processes import gpus
+from engines.processes.gpus import check_demand
 from engines.spec import EngineSpec, FolderSource, HubSource, PackageFile, PackageSource, Source
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
@@ -25,18 +25,18 @@ def cache_of(config: Config) -> Path:
     return config.gateway.cache or default_cache()
 
 
-def specs_of(config: Config) -> list[EngineSpec]:
-    """Say what the supervisor is to start. Raises ``EngineError`` when there are too few GPUs."""
-    devices = gpus.available()
+def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
+    """Say what the supervisor is to start on a machine with so many GPUs. Raises ``EngineError`` for too few."""
     here = {name: model for name, model in config.models.items() if model.engine != "remote"}
-    each = {name: model.gpus_each(has_gpu=bool(devices)) for name, model in here.items()}
-    assigned = gpus.assign({name: (model.replicas, each[name]) for name, model in here.items()}, devices)
+    each = {name: model.gpus_each(has_gpu=gpus > 0) for name, model in here.items()}
+    check_demand({name: (model.replicas, each[name]) for name, model in here.items()}, gpus)
     return [
         EngineSpec(
             model=name,
             engine=model.engine,
             source=source_of(model.source),
-            gpus=assigned[name],
+            replicas=model.replicas,
+            gpus=each[name],
             args=model.args,
             env=model.env,
             startup_timeout=model.startup_timeout,

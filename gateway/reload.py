@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config.models import ModelBase
 from gateway.config.problems import ConfigError
 from gateway.config.schema import Config
 from gateway.data_plane import StartError
@@ -22,9 +21,6 @@ LOOK_SECONDS = 1.0
 
 AT_START = ("listen", "control", "processes", "access_log", "cache", "fast_paths")
 """Options of ``[gateway]`` that are read at the start only."""
-
-WHILE_RUNNING = frozenset(ModelBase.model_fields) - {"engine", "tasks"}
-"""Options of a model that is started here which do not concern its engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +131,3 @@ def _needs_restart(old: Config, new: Config) -> Iterator[str]:
             yield f"gateway.{name}: is read at the start only; restart the gateway to change it"
     if (old.gateway.tls_certificate is None) != (new.gateway.tls_certificate is None):
         yield "gateway.tls_certificate: TLS is switched on and off at the start only; restart the gateway"
-    if old.gateway.processes > 1:
-        yield "gateway.processes: several processes are not reloaded; restart the gateway"
-    for name in old.models.keys() | new.models.keys():
-        before, after = old.models.get(name), new.models.get(name)
-        if {getattr(before, "engine", "remote"), getattr(after, "engine", "remote")} == {"remote"}:
-            continue
-        if before is None or after is None or before.engine != after.engine:
-            yield f"models.{name}: engines are started and stopped with the gateway only; restart it"
-        elif before.model_dump(exclude=set(WHILE_RUNNING)) != after.model_dump(exclude=set(WHILE_RUNNING)):
-            yield f"models.{name}: what concerns its engine is read at the start only; restart the gateway to change it"

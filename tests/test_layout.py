@@ -28,7 +28,7 @@ SPINE = {
         {"__main__"},
         {"cli"},
         {"app"},
-        {"processes", "reload"},
+        {"local_engines", "processes", "reload"},
         {"data_plane"},
         {"console", "drain", "engine_specs", "process_tuning"},
         {"api"},

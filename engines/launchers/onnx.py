@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from engines.errors import ContentError
@@ -28,11 +29,11 @@ class OnnxRuntime:
         folder = fetch(spec.source, cache, progress)
         return folder if spec.onnx.variant is None else int8_variant(folder, spec.model)
 
-    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
         """Name the task and the model's options."""
         command = [sys.executable, "-m", "engines.onnx", "--model-name", spec.model, "--folder", str(folder)]
         command += ["--uds", str(socket), "--task", spec.tasks[0], *words(spec.onnx)]
-        if spec.gpus[index]:
+        if devices:
             command.append("--gpu")
-        devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus[index])}
-        return Launch((*command, *options(spec.args)), devices | dict(spec.env), socket)
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
+        return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from engines.errors import SourceError
@@ -30,7 +31,7 @@ class Vllm:
 
         return made_once(cache / "converted" / _identity(spec.source, folder), convert, progress)
 
-    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
         """Serve the folder under the model's name."""
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
         command += ["--model", str(folder), "--served-model-name", spec.model, "--uds", str(socket)]
@@ -38,7 +39,6 @@ class Vllm:
         environment = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
         if not isinstance(spec.source, HubSource):
             environment["HF_HUB_OFFLINE"] = "1"
-        devices = spec.gpus[index]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         if not devices:
             # GiB for the paged KV cache; without it the CPU build takes a share of the whole machine's memory.

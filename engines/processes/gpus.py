@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from engines.errors import GpuError
@@ -38,20 +38,39 @@ def _allowed(visible: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(device for device in devices if device))
 
 
-def assign(wanted: Mapping[str, tuple[int, int]], devices: Sequence[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Give each replica devices of its own, in order. ``wanted`` is (replicas, GPUs per replica) by model.
+class Gpus:
+    """The GPUs that engines may have: each is given to one replica at a time."""
 
-    Raises ``GpuError`` when there are too few.
-    """
+    def __init__(self, devices: Sequence[str]) -> None:
+        self._devices = tuple(devices)
+        self._free = list(devices)
+
+    def __repr__(self) -> str:
+        return f"<Gpus [{len(self._free)} of {len(self._devices)} free]>"
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def take(self, number: int) -> tuple[str, ...] | None:
+        """Take the first that are free; ``None`` if there are too few, and none is taken."""
+        if number > len(self._free):
+            return None
+        taken = tuple(self._free[:number])
+        del self._free[:number]
+        return taken
+
+    def give_back(self, devices: Iterable[str]) -> None:
+        """Free GPUs again; they are given out in their usual order."""
+        free = {*self._free, *devices}
+        self._free = [device for device in self._devices if device in free]
+
+
+def check_demand(wanted: Mapping[str, tuple[int, int]], devices: int) -> None:
+    """Raise ``GpuError`` if models want more than there are. ``wanted`` is (replicas, GPUs per replica) by model."""
     needed = sum(replicas * each for replicas, each in wanted.values())
-    if needed > len(devices):
+    if needed > devices:
         asks = ", ".join(f"{name}: {replicas} x {each}" for name, (replicas, each) in wanted.items() if each)
         raise GpuError(
-            f"The models ask for {needed} GPUs ({asks}), but {len(devices)} can be used; "
+            f"The models ask for {needed} GPUs ({asks}), but {devices} can be used; "
             "lower replicas or gpus, or widen CUDA_VISIBLE_DEVICES."
         )
-    free = iter(devices)
-    return {
-        name: tuple(tuple(next(free) for _ in range(each)) for _ in range(replicas))
-        for name, (replicas, each) in wanted.items()
-    }

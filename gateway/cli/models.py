@@ -31,13 +31,14 @@ def add_to(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from engines.errors import EngineError
     from engines.launchers import LAUNCHERS
+    from engines.processes.gpus import available
     from gateway.config.load import load
     from gateway.engine_specs import cache_of, specs_of
 
     config = load(options.config)
     began = monotonic()
     failed = False
-    for spec in specs_of(config):
+    for spec in specs_of(config, len(available())):
 
         def tell(step: str, model: str = spec.model) -> None:
             print(f"[{monotonic() - began:6.1f} s] {model}: {step}", flush=True)

@@ -45,6 +45,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from engines.launchers import LAUNCHERS
     from engines.onnx import command_line
+    from engines.processes.gpus import available
     from gateway.config.load import load
     from gateway.engine_specs import cache_of, specs_of
 
@@ -54,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
         known = f"its ONNX models are {', '.join(onnx)}" if onnx else "it has no ONNX models"
         print(f"headgate: {options.config} has no ONNX model {options.model!r}; {known}", file=sys.stderr)
         return MISCONFIGURED
-    spec = next(spec for spec in specs_of(config) if spec.model == options.model)
+    spec = next(spec for spec in specs_of(config, len(available())) if spec.model == options.model)
     # What is quantized is the model itself, also where one of its variants is served.
     spec = replace(spec, onnx=msgspec.structs.replace(spec.onnx, variant=None))
     folder = LAUNCHERS[spec.engine].prepare(spec, cache_of(config), lambda step: print(f"{spec.model}: {step}"))

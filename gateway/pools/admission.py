@@ -10,26 +10,27 @@ from time import perf_counter
 
 from gateway.core.errors import QueueTimeout, Unavailable
 from gateway.pools.queue import FifoQueue, Queue, Waiter
-from gateway.pools.slots import LocalSlots, Slots
+from gateway.pools.slots import LocalSlots, NewSlots, Slots
 
 
 class Admission:
     """Lets requests of one pool run while there are slots, and queues the others.
 
-    There are ``limit`` slots of this process alone, none counted where it is ``None``; or ``slots`` that several
-    processes share. Then each process queues its own requests, and a free slot goes to the one with the lowest rank
-    wherever it waits: its process is woken and takes the slot itself.
+    There are ``limit`` slots, none counted where it is ``None``: of this process alone, or such as ``new_slots`` makes
+    that several processes share. Then each process queues its own requests, and a free slot goes to the one with the
+    lowest rank wherever it waits: its process is woken and takes the slot itself.
 
     A slot is given back without the lock. A process that begins to wait just then might miss it, and the process that
     gives it back might miss who waits; ``tick`` finds such a slot.
     """
 
-    __slots__ = ("_queue", "_slots", "_was_free", "max_queue", "running")
+    __slots__ = ("_new_slots", "_queue", "_slots", "_was_free", "max_queue", "running")
 
     def __init__(
-        self, limit: int | None, max_queue: int, *, slots: Slots | None = None, queue: Queue | None = None
+        self, limit: int | None, max_queue: int, *, new_slots: NewSlots = LocalSlots, queue: Queue | None = None
     ) -> None:
-        self._slots: Slots | None = LocalSlots(limit) if slots is None and limit is not None else slots
+        self._new_slots = new_slots
+        self._slots: Slots | None = None if limit is None else new_slots(limit, 0)
         self._queue: Queue = FifoQueue() if queue is None else queue
         self.max_queue = max_queue
         self.running = 0
@@ -53,7 +54,7 @@ class Admission:
         return 0 if self._slots is None else self._slots.waiting
 
     def set_limits(self, limit: int | None, max_queue: int) -> None:
-        """Change how many requests may run and wait, in an admission whose slots are this process's alone.
+        """Change how many requests may run and wait.
 
         Requests that run already are never ended, and those that wait get what has become free.
         """
@@ -61,11 +62,12 @@ class Admission:
         slots = self._slots
         if slots is None:
             if limit is not None:
-                self._slots = LocalSlots(limit, self.running)
+                self._slots = self._new_slots(limit, self.running)
         elif limit is None:
-            slots.limit = self.running + self._queue.length
-            self.serve()
+            served = [self._serve_next(slots) for _ in range(self._queue.length)]
             self._slots = None
+            for waiter in served:
+                waiter.granted()
         else:
             slots.limit = limit
             self.serve()
@@ -130,7 +132,8 @@ class Admission:
         Called whenever a slot may have become free. A process that is woken in vain wakes the next.
         """
         slots = self._slots
-        assert slots is not None
+        if slots is None:
+            return
         served: list[Waiter] = []
         with slots.lock:
             while self._queue.length and slots.running < slots.limit and slots.next_is_here():

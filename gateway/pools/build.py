@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from gateway.config.models import ModelConfig
+from gateway.config.models import ModelConfig, RemoteModel
 from gateway.config.schema import Config
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPools
@@ -16,7 +16,7 @@ from gateway.pools.policies.table import POLICIES
 from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import LocalLoad, Replica, ReplicaLoad, header_lines
-from gateway.pools.slots import Slots
+from gateway.pools.slots import LocalSlots, NewSlots
 
 POOL_OPTIONS = (
     "urls",
@@ -39,8 +39,8 @@ class Counting(Protocol):
     def replica_load(self, replica: str) -> ReplicaLoad:
         """Give what a replica has to do."""
 
-    def slots(self, pool: str, limit: int) -> Slots | None:
-        """Give the slots of a pool with a limit; ``None``: those of this process alone."""
+    def new_slots(self, pool: str) -> NewSlots:
+        """Tell how the slots of a pool are made, whenever it has a limit."""
 
     def pool_load(self, pool: str) -> Callable[[float], Load] | None:
         """Tell how the load of a pool is added up; ``None``: it is that of this process."""
@@ -53,117 +53,203 @@ class LocalCounting:
         """Begin to count for a replica."""
         return LocalLoad()
 
-    def slots(self, _pool: str, _limit: int) -> Slots | None:
-        """Leave the slots to the pool's own admission."""
-        return None
+    def new_slots(self, _pool: str) -> NewSlots:
+        """Let each pool have slots of its own."""
+        return LocalSlots
 
     def pool_load(self, _pool: str) -> Callable[[float], Load] | None:
         """Leave the load to the pool."""
         return None
 
 
-def build_registry(config: Config, started_here: Mapping[str, str], counting: Counting | None = None) -> Registry:
-    """Build every model and its pool. ``started_here`` gives the address of each replica that is started here."""
-    return RegistryBuilder(counting).build(config, started_here)
+class PoolLayout(NamedTuple):
+    """A pool as one process tells others to have it: its name, and the name and address of each replica."""
+
+    name: str
+    replicas: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, pool: Pool) -> PoolLayout:
+        """Describe a pool as it is now."""
+        return cls(pool.name, tuple((replica.name, replica.address.url) for replica in pool.replicas))
 
 
 class RegistryBuilder:
     """Builds one registry after the other, each for a newer configuration, and keeps what that leaves as it was.
 
     A pool that is configured again, whatever of it has changed, is the same object: its requests, its queue and its
-    counts live on. Replicas whose addresses and credentials stay are kept, with all that is known of them.
+    counts live on. Remote replicas whose addresses and credentials stay are kept, with all that is known of them. Which
+    replicas there are of an engine that is started here is not decided here: they come as ``new_replica`` makes them.
     """
 
     def __init__(self, counting: Counting | None = None) -> None:
         self._counting: Counting = LocalCounting() if counting is None else counting
         self._connections: ConnectionPools | None = None
         self._pools: dict[str, Pool] = {}
-        self._settings: Mapping[str, ModelConfig] = {}
-        """Those of all models, as the last registry has them."""
-        self._keys: dict[object, str] = {}
-        """What makes models share a pool, and the name that their pool has been given."""
+        """Those that models lead to, by the first of their models."""
+        self._settings: dict[Pool, ModelConfig] = {}
+        """What each pool was configured by last, also those that close."""
         self._models: dict[str, Model] = {}
 
     def __repr__(self) -> str:
         return f"<RegistryBuilder [{len(self._pools)} pools]>"
 
-    def build(self, config: Config, started_here: Mapping[str, str]) -> Registry:
-        """Build every model and its pool. ``started_here`` gives the address of each replica that is started here."""
+    @property
+    def pools(self) -> Collection[Pool]:
+        """All pools, also those that no model leads to any more and whose replicas have not gone yet."""
+        return self._settings.keys()
+
+    @property
+    def layout(self) -> Mapping[str, PoolLayout]:
+        """The pools of the last registry by the first of their models, for others to ``follow``."""
+        return {first: PoolLayout.of(pool) for first, pool in self._pools.items()}
+
+    def build(self, config: Config) -> Registry:
+        """Build every model and its pool, with the replicas of those that are remote."""
+        groups = pools_of(config)
+        found = self._known_pools(config, groups)
+        pools: dict[str, Pool] = {}
+        for first in groups:
+            settings = config.models[first]
+            pool = found.get(first)
+            was_remote = pool is not None and self._settings[pool].engine == "remote"
+            pool = self._configured(pool, self._unused_name(first), config, settings)
+            if settings.engine == "remote":
+                self._set_addresses(pool, settings)
+            elif was_remote:
+                pool.replace((), pool.replicas)
+            pools[first] = pool
+        return self._registry(config, groups, pools)
+
+    def follow(self, config: Config, layout: Mapping[str, PoolLayout]) -> Registry:
+        """Build every model and its pool, with the names and the replicas that another process has chosen.
+
+        Pools that close are emptied by that process too.
+        """
+        groups = pools_of(config)
+        known = {pool.name: pool for pool in self._settings}
+        pools: dict[str, Pool] = {}
+        for first in groups:
+            wanted = layout[first]
+            pool = pools[first] = self._configured(known.get(wanted.name), wanted.name, config, config.models[first])
+            self.set_replicas(pool, wanted)
+        return self._registry(config, groups, pools, follows=True)
+
+    def set_replicas(self, pool: Pool, wanted: PoolLayout) -> None:
+        """Have exactly these replicas; those that are there already stay."""
+        settings = self._settings[pool]
+        replicas = [self._replica(name, Address.parse(url), settings) for name, url in wanted.replicas]
+        new = {(replica.name, replica.address.url, replica.headers): replica for replica in replicas}
+        for replica in pool.replicas:
+            if new.pop((replica.name, replica.address.url, replica.headers), None) is None:
+                pool.remove(replica)
+        if new:
+            pool.replace(list(new.values()), ())
+
+    def new_replica(self, name: str, url: str) -> Replica:
+        """Make a replica of an engine that is started here."""
+        return self._replica(name, Address.parse(url), None)
+
+    # which pool was which
+
+    def _known_pools(self, config: Config, groups: Mapping[str, Sequence[str]]) -> dict[str, Pool]:
+        """Find for each group of models the pool that is theirs already: of one of them, or one that suits them.
+
+        The latter also finds the pool of a model that has another name now, and one that closes.
+        """
+        found: dict[str, Pool] = {}
+        for first, sharing in groups.items():
+            theirs = (self._models[name].pool for name in sharing if name in self._models)
+            pool = next((pool for pool in theirs if pool not in found.values()), None)
+            if pool is not None:
+                found[first] = pool
+        suiting = {_sharing_key(pool.name, settings): pool for pool, settings in self._settings.items()}
+        named = {pool.name: pool for pool in self._settings if pool.closing}
+        for first in [first for first in groups if first not in found]:
+            pool = suiting.get(_sharing_key(first, config.models[first])) or named.get(first)
+            if pool is not None and pool not in found.values():
+                found[first] = pool
+        return found
+
+    def _unused_name(self, first: str) -> str:
+        """Name a pool after its first model, unless another pool that is still there has that name."""
+        used = {pool.name for pool in self._settings}
+        return next(name for number in count() if (name := f"{first}.{number}" if number else first) not in used)
+
+    # pools, replicas and models
+
+    def _configured(self, pool: Pool | None, name: str, config: Config, settings: ModelConfig) -> Pool:
+        """Make a pool, or change what is different now of one that is there."""
+        self._set_connect_timeout(config)
+        limits = settings.limits
+        if pool is None:
+            admission = Admission(limits.max_in_flight, limits.max_queue, new_slots=self._counting.new_slots(name))
+            pool = Pool(
+                name,
+                (),
+                policy=POLICIES[settings.policy](settings),
+                admission=admission,
+                hedge=settings.hedge,
+                load=self._counting.pool_load(name),
+            )
+        else:
+            before = self._settings[pool]
+            pool.closing = False
+            pool.admission.set_limits(limits.max_in_flight, limits.max_queue)
+            if any(getattr(before, option) != getattr(settings, option) for option in POLICY_OPTIONS):
+                pool.set_policy(POLICIES[settings.policy](settings))
+            pool.set_hedging(hedge=settings.hedge)
+        self._settings[pool] = settings
+        return pool
+
+    def _set_connect_timeout(self, config: Config) -> None:
         timeout = config.gateway.timeouts.connect
         if self._connections is None:
             self._connections = ConnectionPools(connect_timeout=timeout, fast_paths=config.gateway.fast_paths)
         self._connections.set_connect_timeout(timeout)
-        pools: dict[str, Pool] = {}
-        models: dict[str, Model] = {}
-        groups = pools_of(config)
-        keys = {_sharing_key(name, config.models[name]): name for name in groups}
-        for pool_name, sharing in groups.items():
-            settings = config.models[pool_name]
-            wanted = self._wanted(pool_name, settings, started_here)
-            before = pool_name
-            if before not in self._pools:
-                # The model that the pool is called after may be gone, where others that share it stay.
-                called = self._keys.get(_sharing_key(pool_name, settings), pool_name)
-                before = called if called not in groups else pool_name
-            known = self._pools.get(before)
-            pool = self._new_pool(pool_name, settings, wanted) if known is None else known
-            if known is not None:
-                self._update(pool, self._settings[before], settings, wanted)
-            pools[pool_name] = pool
-            models |= {name: self._model(name, config.models[name], pool) for name in sharing}
-        self._pools, self._keys, self._models, self._settings = pools, keys, models, config.models
-        # In the order of the file, which is that of ``/v1/models``.
-        return Registry(models[name] for name in config.models)
 
-    def _wanted(self, pool: str, settings: ModelConfig, started_here: Mapping[str, str]) -> list[tuple[str, Address]]:
-        """Give the name and the address of each replica, as if there were none yet."""
-        names = replica_names(pool, settings)
-        urls = settings.urls if settings.engine == "remote" else [started_here[name] for name in names]
-        return [(name, Address.parse(url)) for name, url in zip(names, urls, strict=True)]
-
-    def _replica(self, name: str, address: Address, settings: ModelConfig) -> Replica:
-        assert self._connections is not None
-        credentials = settings.api_key if settings.engine == "remote" else None
-        load = self._counting.replica_load(name)
-        lines = header_lines(address, credentials)
-        ready = any(
-            each.ready and (each.address.url, each.headers) == (address.url, lines)
-            for pool in self._pools.values()
-            for each in pool.replicas
-        )
-        return Replica(name, self._connections.of(address), credentials=credentials, load=load, ready=ready)
-
-    def _new_pool(self, name: str, settings: ModelConfig, wanted: list[tuple[str, Address]]) -> Pool:
-        limit = settings.limits.max_in_flight
-        slots = None if limit is None else self._counting.slots(name, limit)
-        return Pool(
-            name,
-            [self._replica(each, address, settings) for each, address in wanted],
-            policy=POLICIES[settings.policy](settings),
-            admission=Admission(limit, settings.limits.max_queue, slots=slots),
-            hedge=settings.hedge,
-            load=self._counting.pool_load(name),
-        )
-
-    def _update(
-        self, pool: Pool, before: ModelConfig, settings: ModelConfig, wanted: list[tuple[str, Address]]
-    ) -> None:
-        """Change what is different now."""
-        pool.admission.set_limits(settings.limits.max_in_flight, settings.limits.max_queue)
-        if any(getattr(before, option) != getattr(settings, option) for option in POLICY_OPTIONS):
-            pool.set_policy(POLICIES[settings.policy](settings))
-        pool.set_hedging(hedge=settings.hedge)
-        credentials = settings.api_key if settings.engine == "remote" else None
+    def _set_addresses(self, pool: Pool, settings: RemoteModel) -> None:
+        """Have one replica for each address; those that are there already stay."""
         kept = {(each.address.url, each.headers): each for each in pool.replicas if not each.leaving}
         taken = {replica.name for replica in pool.replicas}
         come = []
-        for _, address in wanted:
-            if kept.pop((address.url, header_lines(address, credentials)), None) is None:
+        for address in map(Address.parse, settings.urls):
+            if kept.pop((address.url, header_lines(address, settings.api_key)), None) is None:
                 name = next(name for number in count() if (name := f"{pool.name}-{number}") not in taken)
                 taken.add(name)
                 come.append(self._replica(name, address, settings))
         if come or kept:
-            pool.replace(come, list(kept.values()))
+            pool.replace(come, tuple(kept.values()))
+
+    def _replica(self, name: str, address: Address, settings: ModelConfig | None) -> Replica:
+        assert self._connections is not None
+        credentials = settings.api_key if settings is not None and settings.engine == "remote" else None
+        lines = header_lines(address, credentials)
+        ready = any(
+            each.ready and (each.address.url, each.headers) == (address.url, lines)
+            for pool in self._settings
+            for each in pool.replicas
+        )
+        load = self._counting.replica_load(name)
+        return Replica(name, self._connections.of(address), credentials=credentials, load=load, ready=ready)
+
+    def _registry(
+        self, config: Config, groups: Mapping[str, Sequence[str]], pools: dict[str, Pool], *, follows: bool = False
+    ) -> Registry:
+        """Finish a registry; pools that were there and are not wanted any more close."""
+        closing = [pool for pool in self._settings if pool not in pools.values() and pool.replicas]
+        for pool in closing:
+            pool.closing = True
+        self._settings = {pool: self._settings[pool] for pool in (*pools.values(), *closing)}
+        self._pools = pools
+        models = {
+            name: self._model(name, config.models[name], pools[first])
+            for first, sharing in groups.items()
+            for name in sharing
+        }
+        self._models = models
+        # In the order of the file, which is that of ``/v1/models``.
+        return Registry((models[name] for name in config.models), () if follows else closing)
 
     def _model(self, name: str, settings: ModelConfig, pool: Pool) -> Model:
         model = Model(
@@ -193,12 +279,6 @@ def pools_of(config: Config) -> dict[str, list[str]]:
     for name, model in config.models.items():
         groups.setdefault(_sharing_key(name, model), []).append(name)
     return {names[0]: names for names in groups.values()}
-
-
-def replica_names(pool: str, settings: ModelConfig) -> list[str]:
-    """Name every replica of a pool."""
-    count = len(settings.urls) if settings.engine == "remote" else settings.replicas
-    return [f"{pool}-{index}" for index in range(count)]
 
 
 def _sharing_key(name: str, settings: ModelConfig) -> object:

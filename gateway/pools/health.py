@@ -238,8 +238,10 @@ class HealthChecks:
     def __repr__(self) -> str:
         return f"<HealthChecks of {list(self._checks)}>"
 
-    def __getitem__(self, replica: str) -> HealthCheck:
-        return self._checks[replica]
+    def set_up(self, replica: str, *, up: bool) -> None:
+        """Set whether the process of a supervised replica is up; harmless for one that is not probed any more."""
+        if replica in self._checks:
+            self._checks[replica].set_up(up=up)
 
     def start(self) -> None:
         """Check from now on, on the running loop."""

@@ -11,6 +11,9 @@ from gateway.pools.hedge_budget import HedgeBudget
 from gateway.pools.policies.policy import Assigned, Policy, Routable
 from gateway.pools.replica import Replica, ReplicaState
 
+Confirmed = Callable[[object], bool]
+"""Whether all who send requests know already what was last said of a replica or a pool."""
+
 _SOON_READY = (ReplicaState.FETCHING, ReplicaState.STARTING, ReplicaState.RESTARTING)
 
 
@@ -42,6 +45,7 @@ class Pool:
         "_replicas_changed",
         "admission",
         "assigned",
+        "closing",
         "draining",
         "hedging",
         "name",
@@ -80,6 +84,8 @@ class Pool:
         self.ready: list[Replica] = []
         self.draining: list[Replica] = []
         """Those that get nothing new, and leave the pool when they have nothing left to do."""
+        self.closing = False
+        """Whether no model leads here any more; then the replicas go when the last request has ended."""
         self._observers: tuple[Callable[[Pool], None], ...] = ()
         self.set_policy(policy)
         self._set_replicas(tuple(replicas))
@@ -140,12 +146,23 @@ class Pool:
         """Send a replica nothing new; ``remove_drained`` removes it when the requests that are there have ended."""
         replica.set_state(ReplicaState.DRAINING)
 
-    def remove_drained(self) -> None:
-        """Remove the replicas that were to drain and have nothing in flight any more."""
+    def remove_drained(self, confirmed: Confirmed | None = None) -> None:
+        """Remove the replicas that were to drain and have nothing in flight any more.
+
+        ``confirmed`` tells whether all who send requests know already that a replica is to drain.
+        """
         for replica in self.draining:
-            if not replica.in_flight:
+            if not replica.in_flight and (confirmed is None or confirmed(replica)):
                 self.remove(replica)
                 replica.drained()
+
+    def drain_if_idle(self, now: float) -> None:
+        """Let all replicas go if no request is here, running or waiting; ``now`` is a ``perf_counter`` reading."""
+        load = self.load(now)
+        if not load.running and not load.waiting:
+            for replica in self.replicas:
+                replica.leaving = True
+                self.drain(replica)
 
     def remove(self, replica: Replica) -> None:
         """Forget a replica; the requests that are there go on to their end. Harmless if it is not here."""
@@ -159,9 +176,10 @@ class Pool:
         self.hedging = self._hedge_budget if len(replicas) > 1 else None
         if self._replicas_changed is not None:
             self._replicas_changed(replicas)
-        self._sort_by_state()
+        # The observers hear of a new replica before an old one drains because of it.
         for changed in self._observers:
             changed(self)
+        self._sort_by_state()
 
     def _sort_by_state(self, _replica: Replica | None = None) -> None:
         """List the replicas that are ready and those that drain anew; called by a replica whose state changed."""

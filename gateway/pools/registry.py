@@ -12,7 +12,7 @@ from types import MappingProxyType
 from gateway.core.errors import BadRequest, ModelNotFound
 from gateway.http.connection_pool import ConnectionPool
 from gateway.pools.model import Model
-from gateway.pools.pool import Pool
+from gateway.pools.pool import Confirmed, Pool
 from gateway.pools.replica import Replica
 
 
@@ -29,8 +29,10 @@ class _ByName(dict[str, Model]):
 class Registry:
     """Model name or alias → model → pool."""
 
-    def __init__(self, models: Iterable[Model]) -> None:
+    def __init__(self, models: Iterable[Model], closing: Iterable[Pool] = ()) -> None:
         self.models = tuple(models)
+        self.closing = tuple(closing)
+        """Pools that no model leads to any more; they are kept until their last request has ended."""
         self.pools: tuple[Pool, ...] = tuple(dict.fromkeys(model.pool for model in self.models))
         """Each pool once, however many models it has."""
         self._by_name = _ByName({model.name: model for model in self.models})
@@ -58,11 +60,17 @@ class Registry:
         """The replicas of all pools."""
         return tuple(replica for pool in self.pools for replica in pool.replicas)
 
-    def tick(self) -> None:
-        """Remove replicas that have drained."""
+    def tick(self, now: float, confirmed: Confirmed | None = None) -> None:
+        """Remove replicas that have drained, and pools that nobody needs; ``now`` is a ``perf_counter`` reading."""
         for pool in self.pools:
             if pool.draining:
-                pool.remove_drained()
+                pool.remove_drained(confirmed)
+        if self.closing:
+            for pool in self.closing:
+                pool.remove_drained(confirmed)
+                if confirmed is None or confirmed(pool):
+                    pool.drain_if_idle(now)
+            self.closing = tuple(pool for pool in self.closing if pool.replicas)
 
     def first_able(self, task: str, may_use: Callable[[str], bool]) -> Model:
         """Give the first model that can do a task and may be used. Raises ``BadRequest`` if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Protocol
@@ -78,6 +79,10 @@ class Pace:
     def end(self) -> None:
         """Slots are free: the next gap begins when all of them are taken again."""
         self._began = None
+
+
+NewSlots = Callable[[int, int], Slots]
+"""Makes the slots of a pool: how many there are, and how many requests of this process run already."""
 
 
 class LocalSlots:

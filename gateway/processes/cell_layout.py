@@ -1,16 +1,19 @@
-"""The rows of the shared memory by name, and how the registries of parent and children count in them."""
+"""The rows of the shared memory by name, and how the registries of parent and children count in them.
+
+The parent makes the rows: those of connections at the start, and those of a pool or a replica when its own registry
+gets it. Each has its name, so a pool or a replica that comes again finds the row that it had.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from gateway.config.schema import Config
-from gateway.pools.build import pools_of, replica_names
+from gateway.pools.admission import Admission
 from gateway.pools.pool import Load, Pool
 from gateway.pools.replica import Replica, ReplicaLoad
-from gateway.pools.slots import Slots
+from gateway.pools.slots import LocalSlots, NewSlots
 from gateway.processes.acceptor import ConnectionShare
-from gateway.processes.shared_cells import Cells
+from gateway.processes.shared_cells import Cells, Row
 from gateway.processes.shared_load import SharedLoad
 from gateway.processes.shared_slots import SharedSlots, SlotRows
 
@@ -24,14 +27,10 @@ RECEIVED = "received"
 """How many connections each process was handed by others, since the start."""
 
 
-def rows(config: Config) -> Iterator[str]:
-    """Name every row; parent and children must agree on their order."""
+def connection_rows(processes: int) -> Iterator[str]:
+    """Name the rows that there are from the start."""
     yield from (TICKED_AT, HELD, RECEIVED)
-    yield from (handed_to(process) for process in range(config.gateway.processes))
-    for pool in pools_of(config):
-        yield from (running(pool), waiting(pool), rank(pool), tokens(pool))
-        for replica in replica_names(pool, config.models[pool]):
-            yield from (in_flight(replica), answers(replica))
+    yield from (handed_to(process) for process in range(processes))
 
 
 def handed_to(process: int) -> str:
@@ -92,27 +91,38 @@ def slot_rows(cells: Cells, pool: str) -> SlotRows:
 
 
 class ParentCounting:
-    """How the parent's registry counts: it reads what the children count, and runs nothing itself."""
+    """How the parent's registry counts: it reads what the children count, and runs nothing itself.
 
-    def __init__(self, cells: Cells) -> None:
+    ``made`` is told the names of rows that are made for it.
+    """
+
+    def __init__(self, cells: Cells, made: Callable[[Sequence[str]], None]) -> None:
         self._cells = cells
+        self._made = made
 
     def replica_load(self, replica: str) -> ReplicaLoad:
         """Add up what all processes have at a replica."""
+        self._make(in_flight(replica), answers(replica))
         return SharedLoad(self._cells.row(in_flight(replica)), own=0)
 
-    def slots(self, _pool: str, _limit: int) -> Slots | None:
+    def new_slots(self, _pool: str) -> NewSlots:
         """Share no slots: the parent admits nothing."""
-        return None
+        return LocalSlots
 
     def pool_load(self, pool: str) -> Callable[[float], Load] | None:
         """Add up what all processes have to do."""
+        self._make(running(pool), waiting(pool), rank(pool), tokens(pool))
         shared, in_tokens = slot_rows(self._cells, pool), self._cells.row(tokens(pool))
 
         def load(now: float) -> Load:
             return Load(sum(shared.running), sum(shared.waiting), shared.oldest_wait(now), sum(in_tokens))
 
         return load
+
+    def _make(self, *names: str) -> None:
+        made = [name for name in names if self._cells.make(name)]
+        if made:
+            self._made(made)
 
 
 class ChildCounting:
@@ -130,12 +140,14 @@ class ChildCounting:
         """Share what is in flight at a replica."""
         return SharedLoad(self._cells.row(in_flight(replica)), self._own)
 
-    def slots(self, pool: str, limit: int) -> Slots | None:
+    def new_slots(self, pool: str) -> NewSlots:
         """Share the slots of a pool."""
-        lock = self._cells.lock(running(pool))
-        return SharedSlots(
-            limit, slot_rows(self._cells, pool), lock, self._own, lambda process: self._wake(process, pool)
-        )
+        shared, lock, own = slot_rows(self._cells, pool), self._cells.lock(running(pool)), self._own
+
+        def wake(process: int) -> None:
+            self._wake(process, pool)
+
+        return lambda limit, here: SharedSlots(limit, shared, lock, own, wake, here)
 
     def pool_load(self, _pool: str) -> Callable[[float], Load] | None:
         """Leave the load to the pool; the parent adds up what is published."""
@@ -145,12 +157,20 @@ class ChildCounting:
 class Publisher:
     """Shows the parent, at each tick, what no request waits for; what limits and policies look at is shown at once."""
 
-    def __init__(self, cells: Cells, own: int, pools: Sequence[Pool]) -> None:
+    def __init__(self, cells: Cells, own: int) -> None:
+        self._cells = cells
         self._own = own
-        self._tokens = [(pool, cells.row(tokens(pool.name))) for pool in pools]
+        self._tokens: list[tuple[Pool, Row]] = []
+        self._running: list[tuple[Admission, Row]] = []
+        self._answers: list[tuple[Replica, Row]] = []
+
+    def set_pools(self, pools: Sequence[Pool]) -> None:
+        """Show these pools and their replicas from now on."""
+        row = self._cells.row
+        self._tokens = [(pool, row(tokens(pool.name))) for pool in pools]
         unlimited = (pool for pool in pools if pool.admission.limit is None)
-        self._running = [(pool.admission, cells.row(running(pool.name))) for pool in unlimited]
-        self._answers = [(each, cells.row(answers(each.name))) for pool in pools for each in pool.replicas]
+        self._running = [(pool.admission, row(running(pool.name))) for pool in unlimited]
+        self._answers = [(each, row(answers(each.name))) for pool in pools for each in pool.replicas]
 
     def publish(self) -> None:
         """Copy the numbers into this process's cells."""
@@ -166,8 +186,13 @@ class Publisher:
 class AnswerTotals:
     """Takes over in the parent, at each tick, how many requests the children got answered."""
 
-    def __init__(self, cells: Cells, replicas: Sequence[Replica]) -> None:
-        self._answers = [(replica, cells.row(answers(replica.name))) for replica in replicas]
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._answers: list[tuple[Replica, Row]] = []
+
+    def set_replicas(self, replicas: Sequence[Replica]) -> None:
+        """Add up for these replicas from now on."""
+        self._answers = [(replica, self._cells.row(answers(replica.name))) for replica in replicas]
 
     def read(self) -> None:
         """Add up the numbers of all processes."""

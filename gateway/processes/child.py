@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -15,16 +16,21 @@ from typing import Any
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, Server, StartError
-from gateway.pools.build import build_registry
+from gateway.pools.build import RegistryBuilder
+from gateway.pools.model import Model
+from gateway.pools.pool import Pool
+from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
 from gateway.process_tuning import freeze_gc
 from gateway.processes.acceptor import Acceptor, bound
-from gateway.processes.cell_layout import TICKED_AT, ChildCounting, Publisher, connection_share, rows
+from gateway.processes.cell_layout import TICKED_AT, ChildCounting, Publisher, connection_share
 from gateway.processes.datagrams import Datagrams
 from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
     Channel,
+    Confirm,
+    Confirmed,
     Count,
     Counted,
     End,
@@ -32,14 +38,19 @@ from gateway.processes.messages import (
     LengthUpdate,
     Message,
     NotStarted,
+    PoolUpdate,
     ReplicaSuspected,
     ReplicaUpdate,
+    RowsMade,
+    Served,
     Serving,
     Setup,
     StopAccepting,
     encode,
 )
 from gateway.processes.shared_cells import Cells, WholeLock
+
+_LOG = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -84,10 +95,11 @@ class Child:
             # It could not be built, which the parent does not know yet.
             return
         match message:
-            case ReplicaUpdate():
-                serving.apply_replica(message)
-            case LengthUpdate():
-                serving.apply_length(message)
+            case RowsMade() | Served() | PoolUpdate() | ReplicaUpdate() | LengthUpdate():
+                serving.update(message)
+            case Confirm(number):
+                serving.publish()
+                self.channel.send(Confirmed(number))
             case AnnounceEnd():
                 serving.plane.announce_end()
             case StopAccepting():
@@ -164,6 +176,10 @@ class Child:
         self.channel.close()
 
 
+Update = RowsMade | Served | PoolUpdate | ReplicaUpdate | LengthUpdate
+"""What the parent says of what is served."""
+
+
 class ChildPlane:
     """The data plane of a child, its part in what the processes share, and the tick that shows it to the others.
 
@@ -171,27 +187,21 @@ class ChildPlane:
     """
 
     def __init__(self, setup: Setup, ejected: Callable[[Replica], None]) -> None:
-        config = _share_of_limits(Config.model_validate_json(setup.config), setup.listen)
         self._own = setup.own
-        self._cells = Cells(setup.cells, rows(config), config.gateway.processes)
+        self._address = setup.listen
+        self._ejected = ejected
+        self._cells = Cells(setup.cells, setup.rows, len(setup.senders))
         self._ticks = self._cells.row(TICKED_AT)
         self._datagrams = Datagrams(
             socket.socket(fileno=setup.receiver), [socket.socket(fileno=sender) for sender in setup.senders]
         )
-        registry = build_registry(
-            config, setup.started_here, ChildCounting(self._cells, self._own, self._datagrams.wake)
-        )
-        self._models = {model.name: model for model in registry.models}
-        self._replicas = {replica.name: replica for replica in registry.replicas}
-        for replica in self._replicas.values():
-            replica.on_ejection = ejected
-        self._admissions = {pool.name: pool.admission for pool in registry.pools}
-        self._publisher = Publisher(self._cells, self._own, registry.pools)
+        self._builder = RegistryBuilder(ChildCounting(self._cells, self._own, self._datagrams.wake))
+        self._models: dict[str, Model] = {}
+        self._pools: dict[str, Pool] = {}
+        self._replicas: dict[str, Replica] = {}
+        self._publisher = Publisher(self._cells, self._own)
         self._acceptor: Acceptor | None = None
-        for replica_update in setup.replicas:
-            self.apply_replica(replica_update)
-        for length_update in setup.lengths:
-            self.apply_length(length_update)
+        config, registry = self._read(setup.serves)
         self.plane = DataPlane(
             config, registry, setup.version, "", listen=self._listen, log_lock=WholeLock(setup.cells)
         )
@@ -212,13 +222,60 @@ class ChildPlane:
         self._datagrams.close()
         await self.plane.stop()
 
-    def apply_replica(self, update: ReplicaUpdate) -> None:
-        """Take over the state of a replica."""
-        self._replicas[update.replica].set_state(update.state, update.reason)
+    def update(self, update: Update) -> None:
+        """Take over what the parent says."""
+        match update:
+            case RowsMade(names):
+                self._cells.know(names)
+            case Served():
+                self._apply(update)
+            case PoolUpdate(layout):
+                if layout.name in self._pools:
+                    self._builder.set_replicas(self._pools[layout.name], layout)
+                    self._list_replicas()
+            case ReplicaUpdate(name, state, reason):
+                # One that is here no longer has drained.
+                if name in self._replicas:
+                    self._replicas[name].set_state(state, reason)
+            case LengthUpdate(name, max_model_len):
+                if name in self._models:
+                    self._models[name].set_max_model_len(max_model_len)
 
-    def apply_length(self, update: LengthUpdate) -> None:
-        """Take over how many tokens a request for a model may have."""
-        self._models[update.model].set_max_model_len(update.max_model_len)
+    def publish(self) -> None:
+        """Show the parent what it counts."""
+        self._publisher.publish()
+
+    # inside
+
+    def _apply(self, serves: Served) -> None:
+        """Go by another configuration from now on."""
+        config, registry = self._read(serves)
+        try:
+            self.plane.renew_certificate(config)
+        except StartError as error:
+            # The parent has read these files a moment ago; the next change of theirs is another reload.
+            _LOG.error("%s The certificate from before stays in use.", error)
+        self.plane.apply(config, registry)
+
+    def _read(self, serves: Served) -> tuple[Config, Registry]:
+        """Build what is to be served."""
+        config = _share_of_limits(Config.model_validate_json(serves.config), self._address)
+        registry = self._builder.follow(config, serves.pools)
+        self._models = {model.name: model for model in registry.models}
+        self._pools = {pool.name: pool for pool in self._builder.pools}
+        self._list_replicas()
+        for replica_update in serves.replicas:
+            self.update(replica_update)
+        for length_update in serves.lengths:
+            self.update(length_update)
+        return config, registry
+
+    def _list_replicas(self) -> None:
+        """Know the replicas that there are now."""
+        self._replicas = {replica.name: replica for pool in self._pools.values() for replica in pool.replicas}
+        for replica in self._replicas.values():
+            replica.on_ejection = self._ejected
+        self._publisher.set_pools(tuple(self._pools.values()))
 
     async def _listen(
         self, factory: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None
@@ -233,13 +290,14 @@ class ChildPlane:
 
     def _woken(self, pool: str) -> None:
         """Take the slots that became free."""
-        self._admissions[pool].serve()
+        if pool in self._pools:
+            self._pools[pool].admission.serve()
 
     def _tick(self, _now: float) -> None:
         self._ticks[self._own] = monotonic_ns()
         self._publisher.publish()
-        for admission in self._admissions.values():
-            admission.tick()
+        for pool in self._pools.values():
+            pool.admission.tick()
         if self._acceptor is not None:
             self._acceptor.tick(self.plane.connections)
 

@@ -17,6 +17,8 @@ from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
     Channel,
+    Confirm,
+    Confirmed,
     Count,
     Counted,
     End,
@@ -24,8 +26,11 @@ from gateway.processes.messages import (
     LengthUpdate,
     Message,
     NotStarted,
+    PoolUpdate,
     ReplicaSuspected,
     ReplicaUpdate,
+    RowsMade,
+    Served,
     Serving,
     Setup,
     StopAccepting,
@@ -42,6 +47,10 @@ _END_SECONDS = 10.0
 """Longest wait for a process that was told to end."""
 
 
+Update = RowsMade | PoolUpdate | ReplicaUpdate | LengthUpdate | Served | Confirm
+"""What a parent sends while all is well."""
+
+
 class ChildOwner(Protocol):
     """What the handle of a child needs of the parent."""
 
@@ -54,6 +63,9 @@ class ChildOwner(Protocol):
 
     def suspected(self, replica: str, reason: str) -> None:
         """Eject a replica that gave a process no responses."""
+
+    def confirmed(self, process: int, number: int) -> None:
+        """Note that everything holds in a process which it was told before it was asked to confirm this."""
 
     def counted(self, process: int, snapshot: Snapshot) -> None:
         """Take over what a process has counted so far."""
@@ -105,10 +117,12 @@ class ChildHandle:
             self._task.result()
         return self._first.result()
 
-    def send(self, update: ReplicaUpdate | LengthUpdate) -> None:
-        """Send it what changed; one that is not there yet gets everything when it starts."""
-        if self._channel is not None:
-            self._channel.send(update)
+    def send(self, update: Update) -> bool:
+        """Send it what changed; ``False`` for one that is not there: it gets everything when it starts."""
+        if self._channel is None:
+            return False
+        self._channel.send(update)
+        return True
 
     def order(self, order: AnnounceEnd | StopAccepting | CancelAll) -> None:
         """Let it take the next step towards its end; one that begins to serve too late takes all of them."""
@@ -214,6 +228,8 @@ class ChildHandle:
                 self._reason = reason
             case ReplicaSuspected(replica, reason):
                 self._owner.suspected(replica, reason)
+            case Confirmed(number):
+                self._owner.confirmed(self._own, number)
             case Counted(snapshot):
                 self._owner.counted(self._own, snapshot)
                 self._counted()

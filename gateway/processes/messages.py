@@ -9,9 +9,22 @@ from typing import cast
 import msgspec
 
 from gateway.observe.counters import Snapshot
+from gateway.pools.build import PoolLayout
 from gateway.pools.replica import ReplicaState
 
 _LENGTH_BYTES = 4
+
+
+class RowsMade(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: the names of rows of the shared memory that were made now, in their order."""
+
+    names: list[str]
+
+
+class PoolUpdate(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: which replicas a pool has."""
+
+    pool: PoolLayout
 
 
 class ReplicaUpdate(msgspec.Struct, frozen=True, tag=True):
@@ -29,24 +42,41 @@ class LengthUpdate(msgspec.Struct, frozen=True, tag=True):
     max_model_len: int | None
 
 
+class Served(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: what it serves from now on.
+
+    ``config`` is the checked configuration as JSON; ``pools`` are its pools by the first of their models, with the
+    states of their ``replicas`` and the ``lengths`` of their models.
+    """
+
+    config: bytes
+    pools: dict[str, PoolLayout]
+    replicas: list[ReplicaUpdate]
+    lengths: list[LengthUpdate]
+
+
 class Setup(msgspec.Struct, frozen=True, tag=True):
     """Parent to child, first of all: which of the processes it is, and what it serves.
 
-    ``config`` is the checked configuration as JSON; ``listen`` the address with its real port. ``cells``,
-    ``receiver`` and ``senders`` are inherited descriptors: the shared memory, the socket at which this process receives
-    datagrams, and those through which it sends to each.
+    ``listen`` is the address with its real port. ``cells``, ``receiver`` and ``senders`` are inherited descriptors: the
+    shared memory, whose ``rows`` have these names, the socket at which this process receives datagrams, and those
+    through which it sends to each.
     """
 
     own: int
-    config: bytes
+    serves: Served
     listen: str
     version: str
-    started_here: dict[str, str]
     cells: int
+    rows: list[str]
     receiver: int
     senders: list[int]
-    replicas: list[ReplicaUpdate]
-    lengths: list[LengthUpdate]
+
+
+class Confirm(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: say ``Confirmed`` with this number, when everything that was sent before holds."""
+
+    number: int
 
 
 class AnnounceEnd(msgspec.Struct, frozen=True, tag=True):
@@ -86,6 +116,12 @@ class ReplicaSuspected(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class Confirmed(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: everything that was sent before ``Confirm`` with this number holds."""
+
+    number: int
+
+
 class Counted(msgspec.Struct, frozen=True, tag=True):
     """Child to parent: everything counted since it started."""
 
@@ -97,9 +133,13 @@ class Idle(msgspec.Struct, frozen=True, tag=True):
 
 
 Message = (
-    ReplicaUpdate
+    RowsMade
+    | PoolUpdate
+    | ReplicaUpdate
     | LengthUpdate
+    | Served
     | Setup
+    | Confirm
     | AnnounceEnd
     | StopAccepting
     | CancelAll
@@ -108,6 +148,7 @@ Message = (
     | Serving
     | NotStarted
     | ReplicaSuspected
+    | Confirmed
     | Counted
     | Idle
 )

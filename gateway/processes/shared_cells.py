@@ -17,6 +17,8 @@ Row = memoryview
 
 _CELL_BYTES = 8
 
+_SEGMENT_ROWS = mmap.ALLOCATIONGRANULARITY // _CELL_BYTES
+
 
 class Lock:
     """Excludes the other processes, not the other threads of this one; freed by the kernel when its holder dies.
@@ -60,33 +62,57 @@ class WholeLock:
 class Cells:
     """Rows of cells, by name, in memory that is gone when the last process that has it ends.
 
-    ``fd`` is the descriptor to hand to another process, which then gives the same names in the same order.
+    One process makes rows, at any time. ``fd`` is the descriptor to hand to another, which is told the ``names`` of all
+    rows in their order, and of those that are made later. The memory grows by whole segments, so that a row stays where
+    it is.
     """
 
     def __init__(self, fd: int, names: Iterable[str], processes: int) -> None:
         self.fd = fd
         self.processes = processes
-        self._at = {name: number for number, name in enumerate(names)}
-        self._map = mmap.mmap(fd, max(1, len(self._at)) * processes * _CELL_BYTES)
-        self._all = memoryview(self._map).cast("q")
+        self._at: dict[str, int] = {}
+        self._segments: list[tuple[mmap.mmap, Row]] = []
         self._rows: dict[str, Row] = {}
+        self.know(names)
 
     @classmethod
     def create(cls, names: Iterable[str], processes: int) -> Cells:
         """Make rows of zeros."""
-        known = list(names)
-        fd = os.memfd_create("headgate-cells", os.MFD_CLOEXEC)
-        os.ftruncate(fd, max(1, len(known)) * processes * _CELL_BYTES)
-        return cls(fd, known, processes)
+        cells = cls(os.memfd_create("headgate-cells", os.MFD_CLOEXEC), (), processes)
+        for name in names:
+            cells.make(name)
+        return cells
 
     def __repr__(self) -> str:
         return f"<Cells [{len(self._at)} rows of {self.processes}]>"
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all rows, in their order."""
+        return list(self._at)
+
+    def know(self, names: Iterable[str]) -> None:
+        """Find rows that were made elsewhere, in the order in which they were made."""
+        for name in names:
+            self._at[name] = len(self._at)
+        self._map_all()
+
+    def make(self, name: str) -> bool:
+        """Make a row of zeros, if there is none of this name; return whether there was none."""
+        if name in self._at:
+            return False
+        self._at[name] = len(self._at)
+        if len(self._at) > len(self._segments) * _SEGMENT_ROWS:
+            os.ftruncate(self.fd, (len(self._segments) + 1) * self._segment_bytes)
+        self._map_all()
+        return True
+
     def row(self, name: str) -> Row:
         """Return the row of a name, to be read by all and written by each at its own index."""
         if name not in self._rows:
-            begin = self._at[name] * self.processes
-            self._rows[name] = self._all[begin : begin + self.processes]
+            segment, number = divmod(self._at[name], _SEGMENT_ROWS)
+            begin = number * self.processes
+            self._rows[name] = self._segments[segment][1][begin : begin + self.processes]
         return self._rows[name]
 
     def lock(self, name: str) -> Lock:
@@ -95,12 +121,26 @@ class Cells:
 
     def clear(self, process: int) -> None:
         """Take out what a process counted; it must have ended."""
-        for at in range(process, len(self._all), self.processes):
-            self._all[at] = 0
+        for _, cells in self._segments:
+            for at in range(process, len(cells), self.processes):
+                cells[at] = 0
 
     def close(self) -> None:
         """Give the memory back; no row may be read any more."""
-        for each in (*self._rows.values(), self._all):
-            each.release()
-        self._map.close()
+        for row in self._rows.values():
+            row.release()
+        for memory, cells in self._segments:
+            cells.release()
+            memory.close()
         os.close(self.fd)
+
+    @property
+    def _segment_bytes(self) -> int:
+        # A multiple of the size of a page, where alone a mapping may begin.
+        return _SEGMENT_ROWS * _CELL_BYTES * self.processes
+
+    def _map_all(self) -> None:
+        while len(self._segments) * _SEGMENT_ROWS < len(self._at):
+            at = len(self._segments) * self._segment_bytes
+            memory = mmap.mmap(self.fd, self._segment_bytes, offset=at)
+            self._segments.append((memory, memoryview(memory).cast("q")))

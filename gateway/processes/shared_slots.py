@@ -40,24 +40,41 @@ class SharedSlots:
     before it is counted, but for what still waits in a processor's store buffer, which is one announcement of each
     other process at most, and for that there is room.
 
-    ``wake`` tells the process with this index that a slot may be free.
+    ``wake`` tells the process with this index that a slot may be free. ``here`` is how many requests of this process
+    run already.
     """
 
     def __init__(
-        self, limit: int, rows: SlotRows, lock: AbstractContextManager[object], own: int, wake: Callable[[int], None]
+        self,
+        limit: int,
+        rows: SlotRows,
+        lock: AbstractContextManager[object],
+        own: int,
+        wake: Callable[[int], None],
+        here: int = 0,
     ) -> None:
-        self.limit = limit
         self.lock = lock
         self._rows = rows
         self._processes = len(rows.running)
+        self._limit = limit
         self._plenty = limit - self._processes
         self._own = own
-        self._here = 0
+        self._here = rows.running[own] = here
         self._wake = wake
         self._pace = Pace()
 
     def __repr__(self) -> str:
-        return f"<SharedSlots [{self.running} of {self.limit} taken, {self._here} of them here]>"
+        return f"<SharedSlots [{self.running} of {self._limit} taken, {self._here} of them here]>"
+
+    @property
+    def limit(self) -> int:
+        """How many slots there are for all processes."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+        self._plenty = limit - self._processes
 
     @property
     def running(self) -> int:
@@ -85,12 +102,12 @@ class SharedSlots:
         """Take a slot that is free, while the lock is held."""
         self._here += 1
         self._rows.running[self._own] = self._here
-        if self.running >= self.limit and not self.waiting:
+        if self.running >= self._limit and not self.waiting:
             self._pace.begin()
 
     def give_back(self) -> bool:
         """Give a slot back, and return whether requests wait for one."""
-        full = self.running >= self.limit
+        full = self.running >= self._limit
         self._here -= 1
         self._rows.running[self._own] = self._here
         waited_for = self.waiting > 0

@@ -17,13 +17,13 @@ def spec(**changes: object) -> EngineSpec:
 
 
 def test_one_replica_without_gpus_is_the_default() -> None:
-    assert spec().replicas == ("m-0",)
-    assert spec().gpus == ((),)
+    assert (spec().replicas, spec().gpus) == (1, 0)
 
 
-def test_there_is_a_replica_for_each_set_of_gpus() -> None:
-    assert spec(gpus=(("0", "1"), ("2", "3"))).replicas == ("m-0", "m-1")
-    assert spec(gpus=()).replicas == ()
+def test_what_needs_no_restart_makes_no_difference() -> None:
+    assert spec() == spec(replicas=3, startup_timeout=7.0)
+    assert spec() != spec(gpus=1)
+    assert spec() != spec(args={"dtype": "float16"})
 
 
 def test_a_specification_does_not_change() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,49 +25,15 @@ from engines.spec import EngineSpec, FolderSource, Launch, Progress
 from engines.supervisor import ReplicaStatus, State, Supervisor
 from tests.engines.child_processes import PATIENCE, Roll
 from tests.kit.leaks import nothing_left
+from tests.kit.shell_engine import SMALL, Shell
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SIMULATOR = f"exec {sys.executable} -m loadtest.simulator --model m --uds $SOCKET"
-SERVER = """
-import os, socket
-listening = socket.socket(socket.AF_UNIX)
-listening.bind(os.environ["SOCKET"])
-listening.listen()
-print("m listens", flush=True)
-while True:
-    asked, _ = listening.accept()
-    with asked:
-        asked.recv(4096)
-        asked.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
-"""
-SMALL = f"exec {sys.executable} -S -c {shlex.quote(SERVER)}"
-"""An engine that is there at once and only says that it is ready."""
-
-
 USUAL = RestartPolicy()
 SOON = RestartPolicy(first=0.01)
 """Engines are started again almost at once."""
-
-
-class Shell:
-    """Starts engines as shell scripts, which find their socket in ``$SOCKET`` and their number in ``$INDEX``."""
-
-    def __init__(self, script: str = SMALL, *, fails: Iterable[Exception] = ()) -> None:
-        self.script = script
-        self._failures = iter(fails)
-
-    def prepare(self, spec: EngineSpec, cache: Path, progress: Progress) -> Path:
-        """Bring nothing, or fail as often as told."""
-        progress("looking")
-        for failure in self._failures:
-            raise failure
-        return cache
-
-    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
-        """Start a shell."""
-        return Launch(("sh", "-c", self.script), {"SOCKET": str(socket), "INDEX": str(index), **spec.env}, socket)
 
 
 class Watched:
@@ -80,13 +46,15 @@ class Watched:
         self._news = asyncio.Event()
         self._heard: dict[str, int] = {}
         self.supervisor = Supervisor(
-            specs,
             folder=folder,
             cache=folder,
             on_change=self._hear,
             launchers={"vllm": launcher},
             restarts=restarts,
         )
+        for spec in specs:
+            for _ in range(spec.replicas):
+                self.supervisor.add(spec)
 
     def _hear(self, status: ReplicaStatus) -> None:
         self.said.append(status)
@@ -161,7 +129,7 @@ async def test_an_engine_is_fetched_started_and_ready_to_answer_at_its_address(f
 
 async def test_every_replica_of_every_model_has_a_process_of_its_own(folder: Path, roll: Roll) -> None:
     launcher = Shell(f"echo $$ > {roll.path}; {SMALL}")
-    two = spec("a", gpus=((), ()))
+    two = spec("a", replicas=2)
     async with watching(folder, launcher, two, spec("b")) as watched:
         for replica in ("a-0", "a-1", "b-0"):
             await watched.until(State.READY, replica)
@@ -181,8 +149,8 @@ async def test_a_models_name_need_not_be_the_name_of_a_file(folder: Path, model:
 
 
 def test_names_that_look_alike_as_files_have_sockets_of_their_own(folder: Path) -> None:
-    watched = Supervisor([spec("a/b"), spec("a:b"), spec("a_b")], folder=folder, cache=folder, on_change=print)
-    assert len({status.address for status in watched.statuses}) == 3
+    supervised = Supervisor(folder=folder, cache=folder, on_change=print)
+    assert len({supervised.add(spec(model)).address for model in ("a/b", "a:b", "a_b")}) == 3
 
 
 async def test_a_socket_that_a_killed_engine_left_is_not_in_the_way(folder: Path) -> None:
@@ -229,7 +197,7 @@ async def test_an_engine_that_ends_in_silence_is_said_to(folder: Path) -> None:
 
 async def test_an_engine_that_is_not_installed_is_named(folder: Path) -> None:
     class Absent(Shell):
-        def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+        def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
             return Launch(("/nowhere/vllm",), {}, socket)
 
     async with watching(folder, Absent()) as watched:
@@ -274,8 +242,8 @@ async def test_an_engine_that_crashes_is_started_again(folder: Path, roll: Roll)
 
 
 async def test_a_crash_of_one_replica_leaves_the_others_alone(folder: Path, roll: Roll) -> None:
-    launcher = Shell(f"[ $INDEX = 0 ] && echo $$ > {roll.path}; {SMALL}")
-    async with watching(folder, launcher, spec(gpus=((), ()))) as watched:
+    launcher = Shell(f"[ $SOCKET = {folder}/m-0.sock ] && echo $$ > {roll.path}; {SMALL}")
+    async with watching(folder, launcher, spec(replicas=2)) as watched:
         await watched.until(State.READY, "m-0")
         await watched.until(State.READY, "m-1")
         roll.next().kill()
@@ -306,7 +274,7 @@ async def test_files_that_are_not_to_be_had_are_tried_again(folder: Path, failur
 
 async def test_files_that_are_wrong_are_not_tried_again_for_any_replica(folder: Path) -> None:
     launcher = Shell(fails=[ContentError("The digest is wrong."), AssertionError("It was fetched again.")])
-    async with watching(folder, launcher, spec(gpus=((), ())), restarts=SOON) as watched:
+    async with watching(folder, launcher, spec(replicas=2), restarts=SOON) as watched:
         for replica in ("m-0", "m-1"):
             assert (await watched.until(State.FAILED, replica)).reason == "The digest is wrong."
 
@@ -360,11 +328,32 @@ async def test_what_was_never_started_can_be_stopped(folder: Path) -> None:
     assert watched.states() == ["stopped"]
 
 
+async def test_replicas_come_and_go_while_others_run(folder: Path, roll: Roll) -> None:
+    async with watching(folder, Shell(f"echo $$ $DEVICES > {roll.path}; {SMALL}")) as watched:
+        await watched.until(State.READY)
+        stays = roll.next()
+        added = watched.supervisor.add(spec(env={"A": "b"}), ["3", "5"])
+        assert (added.replica, added.state) == ("m-1", State.FETCHING)
+        await watched.until(State.READY, "m-1")
+        await watched.supervisor.remove("m-0", PATIENCE)
+        assert not stays.alive
+        assert [status.replica for status in watched.supervisor.statuses] == ["m-1"]
+        assert await get(added.address) == "HTTP/1.1 200 OK"
+        assert watched.supervisor.add(spec()).replica == "m-0"
+        await watched.until(State.READY, "m-0")
+
+
+async def test_an_engine_is_told_its_gpus(folder: Path) -> None:
+    async with watching(folder, Shell("echo on $DEVICES; exit 1")) as watched:
+        watched.supervisor.add(spec(), ["3", "5"])
+        assert "on 3,5" in (await watched.until(State.RESTARTING, "m-1")).reason
+
+
 async def test_a_supervisor_leaves_nothing_behind(folder: Path) -> None:
     once = f"[ -e {folder}/second ] || {{ touch {folder}/second; exit 1; }}"
     async with (
         nothing_left(),
-        watching(folder, Shell(f"{once}; {SMALL}"), spec(gpus=((), ())), restarts=SOON) as watched,
+        watching(folder, Shell(f"{once}; {SMALL}"), spec(replicas=2), restarts=SOON) as watched,
     ):
         await watched.until(State.READY, "m-0")
         await watched.until(State.READY, "m-1")
@@ -411,7 +400,7 @@ from pathlib import Path
 from tests.engines.test_supervisor import Shell, Watched, spec
 
 async def watch():
-    watched = Watched(Path({str(folder)!r}), Shell({script!r}), [spec(gpus=((), (), ()))])
+    watched = Watched(Path({str(folder)!r}), Shell({script!r}), [spec(replicas=3)])
     watched.supervisor.start()
     await asyncio.Event().wait()
 

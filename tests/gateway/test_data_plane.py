@@ -12,7 +12,7 @@ import trustme
 
 from gateway.config.schema import Config
 from gateway.data_plane import DataPlane, StartError, joined, split, tls_of, url_of
-from gateway.pools.build import build_registry
+from gateway.pools.build import RegistryBuilder
 from tests.kit.gateways import remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
@@ -26,7 +26,7 @@ def configured(models: Mapping[str, Any], **settings: Any) -> Config:
 
 
 def built(config: Config) -> DataPlane:
-    return DataPlane(config, build_registry(config, {}), "1.2", "abc")
+    return DataPlane(config, RegistryBuilder().build(config), "1.2", "abc")
 
 
 async def test_a_data_plane_serves_by_itself_and_leaves_nothing_behind() -> None:

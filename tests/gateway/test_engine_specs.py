@@ -46,23 +46,20 @@ def test_a_table_is_a_package() -> None:
     assert source_of(table) == PackageSource("p==1", (PackageFile("f", "p/f", DIGEST),))
 
 
-def test_gpus_are_assigned_and_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+def test_vllm_gets_a_gpu_for_each_replica_where_there_are_any() -> None:
     onnx = {"engine": "onnx", "source": "a/b", "tasks": ["embed"]}
-    specs = specs_of(configured({"a": VLLM | {"gpus": 2, "replicas": 2}, "b": onnx, "c": VLLM, "d": NOBODY}))
-    assert {spec.model: spec.gpus for spec in specs} == {"a": (("0", "1"), ("2", "3")), "b": ((),), "c": (("4",),)}
+    specs = specs_of(configured({"a": VLLM | {"gpus": 2, "replicas": 2}, "b": onnx, "c": VLLM, "d": NOBODY}), 5)
+    assert {spec.model: (spec.replicas, spec.gpus) for spec in specs} == {"a": (2, 2), "b": (1, 0), "c": (1, 1)}
 
 
-def test_too_few_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+def test_too_few_gpus_are_told() -> None:
     with pytest.raises(GpuError, match=r"ask for 2 GPUs \(a: 1 x 1, b: 1 x 1\), but 1 can be used"):
-        specs_of(configured({"a": VLLM | {"gpus": 1}, "b": VLLM | {"gpus": 1}}))
+        specs_of(configured({"a": VLLM | {"gpus": 1}, "b": VLLM | {"gpus": 1}}), 1)
 
 
-def test_without_gpus_vllm_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (spec,) = specs_of(configured({"a": VLLM | {"args": {"dtype": "float32"}, "env": {"A": "b"}}}))
-    assert (spec.gpus, spec.args, spec.env, spec.tasks) == (((),), {"dtype": "float32"}, {"A": "b"}, ("generate",))
+def test_without_gpus_vllm_gets_none() -> None:
+    (spec,) = specs_of(configured({"a": VLLM | {"args": {"dtype": "float32"}, "env": {"A": "b"}}}), 0)
+    assert (spec.gpus, spec.args, spec.env, spec.tasks) == (0, {"dtype": "float32"}, {"A": "b"}, ("generate",))
 
 
 def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:
@@ -72,7 +69,7 @@ def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:
 
 def test_an_onnx_model_has_its_options_as_one_value() -> None:
     golden = {"text": "a", "answer": [1, 0.5]}
-    (spec,) = specs_of(configured({"m": ONNX | {"labels": ["x", "y"], "golden": golden, "variant": "int8"}}))
+    (spec,) = specs_of(configured({"m": ONNX | {"labels": ["x", "y"], "golden": golden, "variant": "int8"}}), 0)
     assert spec.onnx == OnnxOptions(labels=("x", "y"), golden=Golden("a", [1.0, 0.5]), variant="int8")
 
 
@@ -83,8 +80,8 @@ def test_each_declared_option_of_an_onnx_model_reaches_its_server() -> None:
         name: option.meta.examples[0] if option.meta.examples else option.default / 2
         for name, option in declared.items()
     } | {"moderation": {"hate": ["benign"]}}
-    (spec,) = specs_of(configured({"m": ONNX | {"tasks": ["classify"]} | given}))
-    launch = LAUNCHERS["onnx"].launch(spec, Path("/m"), 0, Path("/s"))
+    (spec,) = specs_of(configured({"m": ONNX | {"tasks": ["classify"]} | given}), 0)
+    launch = LAUNCHERS["onnx"].launch(spec, Path("/m"), (), Path("/s"))
     parser = argparse.ArgumentParser()
     add_options(parser)
     parsed, _ = parser.parse_known_args(launch.command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -21,6 +22,7 @@ from gateway.data_plane import StartError
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
+from tests.engines.onnx.tiny import write_embedder
 from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway
 from tests.kit.wire import Response, Wire
@@ -58,9 +60,9 @@ class Configured:
 
 
 @asynccontextmanager
-async def configured(tmp_path: Path, text: str) -> AsyncIterator[Configured]:
+async def configured(tmp_path: Path, text: str, head: str = HEAD) -> AsyncIterator[Configured]:
     path = tmp_path / "models.toml"
-    path.write_text(HEAD + text)
+    path.write_text(head + text)
     said = io.StringIO()
     source = ConfigSource(lambda: load(path), (path,))
     gateway = Gateway(source.load(), tmp_path, StartupLog(said), source)
@@ -134,7 +136,7 @@ async def test_a_mistake_leaves_everything_as_it_was_and_is_told(tmp_path: Path,
     ("before", "after", "named"),
     [
         ('access_log = "off"', 'access_log = "stdout"', "gateway.access_log: is read at the start only"),
-        ("[models.m]", '[models.e]\nengine = "vllm"\nsource = "a/b"\n[models.m]', "models.e: engines are started"),
+        ('access_log = "off"', 'access_log = "off"\nprocesses = 2', "gateway.processes: is read at the start only"),
     ],
 )
 async def test_what_is_read_at_the_start_only_is_refused_by_name(
@@ -202,6 +204,96 @@ async def test_commands_of_the_control_port_reload_and_drain(tmp_path: Path) -> 
         for _ in range(4):
             assert (await here.ask("m")).status == 200
         assert one.received == 0
+
+
+# engines that run here
+
+
+def embedder(name: str, folder: Path, **options: Any) -> str:
+    lines = [f"[models.{name}]", 'engine = "onnx"', 'tasks = ["embed"]', f"source = {json.dumps(str(folder))}"]
+    return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in options.items()), ""])
+
+
+class Asking:
+    """A client that asks for embeddings one after the other, until it is told that it is enough."""
+
+    def __init__(self, here: Configured, name: str) -> None:
+        self.statuses: Counter[int] = Counter()
+        self._enough = False
+        self._task = asyncio.create_task(self._ask(here, name))
+
+    async def end(self) -> Counter[int]:
+        self._enough = True
+        await self._task
+        return self.statuses
+
+    async def _ask(self, here: Configured, name: str) -> None:
+        async with await here.running.wire() as wire:
+            while not self._enough:
+                await wire.request("POST", "/v1/embeddings", {"model": name, "input": "good"})
+                self.statuses[(await wire.response()).status] += 1
+
+
+async def replicas(here: Configured, name: str) -> dict[str, str]:
+    """Give the states of a model's replicas."""
+    async with await Wire.connect_to(here.running.control) as wire:
+        await wire.request("GET", "/status")
+        models = (await wire.response()).json["models"]
+    (found,) = [each for each in models if each["model"] == name]
+    return {replica["name"]: replica["state"] for replica in found["replicas"]}
+
+
+async def until_said(here: Configured, *lines: str) -> None:
+    """Wait until the gateway has said these things of its engines."""
+    await eventually(lambda: all(line in here.said.getvalue() for line in lines), 60)
+
+
+async def until_ready(here: Configured, name: str, number: int) -> None:
+    """Wait until a model has so many replicas, all of them ready."""
+    seen: dict[str, str] = {}
+    try:
+        async with asyncio.timeout(30):
+            while list((seen := await replicas(here, name)).values()) != ["ready"] * number:
+                pass
+    except TimeoutError:
+        raise AssertionError(f"still {seen}; {here.said.getvalue()}") from None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_engines_are_added_changed_and_removed_and_no_request_fails(
+    tmp_path: Path, engine: SimulatedEngine, processes: int
+) -> None:
+    head, m = HEAD + f"processes = {processes}\n", model("m", engine.address)
+    folder = write_embedder(tmp_path)
+    async with configured(tmp_path, m, head) as here:
+        assert here.reload(head, m, embedder("e", folder)).successful
+        await until_ready(here, "e", 1)
+        asking = [Asking(here, "e") for _ in range(4)]
+        assert here.reload(head, m, embedder("e", folder, max_length=8)).successful
+        await until_said(here, "e-1: ready", "e-0: stopped")
+        assert here.reload(head, m, embedder("e", folder, max_length=8, replicas=2)).successful
+        await until_ready(here, "e", 2)
+        assert not here.reload(head, m, embedder("e", folder, gpus=1)).successful
+        assert [set(await each.end()) for each in asking] == [{200}] * 4
+        assert here.reload(head, m).successful
+        await until_said(here, "e-1: stopped")
+
+
+@pytest.mark.slow
+async def test_a_model_moves_from_elsewhere_to_here_and_back(tmp_path: Path) -> None:
+    folder = write_embedder(tmp_path)
+    async with SimulatedEngine("m", uds=tmp_path / "a") as elsewhere:
+        m = model("m", elsewhere.address)
+        async with configured(tmp_path, m) as here:
+            asking = [Asking(here, "m") for _ in range(2)]
+            assert here.reload(HEAD, embedder("m", folder)).successful
+            await until_said(here, "m-0: ready")
+            await until_ready(here, "m", 1)
+            assert here.reload(HEAD, m).successful
+            await until_said(here, "m-0: stopped")
+            await until_ready(here, "m", 1)
+            assert [set(await each.end()) for each in asking] == [{200}] * 2
 
 
 # when files are looked at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ class Bringing:
         self.asked.append((spec, cache))
         return self._bring(progress)
 
-    def launch(self, spec: EngineSpec, folder: Path, index: int, socket: Path) -> Launch:
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
         raise AssertionError("nothing is started here")
 
 

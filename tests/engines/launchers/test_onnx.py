@@ -25,31 +25,29 @@ def spec(**changes: object) -> EngineSpec:
 
 
 def test_the_command_names_the_model_its_files_its_task_and_its_socket() -> None:
-    launch = OnnxRuntime().launch(spec(), FOLDER, 0, SOCKET)
+    launch = OnnxRuntime().launch(spec(), FOLDER, (), SOCKET)
     assert launch.command == COMMAND
     assert (launch.socket, launch.ready_path) == (SOCKET, "/health")
 
 
 def test_the_models_options_follow_and_then_those_of_the_engine() -> None:
     options = OnnxOptions(labels=("benign", "injection"), max_length=256, moderation={"hate": ["injection"]})
-    launch = OnnxRuntime().launch(spec(onnx=options, args={"threads": 2}), FOLDER, 0, SOCKET)
+    launch = OnnxRuntime().launch(spec(onnx=options, args={"threads": 2}), FOLDER, (), SOCKET)
     told = ("--labels=benign,injection", "--max-length=256", "--moderate=hate=injection")
     assert launch.command == (*COMMAND, *told, "--threads", "2")
 
 
 def test_each_replica_sees_its_own_gpus_and_no_others() -> None:
-    two = spec(gpus=(("0", "1"), ("5",)))
-    assert OnnxRuntime().launch(two, FOLDER, 0, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
-    assert OnnxRuntime().launch(two, FOLDER, 1, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": "5"}
-    assert OnnxRuntime().launch(spec(), FOLDER, 0, SOCKET).environment == {"CUDA_VISIBLE_DEVICES": ""}
+    assert OnnxRuntime().launch(spec(), FOLDER, ("0", "1"), SOCKET).environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
+    assert OnnxRuntime().launch(spec(), FOLDER, (), SOCKET).environment == {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def test_a_replica_with_a_gpu_runs_on_it() -> None:
-    assert OnnxRuntime().launch(spec(gpus=(("3",),)), FOLDER, 0, SOCKET).command == (*COMMAND, "--gpu")
+    assert OnnxRuntime().launch(spec(), FOLDER, ("3",), SOCKET).command == (*COMMAND, "--gpu")
 
 
 def test_the_operators_environment_wins() -> None:
-    launch = OnnxRuntime().launch(spec(env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "7"}), FOLDER, 0, SOCKET)
+    launch = OnnxRuntime().launch(spec(env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "7"}), FOLDER, (), SOCKET)
     assert launch.environment == {"CUDA_VISIBLE_DEVICES": "7", "OMP_NUM_THREADS": "1"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,16 +23,16 @@ def spec(**changes: object) -> EngineSpec:
     return EngineSpec(**known | changes)  # type: ignore[arg-type]
 
 
-def command_of(spec: EngineSpec, index: int = 0) -> tuple[str, ...]:
-    return Vllm().launch(spec, FOLDER, index, SOCKET).command
+def command_of(spec: EngineSpec, devices: Sequence[str] = ()) -> tuple[str, ...]:
+    return Vllm().launch(spec, FOLDER, devices, SOCKET).command
 
 
-def environment_of(spec: EngineSpec, index: int = 0) -> dict[str, str]:
-    return dict(Vllm().launch(spec, FOLDER, index, SOCKET).environment)
+def environment_of(spec: EngineSpec, devices: Sequence[str] = ()) -> dict[str, str]:
+    return dict(Vllm().launch(spec, FOLDER, devices, SOCKET).environment)
 
 
 def test_the_command_names_the_files_the_model_and_the_socket() -> None:
-    launch = Vllm().launch(spec(), FOLDER, 0, SOCKET)
+    launch = Vllm().launch(spec(), FOLDER, (), SOCKET)
     assert launch.command == COMMAND
     assert (launch.socket, launch.ready_path) == (SOCKET, "/health")
 
@@ -52,20 +53,19 @@ def test_without_gpus_it_sees_none_and_takes_a_fixed_share_of_memory() -> None:
 
 
 def test_each_replica_sees_its_own_gpus_and_no_others() -> None:
-    two = spec(gpus=(("0", "1"), ("2", "3")))
-    assert environment_of(two, 0)["CUDA_VISIBLE_DEVICES"] == "0,1"
-    assert environment_of(two, 1)["CUDA_VISIBLE_DEVICES"] == "2,3"
-    assert "VLLM_CPU_KVCACHE_SPACE" not in environment_of(two)
+    environment = environment_of(spec(), ("2", "3"))
+    assert environment["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "VLLM_CPU_KVCACHE_SPACE" not in environment
 
 
 def test_several_gpus_are_all_used() -> None:
-    assert command_of(spec(gpus=(("0", "1"),))) == (*COMMAND, "--tensor-parallel-size", "2")
-    assert command_of(spec(gpus=(("0",),))) == COMMAND
+    assert command_of(spec(), ("0", "1")) == (*COMMAND, "--tensor-parallel-size", "2")
+    assert command_of(spec(), ("0",)) == COMMAND
 
 
 @pytest.mark.parametrize("name", ["tensor-parallel-size", "pipeline_parallel_size", "data-parallel-size"])
 def test_the_operator_may_divide_a_model_otherwise(name: str) -> None:
-    words = command_of(spec(gpus=(("0", "1"),), args={name: 2}))
+    words = command_of(spec(args={name: 2}), ("0", "1"))
     assert words == (*COMMAND, f"--{name.replace('_', '-')}", "2")
 
 
@@ -78,7 +78,7 @@ def test_the_operators_environment_wins() -> None:
 def test_only_a_hubs_repository_may_be_asked_for_at_a_hub(tmp_path: Path) -> None:
     hub = spec(source=HubSource("org/model"))
     folder = Vllm().prepare(hub, tmp_path / "cache", print)
-    assert "org/model" in Vllm().launch(hub, folder, 0, SOCKET).command
+    assert "org/model" in Vllm().launch(hub, folder, (), SOCKET).command
     assert "HF_HUB_OFFLINE" not in environment_of(hub)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engines.errors import GpuError
-from engines.processes.gpus import assign, available
+from engines.processes.gpus import Gpus, available, check_demand
 
 
 @pytest.fixture
@@ -65,22 +65,29 @@ def test_what_the_operator_allows_comes_first(
     assert available() == devices
 
 
-def test_every_replica_gets_devices_of_its_own() -> None:
-    assert assign({"a": (2, 1), "cpu": (2, 0), "b": (1, 2), "none": (0, 4)}, "0123") == {
-        "a": (("0",), ("1",)),
-        "cpu": ((), ()),
-        "b": (("2", "3"),),
-        "none": (),
-    }
+def test_every_replica_gets_devices_of_its_own_in_order() -> None:
+    gpus = Gpus("0123")
+    assert [gpus.take(1), gpus.take(0), gpus.take(2)] == [("0",), (), ("1", "2")]
+    assert repr(gpus) == "<Gpus [1 of 4 free]>"
+    assert gpus.take(2) is None
+    assert gpus.take(1) == ("3",)
 
 
-def test_devices_that_nobody_asks_for_stay_free() -> None:
-    assert assign({"a": (1, 1)}, ["GPU-5", "GPU-6"]) == {"a": (("GPU-5",),)}
+def test_what_is_given_back_is_given_out_again_in_its_usual_order() -> None:
+    gpus = Gpus(["GPU-5", "GPU-6", "GPU-7"])
+    first, rest = gpus.take(1), gpus.take(2)
+    assert first is not None
+    assert rest is not None
+    gpus.give_back(rest)
+    gpus.give_back(first)
+    assert gpus.take(3) == ("GPU-5", "GPU-6", "GPU-7")
 
 
 def test_too_few_devices_say_who_asks_for_how_many() -> None:
+    wanted = {"a": (2, 2), "cpu": (1, 0), "b": (1, 1)}
+    check_demand(wanted, 5)
     with pytest.raises(GpuError) as caught:
-        assign({"a": (2, 2), "cpu": (1, 0), "b": (1, 1)}, ["0"])
+        check_demand(wanted, 1)
     assert str(caught.value) == (
         "The models ask for 5 GPUs (a: 2 x 2, b: 1 x 1), but 1 can be used; "
         "lower replicas or gpus, or widen CUDA_VISIBLE_DEVICES."

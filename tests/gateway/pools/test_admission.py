@@ -64,7 +64,7 @@ def test_who_has_withdrawn_is_passed_over() -> None:
 
 def test_nobody_overtakes_the_queue() -> None:
     slots = LocalSlots(1)
-    admission = Admission(1, max_queue=2, slots=slots)
+    admission = Admission(1, max_queue=2, new_slots=lambda *_: slots)
     take(admission)
     first, second = Waiter(), Waiter()
     assert not admission.admit(first)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.models import RemoteModel
 from gateway.config.schema import Config
-from gateway.pools.build import POOL_OPTIONS, RegistryBuilder, build_registry, pools_of
+from gateway.pools.build import POOL_OPTIONS, RegistryBuilder, pools_of
 
 DIGEST = "a" * 64
 
@@ -21,7 +21,7 @@ def test_a_remote_model_has_one_replica_for_each_address() -> None:
     config = configured(
         m={"engine": "remote", "urls": ["http://a:1", "unix:/b"], "aliases": ["n"], "upstream_model": "up"}
     )
-    registry = build_registry(config, {})
+    registry = RegistryBuilder().build(config)
     model = registry.find("m")
     assert [(each.name, each.address.url) for each in model.pool.replicas] == [
         ("m-0", "http://a:1"),
@@ -34,21 +34,23 @@ def test_a_remote_model_has_one_replica_for_each_address() -> None:
 def test_the_key_of_a_remote_model_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_KEY", "secret")
     config = configured(m={"engine": "remote", "urls": ["http://a"], "api_key_env": "UPSTREAM_KEY"})
-    (replica,) = build_registry(config, {}).find("m").pool.replicas
+    (replica,) = RegistryBuilder().build(config).find("m").pool.replicas
     assert replica.headers == b"host: a\r\nauthorization: Bearer secret\r\n"
     assert "secret" not in repr(replica)
 
 
-def test_an_engine_started_here_is_found_where_the_supervisor_put_it() -> None:
-    config = configured(m={"engine": "vllm", "source": "a/b", "replicas": 2})
-    pool = build_registry(config, {"m-0": "unix:/s0", "m-1": "unix:/s1"}).find("m").pool
-    assert [each.address.path for each in pool.replicas] == ["/s0", "/s1"]
-    assert repr(pool) == "<Pool 'm' [0 ready, 2 not; 0 in flight, 0 queued]>"
+def test_an_engine_started_here_is_no_replica_until_it_is_added() -> None:
+    builder = RegistryBuilder()
+    pool = builder.build(configured(m={"engine": "vllm", "source": "a/b", "replicas": 2})).find("m").pool
+    assert not pool.replicas
+    pool.add(builder.new_replica("m-0", "unix:/s0"))
+    assert [each.address.path for each in pool.replicas] == ["/s0"]
+    assert repr(pool) == "<Pool 'm' [0 ready, 1 not; 0 in flight, 0 queued]>"
 
 
 def test_a_model_and_its_pool_have_what_the_configuration_says() -> None:
     options = {"max_in_flight": 3, "max_queue": 5, "policy": "round_robin", "required": False, "cache_salt": True}
-    model = build_registry(configured(m={"engine": "remote", "urls": ["http://a"], **options}), {}).find("m")
+    model = RegistryBuilder().build(configured(m={"engine": "remote", "urls": ["http://a"], **options})).find("m")
     pool = model.pool
     assert (pool.admission.limit, pool.admission.max_queue) == (3, 5)
     assert type(pool.policy).__name__ == "RoundRobin"
@@ -57,7 +59,7 @@ def test_a_model_and_its_pool_have_what_the_configuration_says() -> None:
 
 def test_no_replicas_are_a_pool_all_the_same() -> None:
     config = configured(m={"engine": "vllm", "source": "a/b", "replicas": 0})
-    assert build_registry(config, {}).find("m").pool.replicas == ()
+    assert RegistryBuilder().build(config).find("m").pool.replicas == ()
 
 
 def test_remote_models_with_the_same_addresses_share_one_pool() -> None:
@@ -67,7 +69,7 @@ def test_remote_models_with_the_same_addresses_share_one_pool() -> None:
         alone={"engine": "remote", "urls": ["http://c"]},
         adapter=at | {"upstream_model": "sql-lora", "tasks": ["generate"], "required": False, "aliases": ["sql"]},
     )
-    registry = build_registry(config, {})
+    registry = RegistryBuilder().build(config)
     base, alone, adapter = registry.models
     assert [model.name for model in registry.models] == ["base", "alone", "adapter"]
     assert base.pool is adapter.pool is registry.find("sql").pool
@@ -94,7 +96,7 @@ def test_models_that_want_their_requests_treated_differently_have_pools_of_their
 ) -> None:
     monkeypatch.setenv("UPSTREAM_KEY", "secret")
     at = {"engine": "remote", "urls": ["http://a"]}
-    assert len(build_registry(configured(m=at, n=at | other), {}).pools) == 2
+    assert len(RegistryBuilder().build(configured(m=at, n=at | other)).pools) == 2
 
 
 def test_the_reference_says_which_options_models_must_agree_in_to_share_a_pool() -> None:
@@ -113,11 +115,11 @@ def test_a_policy_keeps_what_it_has_learnt_until_it_is_changed_itself() -> None:
         return configured(m={"engine": "remote", "urls": ["http://a:1", "http://b:1", "http://c:1"], **options})
 
     builder = RegistryBuilder()
-    pool = builder.build(built(policy="round_robin"), {}).find("m").pool
+    pool = builder.build(built(policy="round_robin")).find("m").pool
     picked = [pool.policy]
-    assert builder.build(built(policy="round_robin", aliases=["n"]), {}).find("n").pool is pool
+    assert builder.build(built(policy="round_robin", aliases=["n"])).find("n").pool is pool
     picked.append(pool.policy)
-    builder.build(built(policy="least_in_flight"), {})
+    builder.build(built(policy="least_in_flight"))
     picked.append(pool.policy)
     assert picked[0] is picked[1]
     assert type(picked[2]).__name__ == "LeastInFlight"
@@ -126,7 +128,7 @@ def test_a_policy_keeps_what_it_has_learnt_until_it_is_changed_itself() -> None:
 def test_a_pool_whose_first_model_goes_keeps_its_policy_for_the_others() -> None:
     builder = RegistryBuilder()
     shared = {"engine": "remote", "urls": ["http://a:1", "http://b:1"], "policy": "session"}
-    pool = builder.build(configured(a=shared, b=shared), {}).find("b").pool
+    pool = builder.build(configured(a=shared, b=shared)).find("b").pool
     policy = pool.policy
-    assert builder.build(configured(b=shared), {}).find("b").pool is pool
+    assert builder.build(configured(b=shared)).find("b").pool is pool
     assert pool.policy is policy

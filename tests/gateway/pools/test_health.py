@@ -248,6 +248,6 @@ async def test_a_supervised_replica_is_not_probed_before_it_is_up(tmp_path: Path
         for _ in range(20):
             await asyncio.sleep(0)
         assert engine.asked == []
-        checks["m-0"].set_up(up=True)
+        checks.set_up("m-0", up=True)
         await engine.until(lambda: len(engine.asked) > 1)
         await checks.stop()

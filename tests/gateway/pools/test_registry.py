@@ -72,7 +72,7 @@ def test_a_tick_removes_what_has_drained() -> None:
     leaving = replica("a")
     drained = model("m", leaving, replica("b"))
     registry = Registry([drained, model("n")])
-    registry.tick()
+    registry.tick(0.0)
     drained.pool.drain(leaving)
-    registry.tick()
+    registry.tick(0.0)
     assert [each.name for each in registry.replicas] == ["b"]

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import pytest
 
 from gateway.config.schema import Config
+from gateway.pools.build import PoolLayout, RegistryBuilder
 from gateway.pools.replica import ReplicaState
 from gateway.processes.acceptor import bound
-from gateway.processes.cell_layout import rows
+from gateway.processes.cell_layout import ParentCounting, connection_rows
 from gateway.processes.datagrams import socket_pairs
 from gateway.processes.messages import (
     AnnounceEnd,
@@ -30,6 +31,7 @@ from gateway.processes.messages import (
     NotStarted,
     ReplicaSuspected,
     ReplicaUpdate,
+    Served,
     Serving,
     Setup,
     StopAccepting,
@@ -52,13 +54,23 @@ class Parent:
         self.said: asyncio.Queue[Message] = asyncio.Queue()
         self.channel: Channel
 
-    async def hreceivers(self, kind: type[M]) -> M:
+    async def hears(self, kind: type[M]) -> M:
         message = await asyncio.wait_for(self.said.get(), 30)
         assert isinstance(message, kind), message
         return message
 
     def tell_ready(self, *, ready: bool) -> None:
         self.channel.send(ReplicaUpdate("m-0", state=ReplicaState.READY if ready else ReplicaState.FAILING, reason=""))
+
+
+def serving(config: Config) -> Served:
+    """Describe what is served of a configuration whose only model is ``m``, at one address."""
+    return Served(
+        config=config.model_dump_json(exclude_unset=True).encode(),
+        pools={"m": PoolLayout("m", (("m-0", "http://127.0.0.1:1"),))},
+        replicas=[ReplicaUpdate("m-0", state=ReplicaState.STARTING, reason="")],
+        lengths=[LengthUpdate("m", None)],
+    )
 
 
 @asynccontextmanager
@@ -69,7 +81,8 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
     config = Config.model_validate({"gateway": base | settings, "models": models})
     (holder,) = await bound("127.0.0.1", 0, shared=True)
     listen = f"127.0.0.1:{holder.getsockname()[1]}"
-    cells = Cells.create(rows(config), 2)
+    cells = Cells.create(connection_rows(2), 2)
+    RegistryBuilder(ParentCounting(cells, lambda _: None)).build(config)
     receivers, senders = socket_pairs(2)
     ours, theirs = socket.socketpair()
     inherited = [theirs.fileno(), cells.fd, *(each.fileno() for each in (*receivers, *senders))]
@@ -84,15 +97,13 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
     parent.channel.send(
         Setup(
             own=0,
-            config=config.model_dump_json(exclude_unset=True).encode(),
+            serves=serving(config),
             listen=listen,
             version="1.2",
-            started_here={},
             cells=cells.fd,
+            rows=cells.names,
             receiver=receivers[0].fileno(),
             senders=[each.fileno() for each in senders],
-            replicas=[ReplicaUpdate("m-0", state=ReplicaState.STARTING, reason="")],
-            lengths=[LengthUpdate("m", None)],
         )
     )
     # What is said right after the setup may come in the same read.
@@ -111,18 +122,18 @@ async def child(**settings: Any) -> AsyncIterator[Parent]:
 
 async def test_a_child_serves_counts_becomes_idle_and_ends() -> None:
     async with child() as parent:
-        await parent.hreceivers(Serving)
+        await parent.hears(Serving)
         async with await Wire.connect_to(parent.address) as wire:
             await wire.request("GET", "/version")
             assert (await wire.response()).json == {"version": "1.2"}
         parent.channel.send(Count())
-        counted = await parent.hreceivers(Counted)
+        counted = await parent.hears(Counted)
         assert counted.snapshot.requests == {("unknown", "/version", 200): 1}
         parent.channel.send(AnnounceEnd())
         parent.channel.send(StopAccepting())
-        await parent.hreceivers(Idle)
+        await parent.hears(Idle)
         parent.channel.send(End())
-        await parent.hreceivers(Counted)
+        await parent.hears(Counted)
         assert await parent.process.wait() == 0
 
 
@@ -132,7 +143,7 @@ async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
         return [(card["id"], card.get("max_model_len")) for card in (await wire.response()).json["data"]]
 
     async with child() as parent:
-        await parent.hreceivers(Serving)
+        await parent.hears(Serving)
         async with await Wire.connect_to(parent.address) as wire:
             assert await cards(wire) == []
             for length in (7, 512):
@@ -149,21 +160,21 @@ async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
 
 async def test_a_child_says_that_a_replica_gives_no_answers() -> None:
     async with child() as parent:
-        await parent.hreceivers(Serving)
+        await parent.hears(Serving)
         parent.tell_ready(ready=True)
         async with await Wire.connect_to(parent.address) as wire:
             statuses = set()
             while parent.said.empty():
                 await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
                 statuses.add((await wire.response()).status)
-        doubt = await parent.hreceivers(ReplicaSuspected)
+        doubt = await parent.hears(ReplicaSuspected)
         assert doubt == ReplicaSuspected("m-0", "The engine refused the connection: Connection refused.")
         assert 502 in statuses
 
 
 async def test_the_limit_of_connections_is_divided_among_the_processes() -> None:
     async with child(limits={"max_connections": 3}) as parent, AsyncExitStack() as stack:
-        await parent.hreceivers(Serving)
+        await parent.hears(Serving)
         statuses = []
         for _ in range(3):
             wire = await stack.enter_async_context(await Wire.connect_to(parent.address))
@@ -174,5 +185,5 @@ async def test_the_limit_of_connections_is_divided_among_the_processes() -> None
 
 async def test_a_child_that_cannot_serve_says_why(tmp_path: Path) -> None:
     async with child(access_log=str(tmp_path / "none" / "log")) as parent:
-        assert "(gateway.access_log): No such file" in (await parent.hreceivers(NotStarted)).reason
+        assert "(gateway.access_log): No such file" in (await parent.hears(NotStarted)).reason
         assert await parent.process.wait() == 1

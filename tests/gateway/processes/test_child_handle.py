@@ -12,10 +12,11 @@ import pytest
 
 from gateway.config.schema import Config
 from gateway.observe.counters import Snapshot
-from gateway.processes.cell_layout import rows
+from gateway.pools.build import RegistryBuilder
+from gateway.processes.cell_layout import ParentCounting, connection_rows
 from gateway.processes.child_handle import ChildHandle
 from gateway.processes.datagrams import socket_pairs
-from gateway.processes.messages import CancelAll, Setup, StopAccepting
+from gateway.processes.messages import CancelAll, Served, Setup, StopAccepting
 from gateway.processes.shared_cells import Cells
 from tests.kit.gateways import remote
 
@@ -23,12 +24,14 @@ pytestmark = pytest.mark.slow
 
 
 class ChildOwner:
-    """One that leads a single process, and writes down what it hreceivers."""
+    """One that leads a single process, and writes down what it hears."""
 
     def __init__(self, **settings: object) -> None:
         base = {"listen": "127.0.0.1:0", "access_log": "off"}
         self.config = Config.model_validate({"gateway": base | settings, "models": {"m": remote("http://127.0.0.1:1")}})
-        self.cells = Cells.create(rows(self.config), 1)
+        self.cells = Cells.create(connection_rows(1), 1)
+        self.builder = RegistryBuilder(ParentCounting(self.cells, lambda _: None))
+        self.builder.build(self.config)
         self.receivers, self.senders = socket_pairs(1)
         self.said: asyncio.Queue[str] = asyncio.Queue()
         self.counts: list[Snapshot] = []
@@ -41,16 +44,22 @@ class ChildOwner:
     def setup(self, process: int) -> Setup:
         return Setup(
             own=process,
-            config=self.config.model_dump_json(exclude_unset=True).encode(),
+            serves=Served(
+                config=self.config.model_dump_json(exclude_unset=True).encode(),
+                pools=dict(self.builder.layout),
+                replicas=[],
+                lengths=[],
+            ),
             listen=self.config.gateway.listen,
             version="1.2",
-            started_here={},
             cells=self.cells.fd,
+            rows=self.cells.names,
             receiver=self.receivers[0].fileno(),
             senders=[self.senders[0].fileno()],
-            replicas=[],
-            lengths=[],
         )
+
+    def confirmed(self, process: int, number: int) -> None:
+        raise AssertionError("nothing is to be confirmed here")
 
     def suspected(self, replica: str, reason: str) -> None:
         raise AssertionError("nothing is asked here")
@@ -70,7 +79,7 @@ class ChildOwner:
         self.cells.close()
 
 
-async def test_a_killed_process_is_started_again_and_its_owner_hreceivers_of_it() -> None:
+async def test_a_killed_process_is_started_again_and_its_owner_hears_of_it() -> None:
     owner = ChildOwner()
     process = ChildHandle(0, owner)
     assert await process.start() == ""

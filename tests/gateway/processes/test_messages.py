@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from gateway.observe.counters import Counters
+from gateway.pools.build import PoolLayout
 from gateway.pools.replica import ReplicaState
 from gateway.processes.messages import (
     Channel,
@@ -17,8 +18,10 @@ from gateway.processes.messages import (
     End,
     LengthUpdate,
     Message,
+    PoolUpdate,
     ReplicaSuspected,
     ReplicaUpdate,
+    Served,
     Setup,
     encode,
 )
@@ -26,16 +29,20 @@ from gateway.processes.messages import (
 MESSAGES: list[Message] = [
     Setup(
         own=1,
-        config=b"{}",
+        serves=Served(
+            config=b"{}",
+            pools={"m": PoolLayout("m", (("m-0", "unix:/s"),))},
+            replicas=[ReplicaUpdate("m-0", state=ReplicaState.READY, reason="")],
+            lengths=[LengthUpdate("m", None)],
+        ),
         listen="127.0.0.1:1",
         version="1",
-        started_here={"m-0": "unix:/s"},
         cells=3,
+        rows=["a", "b"],
         receiver=4,
         senders=[5, 6],
-        replicas=[ReplicaUpdate("m-0", state=ReplicaState.READY, reason="")],
-        lengths=[LengthUpdate("m", None)],
     ),
+    PoolUpdate(PoolLayout("m", ())),
     Count(),
     ReplicaSuspected("m-0", "No answer, ä."),
     End(),

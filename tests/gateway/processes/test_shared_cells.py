@@ -35,6 +35,23 @@ def test_clearing_a_process_leaves_the_others_alone() -> None:
     cells.close()
 
 
+def test_rows_that_are_made_later_are_found_and_leave_the_others_where_they_are() -> None:
+    first = Cells.create(["a"], 3)
+    second = Cells(os.dup(first.fd), first.names, 3)
+    early = second.row("a")
+    later = [f"r{number}" for number in range(2000)]
+    assert all(first.make(name) for name in later)
+    assert not first.make("r7")
+    second.know(later)
+    first.row("r1999")[2] = 5
+    first.row("a")[0] = 6
+    assert (list(second.row("r1999")), list(early)) == ([0, 0, 5], [6, 0, 0])
+    first.clear(2)
+    assert list(second.row("r1999")) == [0, 0, 0]
+    first.close()
+    second.close()
+
+
 def hold(lock: Lock, held: Event) -> None:
     with lock:
         held.set()

@@ -39,7 +39,7 @@ class Node:
 
     def born(self, own: int) -> Admission:
         slots = SharedSlots(self.limit, self.rows, self.cells.lock("running"), own, self.said.append)
-        return Admission(self.limit, self.max_queue, slots=slots)
+        return Admission(self.limit, self.max_queue, new_slots=lambda *_: slots)
 
     def die(self, own: int) -> None:
         """End a process, and take back what it had, as the parent does."""
@@ -285,7 +285,7 @@ def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     """Hold up to ``most`` slots, taken and given back as fast as can be; exit with how often too many were held."""
     shared, inside = SlotRows(*(cells.row(name) for name in NAMES[:3])), Inside(cells, own)
     slots = SharedSlots(limit, shared, cells.lock("running"), own, lambda _: None)
-    part = Admission(limit, 0, slots=slots)
+    part = Admission(limit, 0, new_slots=lambda *_: slots)
     held = too_many = 0
     for _ in range(times):
         if held < most:

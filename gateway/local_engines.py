@@ -1,0 +1,179 @@
+"""Keeps as many engines running here as each model wants, and replaces those that a new configuration changes.
+
+A change is a rolling update: one new engine is started beside the old ones, and when it is ready, one old engine drains
+and is stopped; then the next. Where no GPU is free for a new engine, an old one drains first. An engine that never
+becomes ready holds the update up, and the old ones go on serving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.launchers import LAUNCHERS
+from engines.processes.gpus import Gpus
+from engines.spec import EngineSpec, Launcher
+from engines.supervisor import ReplicaStatus, State, Supervisor
+from gateway.pools.pool import Pool
+from gateway.pools.replica import Replica, ReplicaState
+
+_ENGINE_GRACE = 10.0
+"""Seconds that an engine gets to end by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """One engine that runs here: what it was started as, on which GPUs, and the replica that it is in a pool."""
+
+    spec: EngineSpec
+    devices: tuple[str, ...]
+    pool: Pool
+    replica: Replica
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is on its way out."""
+        return self.replica.leaving or self.replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
+
+
+class LocalEngines:
+    """The engines that run here, each a replica of its model's pool.
+
+    ``folder`` takes sockets and logs, ``cache`` the model files. ``new_replica`` makes a replica of a name and an
+    address. ``on_change`` is told what the supervisor says of one, after its replica was. An engine whose replica has
+    drained is stopped, for whatever reason it was drained.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        gpus: Gpus,
+        new_replica: Callable[[str, str], Replica],
+        on_change: Callable[[ReplicaStatus], None],
+        *,
+        launchers: Mapping[str, Launcher] = LAUNCHERS,
+    ) -> None:
+        self._supervisor = Supervisor(folder=folder, cache=cache, on_change=self._changed, launchers=launchers)
+        self._gpus = gpus
+        self._new_replica = new_replica
+        self._on_change = on_change
+        self._engines: dict[str, LocalEngine] = {}
+        self._wanted: dict[str, tuple[EngineSpec, Pool]] = {}
+        self._due: set[str] = set()
+        """The models that will be looked at in the loop's next turn."""
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<LocalEngines {list(self._engines)}>"
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the replicas, as they are at any time."""
+        return self._engines.keys()
+
+    @property
+    def awaited(self) -> list[str]:
+        """The replicas whose engines are on their way to be ready."""
+        statuses = self._supervisor.statuses
+        return [each.replica for each in statuses if each.state in (State.FETCHING, State.STARTING)]
+
+    def apply(self, specs: Iterable[EngineSpec], pools: Mapping[str, Pool]) -> None:
+        """Bring about what these models want from now on. ``pools`` are those of the models, by their names."""
+        self._wanted = {spec.model: (spec, pools[spec.model]) for spec in specs}
+        # A new model gets its GPUs before an update that could do without one more.
+        running = {engine.spec.model for engine in self._engines.values()}
+        for model in sorted(self._wanted, key=running.__contains__):
+            self._advance(model)
+
+    def start(self) -> None:
+        """Start all engines; returns at once."""
+        self._supervisor.start()
+
+    async def stop(self) -> None:
+        """Stop all engines, side by side."""
+        self._ended = True
+        await asyncio.gather(self._supervisor.stop(_ENGINE_GRACE), *self._stopping)
+
+    # a step at a time, whenever something has changed
+
+    def _advance(self, model: str) -> None:
+        """Take the next step towards what a model wants. Each step changes a replica, which leads to the next one."""
+        spec, pool = self._wanted[model]
+        here = [each for each in self._engines.values() if each.spec.model == model and not each.draining]
+        new = [each for each in here if each.spec == spec]
+        old = [each for each in here if each.spec != spec]
+        useless = [each for each in old if not each.replica.ready] + _surplus(new, spec.replicas)
+        if useless:
+            for each in useless:
+                pool.drain(each.replica)
+        elif not old:
+            for _ in range(spec.replicas - len(new)):
+                self._start_one(spec, pool)
+        elif all(each.replica.ready for each in new):
+            enough = len(here) > spec.replicas
+            if enough or not (self._start_one(spec, pool) or self._any_draining(model)):
+                pool.drain(old[0].replica)
+
+    def _start_one(self, spec: EngineSpec, pool: Pool) -> bool:
+        """Start an engine, and take it into its pool; return whether there were GPUs for it."""
+        devices = self._gpus.take(spec.gpus)
+        if devices is None:
+            return False
+        status = self._supervisor.add(spec, devices)
+        replica = self._new_replica(status.replica, status.address)
+        replica.set_state(ReplicaState(status.state))
+        self._engines[status.replica] = LocalEngine(spec, devices, pool, replica)
+        replica.observe(self._replica_changed)
+        pool.add(replica)
+        return True
+
+    def _any_draining(self, model: str) -> bool:
+        return any(each.draining for each in self._engines.values() if each.spec.model == model)
+
+    # what happens
+
+    def _changed(self, status: ReplicaStatus) -> None:
+        """Take over what the supervisor says of an engine."""
+        self._engines[status.replica].replica.set_state(ReplicaState(status.state), status.reason)
+        self._on_change(status)
+
+    def _replica_changed(self, replica: Replica) -> None:
+        """Stop the engine of a replica that has drained, and go on with whatever waits for this change."""
+        engine = self._engines[replica.name]
+        if replica.state is ReplicaState.STOPPED and not self._ended:
+            task = asyncio.get_running_loop().create_task(self._stop(engine))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+        self._look_again([engine.spec.model])
+
+    async def _stop(self, engine: LocalEngine) -> None:
+        name = engine.replica.name
+        await self._supervisor.remove(name, _ENGINE_GRACE)
+        if self._ended:
+            return
+        del self._engines[name]
+        self._gpus.give_back(engine.devices)
+        # What is free now may be what another model waits for.
+        self._look_again(self._wanted.keys())
+
+    def _look_again(self, models: Collection[str]) -> None:
+        """Take the next steps of these models, but not in the middle of a step."""
+        if models and not self._due:
+            asyncio.get_running_loop().call_soon(self._advance_due)
+        self._due.update(models)
+
+    def _advance_due(self) -> None:
+        due, self._due = self._due, set()
+        for model in sorted(due & self._wanted.keys()):
+            if not self._ended:
+                self._advance(model)
+
+
+def _surplus(engines: list[LocalEngine], wanted: int) -> list[LocalEngine]:
+    """Choose the engines that are too many: first those that are not ready, then those that were added last."""
+    least_useful_last = sorted(engines, key=lambda engine: not engine.replica.ready)
+    return least_useful_last[wanted:]

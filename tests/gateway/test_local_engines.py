@@ -1,0 +1,225 @@
+"""As many engines run as each model wants, and a change replaces them one by one while the others serve.
+
+The engines are real processes that do no more than to say that they are ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.processes.gpus import Gpus
+from engines.spec import EngineSpec, FolderSource
+from engines.supervisor import ReplicaStatus
+from gateway.config.schema import Config
+from gateway.core.ticker import Ticker
+from gateway.local_engines import LocalEngines
+from gateway.pools.build import RegistryBuilder
+from gateway.pools.pool import Pool
+from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
+from tests.kit.eventually import eventually
+from tests.kit.leaks import nothing_left
+from tests.kit.shell_engine import SMALL, Shell
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a folder whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as path:
+        yield Path(path)
+
+
+class Here:
+    """Engines of models that change, with all that happened to their replicas."""
+
+    def __init__(self, folder: Path, gpus: str) -> None:
+        self.shell = Shell()
+        self.said: list[tuple[str, str]] = []
+        self.least_ready: int | None = None
+        """The fewest replicas that were ready at one time since this was set."""
+        self._folder = folder
+        self._builder = RegistryBuilder()
+        self.registry = Registry([])
+        self.engines = LocalEngines(
+            folder, folder, Gpus(gpus), self._builder.new_replica, self._changed, launchers={"vllm": self.shell}
+        )
+        self.ticker = Ticker(self._tick, lambda _: None)
+
+    def want(self, gpus: int = 0, **models: Any) -> None:
+        """Want these models from now on: each is a number of replicas and what its engines are told."""
+        vllm = {"engine": "vllm", "source": "a/b"}
+        old = self.registry
+        self.registry = self._builder.build(Config.model_validate({"models": dict.fromkeys(models, vllm)}))
+        old.succeeded_by(self.registry)
+        specs = [
+            EngineSpec(model, "vllm", FolderSource(self._folder), replicas=replicas, gpus=gpus, env={"TOLD": told})
+            for model, (replicas, told) in models.items()
+        ]
+        self.engines.apply(specs, {model.name: model.pool for model in self.registry.models})
+
+    @property
+    def pool(self) -> Pool:
+        return self.registry.find("m").pool
+
+    @property
+    def ready(self) -> list[str]:
+        return [replica.name for replica in self.pool.ready]
+
+    async def until_ready(self, *replicas: str) -> None:
+        """Wait until exactly these replicas are there, and ready."""
+        await eventually(lambda: self.ready == [each.name for each in self.pool.replicas] == list(replicas))
+
+    def told(self, replica: str) -> str:
+        """Give what an engine was told, and its GPUs, as its log has them; nothing if there is none yet."""
+        log = self._folder / f"{replica}.log"
+        return log.read_text().partition("\n")[0].strip() if log.exists() else ""
+
+    def _changed(self, status: ReplicaStatus) -> None:
+        self.said.append((status.replica, status.state.value))
+
+    def _tick(self, now: float) -> None:
+        self.registry.tick(now)
+
+    def watch(self) -> None:
+        """Note from now on how few replicas are ready."""
+        self.least_ready = len(self.ready)
+        self.pool.observe(self._watch_all)
+        self._watch_all(self.pool)
+
+    def _watch_all(self, pool: Pool) -> None:
+        for replica in pool.replicas:
+            replica.observe(self._count_ready)
+
+    def _count_ready(self, _replica: Replica) -> None:
+        assert self.least_ready is not None
+        self.least_ready = min(self.least_ready, sum(replica.ready for replica in self.pool.replicas))
+
+
+@asynccontextmanager
+async def here(folder: Path, gpus: str = "") -> AsyncIterator[Here]:
+    made = Here(folder, gpus)
+    made.shell.script = f"echo $TOLD on $DEVICES; {SMALL}"
+    made.ticker.start()
+    made.engines.start()
+    try:
+        yield made
+    finally:
+        await made.engines.stop()
+        made.ticker.stop()
+
+
+async def test_as_many_run_as_are_wanted_and_the_rest_is_stopped(folder: Path) -> None:
+    async with nothing_left(), here(folder) as made:
+        made.want(m=(1, "a"))
+        assert made.engines.awaited == ["m-0"]
+        await made.until_ready("m-0")
+        made.want(m=(3, "a"))
+        await made.until_ready("m-0", "m-1", "m-2")
+        made.want(m=(2, "a"))
+        await made.until_ready("m-0", "m-1")
+        await eventually(lambda: list(made.engines.names) == ["m-0", "m-1"])
+        made.want(m=(0, "a"))
+        await eventually(lambda: not made.engines.names)
+    assert [what for name, what in made.said if name == "m-0"] == ["fetching", "starting", "ready", "stopped"]
+
+
+async def test_a_change_replaces_engines_one_by_one_and_as_many_serve_as_before(folder: Path) -> None:
+    async with here(folder) as made:
+        made.want(m=(2, "old"))
+        await made.until_ready("m-0", "m-1")
+        made.watch()
+        made.want(m=(2, "new"))
+        await eventually(lambda: [made.told(name) for name in made.engines.names] == ["new on", "new on"], 30)
+        await eventually(lambda: len(made.ready) == 2)
+        assert made.least_ready == 2
+
+
+async def test_engines_of_a_model_that_did_not_change_are_left_alone(folder: Path) -> None:
+    async with here(folder) as made:
+        made.want(m=(1, "a"), n=(1, "a"))
+        await made.until_ready("m-0")
+        await eventually(lambda: len(made.registry.find("n").pool.ready) == 1)
+        made.want(m=(1, "a"), n=(1, "b"))
+        await eventually(lambda: list(made.engines.names) == ["m-0", "n-1"])
+        assert [what for name, what in made.said if name == "m-0"] == ["fetching", "starting", "ready"]
+
+
+async def test_engines_that_do_not_become_ready_leave_the_old_ones_serving(folder: Path) -> None:
+    async with here(folder) as made:
+        made.want(m=(1, "old"))
+        await made.until_ready("m-0")
+        working, made.shell.script = made.shell.script, "exit 1"
+        made.want(m=(1, "broken"))
+        await eventually(lambda: ("m-1", "restarting") in made.said)
+        assert made.ready == ["m-0"]
+        made.shell.script = working
+        made.want(m=(1, "old"))
+        await eventually(lambda: list(made.engines.names) == ["m-0"])
+        await made.until_ready("m-0")
+
+
+async def test_where_no_gpu_is_free_an_old_engine_gives_way_first(folder: Path) -> None:
+    async with here(folder, gpus="01") as made:
+        made.want(gpus=1, m=(2, "old"))
+        await made.until_ready("m-0", "m-1")
+        assert [made.told(name) for name in ("m-0", "m-1")] == ["old on 0", "old on 1"]
+        made.watch()
+        made.want(gpus=1, m=(2, "new"))
+        await eventually(lambda: {made.told(name) for name in made.ready} == {"new on 0", "new on 1"}, 30)
+        assert made.least_ready == 1
+
+
+async def test_a_gpu_that_an_update_could_use_goes_to_a_new_model_first(folder: Path) -> None:
+    async with here(folder, gpus="01") as made:
+        made.want(gpus=1, m=(1, "old"))
+        await made.until_ready("m-0")
+        made.want(gpus=1, m=(1, "new"), n=(1, "a"))
+        await eventually(lambda: len(made.registry.find("n").pool.ready) == 1 and made.told("n-0") == "a on 1")
+        await eventually(lambda: [made.told(name) for name in made.ready] == ["new on 0"])
+
+
+async def test_the_engines_of_a_model_that_is_removed_end_with_its_last_request(folder: Path) -> None:
+    async with here(folder) as made:
+        made.want(m=(1, "a"), n=(1, "a"))
+        await made.until_ready("m-0")
+        pool = made.pool
+        (replica,) = pool.replicas
+        replica.load.entered()
+        made.want(n=(1, "a"))
+        await made.ticker.next_tick()
+        await made.ticker.next_tick()
+        assert "m-0" in made.engines.names
+        replica.load.left()
+        await eventually(lambda: list(made.engines.names) == ["n-0"])
+        assert ("m-0", "stopped") in made.said
+
+
+async def test_a_replica_that_is_drained_by_command_is_replaced(folder: Path) -> None:
+    async with here(folder) as made:
+        made.want(m=(2, "a"))
+        await made.until_ready("m-0", "m-1")
+        made.pool.drain(made.pool.replicas[0])
+        await eventually(lambda: ("m-0", "stopped") in made.said)
+        await eventually(lambda: len(made.ready) == 2)
+        assert made.said.count(("m-1", "starting")) == 1
+
+
+async def test_an_end_in_the_middle_of_a_change_leaves_nothing(folder: Path) -> None:
+    async with nothing_left():
+        async with here(folder) as made:
+            made.want(m=(2, "old"))
+            await made.until_ready("m-0", "m-1")
+            made.want(m=(2, "new"))
+            await eventually(lambda: ("m-2", "starting") in made.said)
+            for _ in range(3):
+                await asyncio.sleep(0)
+        assert {replica.state for replica in made.pool.replicas} == {"stopped"}
