@@ -1,4 +1,4 @@
-"""When an engine that failed is started again: exponential backoff, as init systems and Kubernetes do it."""
+"""When a process that failed is started again: exponential backoff, as init systems and Kubernetes do it."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
 
+from engines.processes.restart import RestartPolicy
 from gateway.core.tasks import cancelled
 from gateway.observe.counters import Snapshot
 from gateway.processes.messages import (
@@ -36,9 +37,7 @@ from gateway.processes.messages import (
     StopAccepting,
 )
 
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 30.0
-_HEALTHY_SECONDS = 60.0
+_RESTARTS = RestartPolicy(first=0.2)
 
 _COUNT_SECONDS = 1.0
 """Longest wait for what a process counted; beyond that, its last message has to do."""
@@ -161,7 +160,7 @@ class ChildHandle:
 
     async def _live(self) -> None:
         """Run it again and again, waiting longer each time it fails soon, until it is to end."""
-        pause = _FIRST_PAUSE
+        failures = 0
         while True:
             served = await self._run()
             if not self._first.done():
@@ -169,11 +168,10 @@ class ChildHandle:
                 return
             if StopAccepting() in self._orders:
                 return
-            if served > _HEALTHY_SECONDS:
-                pause = _FIRST_PAUSE
+            failures = _RESTARTS.failures(failures, served)
+            pause = _RESTARTS.pause(failures)
             self._owner.say(f"process {self._own + 1} of the data plane: {self._reason} Next try in {pause:g} s.")
             await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _run(self) -> float:
         """Run it once, until it has ended; return for how many seconds it served."""
