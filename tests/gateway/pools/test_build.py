@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.models import RemoteModel
 from gateway.config.schema import Config
-from gateway.pools.build import POOL_OPTIONS, RegistryBuilder, pools_of
+from gateway.pools.build import POOL_OPTIONS, PoolLayout, RegistryBuilder, pools_of
 
 DIGEST = "a" * 64
 
@@ -132,3 +132,47 @@ def test_a_pool_whose_first_model_goes_keeps_its_policy_for_the_others() -> None
     policy = pool.policy
     assert builder.build(configured(b=shared)).find("b").pool is pool
     assert pool.policy is policy
+
+
+AT = {"engine": "remote", "urls": ["http://a:1", "http://b:1"]}
+
+
+def test_a_pool_that_no_model_leads_to_closes_and_opens_again_if_its_model_comes_back() -> None:
+    builder = RegistryBuilder()
+    other = AT | {"urls": ["http://c:1"]}
+    pool = builder.build(configured(m=AT, n=other)).find("m").pool
+    without = builder.build(configured(n=other))
+    assert (without.closing, pool.closing) == ((pool,), True)
+    again = builder.build(configured(m=AT | {"max_in_flight": 7}, n=other))
+    assert again.find("m").pool is pool
+    assert (again.closing, pool.closing, pool.admission.limit) == ((), False, 7)
+
+
+def test_pools_that_are_there_at_the_same_time_have_names_of_their_own() -> None:
+    builder = RegistryBuilder()
+    shared = builder.build(configured(a=AT, b=AT)).find("a").pool
+    builder.build(configured(b=AT))
+    registry = builder.build(configured(a=AT | {"urls": ["http://c:1"]}, b=AT))
+    assert [pool.name for pool in registry.pools] == ["a.1", "a"]
+    assert [each.name for each in registry.replicas] == ["a.1-0", "a-0", "a-1"]
+    assert registry.find("b").pool is shared
+
+
+def test_another_process_has_the_same_pools_and_replicas_by_the_same_names() -> None:
+    leader, follower = RegistryBuilder(), RegistryBuilder()
+    for config in (configured(a=AT, b=AT), configured(b=AT), configured(a=AT | {"urls": ["http://c:1"]}, b=AT)):
+        led = leader.build(config)
+        followed = follower.follow(config, leader.layout)
+    for late in (followed, RegistryBuilder().follow(config, leader.layout)):
+        assert [PoolLayout.of(pool) for pool in late.pools] == [PoolLayout.of(pool) for pool in led.pools]
+        assert [model.pool.name for model in late.models] == [model.pool.name for model in led.models]
+
+
+def test_replicas_whose_credentials_are_others_now_are_others_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "secret")
+    leader, follower = RegistryBuilder(), RegistryBuilder()
+    for config in (configured(a=AT), configured(a=AT | {"api_key_env": "UPSTREAM_KEY"})):
+        leader.build(config)
+        replicas = follower.follow(config, leader.layout).replicas
+    assert all(b"Bearer secret" in each.headers for each in replicas if each.name in ("a-2", "a-3"))
+    assert {"a-2", "a-3"} <= {each.name for each in replicas}

@@ -8,6 +8,7 @@ from gateway.core.errors import ModelNotFound
 from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 from tests.gateway.pools.made import model, replica
+from tests.kit.waiters import Waiter
 
 
 def test_a_model_is_found_by_its_name_and_by_its_alias() -> None:
@@ -76,3 +77,33 @@ def test_a_tick_removes_what_has_drained() -> None:
     drained.pool.drain(leaving)
     registry.tick(0.0)
     assert [each.name for each in registry.replicas] == ["b"]
+
+
+def test_a_pool_that_closes_keeps_its_replicas_until_its_last_request_has_ended() -> None:
+    left = replica("a")
+    closing = model("m", left).pool
+    registry = Registry([model("n")], [closing])
+    closing.admission.admit(Waiter())
+    registry.tick(0.0)
+    assert (left.state, registry.closing) == ("ready", (closing,))
+    closing.admission.release()
+    for _ in range(2):
+        registry.tick(0.0)
+    assert (left.state, registry.closing) == ("stopped", ())
+
+
+def test_nothing_is_forgotten_before_all_who_send_requests_know_of_it() -> None:
+    leaving, left = replica("a"), replica("b")
+    drained, closing = model("m", leaving, replica("c")), model("n", left).pool
+    registry = Registry([drained], [closing])
+    drained.pool.drain(leaving)
+    known: list[object] = []
+    for knows, states in (
+        (None, ("draining", "ready")),
+        (leaving, ("stopped", "ready")),
+        (closing, ("stopped", "draining")),
+        (left, ("stopped", "stopped")),
+    ):
+        known.append(knows)
+        registry.tick(0.0, known.__contains__)
+        assert (leaving.state, left.state) == states

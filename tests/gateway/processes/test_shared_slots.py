@@ -38,8 +38,12 @@ class Node:
         self.parts = [self.born(own) for own in range(processes)]
 
     def born(self, own: int) -> Admission:
-        slots = SharedSlots(self.limit, self.rows, self.cells.lock("running"), own, self.said.append)
-        return Admission(self.limit, self.max_queue, new_slots=lambda *_: slots)
+        lock = self.cells.lock("running")
+        return Admission(
+            self.limit,
+            self.max_queue,
+            new_slots=lambda limit, here: SharedSlots(limit, self.rows, lock, own, self.said.append, here),
+        )
 
     def die(self, own: int) -> None:
         """End a process, and take back what it had, as the parent does."""
@@ -119,6 +123,27 @@ def test_who_is_woken_in_vain_passes_the_word_on(node: Node) -> None:
     node.parts[1].withdraw(first)
     node.hear()
     assert second.slots == 1
+
+
+def test_a_limit_that_is_set_lifted_and_set_again_counts_what_runs(node: Node) -> None:
+    first, second, _ = node.parts
+    for part in (first, second, first):
+        part.set_limits(3, max_queue=9)
+        take(part)
+    waiting = Waiter()
+    assert not second.admit(waiting)
+    assert second.waiting == 1
+    second.set_limits(None, max_queue=9)
+    assert (waiting.slots, second.limit, second.running) == (1, None, 2)
+    first.serve()
+    second.set_limits(4, max_queue=9)
+    assert repr(second) == "<Admission [4 running, 0 waiting; limit 4]>"
+    late = Waiter()
+    assert not second.admit(late)
+    first.set_limits(4, max_queue=9)
+    first.release()
+    second.serve()
+    assert late.slots == 1
 
 
 def test_the_slots_of_the_dead_are_free_again(node: Node) -> None:
