@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from engines.errors import EngineError
 from engines.processes.gpus import Gpus, available
@@ -124,10 +123,8 @@ class Gateway:
         self._ending = False
         self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
         self._watching: asyncio.Task[None] | None = None
-        prometheus = CollectorRegistry(auto_describe=False)
-        prometheus.register(self._plane.exposition)
         host, port = split(config.gateway.control)
-        self._control = ControlPlane(host, port, self, prometheus, self, asyncio.get_running_loop())
+        self._control = ControlPlane(host, port, self, self._plane.exposition, self, asyncio.get_running_loop())
         self._settled = asyncio.Event()
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
 """An aiohttp application on its own thread, so that a scrape or a probe delays no token.
 
 ``/livez`` says whether the process and the data plane's loop live and never asks engines; ``/readyz`` whether every
-required model can answer; ``/metrics`` is for Prometheus, ``/status`` for people.
+required model can answer; ``/metrics`` is for Prometheus, and so is ``/metrics/engines``, which relays what the engines
+measure; ``/status`` is for people.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from time import monotonic, perf_counter
 from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
+from gateway.control.engine_metrics import read_engine_metrics
 from gateway.pools.model import Model
 
 Result = TypeVar("Result")
@@ -64,6 +65,13 @@ class Commands(Protocol):
         """Send a replica nothing new; return whether there is such a one."""
 
 
+class Metrics(Protocol):
+    """What the gateway measures of itself."""
+
+    def text(self, *, openmetrics: bool = False) -> bytes:
+        """Write it as Prometheus reads it."""
+
+
 class ReloadResult(Protocol):
     """How a reload went."""
 
@@ -80,7 +88,7 @@ class ControlPlane:
         host: str,
         port: int,
         gateway: GatewayView,
-        metrics: CollectorRegistry,
+        metrics: Metrics,
         commands: Commands | None = None,
         main: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -129,6 +137,7 @@ class ControlPlane:
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._expose),
+                web.get("/metrics/engines", self._relay_engines),
                 web.get("/status", self._status),
             ]
         )
@@ -154,8 +163,17 @@ class ControlPlane:
 
     async def _expose(self, request: web.Request) -> web.Response:
         await self._gateway.count()
-        encode, media = choose_encoder(request.headers.get("accept", ""))
-        return web.Response(body=encode(self._metrics), headers={"content-type": media})
+        _, media = choose_encoder(request.headers.get("accept", ""))
+        text = self._metrics.text(openmetrics=media.startswith("application/openmetrics-text"))
+        return web.Response(body=text, headers={"content-type": media})
+
+    async def _relay_engines(self, request: web.Request) -> web.Response:
+        pools = dict.fromkeys(model.pool for model in self._gateway.models)
+        replica = request.query.get("replica")
+        if replica is not None and not any(each.name == replica for pool in pools for each in pool.replicas):
+            raise web.HTTPNotFound(text=f"There is no replica {replica!r}; /status lists them.\n")
+        text = await read_engine_metrics(pools, replica)
+        return web.Response(body=text, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _status(self, _request: web.Request) -> web.Response:
         models = [_status_of(model) for model in self._gateway.models]

@@ -15,9 +15,20 @@ import msgspec
 
 from gateway.core.context import RequestContext
 
-DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-_FIRST_TOKEN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
-_PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0)
+_TENTHS_OF_A_DECADE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
+"""Renard's series R10 (ISO 3): each is about 1.26 times the one before."""
+
+
+def _finely(first: float, last: float) -> tuple[float, ...]:
+    """Give bounds in seconds so close to each other that a quantile is read from them within 10 %."""
+    decades = ((number, exponent) for exponent in range(-3, 3) for number in _TENTHS_OF_A_DECADE)
+    bounds = (float(f"{number}e{exponent}") for number, exponent in decades)
+    return tuple(bound for bound in bounds if first <= bound <= last)
+
+
+DURATION_BOUNDS = (0.001, 0.0025, 0.005, *_finely(0.01, 20.0), 30.0, 60.0, 120.0, 300.0, 600.0)
+_FIRST_TOKEN = (0.001, 0.0025, 0.005, *_finely(0.01, 10.0), 20.0, 30.0, 60.0)
+_PER_TOKEN = (0.001, 0.0025, *_finely(0.005, 0.2), 0.5, 1.0)
 _QUEUE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _OVERHEAD = (0.00005, 0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

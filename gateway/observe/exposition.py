@@ -9,18 +9,17 @@ must not count those twice. ``headgate_model_info`` tells the pool of each model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter, sleep
 from typing import NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import ProcessCollector
 
 from gateway.observe.counters import DURATION_BOUNDS, Counters, Histogram, ModelMetrics
+from gateway.observe.text_format import Family, Kind, Samples, Value, text_of
 from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
-from gateway.pools.replica import Replica
+from gateway.pools.replica import Replica, ReplicaState
 
 _REST_SECONDS = 0.0001
 """How long a scrape rests after each family."""
@@ -45,35 +44,22 @@ class _Scrape(NamedTuple):
         return {model.name for model in self.registry.models}
 
 
-Value = float | Histogram
-Samples = Iterable[tuple[Sequence[str], Value]]
-"""The labels' values of each series, and what it has."""
-
-
-class _Family(NamedTuple):
+class _Row(NamedTuple):
     """One family: its name without the prefix, its help, the names of its labels, and its series."""
 
-    make: type[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
+    kind: Kind
     name: str
     documentation: str
     labels: Sequence[str]
     samples: Callable[[_Scrape], Samples]
 
-    def collect(self, scrape: _Scrape) -> Metric:
+    def read(self, scrape: _Scrape) -> Family:
         """Fill the family in."""
-        family = self.make(f"headgate_{self.name}", self.documentation, labels=self.labels)
-        for labels, value in self.samples(scrape):
-            if isinstance(family, HistogramMetricFamily):
-                assert isinstance(value, Histogram)
-                family.add_metric(labels, _buckets(value), value.sum)
-            else:
-                assert not isinstance(value, Histogram)
-                family.add_metric(labels, float(value))
-        return family
+        return Family(self.kind, f"headgate_{self.name}", self.documentation, self.labels, self.samples(scrape))
 
 
-class Exposition(Collector):
-    """Turns counters and pools into families of metrics, at each scrape, on the control plane's thread.
+class Exposition:
+    """Turns counters and pools into what Prometheus reads, at each scrape, on the control plane's thread.
 
     ``counters`` gives those of this process, or the sum over several.
     """
@@ -84,17 +70,26 @@ class Exposition(Collector):
         self._counters = counters
         self._registry = registry
         self._build = (version, commit)
+        self._process = ProcessCollector(registry=None)
         self.last_reload_successful = True
 
     def __repr__(self) -> str:
         return f"<Exposition of {len(_FAMILIES)} families>"
 
-    def collect(self) -> Iterable[Metric]:
-        """Give every family.
+    def text(self, *, openmetrics: bool = False) -> bytes:
+        """Write every family.
 
-        The caller has written one when it asks for the next, which takes about a tenth of a millisecond for a model.
-        Resting then leaves the interpreter to the data plane, whose events would else wait for the whole scrape.
+        Resting in between leaves the interpreter to the data plane, whose events would else wait for the whole scrape.
         """
+        parts: list[str] = []
+        for family in self._families():
+            parts.append(text_of(family, openmetrics=openmetrics))
+            sleep(_REST_SECONDS)
+        if openmetrics:
+            parts.append("# EOF\n")
+        return "".join(parts).encode()
+
+    def _families(self) -> Iterator[Family]:
         registry, counters = self._registry(), self._counters()
         for model in registry.models:
             counters.of(model.name)
@@ -103,15 +98,11 @@ class Exposition(Collector):
         scrape = _Scrape(
             registry, counters, sorted(counters.models().items()), loads, self._build, self.last_reload_successful
         )
-        for family in _FAMILIES:
-            yield family.collect(scrape)
-            sleep(_REST_SECONDS)
-
-
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Give the buckets as Prometheus has them: each counts those below it too."""
-    names = [*(str(bound) for bound in histogram.bounds), "+Inf"]
-    return list(zip(names, map(float, accumulate(list(histogram.counts))), strict=True))
+        for row in _FAMILIES:
+            yield row.read(scrape)
+        for metric in self._process.collect():
+            samples = [(tuple(each.labels.values()), each.value) for each in metric.samples]
+            yield Family(Kind(metric.type), metric.name, metric.documentation, (), samples)
 
 
 def _requests(scrape: _Scrape) -> Samples:
@@ -167,6 +158,12 @@ def _per_replica(get: Callable[[Replica], float]) -> Callable[[_Scrape], Samples
     )
 
 
+def _replica_states(scrape: _Scrape) -> Samples:
+    for pool in scrape.registry.pools:
+        states = [replica.state for replica in pool.replicas]
+        yield from (((pool.name, state.value), states.count(state)) for state in ReplicaState)
+
+
 def _model_info(scrape: _Scrape) -> Iterator[tuple[Sequence[str], Value]]:
     return (((model.name, model.pool.name), 1.0) for model in scrape.registry.models)
 
@@ -175,148 +172,162 @@ _MODEL = ("model",)
 _REPLICA = ("model", "replica")
 
 _FAMILIES = (
-    _Family(
-        CounterMetricFamily,
-        "requests_total",
+    _Row(
+        Kind.COUNTER,
+        "requests",
         "Requests completed, by status code.",
         ("model", "endpoint", "code"),
         _requests,
     ),
-    _Family(
-        HistogramMetricFamily,
+    _Row(
+        Kind.HISTOGRAM,
         "request_duration_seconds",
         "End-to-end latency: from the last byte of the request to the last byte of the response.",
         ("model", "endpoint"),
         _durations,
     ),
-    _Family(
-        HistogramMetricFamily,
+    _Row(
+        Kind.HISTOGRAM,
         "time_to_first_token_seconds",
         "Time to first token (TTFT): from the last byte of the request to the first event with content.",
         _MODEL,
         _per_model(lambda metrics: metrics.first_token),
     ),
-    _Family(
-        HistogramMetricFamily,
+    _Row(
+        Kind.HISTOGRAM,
         "time_per_output_token_seconds",
         "Time per output token (TPOT): (E2E - TTFT) / (output tokens - 1).",
         _MODEL,
         _per_model(lambda metrics: metrics.per_token),
     ),
-    _Family(
-        HistogramMetricFamily,
+    _Row(
+        Kind.HISTOGRAM,
         "queue_duration_seconds",
         "Time that requests waited in the queue for a slot.",
         _MODEL,
         _per_model(lambda metrics: metrics.waits),
     ),
-    _Family(
-        HistogramMetricFamily,
+    _Row(
+        Kind.HISTOGRAM,
         "overhead_seconds",
         "Time spent in the gateway itself, without the queue and the engine.",
         _MODEL,
         _per_model(lambda metrics: metrics.overhead),
     ),
-    _Family(
-        CounterMetricFamily,
-        "tokens_total",
+    _Row(
+        Kind.COUNTER,
+        "tokens",
         "Tokens as the engines report them in usage: input, output, and those of the input found in a cache.",
         ("model", "type"),
         _per_model_and(lambda metrics: metrics.tokens),
     ),
-    _Family(
-        CounterMetricFamily,
-        "admissions_total",
+    _Row(
+        Kind.COUNTER,
+        "admissions",
         "Admission decisions: admitted at once, queued, refused, or timed out in the queue.",
         ("model", "outcome"),
         _per_model_and(lambda metrics: metrics.admissions),
     ),
-    _Family(
-        CounterMetricFamily,
-        "upstream_aborts_total",
+    _Row(
+        Kind.COUNTER,
+        "upstream_aborts",
         "Requests aborted at an engine, by reason.",
         ("model", "reason"),
         _per_model_and(lambda metrics: metrics.aborts),
     ),
-    _Family(
-        CounterMetricFamily,
-        "upstream_attempts_total",
+    _Row(
+        Kind.COUNTER,
+        "upstream_attempts",
         "Attempts at a replica, by outcome; retries and hedges are attempts of their own.",
         ("model", "replica", "outcome"),
         _attempts,
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "requests_running",
         "Requests admitted and not completed.",
         _MODEL,
         _per_pool(lambda _, load: load.running),
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "requests_waiting",
         "Requests in the queue.",
         _MODEL,
         _per_pool(lambda _, load: load.waiting),
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
+        "demand",
+        "Requests running and waiting: what a scaler that reads one series divides by its target.",
+        _MODEL,
+        _per_pool(lambda _, load: load.running + load.waiting),
+    ),
+    _Row(
+        Kind.GAUGE,
         "oldest_waiting_seconds",
         "How long the request at the head of the queue has waited.",
         _MODEL,
         _per_pool(lambda _, load: load.oldest_wait),
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "tokens_in_flight",
         "Most output tokens that the running requests may produce.",
         _MODEL,
         _per_pool(lambda _, load: load.tokens),
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "pool_saturation",
         "Requests running as a share of the limit; 0 without a limit.",
         _MODEL,
         _per_pool(lambda pool, load: load.saturation(pool.admission.limit)),
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "replica_ready",
         "Whether a replica gets requests.",
         _REPLICA,
         _per_replica(lambda replica: float(replica.ready)),
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
+        "replicas",
+        "Replicas of a pool, by their state.",
+        ("model", "state"),
+        _replica_states,
+    ),
+    _Row(
+        Kind.GAUGE,
         "replica_in_flight",
         "Requests in flight at a replica from this gateway.",
         _REPLICA,
         _per_replica(lambda replica: replica.in_flight),
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "model_info",
         "The pool that answers for a model; always 1. The gauges of a pool have its name as model.",
         ("model", "pool"),
         _model_info,
     ),
-    _Family(
-        HistogramMetricFamily,
+    _Row(
+        Kind.HISTOGRAM,
         "event_loop_lag_seconds",
         "How late the data plane's event loop was for its own tick.",
         (),
         lambda scrape: [((), scrape.counters.lag)],
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "config_last_reload_successful",
         "Whether the latest reload of the configuration succeeded; 1 before the first.",
         (),
         lambda scrape: [((), float(scrape.reloaded))],
     ),
-    _Family(
-        GaugeMetricFamily,
+    _Row(
+        Kind.GAUGE,
         "build_info",
         "Version and commit; always 1.",
         ("version", "commit"),

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -71,12 +70,14 @@ class Running:
         return status, json.loads(body)
 
 
+NOTHING = Exposition(Counters, lambda: Registry([]), "1.2", "abc")
+
+
 @pytest.fixture
 def running() -> Iterator[Running]:
     gateway = GatewayView()
-    prometheus = CollectorRegistry(auto_describe=False)
-    prometheus.register(Exposition(Counters, lambda: Registry(gateway.models), "1.2", "abc"))
-    plane = ControlPlane("127.0.0.1", 0, gateway, prometheus)
+    metrics = Exposition(Counters, lambda: Registry(gateway.models), "1.2", "abc")
+    plane = ControlPlane("127.0.0.1", 0, gateway, metrics)
     plane.start()
     yield Running(plane, gateway)
     plane.stop()
@@ -159,7 +160,7 @@ def test_the_metrics_are_prometheus_text(running: Running) -> None:
     assert status == 200
     assert media.startswith("text/plain; version=")
     families = {family.name: family for family in text_string_to_metric_families(body)}
-    assert all(name.startswith("headgate_") for name in families)
+    assert all(name.startswith(("headgate_", "process_")) for name in families)
     assert families["headgate_replica_ready"].samples[0].labels == {"model": "m", "replica": "m-0"}
 
 
@@ -185,7 +186,7 @@ def test_nothing_else_is_there(running: Running) -> None:
 def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
     threads = threading.active_count()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        plane = ControlPlane("127.0.0.1", taken.getsockname()[1], GatewayView(), CollectorRegistry())
+        plane = ControlPlane("127.0.0.1", taken.getsockname()[1], GatewayView(), NOTHING)
         with pytest.raises(OSError, match="in use"):
             plane.start()
     assert threading.active_count() == threads
@@ -193,7 +194,7 @@ def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
 
 def test_the_end_leaves_no_thread() -> None:
     threads = threading.active_count()
-    plane = ControlPlane("127.0.0.1", 0, GatewayView(), CollectorRegistry())
+    plane = ControlPlane("127.0.0.1", 0, GatewayView(), NOTHING)
     plane.start()
     assert repr(plane) == f"<ControlPlane http://127.0.0.1:{plane.port}>"
     plane.stop()

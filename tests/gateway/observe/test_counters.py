@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import accumulate
+from math import exp, log
+from statistics import NormalDist
+
 import pytest
 
 from gateway.core.context import RequestContext, RequestHead
-from gateway.observe.counters import Counters, Histogram, outcome_of
+from gateway.observe.counters import DURATION_BOUNDS, Counters, Histogram, outcome_of
 
 
 def ended(counters: Counters, model: str = "m", status: int = 200, *, seconds: float = 3.0) -> None:
@@ -67,3 +72,26 @@ def test_what_another_process_counted_is_added() -> None:
 )
 def test_an_engine_that_is_full_has_not_failed(status: int, outcome: str) -> None:
     assert outcome_of(status) == outcome
+
+
+@pytest.mark.parametrize("histogram", ["first_token", "duration"])
+@pytest.mark.parametrize("p95", [0.0526, 0.011, 0.09, 0.4, 2.2, 7.0])
+@pytest.mark.parametrize("spread", [0.2, 0.5, 1.0])
+def test_a_p95_is_read_within_ten_percent_where_language_models_live(histogram: str, p95: float, spread: float) -> None:
+    metrics = Counters().of("m")
+    observed = metrics.first_token if histogram == "first_token" else Histogram.of(DURATION_BOUNDS)
+    # A log-normal distribution, by its quantiles.
+    normal = NormalDist(log(p95) - spread * NormalDist().inv_cdf(0.95), spread)
+    for number in range(10_000):
+        observed.observe(exp(normal.inv_cdf((number + 0.5) / 10_000)))
+    assert quantile(observed, 0.95) == pytest.approx(p95, rel=0.1)
+
+
+def quantile(histogram: Histogram, share: float) -> float:
+    """Read a quantile as Prometheus does: by linear interpolation within a bucket."""
+    totals = list(accumulate(histogram.counts))
+    rank = share * totals[-1]
+    at = bisect_left(totals, rank)
+    lower = histogram.bounds[at - 1] if at else 0.0
+    before = totals[at - 1] if at else 0
+    return lower + (histogram.bounds[at] - lower) * (rank - before) / (totals[at] - before)

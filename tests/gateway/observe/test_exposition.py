@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.context import RequestContext, RequestHead
@@ -34,14 +34,15 @@ def exposition(registry: Registry, metrics: Counters) -> Exposition:
 
 
 def scraped(exposition: Exposition) -> Samples:
-    prometheus = CollectorRegistry(auto_describe=False)
-    prometheus.register(exposition)
-    text = generate_latest(prometheus).decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
+        for family in families(exposition)
         for sample in family.samples
     }
+
+
+def families(exposition: Exposition) -> list[Metric]:
+    return list(text_string_to_metric_families(exposition.text().decode()))
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
@@ -81,7 +82,7 @@ def test_every_series_of_a_configured_model_exists_from_the_start(exposition: Ex
 
 
 def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
-    assert {family.name.removeprefix("headgate_") for family in exposition.collect()} == {
+    assert {family.name.removeprefix("headgate_") for family in families(exposition)} == {
         "requests",
         "request_duration_seconds",
         "time_to_first_token_seconds",
@@ -91,6 +92,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "tokens",
         "requests_running",
         "requests_waiting",
+        "demand",
         "oldest_waiting_seconds",
         "tokens_in_flight",
         "pool_saturation",
@@ -100,6 +102,13 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "event_loop_lag_seconds",
         "replica_ready",
         "replica_in_flight",
+        "replicas",
+        "process_cpu_seconds",
+        "process_max_fds",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+        "process_virtual_memory_bytes",
         "config_last_reload_successful",
         "build_info",
         "model_info",

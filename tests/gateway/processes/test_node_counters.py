@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, generate_latest
-
 from gateway.core.context import RequestContext, RequestHead
 from gateway.observe.counters import Counters, Snapshot
 from gateway.observe.exposition import Exposition
@@ -28,10 +26,9 @@ def counted(requests: int) -> Snapshot:
 
 
 def shown(metrics: NodeCounters) -> list[str]:
-    prometheus = CollectorRegistry(auto_describe=False)
-    prometheus.register(Exposition(metrics.total, lambda: NOTHING, "1", ""))
+    exposition = Exposition(metrics.total, lambda: NOTHING, "1", "")
     names = ("requests_total", "request_duration_seconds_sum", "tokens_total", "lag_seconds_count", "attempts_total")
-    lines = generate_latest(prometheus).decode().splitlines()
+    lines = exposition.text().decode().splitlines()
     return [
         line.rpartition(" ")[2]
         for line in lines

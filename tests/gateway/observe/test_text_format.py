@@ -1,0 +1,67 @@
+"""What is written is what ``prometheus_client`` writes of the same numbers, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from gateway.observe.counters import Histogram
+from gateway.observe.text_format import Family, Kind, text_of
+
+MAKE = {Kind.COUNTER: CounterMetricFamily, Kind.GAUGE: GaugeMetricFamily, Kind.HISTOGRAM: HistogramMetricFamily}
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+NUMBERS = st.one_of(
+    st.integers(0, 10**12).map(float), st.floats(allow_nan=False), st.sampled_from([0.5, 999_999.0, 1_000_000.0, -3.0])
+)
+
+
+class Library(Collector):
+    """A family as ``prometheus_client`` has it."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family
+        metric = MAKE[family.kind](family.name, family.documentation, labels=family.labels)
+        for labels, value in family.samples:
+            if isinstance(value, Histogram):
+                names = [*map(str, value.bounds), "+Inf"]
+                buckets = list(zip(names, map(float, accumulate(value.counts)), strict=True))
+                metric.add_metric(labels, buckets, value.sum)
+            else:
+                metric.add_metric(labels, value)
+        yield metric
+
+
+def same(family: Family) -> None:
+    library = Library(family)
+    assert text_of(family, openmetrics=False).encode() == generate_latest(library)
+    openmetrics = text_of(family, openmetrics=True) + "# EOF\n"
+    assert openmetrics.encode() == generate_openmetrics(library)  # type: ignore[no-untyped-call]
+
+
+@given(st.sampled_from([Kind.COUNTER, Kind.GAUGE]), TEXTS, st.lists(st.tuples(TEXTS, TEXTS, NUMBERS), max_size=4))
+def test_counters_and_gauges(kind: Kind, documentation: str, rows: list[tuple[str, str, float]]) -> None:
+    same(Family(kind, "headgate_x", documentation, ("model", "code"), [(row[:2], row[2]) for row in rows]))
+
+
+@pytest.mark.parametrize("labels", [(), ("model",), ("model", "endpoint"), ("kind", "zone", "le_not")])
+@given(TEXTS, st.lists(st.integers(0, 10**9), min_size=4, max_size=4), st.floats(0, 1e9))
+def test_histograms(labels: tuple[str, ...], text: str, counts: list[int], total: float) -> None:
+    histogram = Histogram((0.00005, 0.005, 10.0), counts, total)
+    same(Family(Kind.HISTOGRAM, "headgate_x_seconds", "How long.", labels, [([text] * len(labels), histogram)]))
+
+
+def test_a_family_without_labels() -> None:
+    family = Family(Kind.GAUGE, "up", "Whether.", (), [((), 1.0)])
+    assert text_of(family, openmetrics=False) == "# HELP up Whether.\n# TYPE up gauge\nup 1.0\n"
+    same(family)
