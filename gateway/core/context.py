@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from gateway.core.errors import GatewayError
 from gateway.core.keys import ANYONE, Key
+
+
+class BodyLimit(msgspec.Struct, frozen=True):
+    """How many bytes a body may have that is streamed to whoever answers, and the option that says so."""
+
+    max_bytes: int
+    option: str
+
+
+class BodyReader(Protocol):
+    """The body of a request as a stream, for one reader."""
+
+    async def read(self) -> bytes:
+        """Wait for bytes and return all there are; none at the end of the body.
+
+        Raises the ``GatewayError`` that has ended a body too early.
+        """
+
+    async def discard(self) -> None:
+        """Throw away what still comes, so that the client can read why its request is refused."""
 
 
 class RequestHead(msgspec.Struct, eq=False):
@@ -29,6 +49,8 @@ class RequestHead(msgspec.Struct, eq=False):
     match: Any = None
     """The row of the table of routes, as the application has found it."""
     key: Key = ANYONE
+    streamed: BodyLimit | None = None
+    """The limit of a body that is streamed; ``None``: it is collected, within the limit of the wire."""
     timeout: float | None = None
     """Longest the client will wait, in seconds, if it says so."""
     headers_up: bytes = b""
@@ -71,6 +93,8 @@ class RequestContext(msgspec.Struct, eq=False):
     overhead: float = 0.0
     """The gateway's own seconds: from the last byte to the engine, less the queue, and the relaying. 0 if no engine was
     asked."""
+    stream: BodyReader | None = None
+    """The body, where it is streamed and not collected."""
 
     def __repr__(self) -> str:
         line = f"{self.head.method.decode('ascii', 'replace')} {self.head.path.decode('latin-1')}"

@@ -16,11 +16,14 @@ from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import RequestTimeout
 from gateway.http.listener import Listener
 from gateway.http.request_head import CONTINUE
-from gateway.http.request_parser import BETWEEN, EXPECTING, MESSAGE, RequestParser, refusal
+from gateway.http.request_parser import BETWEEN, EXPECTING, MESSAGE, STREAMING, RequestParser, refusal
 from gateway.http.response_writer import CLOSING, LOST, OPEN, ResponseWriter
 
 _PIPELINE_DEPTH = 32
 """Whole requests that may wait behind the one being answered before the socket is read no further."""
+
+_PIPELINE, _BODY = 1, 2
+"""Why a socket is not read: enough requests wait, or enough of a body does."""
 
 _LINGER_SECONDS = 2.0
 """How long a refused upload is read and thrown away, so that the refusal is not lost in a connection reset."""
@@ -29,13 +32,13 @@ _LINGER_SECONDS = 2.0
 class ClientConnection(ResponseWriter):
     """One client's socket. At most one request is being answered at a time; the pipelined ones wait their turn."""
 
-    __slots__ = ("_deadline", "_parser", "_paused_reading", "_waiting", "client")
+    __slots__ = ("_deadline", "_parser", "_reading_paused_by", "_waiting", "client")
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(listener)
         self._parser = RequestParser(listener, self)
         self._waiting: deque[RequestContext] = deque()
-        self._paused_reading = False
+        self._reading_paused_by = 0
         self._deadline = perf_counter() + listener.keep_alive
         self.client = ""
 
@@ -85,7 +88,7 @@ class ClientConnection(ResponseWriter):
             self._parser.state = MESSAGE
             self.write_raw(CONTINUE)
 
-    def message_complete(self, context: RequestContext) -> None:
+    def message_ready(self, context: RequestContext) -> None:
         """Begin to answer a request, or let it wait for its turn."""
         if self._state is not OPEN:
             return
@@ -93,9 +96,8 @@ class ClientConnection(ResponseWriter):
             self._begin(context)
             return
         self._waiting.append(context)
-        if len(self._waiting) >= _PIPELINE_DEPTH and not self._paused_reading:
-            self._paused_reading = True
-            self.transport.pause_reading()
+        if len(self._waiting) >= _PIPELINE_DEPTH:
+            self._pause_reading(_PIPELINE)
 
     def message_refused(self, context: RequestContext) -> None:
         """Answer with the refusal when its turn comes, and close then."""
@@ -105,6 +107,20 @@ class ClientConnection(ResponseWriter):
             self._begin(context)
         else:
             self._waiting.append(context)
+
+    def request_body(self) -> None:
+        """Tell a client to go on that waits with a body which is now read."""
+        if self._parser.state is EXPECTING and self._state is OPEN:
+            self._parser.state = STREAMING
+            self.write_raw(CONTINUE)
+
+    def pause_body(self) -> None:
+        """Read no more of a body while its reader is behind."""
+        self._pause_reading(_BODY)
+
+    def resume_body(self) -> None:
+        """Read on."""
+        self._resume_reading(_BODY)
 
     # called by the answering side
 
@@ -139,6 +155,8 @@ class ClientConnection(ResponseWriter):
             self._leave("client_stalled")
             self.transport.abort()
             return
+        if self._parser.state is STREAMING:
+            self._parser.tick(now)
         if self._state is LOST or self._request is not None or self._waiting or now < self._deadline:
             return
         if self._state is CLOSING:
@@ -204,7 +222,7 @@ class ClientConnection(ResponseWriter):
             return
         context = self._waiting.popleft()
         if len(self._waiting) < _PIPELINE_DEPTH // 2:
-            self._resume_reading()
+            self._resume_reading(_PIPELINE)
         self._begin(context)
 
     def _shut(self) -> None:
@@ -218,15 +236,22 @@ class ClientConnection(ResponseWriter):
         if self.transport.can_write_eof():
             self._parser.discard()
             self._deadline = perf_counter() + _LINGER_SECONDS
-            self._resume_reading()
+            self._resume_reading(_PIPELINE | _BODY)
             self.transport.write_eof()
         else:
             self.transport.close()
 
-    def _resume_reading(self) -> None:
-        if self._paused_reading:
-            self._paused_reading = False
-            self.transport.resume_reading()
+    def _pause_reading(self, reason: int) -> None:
+        if not self._reading_paused_by:
+            self.transport.pause_reading()
+        self._reading_paused_by |= reason
+
+    def _resume_reading(self, reasons: int) -> None:
+        """Read on, if nothing but these reasons was against it."""
+        if self._reading_paused_by:
+            self._reading_paused_by &= ~reasons
+            if not self._reading_paused_by:
+                self.transport.resume_reading()
 
     def _leave(self, reason: str) -> None:
         """Tell the current response that its client has gone, and account for every request that nobody waits for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 from math import ceil
 
@@ -139,6 +140,11 @@ def headers_up(headers: Mapping[bytes, bytes]) -> bytes:
 def tokens(value: bytes) -> set[bytes]:
     """Split a header's value at its commas, in lower case."""
     return {token.strip().lower() for token in value.split(b",")}
+
+
+def date_line() -> bytes:
+    """Write the header of the moment at which a response of the gateway itself begins (RFC 9110, section 6.6.1)."""
+    return b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
 
 
 def error_headers(error: GatewayError) -> bytes:

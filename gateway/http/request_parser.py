@@ -9,8 +9,9 @@ from typing import Protocol
 
 import httptools
 
-from gateway.core.context import RequestContext, RequestHead
-from gateway.core.errors import BadRequest, BodyTooLarge, GatewayError, HeadTooLarge, MalformedHttp
+from gateway.core.context import BodyLimit, RequestContext, RequestHead
+from gateway.core.errors import BadRequest, BodyTooLarge, GatewayError, HeadTooLarge, MalformedHttp, RequestTimeout
+from gateway.http.body_stream import BodyFlow, BodyStream, too_large
 from gateway.http.head_cache import MOST_DIGITS, HeadCache
 from gateway.http.listener import Listener
 from gateway.http.request_head import fields, origin_form
@@ -33,15 +34,17 @@ class ReceivingState(Enum):
     """The request that has begun."""
     EXPECTING = auto()
     """Its body, which the client holds back until it is told to go on (RFC 9110, section 10.1.1)."""
+    STREAMING = auto()
+    """Its body, which whoever answers the request reads as it arrives."""
     DISCARDING = auto()
     """Nothing: what follows cannot be told apart from what was refused."""
 
 
 # perf: enum members, see docs/python-idioms.md.
-BETWEEN, MESSAGE, EXPECTING, DISCARDING = ReceivingState
+BETWEEN, MESSAGE, EXPECTING, STREAMING, DISCARDING = ReceivingState
 
 
-class RequestOwner(Protocol):
+class RequestOwner(BodyFlow, Protocol):
     """The connection whose bytes are parsed."""
 
     client: str
@@ -53,8 +56,11 @@ class RequestOwner(Protocol):
     def message_expects(self) -> None:
         """The client waits to be told to go on with the body."""
 
-    def message_complete(self, context: RequestContext) -> None:
-        """A request is whole, or refused in a way that leaves the connection usable (``context.error``)."""
+    def message_ready(self, context: RequestContext) -> None:
+        """A request can be answered: it is whole, or its body is a stream that has begun.
+
+        It may be refused too, in a way that leaves the connection usable (``context.error``).
+        """
 
     def message_refused(self, context: RequestContext) -> None:
         """What is being received is refused (``context.error``); nothing that follows can be trusted."""
@@ -74,6 +80,7 @@ class RequestParser:
         "_max_head_bytes",
         "_owner",
         "_parser",
+        "_stream",
         "_unasked",
         "_url",
         "heads",
@@ -99,6 +106,7 @@ class RequestParser:
         self._incoming: RequestContext | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._stream: BodyStream | None = None
 
     def __repr__(self) -> str:
         return f"<RequestParser [{self.state.name.lower()}]>"
@@ -122,10 +130,17 @@ class RequestParser:
     def discard(self) -> None:
         """Throw away what still comes."""
         self.state = DISCARDING
+        self._stream = None
 
     def refuse(self, error: GatewayError) -> None:
         """Refuse what is being received."""
         self.state = DISCARDING
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            # Its request is being answered already; the answer will be this error.
+            self._incoming = None
+            stream.fail(error)
+            return
         context = self._incoming or RequestContext(RequestHead(self._owner.client))
         context.request_id = context.request_id or self._listener.request_ids.fresh()
         context.error = error
@@ -136,7 +151,13 @@ class RequestParser:
 
     def forget(self) -> None:
         """Drop what has been received of a request that nobody waits for any more."""
-        self._incoming = None
+        self._incoming = self._stream = None
+
+    def tick(self, now: float) -> None:
+        """Refuse a body whose client has fallen silent; ``now`` is a ``perf_counter`` reading."""
+        stream, longest = self._stream, self._listener.receive
+        if stream is not None and stream.silent_for(now) >= longest:
+            self.refuse(RequestTimeout(f"Nothing more of the body arrived for {longest:g} s."))
 
     # httptools
 
@@ -179,13 +200,22 @@ class RequestParser:
             # A small body is cheaper to read and forget than a connection is to open again.
             context.error = error
             return
-        if expected is not None and head.version == "1.1":
+        expects = expected is not None and head.version == "1.1"
+        if expects:
             self.state = EXPECTING
+        if head.streamed is not None:
+            self._begin_stream(context, head.streamed, expects=expects)
+        elif expects:
             self._owner.message_expects()
 
     def on_body(self, body: bytes) -> None:
-        """Collect the body, up to the limit."""
+        """Collect the body, up to the limit, or let it stream on."""
         self._head_bytes = 0
+        stream = self._stream
+        if stream is not None:
+            self.state = STREAMING
+            stream.feed(body)
+            return
         self.state = MESSAGE
         self._body.append(body)
         self._body_bytes += len(body)
@@ -203,6 +233,9 @@ class RequestParser:
         self._head_bytes = 0
         if self._lines:
             self._lines = []
+        if self._stream is not None:
+            self._end_stream(context)
+            return
         body = self._body
         if body:
             context.body = body[0] if len(body) == 1 else b"".join(body)
@@ -211,7 +244,7 @@ class RequestParser:
         context.keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         context.received_at = perf_counter()
         self._learn(context)
-        self._owner.message_complete(context)
+        self._owner.message_ready(context)
 
     # inside
 
@@ -248,10 +281,31 @@ class RequestParser:
     def _admit(self, head: RequestHead, length: int, expected: bytes | None) -> None:
         """Let the application look at the head, and check what it announces. Raises ``GatewayError``."""
         self._listener.application.admit_head(head)
-        if length > self._listener.max_body_bytes:
+        limit = head.streamed
+        if limit is not None:
+            if length > limit.max_bytes:
+                raise too_large(limit)
+        elif length > self._listener.max_body_bytes:
             raise self._body_too_large()
         if expected is not None and expected.lower() != b"100-continue":
             raise BadRequest("The only expectation known here is 100-continue.", param="expect")
+
+    def _begin_stream(self, context: RequestContext, limit: BodyLimit, *, expects: bool) -> None:
+        """Have a request answered while its body arrives. Until that is whole, the connection cannot be kept."""
+        self._stream = context.stream = BodyStream(limit, self._owner, expected=expects)
+        if not expects:
+            self.state = STREAMING
+        context.keep_alive = False
+        self._owner.message_ready(context)
+
+    def _end_stream(self, context: RequestContext) -> None:
+        """Note that a body is whole that its reader has had the beginning of."""
+        stream, self._stream = self._stream, None
+        assert stream is not None
+        if not context.status:
+            context.keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        context.received_at = perf_counter()
+        stream.end()
 
     def _learn(self, context: RequestContext) -> None:
         """Know the head of this request from now on, if the next one may well have the same."""

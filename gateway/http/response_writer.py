@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from email.utils import formatdate
 from enum import Enum, auto
 from time import perf_counter
 
@@ -12,7 +11,7 @@ from gateway.core.context import RequestContext
 from gateway.core.errors import GatewayError
 from gateway.http.application import InFlight
 from gateway.http.listener import Listener
-from gateway.http.request_head import STATUS_LINES, error_headers
+from gateway.http.request_head import STATUS_LINES, date_line, error_headers
 
 
 class ConnectionState(Enum):
@@ -122,7 +121,7 @@ class ResponseWriter(asyncio.Protocol):
 
     def write_own(self, context: RequestContext, status: int, headers: bytes, body: bytes) -> None:
         """Write a response that the gateway itself gives, with the date that an engine's has already."""
-        headers += b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
+        headers += date_line()
         self.write_response(context, perf_counter(), status, headers, body, len(body))
 
     def write_error(self, context: RequestContext, error: GatewayError) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.context import RequestContext, RequestHead
+from gateway.core.context import BodyLimit, RequestContext, RequestHead
 from gateway.core.errors import GatewayError, InvalidKey, Unavailable, UnknownUrl
 from gateway.http.client_connection import ClientConnection
 from gateway.http.downstream import Downstream
@@ -62,11 +62,53 @@ class Later:
         self._connection.finished(self._context, perf_counter())
 
 
+class Reading:
+    """An answer that first reads the body, which is a stream, and tells back what it was, or why it ended."""
+
+    def __init__(self, application: Echo, context: RequestContext, connection: Downstream) -> None:
+        self.waits = False
+        self._application = application
+        self._context = context
+        self._connection = connection
+        self.stream = context.stream
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def client_left(self, reason: str) -> None:
+        self._context.status = 499
+        self._task.cancel()
+        self._application.reading = None
+
+    def pause(self) -> None:
+        raise AssertionError("every client reads here")
+
+    def resume(self) -> None:
+        raise AssertionError("every client reads here")
+
+    async def _run(self) -> None:
+        context, connection, pieces = self._context, self._connection, [b""]
+        assert context.stream is not None
+        try:
+            self.waits = True
+            while piece := await context.stream.read():
+                pieces.append(piece)
+            self.waits = False
+        except GatewayError as error:
+            connection.write_error(context, error)
+        else:
+            self._application.note(context, b"".join(pieces))
+            body = b"".join(pieces) or context.head.target
+            connection.write_response(context, perf_counter(), 200, b"content-type: text/plain\r\n", body, len(body))
+        self._application.reading = None
+        connection.finished(context, perf_counter())
+
+
 class Echo:
     """A application that tells back what it was asked, at once or (below ``/later``) a turn later."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
+        self.reading: Reading | None = None
+        """The request whose body is a stream, while it comes."""
         self.methods: list[bytes] = []
         self.snapshot = "never changed"
 
@@ -75,11 +117,20 @@ class Echo:
             raise UnknownUrl("There is nothing here.")
         if head.path == b"/locked":
             raise InvalidKey("Who are you?")
+        if head.path == b"/streamed":
+            head.streamed = BodyLimit(LIMITS.max_body_bytes, "limits.max_body_bytes")
 
-    def answer(self, context: RequestContext, connection: Downstream) -> Later | None:
+    def note(self, context: RequestContext, body: bytes) -> None:
         head = context.head
         headers = {name: value for name, value in head.headers.items() if name != b"upgrade"}
-        self.asked.append(Request(head.method, head.target, head.version, headers, context.body))
+        self.asked.append(Request(head.method, head.target, head.version, headers, body))
+
+    def answer(self, context: RequestContext, connection: Downstream) -> Later | Reading | None:
+        head = context.head
+        if context.stream is not None:
+            self.reading = Reading(self, context, connection)
+            return self.reading
+        self.note(context, context.body)
         if head.path == b"/full":
             raise Unavailable("No room.", retry_after=2.0)
         if head.path == b"/later":
@@ -127,11 +178,18 @@ async def converse(pieces: Iterable[bytes]) -> Conversation:
     transport = MemoryTransport(connection)
     connection.connection_made(transport)
     await transport.receive(pieces)
-    await until(lambda: not connection.busy and "; 0 pipelined" in repr(connection))
-    for seconds in (100, 200):
+
+    def waits_for_its_client() -> bool:
+        reading = application.reading
+        return reading is not None and reading.waits and "<BodyStream [arriving" in repr(reading.stream)
+
+    await until(
+        lambda: waits_for_its_client() or (not connection.busy and "; 0 pipelined" in repr(connection)),
+    )
+    for seconds in (100, 200, 300):
         listener.tick(perf_counter() + seconds)
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
     assert not listener.connections
     assert listener.per_client == {}
     return Conversation(application.asked, application.methods, bytes(transport.written))
@@ -151,6 +209,7 @@ _LINES = (
     b"POST /echo HTTP/1.1\r\n",
     b"POST /later HTTP/1.1\r\n",
     b"HEAD /a HTTP/1.1\r\n",
+    b"POST /streamed HTTP/1.1\r\n",
     b"POST /refused HTTP/1.1\r\n",
     b"POST /locked?a=b HTTP/1.1\r\n",
     b"POST /full HTTP/1.1\r\n",
@@ -211,7 +270,7 @@ _FRAMED = (
 )
 _GOOD = [
     (line, framed)
-    for line in _LINES[:7]
+    for line in _LINES[:8]
     for framed in _FRAMED[:5]
     if b"encoding" not in framed.lower() or not any(path in line for path in _REFUSED_PATHS)
 ]

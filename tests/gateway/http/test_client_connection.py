@@ -8,8 +8,11 @@ from time import perf_counter
 
 import pytest
 
+from gateway.core.errors import GatewayError, RequestTimeout
+from gateway.http.body_stream import HIGH_WATER
 from gateway.http.client_connection import ClientConnection
-from tests.gateway.http.tiny_application import GET, FakeTransport, Served, plain
+from tests.gateway.http.tiny_application import GET, STREAM_BYTES, FakeTransport, Served, plain
+from tests.kit.memory import MemoryTransport, until
 from tests.kit.wire import Wire
 
 ANSWER_A = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\n/a"
@@ -115,6 +118,165 @@ async def test_a_pipelined_client_is_told_to_go_on_when_its_turn_comes(house: Se
     assert await wire.reader.readexactly(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
     await wire.send(b"ok")
     assert (await wire.response()).body == b"ok"
+
+
+# bodies that are streams
+
+STREAMED = b"POST /streamed HTTP/1.1\r\nhost: x\r\n"
+
+
+async def test_a_streamed_body_is_read_as_it_arrives_and_the_connection_lives_on(house: Served, wire: Wire) -> None:
+    await wire.send(STREAMED + b"content-length: 6\r\n\r\nabc")
+    held = await house.held()
+    assert await held.stream.read() == b"abc"
+    await wire.send(b"def" + GET)
+    assert await held.read_all() == b"def"
+    held.finish()
+    first, second = await wire.response(), await wire.response()
+    assert (first.body, first.header("connection"), second.body) == (b"done", None, b"/a")
+
+
+async def test_a_streamed_body_in_chunks(house: Served, wire: Wire) -> None:
+    await wire.send(STREAMED + b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nx: y\r\n\r\n" + GET)
+    held = await house.held()
+    assert await held.read_all() == b"abc"
+    held.finish()
+    assert [(await wire.response()).body for _ in range(2)] == [b"done", b"/a"]
+
+
+async def test_the_client_is_not_read_while_enough_of_a_body_waits(house: Served) -> None:
+    connection = ClientConnection(house.listener)
+    transport = MemoryTransport(connection)
+    connection.connection_made(transport)
+    connection.data_received(STREAMED + b"content-length: 2000000\r\n\r\n" + bytes(HIGH_WATER))
+    assert transport.is_reading()
+    connection.data_received(b"x")
+    assert not transport.is_reading()
+    held = await house.held()
+    assert len(await held.stream.read()) == HIGH_WATER + 1
+    assert transport.is_reading()
+    connection.data_received(bytes(2_000_000 - HIGH_WATER - 1) + GET)
+    assert len(await held.read_all()) == 2_000_000 - HIGH_WATER - 1
+    held.finish()
+    await until(lambda: bytes(transport.written).endswith(b"/a"))
+    connection.connection_lost(None)
+
+
+async def test_a_streamed_body_waits_for_its_turn_and_is_bounded_there_too(house: Served) -> None:
+    connection = ClientConnection(house.listener)
+    transport = MemoryTransport(connection)
+    connection.connection_made(transport)
+    connection.data_received(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n" + STREAMED + b"content-length: 2000000\r\n\r\n")
+    connection.data_received(bytes(HIGH_WATER + 1))
+    assert not transport.is_reading()
+    (await house.held()).finish()
+    held = await house.held()
+    assert len(await held.stream.read()) == HIGH_WATER + 1
+    assert transport.is_reading()
+    connection.connection_lost(None)
+    assert held.calls == ["client_left"]
+
+
+async def test_a_held_back_body_is_asked_for_when_it_is_read(house: Served, wire: Wire) -> None:
+    await wire.send(STREAMED + b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    held = await house.held()
+    reading = asyncio.create_task(held.read_all())
+    assert await wire.reader.readexactly(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await wire.send(b"ok" + GET)
+    assert await reading == b"ok"
+    held.finish()
+    assert [(await wire.response()).body for _ in range(2)] == [b"done", b"/a"]
+
+
+async def test_a_held_back_body_that_nobody_wants_is_never_asked_for(house: Served, wire: Wire) -> None:
+    await wire.send(STREAMED + b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    held = await house.held()
+    await held.stream.discard()
+    held.finish()
+    answer = await wire.response()
+    assert (answer.body, answer.header("connection")) == (b"done", "close")
+    await wire.closed()
+
+
+async def test_an_answer_before_the_end_of_the_body_closes_the_connection(house: Served, wire: Wire) -> None:
+    await wire.send(STREAMED + b"content-length: 10\r\n\r\nabc")
+    (await house.held()).finish()
+    answer = await wire.response()
+    assert (answer.body, answer.header("connection")) == (b"done", "close")
+    await wire.send(b"defghij" + GET)
+    await wire.closed()
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        (b"transfer-encoding: chunked\r\n\r\n2\r\nabX", 400),
+        (b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\nfffffff\r\n", 413),
+    ],
+)
+async def test_a_body_that_cannot_go_on_ends_for_its_reader(
+    house: Served, wire: Wire, rest: bytes, status: int
+) -> None:
+    await wire.send(STREAMED + rest)
+    held = await house.held()
+    if status == 413:
+        sending = asyncio.create_task(wire.send(bytes(STREAM_BYTES)))
+    with pytest.raises(GatewayError) as refused:
+        await held.read_all()
+    assert refused.value.status == status
+    held.connection.write_error(held.context, refused.value)
+    held.connection.finished(held.context, perf_counter())
+    answer = await wire.response()
+    assert (answer.status, answer.header("connection")) == (status, "close")
+    if status == 413:
+        await sending
+    await wire.closed()
+
+
+async def test_a_streamed_body_that_is_announced_too_large_is_refused_before_it_comes(
+    house: Served, wire: Wire
+) -> None:
+    await wire.send(STREAMED + b"content-length: %d\r\n\r\n" % (STREAM_BYTES + 1))
+    answer = await wire.response()
+    assert (answer.status, answer.json["error"]["message"]) == (
+        413,
+        "The body is over 4000000 bytes (the test's limit).",
+    )
+    assert house.application.held.empty()
+
+
+async def test_a_client_that_falls_silent_in_a_streamed_body_gets_a_408(house: Served, wire: Wire) -> None:
+    await wire.send(STREAMED + b"content-length: 10\r\n\r\nabc")
+    held = await house.held()
+    assert await held.stream.read() == b"abc"
+    house.listener.tick(perf_counter() + 59)
+    await wire.send(b"d")
+    assert await held.stream.read() == b"d"
+    house.listener.tick(perf_counter() + 61)
+    with pytest.raises(RequestTimeout, match="Nothing more of the body arrived for 60 s"):
+        await held.stream.read()
+    held.finish()
+    assert (await wire.response()).header("connection") == "close"
+
+
+async def test_a_client_that_leaves_in_a_streamed_body_ends_its_request(house: Served, wire: Wire) -> None:
+    await wire.send(STREAMED + b"content-length: 10\r\n\r\nabc")
+    held = await house.held()
+    await wire.close()
+    await held.until("client_left")
+    await house.empty()
+
+
+async def test_heads_that_come_again_and_streamed_bodies_do_not_get_mixed_up(house: Served, wire: Wire) -> None:
+    for _ in range(2):
+        await wire.request("POST", "/echo", b"one")
+        assert (await wire.response()).body == b"one"
+        for body in (b"first", b"other"):
+            await wire.request("POST", "/streamed", body)
+            held = await house.held()
+            assert (held.context.body, await held.read_all()) == (b"", body)
+            held.finish()
+            assert (await wire.response()).body == b"done"
 
 
 # strict parsing

@@ -11,12 +11,14 @@ from functools import partial
 from time import perf_counter
 from typing import cast
 
-from gateway.core.context import RequestContext, RequestHead
+from gateway.core.context import BodyLimit, BodyReader, RequestContext, RequestHead
 from gateway.core.errors import GatewayError, InvalidKey, Unavailable, UnknownUrl
 from gateway.http.client_connection import ClientConnection
 from gateway.http.downstream import Downstream
 from gateway.http.listener import Listener
 from tests.kit.eventually import eventually
+
+STREAM_BYTES = 4_000_000
 
 GET = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -62,6 +64,19 @@ class Held:
                 self.told.clear()
                 await self.told.wait()
 
+    @property
+    def stream(self) -> BodyReader:
+        assert self.context.stream is not None
+        return self.context.stream
+
+    async def read_all(self) -> bytes:
+        """Read the body to its end."""
+        pieces = []
+        async with asyncio.timeout(5):
+            while piece := await self.stream.read():
+                pieces.append(piece)
+        return b"".join(pieces)
+
     def finish(self, body: bytes = b"done") -> None:
         self.connection.write_response(self.context, perf_counter(), 200, b"", body, len(body))
         self.connection.finished(self.context, perf_counter())
@@ -72,7 +87,10 @@ class Held:
 
 
 class Tiny:
-    """Four paths: /echo answers at once, /held when the test does, /refused never, /bug by mistake."""
+    """Five paths: /echo answers at once, /held when the test does, /refused never, /bug by mistake.
+
+    /streamed is held too, and its body, of ``STREAM_BYTES`` at most, is a stream.
+    """
 
     def __init__(self) -> None:
         self.over: list[tuple[bytes, int]] = []
@@ -87,12 +105,14 @@ class Tiny:
             raise UnknownUrl("There is nothing here.")
         if head.path == b"/locked":
             raise InvalidKey("Who are you?")
+        if head.path == b"/streamed":
+            head.streamed = BodyLimit(STREAM_BYTES, "the test's limit")
         if head.path == b"/bug-in-head":
             raise ZeroDivisionError
 
     def answer(self, context: RequestContext, connection: Downstream) -> Held | None:
         self.seen.append(context)
-        if context.head.path == b"/held":
+        if context.head.path in (b"/held", b"/streamed"):
             held = Held(context, cast(ClientConnection, connection))
             self.held.put_nowait(held)
             return held
