@@ -34,7 +34,7 @@ SPINE = {
         {"api"},
         {"exchange"},
         {"control", "observe"},
-        {"pools"},
+        {"files", "pools"},
         {"config"},
         {"http"},
         {"core"},

@@ -41,7 +41,11 @@ class Limits(Table):
 class Timeouts(Table):
     """``[gateway.timeouts]``: how long each part of a request may take, in seconds."""
 
-    receive: Seconds = Field(60.0, description="From a request's first byte to its last, in seconds; then 408.")
+    receive: Seconds = Field(
+        60.0,
+        description="From a request's first byte to its last, in seconds; then 408. For the upload of a file, the "
+        "longest silence of the client.",
+    )
     keep_alive: Seconds = Field(75.0, description="How long a connection may stay idle between requests, in seconds.")
     queue: Seconds = Field(60.0, description="Longest wait for a slot, in seconds; then 503 `queue_timeout`.")
     connect: Seconds = Field(5.0, description="Longest wait for an engine to accept a connection, in seconds.")
@@ -55,6 +59,28 @@ class Timeouts(Table):
     )
     keep_alive_comment: Seconds = Field(
         15.0, description="Silence in a stream, in seconds, after which the client gets a comment."
+    )
+
+
+class Files(Table):
+    """``[gateway.files]``: where uploaded files are kept, and how much of them."""
+
+    folder: FilePath | None = Field(
+        None,
+        description="Folder for uploaded files, made when the first one comes; by default `headgate/files` in the "
+        "user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).",
+        examples=["/var/lib/headgate/files"],
+    )
+    max_file_bytes: int = Field(
+        512 * 1024 * 1024, gt=0, description="Largest file that is uploaded in one request, in bytes; beyond it 413."
+    )
+    max_upload_bytes: int = Field(
+        8 * 1024 * 1024 * 1024, gt=0, description="Largest file that is uploaded in parts, in bytes; beyond it 413."
+    )
+    max_bytes: int = Field(
+        100 * 1024 * 1024 * 1024,
+        ge=0,
+        description="How much all files of one key may take, in bytes; beyond it 413; 0 is no limit.",
     )
 
 
@@ -131,6 +157,7 @@ class GatewayConfig(Table):
         "hunt a bug.",
     )
     limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
+    files: Files = Field(default_factory=Files, description="See `[gateway.files]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
 
     @field_validator("cors_origins")

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.config.gateway import GatewayConfig, KeyConfig, Limits, Timeouts
+from gateway.config.gateway import Files, GatewayConfig, KeyConfig, Limits, Timeouts
 from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
 from gateway.config.source import PackageFile, PackageTable
 
@@ -62,6 +62,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("`[gateway]`", GatewayConfig, "Addresses, TLS, keys and the end of the process."),
     Section("`[gateway.limits]`", Limits, "How much a client may ask of the gateway itself."),
     Section("`[gateway.timeouts]`", Timeouts, "How long each part of a request may take."),
+    Section("`[gateway.files]`", Files, "Uploaded files: where they are kept, and how much of them."),
     Section("`[[gateway.keys]]`", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
     Section(
         "`[models.NAME]`",

@@ -140,6 +140,39 @@ class ModelNotFound(BadRequest):
     code = "model_not_found"
 
 
+class ObjectNotFound(BadRequest):
+    """There is no file or upload with that id, or it is another key's."""
+
+    status = 404
+    code = "not_found"
+
+
+class InvalidFile(BadRequest):
+    """The content of a file is not what its purpose needs."""
+
+    code = "invalid_file"
+
+
+class FileTooLarge(BadRequest):
+    """A file, or a part of one, is over its limit; the request could be read all the same."""
+
+    status = 413
+    code = "file_too_large"
+
+
+class StorageLimitExceeded(BadRequest):
+    """The files of a key would take more room than they may."""
+
+    status = 413
+    code = "storage_limit_exceeded"
+
+
+class UploadNotPending(BadRequest):
+    """The upload has been completed or cancelled, or has expired: nothing can be added to it."""
+
+    code = "upload_not_pending"
+
+
 class ContentBlocked(BadRequest):
     """A guard model found in the request what it is to block."""
 
@@ -199,6 +232,20 @@ class HeadTooLarge(BadRequest):
     status = 431
     code = "headers_too_large"
     closes = True
+
+
+class StorageFailed(GatewayError):
+    """The folder for files cannot be read or written; to try again at once does not help."""
+
+    code = "storage_failed"
+    headers = b"x-should-retry: false\r\n"
+
+
+class InsufficientStorage(StorageFailed):
+    """The disk is full (RFC 4918, section 11.5)."""
+
+    status = 507
+    code = "insufficient_storage"
 
 
 class RateLimited(GatewayError):

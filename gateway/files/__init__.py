@@ -1,0 +1,1 @@
+"""Files that clients upload: plain files in a folder, and an index of them."""

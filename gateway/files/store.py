@@ -1,0 +1,304 @@
+"""The files of all clients, as coroutines: what blocks runs on threads, so that the event loop waits for no disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from time import time
+from typing import TypeVar, TypeVarTuple
+
+from gateway.config.gateway import Files
+from gateway.core.errors import BadRequest, ObjectNotFound, StorageFailed
+from gateway.core.tasks import cancelled
+from gateway.files.draft import Draft
+from gateway.files.failures import storage_error
+from gateway.files.folder import FileFolder, default_folder
+from gateway.files.index import not_pending
+from gateway.files.purposes import kept_for, line_check
+from gateway.files.reader import FileReader
+from gateway.files.records import FileQuery, FileRecord, PartRecord, UploadRecord, new_id
+
+_LOG = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 60.0
+"""How often what has expired is removed from the disk; it is not shown from the moment on."""
+
+UPLOAD_SECONDS = 3600
+"""How long an upload may take, from its creation to its completion."""
+
+_THREADS = 4
+_PIECE = 4 * 1024 * 1024
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+
+
+@dataclass(slots=True)
+class FileCounts:
+    """What is counted of files: bytes that came and went, and files whose time was over."""
+
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    expired: int = 0
+
+    def add(self, other: FileCounts) -> None:
+        """Count what another process has counted."""
+        self.received_bytes += other.received_bytes
+        self.sent_bytes += other.sent_bytes
+        self.expired += other.expired
+
+
+class FileStore:
+    """Keeps files for their owners, who see only their own. An owner is the id of a key, or nothing without keys.
+
+    The folder is opened, and made, when it is first needed. ``clock`` gives seconds since 1970. All coroutines raise
+    ``StorageFailed`` or ``InsufficientStorage`` when the disk does not do its part.
+    """
+
+    def __init__(self, settings: Files, counts: FileCounts, clock: Callable[[], float] = time) -> None:
+        self.settings = settings
+        self.counts = counts
+        self._path = settings.folder or default_folder()
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
+        self._opening = Lock()
+        self._opened: FileFolder | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<FileStore {self._path} [{'closed' if self._opened is None else 'open'}]>"
+
+    def start(self) -> None:
+        """Tidy up from now on: what has expired, and what a crash has left."""
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep_for_ever())
+
+    async def stop(self) -> None:
+        """Close the folder, once nothing is under way any more; harmless before the start."""
+        if self._sweeping is not None:
+            await cancelled([self._sweeping])
+        if self._opened is not None:
+            await self.run(self._opened.close)
+            self._opened = None
+        self._threads.shutdown()
+
+    async def run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        """Run what blocks on a thread, and wait until it is over, also when cancelled: nothing is closed under it."""
+        work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        interrupted: asyncio.CancelledError | None = None
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError as error:
+                interrupted = error
+        if interrupted is not None:
+            work.exception()
+            raise interrupted
+        try:
+            return work.result()
+        except (OSError, sqlite3.Error) as cause:
+            _LOG.error("files in %s: %s", self._path, cause)
+            raise storage_error(cause) from cause
+
+    # files
+
+    @asynccontextmanager
+    async def draft(self) -> AsyncIterator[Draft]:
+        """Begin a file, which goes away at the end unless it was kept. Its methods block: ``run`` them."""
+        folder = await self.run(self._open)
+        draft = folder.draft()
+        try:
+            yield draft
+        finally:
+            await self.run(draft.close)
+
+    async def room(self, owner: str) -> int | None:
+        """Tell how many bytes an owner may still add; ``None``: any number."""
+        most = self.settings.max_bytes
+        if not most:
+            return None
+        folder = await self.run(self._open)
+        return max(0, most - await self.run(folder.index.used, owner))
+
+    async def keep(self, draft: Draft, owner: str, filename: str, purpose: str, keep_seconds: int | None) -> FileRecord:
+        """Make a draft a file of an owner. Raises ``StorageLimitExceeded``."""
+        folder = await self.run(self._open)
+        file = self._new_file(owner, draft.bytes, filename, purpose, keep_seconds)
+        await self.run(folder.keep_file, draft, file, self.settings.max_bytes)
+        self.counts.received_bytes += file.bytes
+        return file
+
+    async def file(self, owner: str, file_id: str) -> FileRecord:
+        """Find a file. Raises ``ObjectNotFound``."""
+        folder = await self.run(self._open)
+        file = await self.run(folder.index.file, owner, file_id, self._clock())
+        if file is None:
+            raise ObjectNotFound(f"There is no file {file_id[:100]!r}.", param="id")
+        return file
+
+    async def files(self, owner: str, query: FileQuery) -> Sequence[FileRecord]:
+        """List files. Raises ``BadRequest`` if there is no file ``after`` which to begin."""
+        folder = await self.run(self._open)
+        files = await self.run(folder.index.files, owner, query, self._clock())
+        if files is None:
+            raise BadRequest(f"There is no file {str(query.after)[:100]!r} after which to begin.", param="after")
+        return files
+
+    async def content(self, owner: str, file_id: str) -> tuple[FileRecord, FileReader]:
+        """Open a file. The reader is to be closed. Raises ``ObjectNotFound``."""
+        file = await self.file(owner, file_id)
+        folder = await self.run(self._open)
+        reader = FileReader(folder.path_of_file(file.id), file.bytes, self._read)
+        try:
+            await self.run(reader.open)
+        except BaseException:
+            await reader.close()
+            raise
+        return file, reader
+
+    async def delete(self, owner: str, file_id: str) -> None:
+        """Delete a file; who reads it can read on. Raises ``ObjectNotFound``."""
+        file = await self.file(owner, file_id)
+        folder = await self.run(self._open)
+        if not await self.run(folder.remove_file, file.id):
+            raise ObjectNotFound(f"There is no file {file_id[:100]!r} any more.", param="id")
+
+    # uploads
+
+    async def create_upload(
+        self, owner: str, size: int, filename: str, purpose: str, keep_seconds: int | None
+    ) -> UploadRecord:
+        """Begin a file that comes in parts."""
+        folder = await self.run(self._open)
+        now = int(self._clock())
+        upload = UploadRecord(
+            new_id("upload_"), owner, size, now, now + UPLOAD_SECONDS, filename, purpose, keep_seconds
+        )
+        await self.run(folder.index.add_upload, upload)
+        return upload
+
+    async def pending_upload(self, owner: str, upload_id: str) -> UploadRecord:
+        """Find an upload that is under way. Raises ``ObjectNotFound`` or ``UploadNotPending``."""
+        folder = await self.run(self._open)
+        upload = await self.run(folder.index.upload, owner, upload_id, self._clock())
+        if upload is None:
+            raise ObjectNotFound(f"There is no upload {upload_id[:100]!r}.", param="upload_id")
+        if upload.status != "pending":
+            raise not_pending(upload.id, upload.status)
+        return upload
+
+    async def keep_part(self, draft: Draft, upload: UploadRecord) -> PartRecord:
+        """Make a draft a part of an upload. Raises ``UploadNotPending`` or ``StorageLimitExceeded``."""
+        folder = await self.run(self._open)
+        part = PartRecord(new_id("part_"), upload.id, draft.bytes, int(self._clock()))
+        await self.run(folder.keep_part, draft, part, self.settings.max_bytes, self._clock())
+        self.counts.received_bytes += part.bytes
+        return part
+
+    async def complete_upload(
+        self, upload: UploadRecord, part_ids: Sequence[str], md5: str | None = None
+    ) -> FileRecord:
+        """Put the parts of an upload together to a file, in this order.
+
+        Raises ``BadRequest`` if they are not what was announced, ``InvalidFile`` or ``UploadNotPending``; the upload
+        stays as it was then.
+        """
+        folder = await self.run(self._open)
+        parts = _chosen(await self.run(folder.index.parts, upload.id), part_ids, upload.bytes)
+        async with self.draft() as draft:
+            joining = _joined(draft, [folder.path_of_part(part.id) for part in parts], upload.purpose, md5)
+            try:
+                while await self.run(next, joining, None):
+                    pass
+            except StorageFailed:
+                # Whoever has cancelled the upload meanwhile has removed its parts.
+                await self.pending_upload(upload.owner, upload.id)
+                raise
+            finally:
+                await self.run(joining.close)
+            file = self._new_file(upload.owner, draft.bytes, upload.filename, upload.purpose, upload.keep_seconds)
+            most = self.settings.max_bytes
+            await self.run(folder.complete_upload, draft, upload.id, file, most, self._clock())
+        return file
+
+    async def cancel_upload(self, upload: UploadRecord) -> None:
+        """Cancel an upload, and remove its parts. Raises ``UploadNotPending``."""
+        folder = await self.run(self._open)
+        await self.run(folder.cancel_upload, upload.id, self._clock())
+
+    # what has expired
+
+    async def sweep(self) -> None:
+        """Remove what has expired, if there is a folder at all."""
+        self.counts.expired += await self.run(self._sweep)
+
+    # inside
+
+    def _new_file(self, owner: str, size: int, filename: str, purpose: str, keep_seconds: int | None) -> FileRecord:
+        now, kept = int(self._clock()), kept_for(purpose, keep_seconds)
+        return FileRecord(new_id("file-"), owner, size, now, None if kept is None else now + kept, filename, purpose)
+
+    def _open(self) -> FileFolder:
+        with self._opening:
+            if self._opened is None:
+                self._opened = FileFolder(self._path)
+            return self._opened
+
+    def _sweep(self) -> int:
+        if self._opened is None and not self._path.exists():
+            return 0
+        return self._open().remove_expired(self._clock())
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            # What fails is in the log, and is tried again.
+            with suppress(StorageFailed):
+                await self.sweep()
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _read(self, read: Callable[[], bytes]) -> bytes:
+        piece = await self.run(read)
+        self.counts.sent_bytes += len(piece)
+        return piece
+
+
+def _chosen(parts: Iterable[PartRecord], part_ids: Sequence[str], size: int) -> list[PartRecord]:
+    """Return the parts of a file in their order. Raises ``BadRequest`` if they do not make up the file."""
+    known = {part.id: part for part in parts}
+    for part_id in part_ids:
+        if part_id not in known:
+            raise BadRequest(f"The upload has no part {part_id[:100]!r}.", param="part_ids")
+    if len(set(part_ids)) < len(part_ids):
+        raise BadRequest("A part is named more than once.", param="part_ids")
+    chosen = [known[part_id] for part_id in part_ids]
+    total = sum(part.bytes for part in chosen)
+    if total != size:
+        raise BadRequest(f"The parts have {total} bytes, but the upload was created for {size}.", param="part_ids")
+    return chosen
+
+
+def _joined(draft: Draft, paths: Sequence[Path], purpose: str, md5: str | None) -> Generator[int, None, None]:
+    """Write files one behind the other, a piece at each step, and look at what they hold. Blocks.
+
+    Raises ``BadRequest`` if the whole has another digest, or ``InvalidFile``.
+    """
+    check, digest = line_check(purpose), hashlib.md5(usedforsecurity=False)
+    for path in paths:
+        with path.open("rb", buffering=0) as part:
+            while piece := part.read(_PIECE):
+                draft.write(piece)
+                digest.update(piece)
+                if check is not None:
+                    check.feed(piece)
+                yield len(piece)
+    if check is not None:
+        check.finish()
+    if md5 is not None and md5.lower() != digest.hexdigest():
+        raise BadRequest(f"The file's MD5 is {digest.hexdigest()}, not {md5[:100]!r}.", param="md5")

@@ -1,0 +1,13 @@
+"""Ids are safe wherever they are written, and never come twice."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.files.records import new_id
+
+
+def test_ids_are_their_prefix_and_random_digits() -> None:
+    ids = {new_id("file-") for _ in range(1_000)}
+    assert len(ids) == 1_000
+    assert all(re.fullmatch(r"file-[0-9a-f]{24}", each) for each in ids)
