@@ -14,6 +14,7 @@ from gateway.api.snapshot import Snapshot
 from gateway.config.schema import Config
 from gateway.core.ticker import Sweep, Ticker
 from gateway.exchange.dispatcher import Dispatcher
+from gateway.files.store import FileStore
 from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
 from gateway.http.listener import Listener
@@ -77,7 +78,8 @@ class DataPlane:
         self.exposition = Exposition(lambda: self.counters, lambda: self.registry, version, commit)
         self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters, fast_paths=config.gateway.fast_paths)
         snapshot = Snapshot.of(config.gateway, registry)
-        self._pipeline = Pipeline(snapshot, self._dispatcher, self.counters, self._access_log, version)
+        self._files = FileStore(config.gateway.files, self.counters.files)
+        self._pipeline = Pipeline(snapshot, self._dispatcher, self.counters, self._access_log, version, self._files)
         self._listener = Listener(
             self._pipeline, config.gateway.limits, config.gateway.timeouts, fast_paths=config.gateway.fast_paths
         )
@@ -146,11 +148,14 @@ class DataPlane:
         except OSError as error:
             raise StartError(f"Cannot listen on {self._where} (gateway.listen): {error.strerror}.") from None
         self._ticker.start()
+        self._files.start()
 
     async def stop(self) -> None:
-        """Stop ticking, and close what is open towards engines and the log."""
+        """Stop ticking, and close what is open towards engines, files and the log."""
         self._ticker.stop()
         self._dispatcher.stop()
+        await self._pipeline.local_calls.stop()
+        await self._files.stop()
         for pool in self.registry.connection_pools:
             pool.close()
         if self._access_log is not None:
@@ -171,12 +176,13 @@ class DataPlane:
 
     async def idle(self) -> None:
         """Wait until no request is under way, and every response has left; looks at each tick."""
-        while len(self._dispatcher) or self._listener.unwritten:
+        while len(self._dispatcher) or len(self._pipeline.local_calls) or self._listener.unwritten:
             await self._ticker.next_tick()
 
     def cancel_all(self) -> None:
         """End whatever is still under way."""
         self._dispatcher.cancel_all()
+        self._pipeline.local_calls.cancel_all()
 
     # inside
 

@@ -9,7 +9,7 @@ from time import time
 import msgspec
 
 from gateway.api import multipart, request_fields
-from gateway.api.local.route import LocalCall, LocalRequest, LocalRoute
+from gateway.api.local.route import LocalCall, LocalCalls, LocalRequest, LocalRoute
 from gateway.api.phases import guard
 from gateway.api.request_fields import UNSET_FIELD, RequestFields
 from gateway.api.routes import TABLE, EngineRoute, Match
@@ -20,6 +20,7 @@ from gateway.core.keys import Key
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.upstream_request import UpstreamRequest
+from gateway.files.store import FileStore
 from gateway.http.downstream import Downstream
 from gateway.http.request_head import headers_up
 from gateway.observe.access_log import AccessLog
@@ -28,7 +29,7 @@ from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 
 _JSON = b"content-type: application/json\r\n"
-_PREFLIGHT = b"access-control-allow-methods: GET, POST\r\naccess-control-max-age: 600\r\n"
+_PREFLIGHT = b"access-control-allow-methods: DELETE, GET, POST\r\naccess-control-max-age: 600\r\n"
 _EXPOSED = (
     b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms\r\n"
 )
@@ -48,9 +49,12 @@ class Pipeline:
         metrics: Counters,
         access_log: AccessLog | None,
         version: str,
+        files: FileStore,
     ) -> None:
         self.snapshot = snapshot
         self.version = version
+        self.files = files
+        self.local_calls = LocalCalls()
         self.started_at = int(time())
         self._dispatcher = dispatcher
         self._metrics = metrics
@@ -88,7 +92,8 @@ class Pipeline:
         route = match.route
         if isinstance(route, EngineRoute):
             return self._ask_engine(route, context, downstream)
-        return LocalCall(route, self, LocalRequest(head.key, match.parameter, context.body), context, downstream)
+        request = LocalRequest(head, match.parameter, context.body, context.stream)
+        return self.local_calls.begin(route, self, request, context, downstream)
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         """Give the body of an error in the shape of the request's endpoint."""
@@ -122,6 +127,8 @@ class Pipeline:
         if isinstance(route, LocalRoute):
             if route.guarded:
                 head.key = self.snapshot.keyring.find(head.headers)
+            if route.streamed is not None:
+                head.streamed = route.streamed(self)
             return
         head.headers_up = headers_up(head.headers)
         if b"content-type" not in head.headers:

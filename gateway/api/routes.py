@@ -1,7 +1,7 @@
 """The whole surface of the data plane in one table: method and path, and who answers.
 
-What is not in the table is a 404, whatever engines do. A path may have a parameter in its last place (``{id}``), which
-may hold slashes, as the names of models do. HEAD is allowed wherever GET is (RFC 9110, section 9.3.2).
+What is not in the table is a 404, whatever engines do. A path may have one parameter (``{id}``), which may hold
+slashes, as the names of models do. HEAD is allowed wherever GET is (RFC 9110, section 9.3.2).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.api.dialects.messages import Messages
 from gateway.api.dialects.responses import Responses
 from gateway.api.dialects.stream_reader import Dialect
 from gateway.api.dialects.transcriptions import Transcriptions
-from gateway.api.local import health, models
+from gateway.api.local import files, health, models, uploads
 from gateway.api.local.route import LocalRoute
 from gateway.core.errors import MethodNotAllowed, UnknownUrl
 
@@ -62,6 +62,15 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/audio/translations"): EngineRoute(_TRANSCRIPTIONS, "transcribe", multipart=True),
     ("GET", "/v1/models"): LocalRoute(models.list_models),
     ("GET", "/v1/models/{id}"): LocalRoute(models.show_model),
+    ("POST", "/v1/files"): LocalRoute(files.create_file, streamed=files.body_limit),
+    ("GET", "/v1/files"): LocalRoute(files.list_files),
+    ("GET", "/v1/files/{id}"): LocalRoute(files.show_file),
+    ("DELETE", "/v1/files/{id}"): LocalRoute(files.delete_file),
+    ("GET", "/v1/files/{id}/content"): LocalRoute(files.download_file),
+    ("POST", "/v1/uploads"): LocalRoute(uploads.create_upload),
+    ("POST", "/v1/uploads/{id}/parts"): LocalRoute(uploads.add_part, streamed=uploads.body_limit),
+    ("POST", "/v1/uploads/{id}/complete"): LocalRoute(uploads.complete_upload),
+    ("POST", "/v1/uploads/{id}/cancel"): LocalRoute(uploads.cancel_upload),
     ("GET", "/health"): LocalRoute(health.health, guarded=False),
     ("GET", "/ping"): LocalRoute(health.health, guarded=False),
     ("POST", "/ping"): LocalRoute(health.health, guarded=False),
@@ -84,17 +93,19 @@ class RouteTable:
 
     def __init__(self, routes: Mapping[tuple[str, str], Route]) -> None:
         self._exact: dict[bytes, dict[bytes, Match]] = {}
-        self._below: dict[bytes, dict[bytes, Match]] = {}
-        for (method, template), route in routes.items():
-            parent, brace, _ = template.partition("{")
-            table = self._below if brace else self._exact
-            by_method = table.setdefault(parent.encode(), {})
+        # By what stands before the parameter, and then by what stands behind it: the longest comes first.
+        self._around: dict[bytes, dict[bytes, dict[bytes, Match]]] = {}
+        for (method, template), route in sorted(routes.items(), key=_length_behind_parameter, reverse=True):
+            before, brace, rest = template.encode().partition(b"{")
+            table = self._around.setdefault(before, {}) if brace else self._exact
+            by_method = table.setdefault(rest.partition(b"}")[2] if brace else before, {})
             by_method[method.encode()] = Match(route, template)
             if method == "GET":
                 by_method[b"HEAD"] = Match(route, template)
 
     def __repr__(self) -> str:
-        return f"<RouteTable [{len(self._exact)} paths, {len(self._below)} with a parameter]>"
+        with_parameter = sum(map(len, self._around.values()))
+        return f"<RouteTable [{len(self._exact)} paths, {with_parameter} with a parameter]>"
 
     def find(self, method: bytes, path: bytes) -> Match:
         """Return the row of a request. Raises ``UnknownUrl``, with a hint, or ``MethodNotAllowed``."""
@@ -121,9 +132,12 @@ class RouteTable:
         exact = self._exact.get(path)
         if exact is not None:
             return exact, ""
-        for parent, by_method in self._below.items():
-            if path.startswith(parent) and len(path) > len(parent):
-                return by_method, unquote(path[len(parent) :].decode("latin-1"))
+        for before, by_rest in self._around.items():
+            if not path.startswith(before):
+                continue
+            for behind, by_method in by_rest.items():
+                if path.endswith(behind) and len(path) > len(before) + len(behind):
+                    return by_method, unquote(path[len(before) : len(path) - len(behind)].decode("latin-1"))
         return None, ""
 
     def _unknown(self, path: bytes) -> str:
@@ -137,6 +151,10 @@ class RouteTable:
                     "SDKs want it as http://HOST:PORT/v1."
                 )
         return f"There is no {shown!r} here; the paths are those of OpenAI and vLLM."
+
+
+def _length_behind_parameter(row: tuple[tuple[str, str], Route]) -> int:
+    return len(row[0][1].partition("}")[2])
 
 
 TABLE = RouteTable(ROUTES)

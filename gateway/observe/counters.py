@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.core.context import RequestContext
+from gateway.files.store import FileCounts
 
 _TENTHS_OF_A_DECADE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 """Renard's series R10 (ISO 3): each is about 1.26 times the one before."""
@@ -153,6 +154,7 @@ class Snapshot(msgspec.Struct):
     models: dict[str, ModelMetrics]
     requests: dict[tuple[str, str, int], int]
     lag: Histogram
+    files: FileCounts
 
 
 class Outcome:
@@ -185,6 +187,7 @@ class Counters:
         self._outcomes: dict[str, dict[str, dict[int, Outcome]]] = {}
         self.lag = Histogram.of(_LAG)
         """By how much the event loop was late for its own tick."""
+        self.files = FileCounts()
 
     def __repr__(self) -> str:
         return f"<Counters [{sum(self.requests().values())} requests of {len(self._models)} models]>"
@@ -247,7 +250,7 @@ class Counters:
 
     def snapshot(self) -> Snapshot:
         """Give everything that was counted, to be encoded at once: it is what is still being counted."""
-        return Snapshot(self.models(), self.requests(), self.lag)
+        return Snapshot(self.models(), self.requests(), self.lag, self.files)
 
     def add(self, other: Snapshot) -> None:
         """Count what another process has counted."""
@@ -256,3 +259,4 @@ class Counters:
         for key, number in other.requests.items():
             self._outcome(*key).number += number
         self.lag.add(other.lag)
+        self.files.add(other.files)

@@ -168,6 +168,11 @@ def _model_info(scrape: _Scrape) -> Iterator[tuple[Sequence[str], Value]]:
     return (((model.name, model.pool.name), 1.0) for model in scrape.registry.models)
 
 
+def _file_bytes(scrape: _Scrape) -> Samples:
+    files = scrape.counters.files
+    return [(("received",), files.received_bytes), (("sent",), files.sent_bytes)]
+
+
 _MODEL = ("model",)
 _REPLICA = ("model", "replica")
 
@@ -311,6 +316,20 @@ _FAMILIES = (
         "The pool that answers for a model; always 1. The gauges of a pool have its name as model.",
         ("model", "pool"),
         _model_info,
+    ),
+    _Row(
+        Kind.COUNTER,
+        "file_bytes",
+        "Bytes of files received from clients and sent to them.",
+        ("direction",),
+        _file_bytes,
+    ),
+    _Row(
+        Kind.COUNTER,
+        "files_expired",
+        "Files removed because their time was over.",
+        (),
+        lambda scrape: [((), scrape.counters.files.expired)],
     ),
     _Row(
         Kind.HISTOGRAM,

@@ -20,6 +20,7 @@ from gateway.api.snapshot import Snapshot
 from gateway.config.gateway import GatewayConfig
 from gateway.config.types import ALL_TASKS
 from gateway.exchange.dispatcher import Dispatcher
+from gateway.files.store import FileStore
 from gateway.http.address import Address
 from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
@@ -123,7 +124,8 @@ class Plane:
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS)])
         self.metrics = Counters()
         self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics, fast_paths=fast_paths)
-        application = Pipeline(Snapshot.of(_CONFIG, registry), self.dispatcher, self.metrics, None, "0")
+        files = FileStore(_CONFIG.files, self.metrics.files)
+        application = Pipeline(Snapshot.of(_CONFIG, registry), self.dispatcher, self.metrics, None, "0", files)
         self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts, fast_paths=fast_paths)
         self.client = ClientConnection(self.listener)
         self.transport = MemoryTransport(self.client)

@@ -20,6 +20,7 @@ from gateway.api.snapshot import Snapshot
 from gateway.config.gateway import GatewayConfig
 from gateway.config.types import ALL_TASKS
 from gateway.exchange.dispatcher import Dispatcher
+from gateway.files.store import FileStore
 from gateway.http.address import Address
 from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
@@ -284,7 +285,10 @@ class Playbook:
         self.metrics = Counters()
         self.timers = Timers()
         self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later)
-        pipeline = Pipeline(Snapshot.of(self.config, registry), self.dispatcher, self.metrics, None, "0")
+        files = FileStore(self.config.files, self.metrics.files)
+        self.pipeline = pipeline = Pipeline(
+            Snapshot.of(self.config, registry), self.dispatcher, self.metrics, None, "0", files
+        )
         self.listener = Listener(pipeline, self.config.limits, self.config.timeouts)
         self.client = self.new_client()
         self._clock = clock

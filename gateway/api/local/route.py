@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
-from gateway.core.context import RequestContext
+from gateway.core.context import BodyLimit, BodyReader, RequestContext, RequestHead
+from gateway.core.errors import GatewayError
 from gateway.core.keys import Key
+from gateway.core.tasks import cancelled
+from gateway.exchange.dispatcher import shutting_down
+from gateway.files.store import FileStore
 from gateway.http.downstream import Downstream
+from gateway.http.request_head import date_line
 from gateway.http.request_parser import refusal
 from gateway.pools.registry import Registry
 
@@ -23,6 +28,10 @@ class GatewayInfo(Protocol):
     @property
     def registry(self) -> Registry:
         """The models in force."""
+
+    @property
+    def files(self) -> FileStore:
+        """The files that clients have uploaded."""
 
     @property
     def version(self) -> str:
@@ -39,11 +48,20 @@ class GatewayInfo(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalRequest:
-    """A request for a local route: its key, the value of its path's parameter, and its body."""
+    """A request for a local route: its head, the value of its path's parameter, and its body.
 
-    key: Key
+    The body is a ``stream`` where the route says so, and else ``body``.
+    """
+
+    head: RequestHead
     parameter: str
     body: bytes
+    stream: BodyReader | None = None
+
+    @property
+    def key(self) -> Key:
+        """Whose request it is."""
+        return self.head.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +73,44 @@ class LocalResponse:
     status: int = 200
 
 
-Answer = Callable[[GatewayInfo, LocalRequest], Awaitable[LocalResponse]]
+class BodySource(Protocol):
+    """A response's body that is produced as the client takes it."""
+
+    @property
+    def length(self) -> int:
+        """The length of the whole body in bytes."""
+
+    async def read(self) -> bytes:
+        """Return the next piece; none at the end."""
+
+    async def close(self) -> None:
+        """Release what it holds; called once, however the response ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedResponse:
+    """A response of a local route whose body is never whole in memory; ``headers`` are whole lines."""
+
+    source: BodySource
+    headers: bytes
+    status: int = 200
+
+
+Answer = Callable[[GatewayInfo, LocalRequest], Awaitable[LocalResponse | StreamedResponse]]
 """A coroutine function that answers. It refuses by raising a ``GatewayError``."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalRoute:
-    """Who answers, and whether a key is needed where there are keys."""
+    """Who answers, and whether a key is needed where there are keys.
+
+    With a ``streamed`` limit the body is not collected: the coroutine begins with the head, and reads
+    ``LocalRequest.stream`` as it arrives.
+    """
 
     answer: Answer
     guarded: bool = True
+    streamed: Callable[[GatewayInfo], BodyLimit] | None = None
 
 
 class LocalCall:
@@ -75,7 +121,10 @@ class LocalCall:
     ) -> None:
         self._context = context
         self._client = client
-        self._task = asyncio.get_running_loop().create_task(self._run(route, info, request))
+        self._refusal: GatewayError | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.task = asyncio.get_running_loop().create_task(self._run(route, info, request))
 
     def __repr__(self) -> str:
         return f"<LocalCall {self._context!r}>"
@@ -83,20 +132,94 @@ class LocalCall:
     def client_left(self, _reason: str) -> None:
         """Abort: nobody waits for the response any more."""
         self._context.status = 499
-        self._task.cancel()
+        self.task.cancel()
+
+    def cancel(self, error: GatewayError) -> None:
+        """Abort, and answer with this error if nothing has been answered yet."""
+        self._refusal = error
+        self.task.cancel()
 
     def pause(self) -> None:
-        """Produce nothing more: there is one piece only."""
+        """Produce nothing more until ``resume``: the client does not keep up."""
+        self._writable.clear()
 
     def resume(self) -> None:
-        """Go on: there is one piece only."""
+        """Go on."""
+        self._writable.set()
 
     async def _run(self, route: LocalRoute, info: GatewayInfo, request: LocalRequest) -> None:
-        context, client = self._context, self._client
         try:
-            response = await route.answer(info, request)
+            await self._respond(await route.answer(info, request))
+        except asyncio.CancelledError:
+            if self._refusal is None:
+                raise
+            self._refuse(self._refusal)
         except Exception as cause:  # noqa: BLE001 - a mistake of ours costs one request a response of 500, no more
-            client.write_error(context, refusal(cause))
-        else:
+            if request.stream is not None:
+                await self._discard(request.stream)
+            self._refuse(refusal(cause))
+        self._client.finished(self._context, perf_counter())
+
+    async def _discard(self, stream: BodyReader) -> None:
+        """Take the rest of the body, unless the gateway cannot wait for it."""
+        try:
+            await stream.discard()
+        except asyncio.CancelledError:
+            if self._refusal is None:
+                raise
+
+    async def _respond(self, response: LocalResponse | StreamedResponse) -> None:
+        context, client = self._context, self._client
+        if isinstance(response, LocalResponse):
             client.write_own(context, response.status, response.headers, response.body)
-        client.finished(context, perf_counter())
+            return
+        source = response.source
+        try:
+            client.begin_stream(context, response.status, response.headers + date_line(), source.length)
+            while context.head.method != b"HEAD" and (piece := await source.read()):
+                client.write_raw(piece)
+                await self._writable.wait()
+        finally:
+            await source.close()
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer with an error; where a response has begun, break the connection."""
+        if self._context.status:
+            self._context.error = error
+            self._client.cut()
+        else:
+            self._client.write_error(self._context, error)
+
+
+class LocalCalls:
+    """The requests that local routes are answering: each is one task, and all of them end with the gateway."""
+
+    def __init__(self) -> None:
+        self._calls: dict[asyncio.Task[None], LocalCall] = {}
+
+    def __repr__(self) -> str:
+        return f"<LocalCalls [{len(self._calls)}]>"
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def begin(
+        self, route: LocalRoute, info: GatewayInfo, request: LocalRequest, context: RequestContext, client: Downstream
+    ) -> LocalCall:
+        """Begin to answer a request."""
+        call = LocalCall(route, info, request, context, client)
+        self._calls[call.task] = call
+        call.task.add_done_callback(self._ended)
+        return call
+
+    def cancel_all(self) -> None:
+        """End whatever is still under way with an error."""
+        for call in list(self._calls.values()):
+            call.cancel(shutting_down())
+
+    async def stop(self) -> None:
+        """End whatever is still under way, and wait until it has released what it holds."""
+        await cancelled(list(self._calls))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._calls[task]

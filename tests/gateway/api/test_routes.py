@@ -34,6 +34,26 @@ def test_a_parameter_is_the_rest_of_the_path(path: bytes, value: str) -> None:
     assert (match.template, match.parameter) == ("/v1/models/{id}", value)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "template", "value"),
+    [
+        (b"GET", b"/v1/files/file-1", "/v1/files/{id}", "file-1"),
+        (b"GET", b"/v1/files/file-1/content", "/v1/files/{id}/content", "file-1"),
+        (b"GET", b"/v1/files/content", "/v1/files/{id}", "content"),
+        (b"GET", b"/v1/files/a/b", "/v1/files/{id}", "a/b"),
+        (b"POST", b"/v1/uploads/upload_1/parts", "/v1/uploads/{id}/parts", "upload_1"),
+    ],
+)
+def test_a_parameter_may_stand_in_the_middle(method: bytes, path: bytes, template: str, value: str) -> None:
+    match = TABLE.find(method, path)
+    assert (match.template, match.parameter) == (template, value)
+
+
+@pytest.mark.parametrize("path", [b"/v1/uploads/upload_1", b"/v1/uploads//parts", b"/v1/uploads/parts"])
+def test_a_path_without_what_stands_behind_its_parameter_does_not_exist(path: bytes) -> None:
+    assert not TABLE.knows(path)
+
+
 def test_one_path_may_be_answered_here_for_one_method_and_by_engines_for_another() -> None:
     table = RouteTable(
         {

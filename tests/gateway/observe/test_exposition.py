@@ -99,6 +99,8 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "admissions",
         "upstream_aborts",
         "upstream_attempts",
+        "file_bytes",
+        "files_expired",
         "event_loop_lag_seconds",
         "replica_ready",
         "replica_in_flight",

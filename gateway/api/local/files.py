@@ -1,0 +1,119 @@
+"""OpenAI's Files API: upload, list, show, download and delete."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from gateway.api.form_stream import FORM_BYTES
+from gateway.api.local.file_form import DraftWriter, FileForm
+from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse, StreamedResponse
+from gateway.core.context import BodyLimit
+from gateway.core.errors import BadRequest
+from gateway.files.records import FileQuery, FileRecord
+
+_MOST_LISTED = 10_000
+
+
+class FileObject(msgspec.Struct):
+    """A file as OpenAI shows it. ``status`` is always ``processed``: what is shown has been looked at."""
+
+    id: str
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    object: Literal["file"] = "file"
+    status: Literal["processed"] = "processed"
+    status_details: str | None = None
+
+    @classmethod
+    def of(cls, file: FileRecord) -> FileObject:
+        """Show a file."""
+        return cls(file.id, file.bytes, file.created_at, file.expires_at, file.filename, file.purpose)
+
+
+class FileList(msgspec.Struct):
+    """A page of files; ``has_more`` says whether there is another one behind ``last_id``."""
+
+    data: list[FileObject]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+    object: Literal["list"] = "list"
+
+
+class FileDeleted(msgspec.Struct):
+    """What OpenAI says when a file is deleted."""
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: bool = True
+
+
+def body_limit(info: GatewayInfo) -> BodyLimit:
+    """Give the limit of a form with a file in it."""
+    return BodyLimit(info.files.settings.max_file_bytes + FORM_BYTES, "files.max_file_bytes")
+
+
+async def create_file(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
+    """Take a file, which is written to the disk and checked while it arrives."""
+    files, owner, stream = info.files, request.key.id, request.stream
+    assert stream is not None
+    async with files.draft() as draft:
+        most = files.settings.max_file_bytes
+        writer = DraftWriter(draft, files, await files.room(owner), most, "files.max_file_bytes")
+        form = FileForm(request.head.headers, draft, writer)
+        while data := await stream.read():
+            await files.run(form.feed, data)
+        await files.run(form.finish)
+        file = await files.keep(draft, owner, form.filename, form.purpose, form.keep_seconds)
+    return LocalResponse(msgspec.json.encode(FileObject.of(file)))
+
+
+async def list_files(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
+    """List the key's files, the newest first, in pages."""
+    query = _query_of(request.head.target)
+    # One more than asked for tells whether there is another page.
+    found = await info.files.files(request.key.id, msgspec.structs.replace(query, limit=query.limit + 1))
+    shown = [FileObject.of(file) for file in found[: query.limit]]
+    first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
+    return LocalResponse(msgspec.json.encode(FileList(shown, len(found) > query.limit, first, last)))
+
+
+async def show_file(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
+    """Show one file."""
+    return LocalResponse(msgspec.json.encode(FileObject.of(await info.files.file(request.key.id, request.parameter))))
+
+
+async def download_file(info: GatewayInfo, request: LocalRequest) -> StreamedResponse:
+    """Give the content of a file as it was uploaded, as fast as the client takes it."""
+    file, reader = await info.files.content(request.key.id, request.parameter)
+    name = quote(file.filename, safe="").encode("ascii")
+    headers = (
+        b"content-type: application/octet-stream\r\n"
+        b"content-disposition: attachment; filename*=UTF-8''%b\r\n"
+        b"x-content-type-options: nosniff\r\n" % name
+    )
+    return StreamedResponse(reader, headers)
+
+
+async def delete_file(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
+    """Delete a file."""
+    await info.files.delete(request.key.id, request.parameter)
+    return LocalResponse(msgspec.json.encode(FileDeleted(request.parameter)))
+
+
+def _query_of(target: bytes) -> FileQuery:
+    """Read which files are asked for. Raises ``BadRequest``; what is not known is passed over."""
+    values = dict(parse_qsl(target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True))
+    limit = values.get("limit", str(_MOST_LISTED))
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 9 and 1 <= int(limit) <= _MOST_LISTED):
+        raise BadRequest(f"limit is {limit[:50]!r}; it must be a number from 1 to {_MOST_LISTED}.", param="limit")
+    order = values.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise BadRequest(f"order is {order[:50]!r}; it must be asc or desc.", param="order")
+    return FileQuery(int(limit), values.get("after"), values.get("purpose"), ascending=order == "asc")
