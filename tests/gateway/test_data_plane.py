@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ import trustme
 from gateway.config.schema import Config
 from gateway.data_plane import DataPlane, StartError, joined, split, tls_of, url_of
 from gateway.pools.build import RegistryBuilder
+from tests.gateway.api.local.forms import form, head
+from tests.kit.eventually import eventually
 from tests.kit.gateways import remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
@@ -38,6 +41,38 @@ async def test_a_data_plane_serves_by_itself_and_leaves_nothing_behind() -> None
             assert (await wire.response()).json == {"version": "1.2"}
         plane.stop_accepting()
         await plane.idle()
+        await plane.stop()
+
+
+async def test_the_end_waits_for_an_upload_that_is_under_way(tmp_path: Path) -> None:
+    body = form(b"x" * 1_000, purpose="evals")
+    async with nothing_left():
+        plane = built(configured({"m": NOBODY}, files={"folder": str(tmp_path / "f")}))
+        await plane.start()
+        async with await Wire.connect_to(plane.address) as wire:
+            await wire.send(head(len(body)) + body[:-10])
+            await eventually(lambda: list((tmp_path / "f").glob("drafts/*")))
+            plane.announce_end()
+            plane.stop_accepting()
+            idle = asyncio.create_task(plane.idle())
+            await wire.send(body[-10:])
+            assert (await wire.response()).status == 200
+            await idle
+        await plane.stop()
+
+
+async def test_an_upload_that_outlasts_the_end_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    body = form(b"x" * 1_000, purpose="evals")
+    async with nothing_left():
+        plane = built(configured({"m": NOBODY}, files={"folder": str(tmp_path / "f")}))
+        await plane.start()
+        async with await Wire.connect_to(plane.address) as wire:
+            await wire.send(head(len(body)) + body[:-10])
+            await eventually(lambda: list((tmp_path / "f").glob("drafts/*")))
+            plane.stop_accepting()
+            plane.cancel_all()
+            assert (await wire.response()).json["error"]["code"] == "shutting_down"
+            assert not list((tmp_path / "f").glob("*/*"))
         await plane.stop()
 
 

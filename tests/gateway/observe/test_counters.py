@@ -10,6 +10,7 @@ from statistics import NormalDist
 import pytest
 
 from gateway.core.context import RequestContext, RequestHead
+from gateway.files.store import FileCounts
 from gateway.observe.counters import DURATION_BOUNDS, Counters, Histogram, outcome_of
 
 
@@ -57,6 +58,7 @@ def test_what_another_process_counted_is_added() -> None:
     for each in (counters, other):
         ended(each)
         each.lagged(0.002)
+        each.files.add(FileCounts(received_bytes=3, sent_bytes=2, expired=1))
     other.of("m").attempts["ok"]["m-0"] += 1
     counters.add(other.snapshot())
     assert counters.requests() == {("m", "/classify", 200): 2}
@@ -65,6 +67,7 @@ def test_what_another_process_counted_is_added() -> None:
     assert metrics.tokens == {"input": 0, "output": 10, "cached": 0}
     assert metrics.attempts["ok"] == {"m-0": 1}
     assert counters.lag.sum == 0.004
+    assert counters.files == FileCounts(received_bytes=6, sent_bytes=4, expired=2)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.context import RequestContext, RequestHead
+from gateway.files.store import FileCounts
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
 from gateway.pools.model import Model
@@ -183,6 +184,14 @@ def test_pools_are_read_when_they_are_asked_for(exposition: Exposition, registry
     assert value(samples, "tokens_in_flight", model="m") == 9
     assert value(samples, "replica_in_flight", model="m", replica="m-0") == 2
     assert value(samples, "replica_ready", model="m", replica="m-0") == 0
+
+
+def test_bytes_of_files_and_those_that_expired(exposition: Exposition, metrics: Counters) -> None:
+    metrics.files.add(FileCounts(received_bytes=3, sent_bytes=2, expired=1))
+    samples = scraped(exposition)
+    assert value(samples, "file_bytes_total", direction="received") == 3
+    assert value(samples, "file_bytes_total", direction="sent") == 2
+    assert value(samples, "files_expired_total") == 1
 
 
 def test_what_the_gateway_is(exposition: Exposition) -> None:
