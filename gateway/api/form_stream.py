@@ -9,6 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gateway.api.request_fields import check_coding
 from gateway.core.errors import BadRequest, UnsupportedMediaType
+from gateway.files.records import plain_filename
 
 _MAX_FIELD_BYTES = 4096
 """A field beside the file is a word or a number, never longer than this."""
@@ -101,7 +102,7 @@ class FormStream:
             raise BadRequest(f"The field {self._name} must come only once.", param=self._name)
         if b"filename" not in options:
             raise BadRequest(f"The field {self._name} must be a file, with a filename.", param=self._name)
-        self.filename = _plain_name(options[b"filename"])
+        self.filename = plain_filename(options[b"filename"].decode("utf-8", "replace"))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         """Pass on what belongs to the file, and collect what belongs to a field."""
@@ -145,9 +146,3 @@ def _parser_of(boundary: bytes, form: FormStream) -> MultipartParser:
 
 def _malformed(reason: str) -> BadRequest:
     return BadRequest(f"The body is not valid multipart/form-data: {reason}.", code="malformed_form")
-
-
-def _plain_name(filename: bytes) -> str:
-    """Give a file's name without folders and control characters; it is only ever shown."""
-    name = filename.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
-    return "".join(each for each in name if each.isprintable())[:255] or "upload"

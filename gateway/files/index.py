@@ -288,7 +288,7 @@ def _end_upload(change: sqlite3.Connection, upload_id: str, status: str) -> list
 def storage_limit_exceeded(max_bytes: int) -> StorageLimitExceeded:
     """Give the error of an owner whose files would take too much room."""
     return StorageLimitExceeded(
-        f"Your files would take more than {max_bytes} bytes (files.max_bytes); delete some first.", param="file"
+        f"Your files would take more than {max_bytes} bytes (files.max_bytes); delete some first."
     )
 
 

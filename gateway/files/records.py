@@ -57,3 +57,9 @@ class FileQuery(msgspec.Struct, frozen=True):
 def new_id(prefix: str) -> str:
     """Make the id of a file, an upload or a part: a prefix and 96 random bits, safe in paths and URLs."""
     return prefix + secrets.token_hex(12)
+
+
+def plain_filename(name: str) -> str:
+    """Give the name of a file without folders and control characters; it is only ever shown, and never opened."""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(each for each in name if each.isprintable())[:255] or "upload"

@@ -16,12 +16,18 @@ _ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 
 
 class DraftWriter:
-    """Writes the content of a file or a part to a draft, within its limit and the room that its owner has left."""
+    """Writes the content of a file or a part to a draft, within its limit and the room that its owner has left.
 
-    def __init__(self, draft: Draft, files: FileStore, room: int | None, max_bytes: int, limit: str) -> None:
+    ``field`` is the field of the form that it comes in, ``limit`` the name of the limit.
+    """
+
+    def __init__(
+        self, draft: Draft, files: FileStore, room: int | None, field: str, max_bytes: int, limit: str
+    ) -> None:
         self._draft = draft
         self._most_of_owner = files.settings.max_bytes
         self._room = room
+        self._field = field
         self._max_bytes = max_bytes
         self._limit = limit
 
@@ -29,7 +35,7 @@ class DraftWriter:
         """Write what has come. Raises ``FileTooLarge`` or ``StorageLimitExceeded`` before anything is written."""
         size = self._draft.bytes + len(data)
         if size > self._max_bytes:
-            raise FileTooLarge(f"The file is over {self._max_bytes} bytes ({self._limit}).", param="file")
+            raise FileTooLarge(f"The file is over {self._max_bytes} bytes ({self._limit}).", param=self._field)
         if self._room is not None and size > self._room:
             raise storage_limit_exceeded(self._most_of_owner)
         self._draft.write(data)

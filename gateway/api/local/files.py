@@ -64,8 +64,8 @@ async def create_file(info: GatewayInfo, request: LocalRequest) -> LocalResponse
     files, owner, stream = info.files, request.key.id, request.stream
     assert stream is not None
     async with files.draft() as draft:
-        most = files.settings.max_file_bytes
-        writer = DraftWriter(draft, files, await files.room(owner), most, "files.max_file_bytes")
+        room, most = await files.room(owner), files.settings.max_file_bytes
+        writer = DraftWriter(draft, files, room, "file", most, "files.max_file_bytes")
         form = FileForm(request.head.headers, draft, writer)
         while data := await stream.read():
             await files.run(form.feed, data)

@@ -14,7 +14,7 @@ from gateway.api.request_fields import check_media
 from gateway.core.context import BodyLimit
 from gateway.core.errors import BadRequest, FileTooLarge
 from gateway.files.purposes import check_expiry, check_purpose
-from gateway.files.records import UploadRecord, UploadStatus
+from gateway.files.records import UploadRecord, UploadStatus, plain_filename
 
 PART_BYTES = 64 * 1024 * 1024
 """Largest part of an upload, in bytes; OpenAI's limit, by which its SDK cuts files."""
@@ -87,7 +87,8 @@ async def create_upload(info: GatewayInfo, request: LocalRequest) -> LocalRespon
         raise BadRequest("filename must not be empty.", param="filename")
     purpose, expiry = check_purpose(asked.purpose), asked.expires_after
     keep_seconds = None if expiry is None else check_expiry(expiry.anchor, expiry.seconds)
-    upload = await info.files.create_upload(request.key.id, asked.bytes, asked.filename[:255], purpose, keep_seconds)
+    name = plain_filename(asked.filename)
+    upload = await info.files.create_upload(request.key.id, asked.bytes, name, purpose, keep_seconds)
     return _shown(upload, upload.status)
 
 
@@ -97,7 +98,7 @@ async def add_part(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     assert stream is not None
     upload = await files.pending_upload(owner, request.parameter)
     async with files.draft() as draft:
-        writer = DraftWriter(draft, files, await files.room(owner), PART_BYTES, _LIMIT)
+        writer = DraftWriter(draft, files, await files.room(owner), "data", PART_BYTES, _LIMIT)
         form = FormStream(request.head.headers, "data", writer.write)
         while data := await stream.read():
             await files.run(form.feed, data)

@@ -27,7 +27,9 @@ def draft(tmp_path: Path) -> Iterator[Draft]:
 
 
 def read(draft: Draft, body: bytes, *, room: int | None = None, most: int = 1_000_000) -> FileForm:
-    writer = DraftWriter(draft, FileStore(Files(max_bytes=77), FileCounts()), room, most, "files.max_file_bytes")
+    writer = DraftWriter(
+        draft, FileStore(Files(max_bytes=77), FileCounts()), room, "file", most, "files.max_file_bytes"
+    )
     read = FileForm(HEADERS, draft, writer)
     for at in range(0, len(body), 7):
         read.feed(body[at : at + 7])
