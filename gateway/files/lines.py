@@ -81,7 +81,7 @@ class LineCheck:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if line.startswith(b"\xef\xbb\xbf"):
                 return "begins with a byte order mark; save the file as UTF-8 without one"
-            return f"is not valid JSON: {error}"
+            return f"is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
         if not isinstance(value, dict):
             return f"expected a JSON object, not {_shown(value)}"
         return self._mistake_in(value)

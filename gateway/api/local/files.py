@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import parse_qsl, quote
 
@@ -92,19 +93,21 @@ async def show_file(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
 async def download_file(info: GatewayInfo, request: LocalRequest) -> StreamedResponse:
     """Give the content of a file as it was uploaded, as fast as the client takes it."""
     file, reader = await info.files.content(request.key.id, request.parameter)
-    name = quote(file.filename, safe="").encode("ascii")
-    headers = (
-        b"content-type: application/octet-stream\r\n"
-        b"content-disposition: attachment; filename*=UTF-8''%b\r\n"
-        b"x-content-type-options: nosniff\r\n" % name
-    )
-    return StreamedResponse(reader, headers)
+    headers = b"content-type: application/octet-stream\r\nx-content-type-options: nosniff\r\n"
+    return StreamedResponse(reader, headers + _disposition(file.filename))
 
 
 async def delete_file(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Delete a file."""
     await info.files.delete(request.key.id, request.parameter)
     return LocalResponse(msgspec.json.encode(FileDeleted(request.parameter)))
+
+
+def _disposition(filename: str) -> bytes:
+    """Write the header that names a download: as it is, and in ASCII for clients that know no more (RFC 6266)."""
+    plain = re.sub(r'[^ -~]|["\\%]', "_", filename)
+    encoded = quote(filename, safe="")
+    return f"content-disposition: attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}\r\n".encode()
 
 
 def _query_of(target: bytes) -> FileQuery:

@@ -46,16 +46,17 @@ async def test_a_file_is_uploaded_listed_read_and_deleted(tmp_path: Path) -> Non
     content = bytes(range(256)) * 10_000
     async with sdk(tmp_path) as api:
         file = await api.files.create(
-            file=("a b.bin", content), purpose="user_data", expires_after={"anchor": "created_at", "seconds": 3600}
+            file=("a é.bin", content), purpose="user_data", expires_after={"anchor": "created_at", "seconds": 3600}
         )
-        assert (file.bytes, file.filename, file.purpose) == (len(content), "a b.bin", "user_data")
+        assert (file.bytes, file.filename, file.purpose) == (len(content), "a é.bin", "user_data")
         assert (file.object, file.status) == ("file", "processed")
         assert file.expires_at == file.created_at + 3600
         assert await api.files.retrieve(file.id) == file
         assert (await api.files.list()).data == [file]
         read = await api.files.content(file.id)
         assert read.content == content
-        assert read.response.headers["content-disposition"] == "attachment; filename*=UTF-8''a%20b.bin"
+        disposition = "attachment; filename=\"a _.bin\"; filename*=UTF-8''a%20%C3%A9.bin"
+        assert read.response.headers["content-disposition"] == disposition
         deleted = await api.files.delete(file.id)
         assert (deleted.id, deleted.deleted, deleted.object) == (file.id, True, "file")
         for act in (api.files.retrieve, api.files.content, api.files.delete):
