@@ -40,8 +40,9 @@ class FileFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._drafts = path / "drafts"
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for each in (self._drafts, path / "files", path / "parts"):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            each.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -56,7 +56,7 @@ class Index:
     """Finds and changes what is known of files. Its methods block, and may be called by any thread.
 
     Each of them is one transaction; they raise ``sqlite3.Error`` where the disk does not do its part. ``now`` is in
-    seconds since 1970. Raises ``sqlite3.Error`` or ``NewerIndex`` when it cannot be opened.
+    seconds since 1970. Raises ``sqlite3.Error`` or ``OSError`` when it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -205,13 +205,14 @@ class Index:
     # inside
 
     def _prepare(self) -> None:
-        """Make the tables, unless they are there. Raises ``NewerIndex``."""
+        """Make the tables, unless they are there. Raises ``OSError``."""
         (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        assert mode == "wal", f"SQLite keeps {self._path} in the mode {mode}"
+        if mode != "wal":
+            raise OSError(f"SQLite cannot keep the index in WAL mode on this file system, only in {mode}")
         with self._change() as change:
             (version,) = change.execute("PRAGMA user_version").fetchone()
             if version > _VERSION:
-                raise NewerIndex(f"{self._path} was written by a later version of Headgate")
+                raise NewerIndex("the index was written by a later version of Headgate")
             if version < _VERSION:
                 for statement in _SCHEMA:
                     change.execute(statement)

@@ -28,7 +28,7 @@ class FileReader:
         self._file = self._path.open("rb", buffering=0)
         size = os.fstat(self._file.fileno()).st_size
         if size != self.length:
-            raise OSError(f"{self._path} has {size} bytes instead of {self.length}")
+            raise OSError(f"{self._path.name} has {size} bytes instead of {self.length}")
 
     async def read(self) -> bytes:
         """Return the next piece; none at the end. Raises ``StorageFailed``."""
@@ -43,6 +43,6 @@ class FileReader:
         assert self._file is not None
         piece = self._file.read(_PIECE)
         if not piece:
-            raise OSError(f"{self._path} ended {self._left} bytes too early")
+            raise OSError(f"{self._path.name} ended {self._left} bytes too early")
         self._left -= len(piece)
         return piece
