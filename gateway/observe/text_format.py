@@ -61,7 +61,7 @@ def text_of(family: Family, *, openmetrics: bool) -> str:
 
 def number(value: float) -> str:
     """Write a number as Go does, in which Prometheus is written."""
-    if 0 <= value < _WHOLE_NUMBERS and value == (whole := int(value)):
+    if 0 < value < _WHOLE_NUMBERS and value == (whole := int(value)):
         return f"{whole}.0"
     return str(floatToGoString(value))  # type: ignore[no-untyped-call]
 
