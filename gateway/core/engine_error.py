@@ -53,6 +53,9 @@ _MEANINGS: tuple[tuple[str, int], ...] = (
 """What a ``code`` or ``type`` means as a status, if it holds this, without its underscores and in lower case."""
 
 _BUSY = frozenset({429, 503})
+_RETRIED = frozenset({500, 502, 503, 504, OVERLOADED})
+"""Statuses that say that this replica has failed or is full, and nothing of another one."""
+
 _VAGUE = frozenset({403, 500, 502})
 """Statuses that engines also use for quotas and overload; then the error's own words count."""
 
@@ -130,8 +133,7 @@ def _error(status: int, said: _Said) -> GatewayError:
             code = "context_length_exceeded"
         error = EngineRefusal(status, message, kind=kind, code=code, param=param)
     error.source = Source.ENGINE
-    # Only an engine that is full is left for another: at what else it stumbled, the next one may stumble too.
-    error.retry = Retry.YES if isinstance(error, Unavailable) else Retry.NO
+    error.retry = Retry.YES if status in _RETRIED else Retry.NO
     error.details = said.details
     return error
 

@@ -1,13 +1,19 @@
-"""What follows a failed attempt: one pure function, so that every retry rule is read and tested in one place."""
+"""What follows a failed attempt: pure functions, so that every retry rule is read and tested in one place."""
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
+from typing import NamedTuple
 
+from gateway.core.errors import GatewayError, Retry
 from gateway.http.response_head import ResponseHead
 
 MAX_ATTEMPTS = 3
 """Replicas asked for one request at most; more would turn one bad request into a bad pool."""
+
+_VARYING = re.compile(r"0x[0-9a-f]+|\d+")
+"""What differs between two messages of one kind: numbers, addresses and ids."""
 
 
 class Next(Enum):
@@ -19,27 +25,58 @@ class Next(Enum):
     """Leave it to the other attempt that is under way."""
     RETRY = auto()
     """Ask a replica that has not been asked yet."""
+    OVER_BUDGET = auto()
+    """Tell the client: another replica might do better, but the pool has used up its retries."""
     FAIL = auto()
     """Tell the client."""
 
 
-def decide(*, stale: bool, retry: bool, asked: int, others: bool, rival: bool) -> Next:
+class Failure(NamedTuple):
+    """How one attempt has failed. ``reached``: the replica may have begun to work on the request."""
+
+    error: GatewayError
+    reached: bool
+
+    def may_be_retried(self, *, idempotent: bool) -> bool:
+        """Whether another replica may do better, and asking it cannot do anything twice (RFC 9110, section 9.2.2)."""
+        return self.error.retry is Retry.YES and (idempotent or not self.reached)
+
+    def has_cause_of(self, other: Failure) -> bool:
+        """Whether both replicas may have failed because of the request itself: with one status and kind of message."""
+        return self.reached and other.reached and _kind(self.error) == _kind(other.error)
+
+
+def decide(
+    *,
+    asked: int,
+    stale: bool = False,
+    retry: bool = False,
+    others: bool = False,
+    rival: bool = False,
+    repeated: bool = False,
+    affordable: bool = True,
+) -> Next:
     """Decide what follows a failed attempt.
 
-    ``stale``: the engine closed an idle connection while the request was on its way, which says nothing about the
-    replica. ``retry``: another replica may do better, and nothing of a response has been relayed. ``asked``: how many
-    replicas have failed. ``others``: there are ready replicas that have not been asked. ``rival``: a hedged attempt at
-    another replica is under way.
+    ``asked``: how many replicas have failed. ``stale``: the engine closed an idle connection while the request was on
+    its way, which says nothing about the replica. ``retry``: another replica may do better, and may be asked.
+    ``others``: there are ready replicas that have not been asked. ``rival``: a hedged attempt at another replica is
+    under way. ``repeated``: two replicas have failed alike, so the request may be what kills them. ``affordable``: the
+    pool's retry budget allows one more.
     """
     if stale and asked < MAX_ATTEMPTS:
         return Next.RECONNECT
     if rival:
         return Next.WAIT
-    if retry and others and asked < MAX_ATTEMPTS:
-        return Next.RETRY
+    if retry and others and not repeated and asked < MAX_ATTEMPTS:
+        return Next.RETRY if affordable else Next.OVER_BUDGET
     return Next.FAIL
 
 
 def says_no_more_than_try_elsewhere(head: ResponseHead) -> bool:
     """Whether a response is no response to the request but says that this replica has none."""
     return head.status >= 500 or head.status == 429
+
+
+def _kind(error: GatewayError) -> tuple[int, str | None, str]:
+    return error.status, error.code, _VARYING.sub("", error.message.lower())

@@ -15,6 +15,7 @@ from typing import Any
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 from gateway.exchange.attempt import ANSWERING, DONE, Attempt
 from gateway.exchange.deadlines import overdue
+from gateway.exchange.decide import Failure
 from gateway.exchange.ports import Stream
 from gateway.exchange.relay import BodyRelay, StreamRelay
 from gateway.exchange.state import ENDED, FLUSHING, PREPARING, QUEUED, RELAYING, TRYING
@@ -269,12 +270,8 @@ class Exchange(UpstreamSide):
         """Answer with the error that came instead of a stream, or ask another replica if it is this one's."""
         add_advice(error, attempt.head)
         self._say_when(error)
-        if error.status >= 500:
-            attempt.count("failed")
-            self._go_on_after(attempt, error, retry=True)
-        else:
-            attempt.count("ok")
-            self._fail(error)
+        attempt.count("failed" if error.status >= 500 else "ok")
+        self._go_on_after(attempt, Failure(error, reached=True))
 
     def _complete_stream(self, attempt: Attempt, relay: StreamRelay, last: bytes) -> None:
         """End the client's stream, and await the engine's last bytes."""
@@ -321,8 +318,8 @@ class Exchange(UpstreamSide):
             if late.silent:
                 attempt.replica.failed(late.message)
             attempt.count("timeout")
-        first = self._race.error if self._race is not None else None
-        self._fail(first or UpstreamTimeout(late.message))
+        first = self._race.failure if self._race is not None else None
+        self._fail(UpstreamTimeout(late.message) if first is None else first.error)
 
     # inside: the end
 

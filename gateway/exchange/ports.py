@@ -49,6 +49,10 @@ class Stream(Protocol):
 class Dialect(Protocol):
     """How one family of endpoints speaks: its streams, its usage, its errors."""
 
+    @property
+    def idempotent(self) -> bool:
+        """Whether a request changes nothing at an engine, so that it may be sent twice."""
+
     def stream(self, context: RequestContext, *, strip_usage: bool) -> Stream:
         """Begin to read a stream; ``strip_usage`` leaves out the usage event that the client did not ask for."""
 

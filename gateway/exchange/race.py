@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.core.errors import GatewayError, Unavailable
+from gateway.core.errors import Unavailable
 from gateway.exchange.attempt import DONE, Attempt
+from gateway.exchange.decide import Failure
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
@@ -26,12 +27,11 @@ CallLater = Callable[[float, Callable[[], None]], Timer]
 class Race:
     """Waits for the moment at which a second replica is asked, and holds that attempt beside the first.
 
-    ``ask`` begins an attempt at a replica. ``error`` is what the first attempt has failed with, once it has been left
-    to the second: that is what the client is told if the second fails too, and ``retry`` says whether a third replica
-    may be asked then.
+    ``ask`` begins an attempt at a replica. ``failure`` is how the first attempt has failed, once it has been left to
+    the second: that is what the client is told if the second fails too, and decides whether a third replica is asked.
     """
 
-    __slots__ = ("_ask", "_first", "_pool", "_request", "_timer", "error", "retry", "rival")
+    __slots__ = ("_ask", "_first", "_pool", "_request", "_timer", "failure", "rival")
 
     def __init__(
         self,
@@ -47,8 +47,7 @@ class Race:
         self._first = first
         self._ask = ask
         self.rival: Attempt | None = None
-        self.error: GatewayError | None = None
-        self.retry = True
+        self.failure: Failure | None = None
         self._timer: Timer | None = call_later(delay, self._begin)
 
     def __repr__(self) -> str:

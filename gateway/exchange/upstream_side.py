@@ -8,9 +8,9 @@ from collections.abc import MutableSet
 from time import perf_counter
 from typing import Any, Protocol
 
-from gateway.core.errors import GatewayError, Retry, Unavailable, UpstreamFailed
-from gateway.exchange.attempt import DONE, Attempt
-from gateway.exchange.decide import Next, decide, says_no_more_than_try_elsewhere
+from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
+from gateway.exchange.attempt import CONNECTING, DONE, Attempt
+from gateway.exchange.decide import Failure, Next, decide, says_no_more_than_try_elsewhere
 from gateway.exchange.ports import Deadlines
 from gateway.exchange.race import CallLater, Race
 from gateway.exchange.relay import BodyRelay, StreamRelay
@@ -48,6 +48,7 @@ class UpstreamSide(ABC):
     __slots__ = (
         "_attempt",
         "_client",
+        "_failure",
         "_last_at",
         "_metrics",
         "_owner",
@@ -80,6 +81,8 @@ class UpstreamSide(ABC):
         self._race: Race | None = None
         """Where the request may be asked of a second replica, or is, while the first has not responded."""
         self._tried: tuple[Replica, ...] = ()
+        self._failure: Failure | None = None
+        """How the latest attempt has failed, if one has."""
         self._relay: BodyRelay | StreamRelay | None = None
         self.paused = False
         # The tick turns this into a moment, so that an event need not look at the clock.
@@ -118,7 +121,8 @@ class UpstreamSide(ABC):
         if self._request.usage_bytes and head.status in (400, 422) and b"stream_options" in body:
             self._ask_without_usage(attempt)
         else:
-            self._go_on_after(attempt, error, retry=error.retry is Retry.YES)
+            # One that is full has not begun to work on it.
+            self._go_on_after(attempt, Failure(error, reached=not isinstance(error, Unavailable)))
 
     def attempt_failed(self, attempt: Attempt, error: UpstreamError) -> None:
         """Ask another replica if no byte of a response has come, else fail."""
@@ -126,9 +130,8 @@ class UpstreamSide(ABC):
             self.release()
             return
         failed = UpstreamFailed(str(error))
-        if error.stale and decide(stale=True, retry=True, asked=len(self._tried), others=False, rival=False) is (
-            Next.RECONNECT
-        ):
+        reached = attempt.state is not CONNECTING
+        if decide(stale=error.stale, asked=len(self._tried)) is Next.RECONNECT:
             attempt.connect()
             return
         if not error.answered or len(self._pool.replicas) > 1:
@@ -138,7 +141,7 @@ class UpstreamSide(ABC):
         if error.answered:
             self._fail(failed)
         else:
-            self._go_on_after(attempt, failed, retry=True)
+            self._go_on_after(attempt, Failure(failed, reached=reached))
 
     def attempt_garbled(self, attempt: Attempt, message: str) -> None:
         """Fail: what follows cannot be read either."""
@@ -219,28 +222,39 @@ class UpstreamSide(ABC):
         self._attempt = self._ask(refused.replica)
         self.context.retries += 1
 
-    def _go_on_after(self, attempt: Attempt, error: GatewayError, *, retry: bool) -> None:
+    def _go_on_after(self, attempt: Attempt, failure: Failure) -> None:
         """Do what ``decide`` says after an attempt has failed; of two, the client is told what the first has said."""
         attempt.release()
         self._tried = (*self._tried, attempt.replica)
+        before, self._failure = self._failure, failure
         race = self._race
-        if race is not None and race.error is not None:
-            error, retry = race.error, race.retry
-        others = any(replica not in self._tried for replica in self._pool.ready)
-        rival = race is not None and (race.running if attempt is self._attempt else self._attempt_is_live)
-        match decide(stale=False, retry=retry, asked=len(self._tried), others=others, rival=rival):
+        first = race.failure if race is not None and race.failure is not None else failure
+        now = perf_counter()
+        follows = decide(
+            asked=len(self._tried),
+            retry=first.may_be_retried(idempotent=self._request.dialect.idempotent),
+            others=any(replica not in self._tried for replica in self._pool.ready),
+            rival=race is not None and (race.running if attempt is self._attempt else self._attempt_is_live),
+            repeated=before is not None and failure.has_cause_of(before),
+            affordable=self._pool.affords_retry(now),
+        )
+        match follows:
             case Next.WAIT:
                 assert race is not None
                 if attempt is self._attempt:
-                    race.error, race.retry = error, retry
+                    race.failure = failure
                     self._follow_rival(race)
                 else:
                     self._race = None
             case Next.RETRY:
+                self._pool.spend_retry(now)
+                self._metrics.retries["retried"] += 1
                 self._end_race()
                 self._try()
             case _:
-                self._fail(error)
+                if follows is Next.OVER_BUDGET:
+                    self._metrics.retries["over_budget"] += 1
+                self._fail(first.error)
 
     @property
     def _attempt_is_live(self) -> bool:

@@ -83,6 +83,11 @@ class ModelMetrics:
     attempts: dict[str, dict[str, int]]
     """Attempts at each replica, by their outcome: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``. Those are
     ``ZeroDict`` where attempts are counted; what came from another process is only added."""
+    retries: dict[str, int]
+    """Failed attempts that another replica might better: ``retried``, or left ``over_budget``."""
+    recoveries: dict[str, int]
+    """Streams whose replica died after tokens were sent, by how they ended: ``recovered``, ``failed`` at the next
+    replicas too, ``ineligible``, without another ``no_replica``, ``over_budget``, or ``aborted`` meanwhile."""
     # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
     admitted: int = 0
     queued: int = 0
@@ -103,6 +108,8 @@ class ModelMetrics:
             overhead=Histogram.of(_OVERHEAD),
             aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
             attempts={outcome: ZeroDict() for outcome in ("ok", "failed", "full", "timeout", "aborted")},
+            retries=dict.fromkeys(("retried", "over_budget"), 0),
+            recoveries=dict.fromkeys(("recovered", "failed", "ineligible", "no_replica", "over_budget", "aborted"), 0),
         )
 
     @property
@@ -134,8 +141,10 @@ class ModelMetrics:
             getattr(self, name).add(getattr(other, name))
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for reason, number in other.aborts.items():
-            self.aborts[reason] += number
+        for name in ("aborts", "retries", "recoveries"):
+            mine: dict[str, int] = getattr(self, name)
+            for label, number in getattr(other, name).items():
+                mine[label] += number
         for outcome, numbers in other.attempts.items():
             for replica, number in numbers.items():
                 self.attempts[outcome][replica] += number

@@ -248,6 +248,20 @@ _FAMILIES = (
         _attempts,
     ),
     _Row(
+        Kind.COUNTER,
+        "retries_total",
+        "Failed attempts that another replica might better: retried there, or left because the retry budget was spent.",
+        ("model", "outcome"),
+        _per_model_and(lambda metrics: metrics.retries),
+    ),
+    _Row(
+        Kind.COUNTER,
+        "stream_recoveries_total",
+        "Streams whose replica died after tokens were sent, by how they ended.",
+        ("model", "outcome"),
+        _per_model_and(lambda metrics: metrics.recoveries),
+    ),
+    _Row(
         Kind.GAUGE,
         "requests_running",
         "Requests admitted and not completed.",

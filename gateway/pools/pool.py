@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import NamedTuple
 
 from gateway.core.errors import NoReadyReplica
@@ -10,6 +11,7 @@ from gateway.pools.admission import Admission
 from gateway.pools.hedge_budget import HedgeBudget
 from gateway.pools.policies.policy import Assigned, Policy, Routable
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.pools.retry_budget import RetryBudget
 
 Confirmed = Callable[[object], bool]
 """Whether all who send requests know already what was last said of a replica or a pool."""
@@ -43,6 +45,7 @@ class Pool:
         "_observers",
         "_outgoing",
         "_replicas_changed",
+        "_retry_budget",
         "admission",
         "assigned",
         "closing",
@@ -78,6 +81,7 @@ class Pool:
         self._hedge_budget = HedgeBudget() if hedge else None
         self.hedging: HedgeBudget | None = None
         """When a second replica may be asked; ``None`` where there is none or hedging is off."""
+        self._retry_budget = RetryBudget(perf_counter())
         self._load = load
         self.tokens_in_flight = 0
         self.replicas: tuple[Replica, ...] = ()
@@ -206,6 +210,17 @@ class Pool:
         if self.assigned is not None:
             self.assigned(replica, request)
         return replica
+
+    def affords_retry(self, now: float) -> bool:
+        """Whether one more request may be asked of another replica; ``now`` is a ``perf_counter`` reading."""
+        replicas = self.replicas
+        in_flight = sum(replica.in_flight for replica in replicas)
+        answered = sum(replica.answers for replica in replicas)
+        return self._retry_budget.allows(now, answered=answered, in_flight_each=in_flight / max(1, len(replicas)))
+
+    def spend_retry(self, now: float) -> None:
+        """Count a request that is asked of another replica."""
+        self._retry_budget.spend(now)
 
     def not_ready(self, model: str) -> NoReadyReplica:
         """Give the error that says why no replica can answer for ``model``."""

@@ -150,6 +150,7 @@ class Completions(usage.ResponseMeter):
 
     asks_usage = True
     names_request = False
+    idempotent = True
 
     def stream(self, context: RequestContext, *, strip_usage: bool) -> CompletionsStream:
         """Begin to read a stream."""

@@ -69,6 +69,7 @@ class Messages(usage.ResponseMeter):
 
     asks_usage = False
     names_request = True
+    idempotent = True
 
     def stream(self, context: RequestContext, *, strip_usage: bool) -> MessagesStream:  # noqa: ARG002 - never asked
         """Begin to read a stream; usage is a part of every one."""

@@ -82,6 +82,8 @@ class Responses(usage.ResponseMeter):
 
     asks_usage = False
     names_request = False
+    idempotent = False
+    """An engine may keep a response, for a later request to go on from."""
 
     def stream(self, context: RequestContext, *, strip_usage: bool) -> ResponsesStream:  # noqa: ARG002 - never asked
         """Begin to read a stream; usage is a part of its last event."""

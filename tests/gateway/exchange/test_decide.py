@@ -6,29 +6,83 @@ from itertools import product
 
 import pytest
 
-from gateway.exchange.decide import MAX_ATTEMPTS, Next, decide, says_no_more_than_try_elsewhere
+from gateway.core.engine_error import from_response
+from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
+from gateway.exchange.decide import MAX_ATTEMPTS, Failure, Next, decide, says_no_more_than_try_elsewhere
 from gateway.http.response_head import ResponseHead
 
 FLAGS = (False, True)
 
-
-def test_a_stale_connection_is_replaced_by_a_new_one_to_the_same_replica() -> None:
-    for retry, others, rival in product(FLAGS, FLAGS, FLAGS):
-        assert decide(stale=True, retry=retry, asked=0, others=others, rival=rival) is Next.RECONNECT
+# What must hold for another replica to be asked, one row for each rule that says no.
+RETRIED = {"asked": 1, "retry": True, "others": True, "rival": False, "repeated": False, "affordable": True}
 
 
-def test_a_rival_under_way_is_waited_for() -> None:
-    for retry, others, asked in product(FLAGS, FLAGS, range(MAX_ATTEMPTS + 1)):
-        assert decide(stale=False, retry=retry, asked=asked, others=others, rival=True) is Next.WAIT
+@pytest.mark.parametrize(
+    ("but", "follows"),
+    [
+        ({}, Next.RETRY),
+        ({"asked": MAX_ATTEMPTS - 1}, Next.RETRY),
+        ({"asked": MAX_ATTEMPTS}, Next.FAIL),
+        ({"retry": False}, Next.FAIL),
+        ({"others": False}, Next.FAIL),
+        ({"repeated": True}, Next.FAIL),
+        ({"affordable": False}, Next.OVER_BUDGET),
+        ({"affordable": False, "repeated": True}, Next.FAIL),
+        ({"affordable": False, "others": False}, Next.FAIL),
+        ({"rival": True}, Next.WAIT),
+        ({"rival": True, "affordable": False}, Next.WAIT),
+        ({"stale": True}, Next.RECONNECT),
+        ({"stale": True, "retry": False, "affordable": False}, Next.RECONNECT),
+        ({"stale": True, "asked": MAX_ATTEMPTS}, Next.FAIL),
+    ],
+)
+def test_what_follows_a_failed_attempt(but: dict[str, bool | int], follows: Next) -> None:
+    assert decide(**(RETRIED | but)) is follows  # type: ignore[arg-type]
 
 
-def test_another_replica_is_asked_if_it_may_do_better_and_there_is_one() -> None:
-    assert decide(stale=False, retry=True, asked=1, others=True, rival=False) is Next.RETRY
+def test_a_rival_under_way_is_waited_for_whatever_else_holds() -> None:
+    for retry, others, repeated, affordable in product(FLAGS, FLAGS, FLAGS, FLAGS):
+        follows = decide(asked=1, retry=retry, others=others, rival=True, repeated=repeated, affordable=affordable)
+        assert follows is Next.WAIT
 
 
-@pytest.mark.parametrize(("retry", "asked", "others"), [(False, 1, True), (True, 1, False), (True, MAX_ATTEMPTS, True)])
-def test_otherwise_the_client_is_told(retry: bool, asked: int, others: bool) -> None:
-    assert decide(stale=False, retry=retry, asked=asked, others=others, rival=False) is Next.FAIL
+@pytest.mark.parametrize(
+    ("error", "reached", "idempotent", "expected"),
+    [
+        (UpstreamFailed("Lost."), True, True, True),
+        (UpstreamFailed("Lost."), True, False, False),
+        (UpstreamFailed("Refused."), False, False, True),
+        (from_response(503, b"{}"), False, False, True),
+        (from_response(500, b"{}"), True, True, True),
+        (from_response(500, b"{}"), True, False, False),
+        (from_response(400, b"{}"), True, True, False),
+        (from_response(401, b"{}"), True, True, False),
+        (from_response(429, b"{}"), True, True, False),
+    ],
+)
+def test_which_failures_another_replica_may_better(
+    error: GatewayError, reached: bool, idempotent: bool, expected: bool
+) -> None:
+    assert Failure(error, reached).may_be_retried(idempotent=idempotent) is expected
+
+
+def died(message: str, *, reached: bool = True) -> Failure:
+    return Failure(UpstreamFailed(message), reached)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (died("Process 17 died at 0xff."), died("process 4 died at 0x0a."), True),
+        (died("Out of memory."), died("Connection lost."), False),
+        (died("Out of memory."), Failure(from_response(500, b"Out of memory."), True), True),
+        (died("Lost."), Failure(Unavailable("Lost."), True), False),
+        (died("Refused."), died("Refused.", reached=False), False),
+        (died("Refused.", reached=False), died("Refused.", reached=False), False),
+    ],
+)
+def test_when_two_replicas_have_failed_alike(first: Failure, second: Failure, expected: bool) -> None:
+    assert second.has_cause_of(first) is expected
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, False), (400, False), (404, False), (429, True), (500, True)])

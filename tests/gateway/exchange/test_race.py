@@ -133,8 +133,10 @@ async def test_where_the_second_is_silent_the_client_is_told_what_the_first_said
     assert second.line.aborted
 
 
-@pytest.mark.parametrize(("status", "answered", "third"), [(429, 429, 0), (500, 502, 0), (503, 200, 1)])
-async def test_a_third_replica_is_asked_only_if_the_first_was_full(status: int, answered: int, third: int) -> None:
+@pytest.mark.parametrize(("status", "answered", "third"), [(429, 429, 0), (500, 200, 1), (503, 200, 1)])
+async def test_a_third_replica_is_asked_only_if_the_first_failed_or_was_full(
+    status: int, answered: int, third: int
+) -> None:
     play, first, second = racing(engines=3)
     first.says(refusal(status))
     second.says(refusal(503))
@@ -144,11 +146,18 @@ async def test_a_third_replica_is_asked_only_if_the_first_was_full(status: int, 
     assert status_of(play) == answered
 
 
-@pytest.mark.parametrize(("status", "answered"), [(429, 429), (500, 502)])
-async def test_an_error_that_comes_in_time_is_the_response(status: int, answered: int) -> None:
+async def test_two_replicas_that_fail_alike_are_the_end_of_a_race() -> None:
+    play, first, second = racing(engines=3)
+    first.says(refusal(500))
+    second.says(refusal(500))
+    assert status_of(play) == 502
+    assert len(play.asked) == 2
+
+
+async def test_an_error_that_comes_in_time_is_the_response() -> None:
     play, first = asked()
-    first.says(refusal(status))
-    assert status_of(play) == answered
+    first.says(refusal(429))
+    assert status_of(play) == 429
     assert play.timers.waiting == []
     assert len(play.asked) == 1
 

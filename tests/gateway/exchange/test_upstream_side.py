@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.playbook import Playbook, post
+from tests.kit.playbook import Clock, Playbook, post
 from tests.kit.scripted import whole
 
 GOOD = whole(b'{"ok":1}')
@@ -30,6 +30,99 @@ async def test_a_full_replica_is_left_for_another() -> None:
     assert sum(play.attempts("full").values()) == 1
 
 
+@pytest.mark.parametrize(
+    "status", [b"500 Internal Server Error", b"502 Bad Gateway", b"503 Service Unavailable", b"504 Gateway Timeout"]
+)
+async def test_a_replica_that_fails_is_left_for_another(status: bytes) -> None:
+    play = Playbook(engines=2)
+    play.client.sends(post())
+    play.last_asked.says(refusal(status))
+    assert len(set(play.asked)) == 2
+    play.last_asked.says(GOOD)
+    assert status_of(play) == 200
+    assert play.metrics.of("m").retries == {"retried": 1, "over_budget": 0}
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_request_at_which_two_replicas_fail_alike_is_not_tried_at_a_third(dies: bool) -> None:
+    play = Playbook(engines=3)
+    play.client.sends(post())
+    for pid in (b"17", b"23"):
+        if dies:
+            play.last_asked.line.closes()
+            await play.turn()
+        else:
+            said = b'{"error":{"message":"The core %b died."}}' % pid
+            play.last_asked.says(whole(said, b"500 Internal Server Error"))
+    assert status_of(play) == 502
+    assert len(play.asked) == 2
+
+
+async def test_a_request_at_which_two_replicas_fail_differently_is_tried_at_a_third() -> None:
+    play = Playbook(engines=3)
+    play.client.sends(post())
+    play.last_asked.says(refusal(b"500 Internal Server Error"))
+    play.last_asked.line.closes()
+    await play.turn()
+    play.last_asked.says(GOOD)
+    assert status_of(play) == 200
+
+
+async def test_replicas_that_refuse_the_connection_are_not_what_the_request_kills() -> None:
+    play = Playbook(engines=3)
+    for engine in play.engines:
+        engine.slow_to_accept = True
+    play.client.sends(post())
+    for _ in range(2):
+        next(engine for engine in play.engines if engine.connecting).refuses()
+    third = next(engine for engine in play.engines if engine.connecting)
+    third.accepts()
+    third.says(GOOD)
+    assert status_of(play) == 200
+
+
+RESPONSES = "/v1/responses"
+
+
+async def test_what_an_engine_may_have_kept_is_not_asked_for_twice() -> None:
+    play = Playbook(engines=2)
+    play.client.sends(post(RESPONSES))
+    play.last_asked.line.closes()
+    await play.turn()
+    assert status_of(play) == 502
+    assert len(play.asked) == 1
+
+
+async def test_what_an_engine_has_not_begun_is_asked_of_another_even_if_it_would_be_kept() -> None:
+    play = Playbook(engines=2)
+    play.client.sends(post(RESPONSES))
+    play.last_asked.says(FULL)
+    play.last_asked.says(GOOD)
+    assert status_of(play) == 200
+
+
+async def test_a_pool_that_has_spent_its_retries_tells_the_client_at_once(clock: Clock) -> None:
+    play = Playbook(engines=2, clock=clock)
+    statuses = []
+    for _ in range(11):
+        play.client.sends(post())
+        play.last_asked.says(FULL)
+        if len(play.asked) % 2 == 0:
+            play.last_asked.says(GOOD)
+        statuses.append(status_of(play))
+    # One tenth of the ten that were answered is the eleventh retry.
+    assert statuses == [200] * 11
+    play.client.sends(post())
+    play.last_asked.says(FULL)
+    assert status_of(play) == 503
+    assert play.metrics.of("m").retries == {"retried": 11, "over_budget": 1}
+    clock.now += 20.0
+    play.client.sends(post())
+    play.last_asked.says(FULL)
+    play.last_asked.says(GOOD)
+    assert status_of(play) == 200
+
+
 async def test_no_more_than_three_replicas_are_asked_for_one_request() -> None:
     play = Playbook(engines=5)
     play.client.sends(post())
@@ -45,7 +138,7 @@ async def test_no_more_than_three_replicas_are_asked_for_one_request() -> None:
         (b"400 Bad Request", 400),
         (b"404 Not Found", 404),
         (b"429 Too Many Requests", 429),
-        (b"500 Internal Server Error", 502),
+        (b"501 Not Implemented", 501),
     ],
 )
 async def test_what_is_the_requests_own_fault_is_not_asked_of_another_replica(status: bytes, answered: int) -> None:

@@ -76,6 +76,10 @@ def test_every_series_of_a_configured_model_exists_from_the_start(exposition: Ex
         assert value(samples, "admissions_total", model=name, outcome=outcome) == 0
     for reason in ("client_left", "client_stalled", "timeout", "drain", "hedged"):
         assert value(samples, "upstream_aborts_total", model=name, reason=reason) == 0
+    for outcome in ("retried", "over_budget"):
+        assert value(samples, "retries_total", model=name, outcome=outcome) == 0
+    for outcome in ("recovered", "failed", "ineligible", "no_replica", "over_budget", "aborted"):
+        assert value(samples, "stream_recoveries_total", model=name, outcome=outcome) == 0
     for family in ("running", "waiting"):
         assert value(samples, f"requests_{family}", model=name) == 0
     for family in ("oldest_waiting_seconds", "tokens_in_flight", "pool_saturation"):
@@ -85,6 +89,8 @@ def test_every_series_of_a_configured_model_exists_from_the_start(exposition: Ex
 def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
     assert {family.name.removeprefix("headgate_") for family in families(exposition)} == {
         "requests",
+        "retries",
+        "stream_recoveries",
         "request_duration_seconds",
         "time_to_first_token_seconds",
         "time_per_output_token_seconds",
