@@ -173,7 +173,15 @@ class Pipeline:
             # Of a large body, one copy is enough.
             context.body = b""
         request = UpstreamRequest(
-            context, sent, route.dialect, streams, strip_usage, fields.token_limit(), not route.streams, usage_bytes
+            context,
+            sent,
+            route.dialect,
+            streams,
+            strip_usage,
+            fields.token_limit(),
+            not route.streams,
+            usage_bytes,
+            route.dialect.recorded if streams and model.recovery else None,
         )
         return self._dispatcher.begin(model.pool, request, downstream, phases)
 

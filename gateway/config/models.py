@@ -228,10 +228,15 @@ class LocalModel(ModelBase):
         return super().place((at[0], *at[2:]) if len(at) > 1 and at[0] == "source" else at, given)
 
 
+_RECOVERY = "Whether another replica goes on with the stream of a chat or a completion when its replica dies. "
+"""What begins the description of ``recovery``, which two engines have."""
+
+
 class VllmModel(LocalModel):
     """A model that vLLM runs here."""
 
     engine: Literal["vllm"]
+    recovery: bool = Field(True, description=_RECOVERY + "The text of each stream is kept in memory for it.")
 
     @property
     def tasks_here(self) -> tuple[Task, ...]:
@@ -270,6 +275,11 @@ class RemoteModel(ModelBase):
     """A model that runs elsewhere."""
 
     engine: Literal["remote"]
+    recovery: bool = Field(
+        False,
+        description=_RECOVERY + "Only for engines that know `continue_final_message`, as vLLM and SGLang do: others "
+        "would begin anew in the middle of the response.",
+    )
     urls: Annotated[tuple[EngineUrl, ...], SECRET] = Field(
         description="One address per replica: `http://`, `https://` or `unix:PATH`, with the base path of its API if "
         "it has one. Models with the same `urls`, `api_key_env`, `policy`, `session_header`, `limits`, `hedge` and "

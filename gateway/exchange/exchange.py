@@ -17,6 +17,7 @@ from gateway.exchange.attempt import ANSWERING, DONE, Attempt
 from gateway.exchange.deadlines import overdue
 from gateway.exchange.decide import Failure
 from gateway.exchange.ports import Stream
+from gateway.exchange.recovery import Recovery
 from gateway.exchange.relay import BodyRelay, StreamRelay
 from gateway.exchange.state import ENDED, FLUSHING, PREPARING, QUEUED, RELAYING, TRYING
 from gateway.exchange.upstream_side import UpstreamSide
@@ -174,7 +175,9 @@ class Exchange(UpstreamSide):
         """Relay whole events, as far as the dialect lets them through."""
         if self._state is FLUSHING:
             return
-        relay = self._relay
+        relay, recovery = self._relay, self._recovery
+        if recovery is not None:
+            events = recovery.rewrite(events)
         if relay is None:
             relay, events = self._begin_stream(attempt, events), b""
             if relay is None:
@@ -186,7 +189,7 @@ class Exchange(UpstreamSide):
                 relay.write(events)
         if relay.stream.complete:
             self._complete_stream(attempt, relay, events)
-        elif attempt.connection is not None and self.context.head.version == "1.1":
+        elif attempt.connection is not None and recovery is None and self.context.head.version == "1.1":
             # Both sides frame their chunks alike, so one that begins with an event mostly needs no more than a look.
             passed_on = None if attempt.pending_event else (relay.stream.passes, self._client.write_raw)
             attempt.connection.relay = passed_on
@@ -246,22 +249,27 @@ class Exchange(UpstreamSide):
     def _end_stream(self, attempt: Attempt, relay: StreamRelay | None) -> None:
         """End a stream whose body has ended cleanly: properly if its dialect finds it complete, else with an error."""
         stream = self._new_stream() if relay is None else relay.stream
-        last = stream.end(attempt.take_rest())
+        rest = attempt.take_rest()
+        last = stream.end(rest if self._recovery is None else self._recovery.rewrite(rest))
         if stream.refused and relay is None:
             assert stream.failure is not None
             self._stream_refused(attempt, stream.failure)
         elif last is None:
             attempt.count("failed")
-            self._fail(UpstreamFailed("The engine's stream ended before it was complete."))
+            self._go_on_within(attempt, UpstreamFailed("The engine's stream ended before it was complete."))
         else:
             if relay is None:
                 self._relay = relay = StreamRelay(self._client, self.context, stream, attempt.head.down, b"")
             self._complete_stream(attempt, relay, last)
-            self.release()
+            if self._state is FLUSHING:
+                self.release()
 
     def _new_stream(self) -> Stream:
         request = self._request
-        stream = request.dialect.stream(self.context, strip_usage=request.strip_usage)
+        begin = request.dialect.stream
+        if request.recorded is not None and len(self._pool.replicas) > 1:
+            begin = request.recorded
+        stream = begin(self.context, strip_usage=request.strip_usage)
         if not self._owner.fast_paths:
             stream.read_each_event()
         return stream
@@ -274,13 +282,57 @@ class Exchange(UpstreamSide):
         self._go_on_after(attempt, Failure(error, reached=True))
 
     def _complete_stream(self, attempt: Attempt, relay: StreamRelay, last: bytes) -> None:
-        """End the client's stream, and await the engine's last bytes."""
-        attempt.count("ok" if relay.stream.failure is None else "failed")
+        """End the client's stream, and await the engine's last bytes, unless another replica is to go on with it."""
+        failure = relay.stream.failure
+        attempt.count("ok" if failure is None else "failed")
         if attempt.connection is not None:
             attempt.connection.relay = None
+        if failure is not None and relay.stream.withheld:
+            if last:
+                relay.write(last)
+            self._go_on_within(attempt, failure)
+            return
+        if self._recovery is not None:
+            self._recovery.outcome = "recovered" if failure is None else "failed"
+            last = self._recovery.comment + last
         relay.complete(last)
         self._state = FLUSHING
         self._client.finished(self.context, perf_counter())
+
+    def _go_on_within(self, attempt: Attempt, error: GatewayError) -> None:
+        """Let another replica go on with a stream that has broken off; fail where that is not possible."""
+        relay = self._relay
+        is_stream = attempt.state is ANSWERING and attempt.head.kind is EVENTS
+        if not is_stream or self._request.recorded is None or len(self._pool.replicas) < 2:
+            self._fail(error)
+        elif not isinstance(relay, StreamRelay):
+            self._go_on_after(attempt, Failure(error, reached=True))
+        elif relay.stream.events:
+            self._recover(attempt, relay, error)
+        else:
+            # The client has got comments only.
+            relay.stream = self._new_stream()
+            self._go_on_after(attempt, Failure(error, reached=True))
+
+    def _recover(self, attempt: Attempt, relay: StreamRelay, error: GatewayError) -> None:
+        """Ask another replica for the rest of a stream, unless only its end marker is missing."""
+        recovery = self._recovery
+        if recovery is None:
+            recovery = self._recovery = Recovery(self._request, error)
+        recovery.cuts += 1
+        last = relay.stream.finish()
+        if last is not None:
+            self._complete_stream(attempt, relay, last)
+            self.release()
+            return
+        first = recovery.request
+        continuation = relay.stream.resume(first.body, first.usage_bytes)
+        if continuation is None:
+            recovery.outcome = "ineligible"
+            self._fail(recovery.error)
+            return
+        self._request = recovery.go_on_with(continuation)
+        self._go_on_after(attempt, Failure(error, reached=True))
 
     def _break_silence(self, now: float) -> None:
         """Send a comment after the interval, committing to a stream if the engine has not begun one."""
@@ -326,6 +378,9 @@ class Exchange(UpstreamSide):
     def _fail(self, error: GatewayError) -> None:
         """End with an error: as the response, as the last events of a stream, or as a cut of what cannot be mended."""
         self.context.error = error
+        recovery = self._recovery
+        if recovery is not None and recovery.outcome == "aborted":
+            recovery.outcome = "failed"
         if self._relay is not None:
             self._relay.fail(error)
         elif self._state is RELAYING:
@@ -349,6 +404,9 @@ class Exchange(UpstreamSide):
             relay.stream.settle()
         if self._attempt is not None or self._race is not None:
             self._release_attempts()
+        if self._recovery is not None:
+            self._metrics.recoveries[self._recovery.outcome] += 1
+            self._recovery = None
         if self._slot:
             self._slot = False
             pool = self._pool

@@ -20,6 +20,9 @@ class Stream(Protocol):
     refused: bool
     """Whether that error is all that the stream holds."""
 
+    withheld: bool
+    """Whether that error was left out of what the client gets, because another replica may go on."""
+
     @property
     def events(self) -> int:
         """How many events have been read or passed."""
@@ -39,11 +42,39 @@ class Stream(Protocol):
         ``None`` if the stream is not complete.
         """
 
+    def finish(self) -> bytes | None:
+        """Give the last bytes of a stream that was cut, if its client has all else that it asked for; else ``None``."""
+
+    def resume(self, body: bytes, usage_bytes: int) -> Continuation | None:
+        """Tell how another replica can go on with a stream that was cut; ``None`` if that cannot be done right.
+
+        ``body`` is that of the first request, ``usage_bytes`` those at its end that ask for usage. What the other
+        replica says is rewritten, and fed to this stream.
+        """
+
     def settle(self) -> None:
         """The stream is over, perhaps too early: meter what was seen."""
 
     def error(self, error: GatewayError) -> bytes:
         """Write ``error`` as the events that end a stream."""
+
+
+class Continuation(Protocol):
+    """How another replica goes on with a stream."""
+
+    @property
+    def body(self) -> bytes:
+        """What it is asked."""
+
+    def rewrite(self, events: bytes) -> bytes:
+        """Give what it says as further events of the same stream: with its ids, and the usage of the whole."""
+
+
+class StreamFactory(Protocol):
+    """Begins to read a stream."""
+
+    def __call__(self, context: RequestContext, *, strip_usage: bool) -> Stream:
+        """``strip_usage`` leaves out the usage event that the client did not ask for."""
 
 
 class Dialect(Protocol):

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.core.context import RequestContext
-from gateway.exchange.ports import Dialect
+from gateway.exchange.ports import Dialect, StreamFactory
 from gateway.pools.replica import Replica
 
 
@@ -36,6 +36,9 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
     usage_bytes: int = 0
     """How many bytes at the body's end ask for the usage of a stream; 0 if the body asks by itself or not at all."""
+
+    recorded: StreamFactory | None = None
+    """Begins to read its stream where another replica is to go on with it if the first one dies."""
 
     def body_for(self, replica: Replica) -> bytes:
         """Give the body for a replica that may not know ``stream_options``."""

@@ -13,6 +13,7 @@ from gateway.exchange.attempt import CONNECTING, DONE, Attempt
 from gateway.exchange.decide import Failure, Next, decide, says_no_more_than_try_elsewhere
 from gateway.exchange.ports import Deadlines
 from gateway.exchange.race import CallLater, Race
+from gateway.exchange.recovery import Recovery
 from gateway.exchange.relay import BodyRelay, StreamRelay
 from gateway.exchange.state import FLUSHING, PREPARING
 from gateway.exchange.upstream_request import UpstreamRequest
@@ -55,6 +56,7 @@ class UpstreamSide(ABC):
         "_pool",
         "_preparing",
         "_race",
+        "_recovery",
         "_relay",
         "_request",
         "_slot",
@@ -81,6 +83,7 @@ class UpstreamSide(ABC):
         self._race: Race | None = None
         """Where the request may be asked of a second replica, or is, while the first has not responded."""
         self._tried: tuple[Replica, ...] = ()
+        self._recovery: Recovery | None = None
         self._failure: Failure | None = None
         """How the latest attempt has failed, if one has."""
         self._relay: BodyRelay | StreamRelay | None = None
@@ -139,7 +142,7 @@ class UpstreamSide(ABC):
             attempt.replica.failed(str(error))
         attempt.count("failed")
         if error.answered:
-            self._fail(failed)
+            self._go_on_within(attempt, failed)
         else:
             self._go_on_after(attempt, Failure(failed, reached=reached))
 
@@ -227,13 +230,14 @@ class UpstreamSide(ABC):
         attempt.release()
         self._tried = (*self._tried, attempt.replica)
         before, self._failure = self._failure, failure
+        others = any(replica not in self._tried for replica in self._pool.ready)
         race = self._race
         first = race.failure if race is not None and race.failure is not None else failure
         now = perf_counter()
         follows = decide(
             asked=len(self._tried),
             retry=first.may_be_retried(idempotent=self._request.dialect.idempotent),
-            others=any(replica not in self._tried for replica in self._pool.ready),
+            others=others,
             rival=race is not None and (race.running if attempt is self._attempt else self._attempt_is_live),
             repeated=before is not None and failure.has_cause_of(before),
             affordable=self._pool.affords_retry(now),
@@ -254,7 +258,14 @@ class UpstreamSide(ABC):
             case _:
                 if follows is Next.OVER_BUDGET:
                     self._metrics.retries["over_budget"] += 1
-                self._fail(first.error)
+                recovery = self._recovery
+                if recovery is None:
+                    self._fail(first.error)
+                    return
+                recovery.outcome = (
+                    "over_budget" if follows is Next.OVER_BUDGET else "failed" if others else "no_replica"
+                )
+                self._fail(recovery.error)
 
     @property
     def _attempt_is_live(self) -> bool:
@@ -289,6 +300,10 @@ class UpstreamSide(ABC):
     @abstractmethod
     def attempt_ended(self, attempt: Attempt) -> None:
         """End what was relayed in pieces."""
+
+    @abstractmethod
+    def _go_on_within(self, attempt: Attempt, error: GatewayError) -> None:
+        """Let another replica go on with a response that has broken off, or fail."""
 
     @abstractmethod
     def release(self) -> None:

@@ -262,6 +262,7 @@ class RegistryBuilder:
             send_priority=settings.send_priority,
             cache_salt=settings.cache_salt,
             guard=settings.guard,
+            recovery=settings.engine != "onnx" and settings.recovery,
         )
         before = self._models.get(name)
         if before is not None and (before.pool, before.upstream_name) == (pool, model.upstream_name):

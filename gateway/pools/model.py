@@ -23,6 +23,7 @@ class Model:
         "max_model_len",
         "name",
         "pool",
+        "recovery",
         "required",
         "send_priority",
         "tasks",
@@ -41,6 +42,7 @@ class Model:
         send_priority: bool = False,
         cache_salt: bool = False,
         guard: GuardTable | None = None,
+        recovery: bool = False,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -51,6 +53,8 @@ class Model:
         self.required = required
         self.send_priority = send_priority
         self.cache_salt = cache_salt
+        self.recovery = recovery
+        """Whether another replica goes on with a stream whose replica dies."""
         self.guard = guard
         """The classifier that looks at each request first, if there is one."""
         self.max_model_len: int | None = None

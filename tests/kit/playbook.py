@@ -267,6 +267,7 @@ class Playbook:
         limit: int | None = None,
         max_queue: int = 1024,
         hedge: bool = False,
+        recovery: bool = False,
         **gateway: Any,
     ) -> None:
         self.config = GatewayConfig.model_validate(gateway)
@@ -281,7 +282,7 @@ class Playbook:
             admission=Admission(limit, max_queue),
             hedge=hedge,
         )
-        registry = Registry([Model("m", self.pool, tasks=ALL_TASKS)])
+        registry = Registry([Model("m", self.pool, tasks=ALL_TASKS, recovery=recovery)])
         self.metrics = Counters()
         self.timers = Timers()
         self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later)

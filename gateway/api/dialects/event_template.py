@@ -60,17 +60,23 @@ class EventTemplate(msgspec.Struct, frozen=True):
         """An event like it, with an empty text."""
         return self.before + self.after
 
-    def matches_chunk(self, data: bytes) -> bool:
-        """Whether ``data`` is one chunk, with its framing, that holds an event like this one and nothing else.
+    def text_in_chunk(self, data: bytes) -> bytes | None:
+        """Give the text of ``data`` if that is one chunk, with its framing, of an event like this one and nothing else.
 
-        So most events come, one by one, and a chunk of known length is compared from both of its ends.
+        The text is as it stands in JSON, without its quotes; ``None`` if ``data`` is anything else. So most events
+        come, one by one, and a chunk of known length is compared from both of its ends.
         """
         size = len(data)
         if size >= LONGEST:
-            return False
+            return None
         size_line = SIZE_LINES[size]
         text = data.removeprefix(size_line + self.before).removesuffix(self.after_in_chunk)
-        return size - len(text) == len(size_line) + self.around and _QUOTE not in text and _NEWLINE not in text
+        is_alike = size - len(text) == len(size_line) + self.around and _QUOTE not in text and _NEWLINE not in text
+        return text if is_alike else None
+
+    def texts_in(self, data: bytes) -> bytes:
+        """Join the texts of those events that ``count_matches`` has counted in ``data``, as they stand in JSON."""
+        return b"".join([piece[: piece.index(b'"')] for piece in data.split(self.before)[1:]])
 
     def count_matches(self, data: bytes, *, in_chunks: bool) -> tuple[int, int]:
         """Count the events at the beginning of ``data`` that are like this one but for their texts.

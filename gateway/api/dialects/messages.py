@@ -68,6 +68,7 @@ class Messages(usage.ResponseMeter):
     """The dialect of Anthropic's messages."""
 
     asks_usage = False
+    recorded = None
     names_request = True
     idempotent = True
 

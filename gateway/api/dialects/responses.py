@@ -81,6 +81,7 @@ class Responses(usage.ResponseMeter):
     """The dialect of OpenAI's responses."""
 
     asks_usage = False
+    recorded = None
     names_request = False
     idempotent = False
     """An engine may keep a response, for a later request to go on from."""

@@ -44,6 +44,7 @@ class MeteredStream(ABC):
         "complete",
         "failure",
         "refused",
+        "withheld",
     )
 
     _texts: ClassVar[tuple[bytes, ...]]
@@ -63,6 +64,7 @@ class MeteredStream(ABC):
         self.complete = False
         self.failure: GatewayError | None = None
         self.refused = False
+        self.withheld = False
 
     def read_each_event(self) -> None:
         """Read every event by itself: recognise none by its bytes, and let none pass unread among others."""
@@ -81,7 +83,7 @@ class MeteredStream(ABC):
         """
         template = self._template
         if template is not None:
-            if template.matches_chunk(data):
+            if template.text_in_chunk(data) is not None:
                 self._plain_events += 1
                 return len(data)
             events, size = template.count_matches(data, in_chunks=True)
@@ -139,6 +141,14 @@ class MeteredStream(ABC):
             self.complete = True
             last += missing
         return last
+
+    def finish(self) -> bytes | None:
+        """Give the last bytes of a stream that was cut, if its client has all else; only what is recorded can tell."""
+        return None
+
+    def resume(self, body: bytes, usage_bytes: int) -> ports.Continuation | None:  # noqa: ARG002 - nothing is recorded
+        """Tell how another replica can go on with a stream that was cut: not at all, unless it is recorded."""
+        return None
 
     def settle(self) -> None:
         """Count what was sent, if the stream ended before its usage came: one token for each event with content."""
@@ -229,6 +239,10 @@ class Dialect(ports.Dialect, Protocol):
     @property
     def names_request(self) -> bool:
         """Whether responses name their request in ``request-id`` too, as Anthropic's do."""
+
+    @property
+    def recorded(self) -> ports.StreamFactory | None:
+        """Begins to read a stream that another replica can go on with; ``None`` if none can."""
 
     @property
     def asks_usage(self) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway.api.dialects import usage
-from gateway.api.dialects.completions import CompletionsStream, Plain
+from gateway.api.dialects.completions import Plain
+from gateway.api.dialects.completions_stream import CompletionsStream
 from gateway.api.dialects.named_event import kinds_of
 from gateway.core.context import RequestContext
 

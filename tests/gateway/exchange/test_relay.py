@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.api.dialects.completions import CompletionsStream
+from gateway.api.dialects.completions_stream import CompletionsStream
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import UpstreamFailed
 from gateway.exchange.relay import BodyRelay, StreamRelay

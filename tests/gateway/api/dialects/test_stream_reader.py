@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from openai._streaming import SSEDecoder
 
-from gateway.api.dialects.completions import CompletionsStream
+from gateway.api.dialects.completions_stream import CompletionsStream
 from gateway.api.dialects.messages import MessagesStream
 from gateway.api.dialects.responses import ResponsesStream
 from gateway.core.context import RequestContext, RequestHead
