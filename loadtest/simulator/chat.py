@@ -23,7 +23,12 @@ def chat(asked: ResponseContext) -> EngineResponse:
         raise missing("messages")
     check_model(request.model, asked.model)
     prompt = text_of_messages(request.messages)
-    plan = GenerationPlan.of(asked, request, prompt, tokens.count(prompt), choices=request.n or 1)
+    prompt_tokens, begun = tokens.count(prompt), 0
+    if request.continue_final_message:
+        *before, last = request.messages
+        begun, _ = tokens.begun(str(last.get("content")))
+        prompt_tokens = tokens.count(text_of_messages(before or [last])) + begun
+    plan = GenerationPlan.of(asked, request, prompt, prompt_tokens, choices=request.n or 1, begun=begun)
     wording: _TextWording | _ToolWording
     if request.forced_tool is None:
         wording = _TextWording(plan, logprobs=bool(request.logprobs))
@@ -110,7 +115,7 @@ class _TextWording(_ChatWording):
 
     def message(self) -> dict[str, Any]:
         """Return the whole response."""
-        return self._message(tokens.text(self._plan.length, self._plan.piece_bytes))
+        return self._message(self._plan.text())
 
     def logprobs(self) -> dict[str, Any] | None:
         """Return the log probabilities of all tokens, if they were asked for."""
@@ -118,13 +123,13 @@ class _TextWording(_ChatWording):
 
     def token(self, choice: int, index: int) -> bytes:
         """Return one token of a choice; the last says why it is the last, if that is a limit."""
-        delta = b'{"content":"%s"}' % tokens.piece(index, self._plan.piece_bytes).encode()
+        delta = b'{"content":"%s"}' % self._plan.piece(index).encode()
         if self._with_logprobs:
             return self._token(choice, index, delta, msgspec.json.encode({"content": [self._logprob(index)]}))
         return self._token(choice, index, delta)
 
     def _logprob(self, index: int) -> dict[str, Any]:
-        piece = tokens.piece(index, self._plan.piece_bytes)
+        piece = self._plan.piece(index)
         return {"token": piece, "logprob": -0.25, "bytes": list(piece.encode()), "top_logprobs": []}
 
 
@@ -161,4 +166,4 @@ class _ToolWording(_ChatWording):
             return ""
         before = '{"words":"' if index == 1 else ""
         after = '"}' if index == self._plan.length - 1 else ""
-        return before + tokens.piece(index, self._plan.piece_bytes) + after
+        return before + self._plan.piece(index) + after

@@ -18,8 +18,12 @@ def completion(asked: ResponseContext) -> EngineResponse:
     request.check()
     check_model(request.model, asked.model)
     prompts = texts_of(request.prompt, "prompt")
-    prompt_tokens = sum(tokens_of(each) for each in prompts)
-    plan = GenerationPlan.of(asked, request, prompt_of(prompts), prompt_tokens, choices=len(prompts) * (request.n or 1))
+    prompt_tokens, begun, only = sum(tokens_of(each) for each in prompts), 0, prompts[0]
+    if len(prompts) == 1 and isinstance(only, str):
+        begun, size = tokens.begun(only)
+        prompt_tokens = tokens.count(only[: len(only) - size]) + begun
+    choices = len(prompts) * (request.n or 1)
+    plan = GenerationPlan.of(asked, request, prompt_of(prompts), prompt_tokens, choices=choices, begun=begun)
     if request.stream:
         return GenerationStream(asked, plan, _Wording(plan))
     return UnaryResponse(b"", plan.work, lambda: _whole(asked, plan))
@@ -29,7 +33,7 @@ def _whole(asked: ResponseContext, plan: GenerationPlan) -> bytes:
     choices = [
         {
             "index": index,
-            "text": tokens.text(plan.length, plan.piece_bytes),
+            "text": plan.text(),
             "logprobs": None,
             "finish_reason": plan.finish_reason,
             "stop_reason": None,
@@ -72,7 +76,7 @@ class _Wording:
         """Return one token of a choice; the last says why it is the last, if that is a limit."""
         plan = self._plan
         ends = index == plan.length - 1 and plan.finish_reason == "length"
-        return self._choice(choice, tokens.piece(index, plan.piece_bytes).encode(), b'"length"' if ends else b"null")
+        return self._choice(choice, plan.piece(index).encode(), b'"length"' if ends else b"null")
 
     def stop(self, choice: int) -> bytes:
         """Return the event without text that says that the model had no more to say."""

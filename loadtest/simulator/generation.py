@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
+from loadtest.simulator import tokens
 from loadtest.simulator.batch import Work
 from loadtest.simulator.engine_response import DONE, ResponseContext
 from loadtest.simulator.requests import GenerationRequest, answer_length
@@ -26,6 +27,8 @@ class GenerationPlan:
     final_usage: bool
     running_usage: bool
     piece_bytes: int
+    begun: int
+    """How many tokens of the response the prompt has already."""
 
     @classmethod
     def of(
@@ -36,6 +39,7 @@ class GenerationPlan:
         prompt_tokens: int,
         *,
         choices: int,
+        begun: int = 0,
     ) -> GenerationPlan:
         """Return the plan for a request; without a limit the model stops by itself. Raises ``EngineError``."""
         limit = request.limit
@@ -50,12 +54,21 @@ class GenerationPlan:
             running_usage=asked.faults.usage_on_every_event
             or (final and bool(options and options.continuous_usage_stats)),
             piece_bytes=asked.faults.event_bytes,
+            begun=begun,
         )
 
     @property
     def length(self) -> int:
         """Tokens of each choice."""
         return self.work.output_tokens
+
+    def piece(self, index: int) -> str:
+        """Return the text of one token."""
+        return tokens.piece(self.begun + index, self.piece_bytes)
+
+    def text(self) -> str:
+        """Return the text of all tokens."""
+        return tokens.text(self.length, self.piece_bytes, self.begun)
 
     def usage(self, produced: int) -> dict[str, Any]:
         """Return the counts with so many output tokens."""

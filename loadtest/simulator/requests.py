@@ -66,6 +66,7 @@ class ChatRequest(GenerationRequest):
 
     messages: list[dict[str, Any]] | None = None
     logprobs: bool | None = False
+    continue_final_message: bool | None = False
     tools: list[Tool] | None = None
     tool_choice: str | Tool | None = None
 

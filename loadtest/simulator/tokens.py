@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 BYTES = 4
 """Of UTF-8 in one token."""
+
+
+_RUN = re.compile(r"(?: t\d+x*)+\Z")
+"""The words of a response at the end of a text."""
 
 
 def count(text: str | bytes) -> int:
@@ -30,6 +36,15 @@ def piece(index: int, size: int = 0) -> str:
     return f" t{index}".ljust(size, "x")
 
 
-def text(length: int, size: int = 0) -> str:
-    """Return the whole text of a response of ``length`` tokens."""
-    return "".join(piece(index, size) for index in range(length))
+def text(length: int, size: int = 0, first: int = 0) -> str:
+    """Return the whole text of a response of ``length`` tokens, or its rest from the ``first`` one on."""
+    return "".join(piece(index, size) for index in range(first, first + length))
+
+
+def begun(text: str) -> tuple[int, int]:
+    """Return how many tokens of a response stand at the end of a text, and in how many bytes; they are numbered words.
+
+    A response that was begun goes on with the next number, as that of a model without chance would.
+    """
+    found = _RUN.search(text)
+    return (found[0].count(" "), len(found[0])) if found is not None else (0, 0)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from tests.kit.playbook import CHAT, Playbook, post
 from tests.kit.scripted import whole
 
@@ -56,10 +58,11 @@ async def test_a_unary_request_with_a_known_head_costs_so_many_calls() -> None:
     assert back.total() <= 21, f"{back}"
 
 
-async def test_a_steady_event_costs_so_many_calls() -> None:
-    play = Playbook()
+@pytest.mark.parametrize("recovery", [False, True])
+async def test_a_steady_event_costs_so_many_calls(recovery: bool) -> None:
+    play = Playbook(engines=2, recovery=recovery)
     play.client.sends(post(CHAT, stream=True, **HELLO))
-    line = play.engines[0].line
+    line = play.last_asked.line
     line.says(STREAM_HEAD, *(event(number) for number in range(5)))
     play.client.got()
     found = calls(lambda: line.says(event(5)))

@@ -69,7 +69,7 @@ _DEFAULTS: Mapping[str, object] = {
     "spaces_between_special_tokens": True,
     "tool_choice": "none",
 }
-"""Other fields that change nothing with these values. All fields do where they are null, false, zero or empty."""
+"""Other fields that change nothing with these values. All others do not where they are null, false, zero or empty."""
 
 _THOUGHTS = ("<think>", "</think>")
 """What templates take out of earlier messages of the assistant."""
@@ -129,7 +129,9 @@ def continued_request(
 
 
 def _is_harmless(name: str, value: object) -> bool:
-    return name in _HARMLESS or not value or _DEFAULTS.get(name) == value
+    if name in _DEFAULTS:
+        return value is None or value == _DEFAULTS[name]
+    return name in _HARMLESS or not value
 
 
 def _may_get_answer(messages: Any) -> bool:

@@ -140,3 +140,11 @@ async def test_a_wrong_request_is_refused(wire: Wire) -> None:
         "param": "stream_options",
         "code": 400,
     }
+
+
+async def test_a_message_of_the_assistant_is_continued_where_that_is_asked_for(wire: Wire) -> None:
+    whole = (await ask(wire, max_tokens=5)).json
+    messages = [*MESSAGES, {"role": "assistant", "content": " t0 t1 t2"}]
+    rest = (await ask(wire, max_tokens=2, messages=messages, continue_final_message=True)).json
+    assert rest["choices"][0]["message"]["content"] == " t3 t4"
+    assert rest["usage"]["prompt_tokens"] == whole["usage"]["prompt_tokens"] + 3

@@ -58,3 +58,10 @@ async def test_every_prompt_has_its_choices(wire: Wire) -> None:
     answer = (await ask(wire, prompt=["abcd", [1, 2]], n=2, max_tokens=1)).json
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
     assert answer["usage"]["completion_tokens"] == 4
+
+
+async def test_a_prompt_that_ends_with_an_answers_beginning_is_gone_on_with(wire: Wire) -> None:
+    whole = (await ask(wire, max_tokens=5)).json
+    rest = (await ask(wire, max_tokens=2, prompt="abcd t0 t1 t2")).json
+    assert rest["choices"][0]["text"] == " t3 t4"
+    assert rest["usage"]["prompt_tokens"] == whole["usage"]["prompt_tokens"] + 3

@@ -27,3 +27,22 @@ def test_answers_are_numbered_words() -> None:
     assert tokens.text(3) == " t0 t1 t2"
     assert tokens.piece(12, 6) == " t12xx"
     assert tokens.text(2, 4) == " t0x t1x"
+
+
+@pytest.mark.parametrize(
+    ("text", "begun"),
+    [
+        ("", (0, 0)),
+        ("Say: t0", (1, 3)),
+        (" t0 t1 t2", (3, 9)),
+        (" t0 t1.", (0, 0)),
+        ("Hi t8xx t9xx", (2, 10)),
+        ("at0", (0, 0)),
+    ],
+)
+def test_an_answer_that_was_begun_is_known_by_its_words(text: str, begun: tuple[int, int]) -> None:
+    assert tokens.begun(text) == begun
+
+
+def test_the_rest_of_an_answer() -> None:
+    assert tokens.text(2, first=3) == " t3 t4"
