@@ -294,7 +294,7 @@ class Exchange(UpstreamSide):
             return
         if self._recovery is not None:
             self._recovery.outcome = "recovered" if failure is None else "failed"
-            last = self._recovery.comment + last
+            last = self._recovery.marked(last)
         relay.complete(last)
         self._state = FLUSHING
         self._client.finished(self.context, perf_counter())

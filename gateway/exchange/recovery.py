@@ -33,10 +33,11 @@ class Recovery:
     def __repr__(self) -> str:
         return f"<Recovery [{self.cuts} cuts; {self.outcome}]>"
 
-    @property
-    def comment(self) -> bytes:
-        """The comment at the stream's end that says that it was recovered, and from how many cuts."""
-        return b": headgate recovered %d\n\n" % self.cuts
+    def marked(self, last: bytes) -> bytes:
+        """Put a comment before the end marker, which is the last event: the stream was recovered from so many cuts."""
+        at = last.rfind(b"\n\n", 0, -2)
+        end = at + 2 if at >= 0 else 0
+        return b"%b: headgate recovered %d\n\n%b" % (last[:end], self.cuts, last[end:])
 
     def go_on_with(self, continuation: Continuation) -> UpstreamRequest:
         """Give the request that another replica is asked; its events are rewritten from now on."""

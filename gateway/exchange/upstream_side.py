@@ -233,14 +233,15 @@ class UpstreamSide(ABC):
         others = any(replica not in self._tried for replica in self._pool.ready)
         race = self._race
         first = race.failure if race is not None and race.failure is not None else failure
+        retry = first.may_be_retried(idempotent=self._request.dialect.idempotent)
         now = perf_counter()
         follows = decide(
             asked=len(self._tried),
-            retry=first.may_be_retried(idempotent=self._request.dialect.idempotent),
+            retry=retry,
             others=others,
             rival=race is not None and (race.running if attempt is self._attempt else self._attempt_is_live),
             repeated=before is not None and failure.has_cause_of(before),
-            affordable=self._pool.affords_retry(now),
+            affordable=retry and self._pool.affords_retry(now),
         )
         match follows:
             case Next.WAIT:

@@ -187,7 +187,7 @@ async def chaos(folder: Path, seed: int) -> None:
         ]
         running = await stack.enter_async_context(
             gateway(
-                {"m": remote(*(engine.address for engine in engines), max_in_flight=40, max_queue=30)},
+                {"m": remote(*(engine.address for engine in engines), max_in_flight=40, max_queue=30, recovery=True)},
                 timeouts={"first_byte": 0.3, "between_bytes": 0.3, "queue": 0.5},
                 access_log=str(log),
             )

@@ -256,6 +256,35 @@ async def test_before_the_first_byte_another_replica_is_asked(tmp_path: Path) ->
         assert "1 ready" in repr(running)
 
 
+@pytest.mark.parametrize(
+    "faults",
+    [
+        *(Faults(cut_after=3, cut=cut) for cut in Cut),
+        Faults(error_after=3),
+        Faults(crash_after=3),
+        Faults(crash_after=1),
+    ],
+    ids=["end", "close", "reset", "mid_event", "error", "crash", "early crash"],
+)
+async def test_a_stream_goes_on_at_another_replica(tmp_path: Path, faults: Faults) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "a") as good,
+        SimulatedEngine("m", uds=tmp_path / "b") as bad,
+        gateway({"m": remote(good.address, bad.address, policy="round_robin", recovery=True)}) as running,
+    ):
+        bad.faults = faults
+        for _ in range(2):
+            answer = await answer_to(running, ask(stream=True, tokens=6))
+            chunks = [json.loads(event[6:]) for event in answer.events if event.startswith(b"data: {")]
+            choices = [choice for each in chunks for choice in each["choices"]]
+            assert "".join(choice["delta"]["content"] for choice in choices) == " t0 t1 t2 t3 t4 t5"
+            assert len({each["id"] for each in chunks}) == 1
+            assert answer.events[-1] == b"data: [DONE]"
+        assert 'headgate_stream_recoveries_total{model="m",outcome="recovered"} 1.0' in await running.metrics()
+        await running.gateway.idle()
+        assert "0 in flight, 0 queued" in repr(running)
+
+
 async def test_an_engine_that_is_full_is_left_for_another_at_once(tmp_path: Path) -> None:
     async with (
         SimulatedEngine("m", uds=tmp_path / "a") as free,

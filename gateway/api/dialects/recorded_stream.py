@@ -34,20 +34,20 @@ _TEXT = msgspec.json.Decoder(str)
 class RecordedStream(CompletionsStream):
     """Reads a stream like any other, and keeps the text of its one choice."""
 
-    __slots__ = ("_first", "_intact", "_keep", "_text")
+    __slots__ = ("_first", "_keep", "_room", "_text")
 
     def __init__(self, context: RequestContext, *, strip_usage: bool) -> None:
         super().__init__(context, strip_usage=strip_usage)
         self._text = bytearray()
         self._keep = self._text.extend
         self._first: Identity | None = None
-        self._intact = True
-        """Whether the text is all that the stream has brought."""
+        self._room = MAX_TEXT_BYTES
+        """How many bytes are kept; 0 from where the stream has brought anything but text."""
 
     def passes(self, data: bytes) -> int:
         """Tell how many bytes of ``data`` are chunks of events that hold nothing but content, and keep their texts."""
         template = self._template
-        if template is not None and len(self._text) < MAX_TEXT_BYTES:
+        if template is not None and len(self._text) < self._room:
             text = template.text_in_chunk(data)
             if text is not None:
                 self._plain_events += 1
@@ -63,10 +63,12 @@ class RecordedStream(CompletionsStream):
     def feed(self, events: bytes) -> bytes:
         """Read whole events, keep their texts, and return those that the client gets."""
         template = self._template
-        if template is not None and not self.complete and len(self._text) < MAX_TEXT_BYTES:
-            _, size = template.count_matches(events, in_chunks=False)
-            self._keep(template.texts_in(events[:size]))
-        return super().feed(events)
+        if template is None or self.complete or len(self._text) >= self._room:
+            return super().feed(events)
+        count, size = template.count_matches(events, in_chunks=False)
+        self._plain_events += count
+        self._keep(template.texts_in(events[:size]))
+        return events[:size] + self._feed_unlike(events[size:])
 
     def finish(self) -> bytes | None:
         """Give the end marker if the choice is finished and no usage is owed; else ``None``."""
@@ -76,7 +78,7 @@ class RecordedStream(CompletionsStream):
     def resume(self, body: bytes, usage_bytes: int) -> ports.Continuation | None:
         """Ask for the rest of the text, or for the usage alone where that is all that is missing."""
         self._reopen()
-        if not self._intact or self._first is None or len(self._text) >= MAX_TEXT_BYTES:
+        if self._first is None or len(self._text) >= self._room:
             return None
         try:
             text = _TEXT.decode(b'"%b"' % bytes(self._text))
@@ -108,13 +110,13 @@ class RecordedStream(CompletionsStream):
 
     def _read(self, event: bytes, data: bytes) -> bytes:
         given = super()._read(event, data)
-        if not self.complete:
+        if not self.complete and len(self._text) < self._room:
             self._record(data)
         return given
 
     def _count(self, events: bytes) -> int:
         number = super()._count(events)
-        if number:
+        if number and len(self._text) < self._room:
             for event in sse.split(events):
                 self._record(sse.data_of(event))
         return number
@@ -124,13 +126,13 @@ class RecordedStream(CompletionsStream):
         try:
             event = _EVENT.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._intact = False
+            self._room = 0
             return
         if self._first is None:
             self._first = Identity(event.id, event.created, event.model)
         for choice in event.choices or ():
             text = text_of(choice)
             if text is None:
-                self._intact = False
-            elif len(self._text) < MAX_TEXT_BYTES:
+                self._room = 0
+            else:
                 self._keep(text)
