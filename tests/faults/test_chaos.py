@@ -20,6 +20,7 @@ import uvloop
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
 from loadtest.simulator.faults import Cut, Faults
+from loadtest.simulator.tokens import text
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left, open_files, open_tasks
 from tests.kit.wire import Response, Wire
@@ -65,6 +66,9 @@ ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
 STREAMING = 4
 """So many of those can stream."""
 
+WORDED = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Those whose streams go on at another replica."""
+
 ENDS = re.compile(rb"data: \[DONE\]|event: (?:message_stop|error|response\.(?:completed|incomplete|failed))\b")
 
 
@@ -100,6 +104,8 @@ class Client:
             return
         answer = await wire.response()
         self._note(request_id, answer)
+        if path in WORDED and answer.status == 200 and b"data: " in answer.body and b'"error":{' not in answer.body:
+            assert text_of(answer) == text(body["max_tokens"])
         if answer.header("connection") == "close" or b"error" in answer.body or chance < 0.25:
             await self._go(wire)
 
@@ -148,6 +154,13 @@ class Client:
         else:
             assert answer.status == 200
             assert isinstance(answer.json, dict)
+
+
+def text_of(answer: Response) -> str:
+    """Return what a stream says."""
+    chunks = [json.loads(event[6:]) for event in answer.events if event.startswith(b"data: {")]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    return "".join(choice["text"] if "text" in choice else choice["delta"]["content"] for choice in choices)
 
 
 async def kill_and_revive(engines: list[SimulatedEngine], draw: random.Random, tally: Tally) -> None:
@@ -270,6 +283,9 @@ def check_counts(tally: Tally, metrics: str, lines: list[dict[str, Any]]) -> Non
     assert {200, 400, 404, 502, 503} <= seen.keys()
     assert tally.crashes > 5
     assert tally.broken_streams > 100
+    recovered = re.search(r'^headgate_stream_recoveries_total\{.*outcome="recovered"\} (.*)$', metrics, re.M)
+    assert recovered is not None
+    assert float(recovered[1]) > 10
 
 
 @pytest.mark.slow
