@@ -249,14 +249,14 @@ _FAMILIES = (
     ),
     _Row(
         Kind.COUNTER,
-        "retries_total",
+        "retries",
         "Failed attempts that another replica might better: retried there, or left because the retry budget was spent.",
         ("model", "outcome"),
         _per_model_and(lambda metrics: metrics.retries),
     ),
     _Row(
         Kind.COUNTER,
-        "stream_recoveries_total",
+        "stream_recoveries",
         "Streams whose replica died after tokens were sent, by how they ended.",
         ("model", "outcome"),
         _per_model_and(lambda metrics: metrics.recoveries),
