@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.simulator import SimulatedEngine
+from tests.fuzz.cases import cases
 from tests.kit.playbook import CHAT, Playbook, post
 from tests.kit.wire import Wire
 
@@ -159,6 +160,7 @@ async def test_a_stream_that_is_cut_at_any_byte_is_what_it_would_have_been(
         assert recovered > recorded.longest // 2
 
 
+@cases(0.02)
 @given(
     path=st.sampled_from(sorted(ASKED)),
     usage=st.sampled_from(USAGE),

@@ -34,29 +34,28 @@ _TEXT = msgspec.json.Decoder(str)
 class RecordedStream(CompletionsStream):
     """Reads a stream like any other, and keeps the text of its one choice."""
 
-    __slots__ = ("_first", "_keep", "_room", "_text")
+    __slots__ = ("_first", "_room", "_text")
 
     def __init__(self, context: RequestContext, *, strip_usage: bool) -> None:
         super().__init__(context, strip_usage=strip_usage)
         self._text = bytearray()
-        self._keep = self._text.extend
         self._first: Identity | None = None
         self._room = MAX_TEXT_BYTES
         """How many bytes are kept; 0 from where the stream has brought anything but text."""
 
     def passes(self, data: bytes) -> int:
         """Tell how many bytes of ``data`` are chunks of events that hold nothing but content, and keep their texts."""
-        template = self._template
-        if template is not None and len(self._text) < self._room:
+        template, kept = self._template, self._text
+        if template is not None and len(kept) < self._room:
             text = template.text_in_chunk(data)
             if text is not None:
                 self._plain_events += 1
-                self._keep(text)
+                kept += text
                 return len(data)
             events, size = template.count_matches(data, in_chunks=True)
             if events:
                 self._plain_events += events
-                self._keep(template.texts_in(data[:size]))
+                kept += template.texts_in(data[:size])
                 return size
         return super().passes(data)
 
@@ -67,7 +66,7 @@ class RecordedStream(CompletionsStream):
             return super().feed(events)
         count, size = template.count_matches(events, in_chunks=False)
         self._plain_events += count
-        self._keep(template.texts_in(events[:size]))
+        self._text += template.texts_in(events[:size])
         return events[:size] + self._feed_unlike(events[size:])
 
     def finish(self) -> bytes | None:
@@ -135,4 +134,4 @@ class RecordedStream(CompletionsStream):
             if text is None:
                 self._room = 0
             else:
-                self._keep(text)
+                self._text += text
