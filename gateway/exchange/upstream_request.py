@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from gateway.core.context import RequestContext
 from gateway.exchange.ports import Dialect
+from gateway.pools.policies.prompt_blocks import Prompt, read_prompt
 from gateway.pools.replica import Replica
 
 
@@ -22,7 +23,7 @@ _SESSION_FIELDS = msgspec.json.Decoder(_SessionFields)
 _NO_SESSION = (b"", b"null", b'""')
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True):
+class UpstreamRequest(msgspec.Struct, eq=False):
     """What an engine is asked: the same for every replica, but for its address and credentials."""
 
     context: RequestContext
@@ -36,6 +37,15 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
     usage_bytes: int = 0
     """How many bytes at the body's end ask for the usage of a stream; 0 if the body asks by itself or not at all."""
+
+    _prompt: Prompt | None = None
+
+    @property
+    def prompt(self) -> Prompt:
+        """Its prompt, as a policy reads it; the body is decoded for it once, when a policy asks."""
+        if self._prompt is None:
+            self._prompt = read_prompt(self.body)
+        return self._prompt
 
     def body_for(self, replica: Replica) -> bytes:
         """Give the body for a replica that may not know ``stream_options``."""

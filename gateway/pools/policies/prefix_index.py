@@ -1,0 +1,98 @@
+"""Which beginnings of prompts each replica has in its prefix cache, as far as that follows from what it was sent."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+
+from gateway.pools.policies.prompt_blocks import Prompt
+from gateway.pools.replica import Replica
+
+
+class PrefixIndex:
+    """Follows the prefix cache of each replica: the blocks of prompts it was sent, least recently used out first.
+
+    An engine keeps the blocks of its KV cache until it needs the room, and gives away those first that were not used
+    for the longest time, the end of a prompt before its beginning (vLLM's ``block_pool``, SGLang's RadixAttention:
+    Zheng et al., 2024). Each replica is believed to hold ``capacity`` tokens, so a block that it must have given away
+    is not counted upon, and the index is bounded, whatever is sent.
+
+    A block is used whenever a longer one is. So a replica that has a block has all before it, and those that have a
+    block are among those that have the one before.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._caches: dict[Replica, dict[int, int]] = {}
+        """For each replica the tokens of each block, the longest unused first."""
+        self._tokens: dict[Replica, int] = {}
+        """How many tokens that are."""
+        self._holders: dict[int, dict[Replica, None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<PrefixIndex [{len(self._holders)} blocks at {len(self._caches)} replicas]>"
+
+    def known_at(self, replica: Replica, prompt: Prompt) -> int:
+        """Give how many blocks of a prompt, from its beginning, a replica has."""
+        cache = self._caches.get(replica)
+        return 0 if cache is None else _beginning(cache, prompt)
+
+    def known(self, prompt: Prompt, enough: int) -> dict[Replica, int]:
+        """Give how many blocks of a prompt each replica has, those first that have the most.
+
+        Once ``enough`` replicas are found, those that have still less of it are left out.
+        """
+        found: dict[Replica, int] = {}
+        blocks, holders = prompt.blocks, self._holders
+        for number in range(_beginning(holders, prompt), 0, -1):
+            having = holders[blocks[number - 1]]
+            if len(having) > len(found):
+                for replica in having:
+                    found.setdefault(replica, number)
+                if len(found) >= enough:
+                    break
+        return found
+
+    def remember(self, replica: Replica, prompt: Prompt) -> None:
+        """Take in that a replica was sent a prompt, all of whose blocks are its most recently used ones now."""
+        cache = self._caches.setdefault(replica, {})
+        blocks, holders = prompt.blocks, self._holders
+        held = self._tokens.get(replica, 0)
+        end = prompt.tokens_of(len(blocks))
+        for number in range(len(blocks) - 1, -1, -1):
+            block, start = blocks[number], prompt.tokens_of(number)
+            known = cache.pop(block, None)
+            if known is None:
+                known = end - start
+                held += known
+                holders.setdefault(block, {})[replica] = None
+            cache[block] = known
+            end = start
+        self._tokens[replica] = held
+        if held > self._capacity:
+            self._evict(replica, cache)
+
+    def forget(self, replica: Replica) -> None:
+        """Take in that a replica has nothing any more: it has started anew, or is gone."""
+        for block in self._caches.pop(replica, ()):
+            self._release(block, replica)
+        self._tokens.pop(replica, None)
+
+    def _evict(self, replica: Replica, cache: dict[int, int]) -> None:
+        held = self._tokens[replica]
+        while held > self._capacity:
+            block = next(iter(cache))
+            held -= cache.pop(block)
+            self._release(block, replica)
+        self._tokens[replica] = held
+
+    def _release(self, block: int, replica: Replica) -> None:
+        having = self._holders[block]
+        del having[replica]
+        if not having:
+            del self._holders[block]
+
+
+def _beginning(blocks: Mapping[int, object], prompt: Prompt) -> int:
+    """Give how many blocks of a prompt, from its first on, are among ``blocks``."""
+    return bisect_left(prompt.blocks, True, key=lambda block: block not in blocks)
