@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
         help="part prefix: recorded conversations, such as github.com/kvcache-ai/Mooncake has in FAST25-release/traces",
     )
     command.add_argument(
+        "--requests", type=int, default=2000, metavar="N", help="part prefix: so many of them (%(default)s)"
+    )
+    command.add_argument(
         "--gateway",
         action="append",
         type=_gateway,
@@ -125,7 +128,7 @@ async def _measured(
 
 
 async def _prefix(options: argparse.Namespace, log: Callable[[str], None]) -> dict[str, Any]:
-    settings = _SMOKE_PREFIX if options.smoke else PrefixSettings()
+    settings = _SMOKE_PREFIX if options.smoke else PrefixSettings(requests=options.requests)
     trace = traces.read(options.trace, settings.requests)
     candidates = options.gateway
     left_out: dict[str, str] = {}

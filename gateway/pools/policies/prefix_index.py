@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from gateway.pools.policies.prompt_blocks import Prompt
@@ -23,7 +24,8 @@ class PrefixIndex:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._caches: dict[Replica, dict[int, int]] = {}
+        # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
+        self._caches: dict[Replica, OrderedDict[int, int]] = {}
         """For each replica the tokens of each block, the longest unused first."""
         self._tokens: dict[Replica, int] = {}
         """How many tokens that are."""
@@ -55,18 +57,20 @@ class PrefixIndex:
 
     def remember(self, replica: Replica, prompt: Prompt) -> None:
         """Take in that a replica was sent a prompt, all of whose blocks are its most recently used ones now."""
-        cache = self._caches.setdefault(replica, {})
+        cache = self._caches.get(replica)
+        if cache is None:
+            cache = self._caches[replica] = OrderedDict()
         blocks, holders = prompt.blocks, self._holders
         held = self._tokens.get(replica, 0)
         end = prompt.tokens_of(len(blocks))
         for number in range(len(blocks) - 1, -1, -1):
             block, start = blocks[number], prompt.tokens_of(number)
-            known = cache.pop(block, None)
-            if known is None:
-                known = end - start
-                held += known
+            if block in cache:
+                cache.move_to_end(block)
+            else:
+                cache[block] = end - start
+                held += end - start
                 holders.setdefault(block, {})[replica] = None
-            cache[block] = known
             end = start
         self._tokens[replica] = held
         if held > self._capacity:
@@ -78,11 +82,11 @@ class PrefixIndex:
             self._release(block, replica)
         self._tokens.pop(replica, None)
 
-    def _evict(self, replica: Replica, cache: dict[int, int]) -> None:
+    def _evict(self, replica: Replica, cache: OrderedDict[int, int]) -> None:
         held = self._tokens[replica]
         while held > self._capacity:
-            block = next(iter(cache))
-            held -= cache.pop(block)
+            block, tokens = cache.popitem(last=False)
+            held -= tokens
             self._release(block, replica)
         self._tokens[replica] = held
 

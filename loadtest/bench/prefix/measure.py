@@ -39,7 +39,7 @@ class PrefixSettings:
     """How much of the trace all caches together hold."""
     replicas: tuple[int, ...] = (4, 8)
     loads: tuple[float, ...] = (0.6, 0.9)
-    speed: float = 8.0
+    speed: float = 4.0
     """How many times as fast as the profile's machine the engines are."""
 
 

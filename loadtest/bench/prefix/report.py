@@ -24,8 +24,8 @@ def table(found: Mapping[str, Any]) -> str:
     lines = [
         f"{found['requests']:,} requests have {found['prompt_tokens'] / 1e6:.1f} million prompt tokens, of which "
         f"{found['distinct_tokens'] / 1e6:.1f} million differ; all caches together hold {found['cached_share']:.0%} of "
-        f"those. One cache of that size would find {found['ceiling']:.1%} of the tokens: the possible hits. Engines are "
-        f"simulated, `{found['profile']}` at {found['speed']:g} times its speed, and responses have "
+        f"those. One cache of that size would find {found['ceiling']:.1%} of the tokens: the possible hits. Engines "
+        f"are simulated, `{found['profile']}` at {found['speed']:g} times its speed, and responses have "
         f"{found['output_share']:g} times the length that was recorded.",
         "",
         "| replicas | load | requests/s | gateway | share of the possible hits | TTFT p50 ms | TTFT p90 ms | "
@@ -67,7 +67,7 @@ def misses(found: Mapping[str, Any]) -> list[str]:
             if run is ours or run["p90_ttft_ms"] is None or ours["p90_ttft_ms"] <= most * run["p90_ttft_ms"]:
                 continue
             times = ours["p90_ttft_ms"] / run["p90_ttft_ms"]
-            missed.append(f"{where}: TTFT p90 is {times:.2f} times {run['gateway']}'s, at most {most:g} is wanted")
+            missed.append(f"{where}: TTFT p90 is {times:.2f} times {run['gateway']}'s, at most {most:g} wanted")
     return missed
 
 
