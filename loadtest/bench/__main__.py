@@ -19,6 +19,7 @@ from loadtest.bench.launch import DidNotStart
 from loadtest.bench.peer_gateways import PEERS, Peer
 from loadtest.bench.prefix import gateways as prefix_gateways
 from loadtest.bench.prefix import measure as prefix
+from loadtest.bench.prefix.cost import measure_cost
 from loadtest.bench.prefix.measure import PrefixSettings
 from loadtest.bench.scaling import CURVES
 from loadtest.bench.soak import SoakSettings
@@ -135,9 +136,11 @@ async def _prefix(options: argparse.Namespace, log: Callable[[str], None]) -> di
     if candidates is None:
         candidates = [prefix_gateways.ours(policy) for policy in prefix_gateways.OUR_POLICIES]
         if not options.smoke:
-            found, left_out = await prefix_gateways.peers(log)
-            candidates += found
-    return await prefix.measure(trace, candidates, settings, log) | {"left_out": left_out}
+            others, left_out = await prefix_gateways.peers(log)
+            candidates += others
+    seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
+    found = await prefix.measure(trace, candidates, settings, log)
+    return found | {"left_out": left_out, "cost": await measure_cost(seconds=seconds, rounds=rounds, log=log)}
 
 
 def _smoke() -> SoakSettings:

@@ -22,6 +22,10 @@ class Routable(Protocol):
         """About how many tokens its prompt has, and what that begins with."""
 
     @property
+    def streams(self) -> bool:
+        """Whether its response is a stream of events."""
+
+    @property
     def max_tokens(self) -> int:
         """Most tokens that its response may have, 0 if it does not say."""
 

@@ -49,10 +49,12 @@ class Prefix:
         self._replicas: frozenset[Replica] = frozenset()
 
     def replicas_changed(self, replicas: Sequence[Replica]) -> None:
-        """Forget the caches of the replicas that are gone."""
+        """Forget the replicas that are gone, but for what is still in flight there."""
         before, self._replicas = self._replicas, frozenset(replicas)
         for replica in before - self._replicas:
             self._index.forget(replica)
+            if not self._queues.get(replica):
+                self._queues.pop(replica, None)
 
     def state_changed(self, replica: Replica) -> None:
         """Forget the cache of a replica that is not ready: when it is again, it may have started anew."""
@@ -60,16 +62,23 @@ class Prefix:
             self._index.forget(replica)
 
     def pick(self, candidates: Sequence[Replica], request: Routable) -> Replica:
-        """Choose the one with the shortest expected wait, of those that know the prompt's prefix and some others."""
+        """Choose the one with the shortest expected wait, of those that know the prompt's prefix and some others.
+
+        The prompt's own length, which is the same everywhere, is left out.
+        """
         prompt = request.prompt
-        known = self._index.known(prompt, _HOLDERS)
+        known = self._index.known(prompt, min(_HOLDERS, len(candidates)))
         self._turn += 1
         choice = compared(candidates, self._turn)
         if len(choice) < len(candidates):
             choice = [*choice, *(replica for replica in known if replica in candidates)]
         best, lowest = choice[0], float("inf")
+        queues, held = self._queues, self._load.held
         for replica in choice:
-            cost = self._cost(replica, prompt, known.get(replica, 0))
+            queue = queues.get(replica)
+            cost = 0.0 if queue is None else queue.unread() + _HELD * held(replica)
+            if replica in known:
+                cost -= _worth(prompt, known[replica], queue)
             if cost < lowest:
                 best, lowest = replica, cost
         return best
@@ -77,32 +86,26 @@ class Prefix:
     def assigned(self, replica: Replica, request: Routable) -> None:
         """Count a request at its replica, whose cache will have its prompt."""
         prompt = request.prompt
-        known = self._index.known_at(replica, prompt)
-        self._index.remember(replica, prompt)
+        known = self._index.remember(replica, prompt)
         self._load.assigned(replica, request)
         queue = self._queues.get(replica)
         if queue is None:
             queue = self._queues[replica] = PrefillQueue()
-        queue.add(request, prompt.tokens - prompt.tokens_of(known), prompt.blocks[known - 1] if known else None)
+        if known:
+            queue.add(request, prompt.tokens - prompt.tokens_of(known), prompt.blocks[known - 1])
+        else:
+            queue.add(request, prompt.tokens, None)
 
     def released(self, replica: Replica, request: Routable) -> None:
         """Count a request out; its prompt stays in the cache."""
         self._load.released(replica, request)
         queue = self._queues[replica]
         queue.remove(request)
-        if not queue:
+        if replica not in self._replicas and not queue:
             del self._queues[replica]
 
-    def _cost(self, replica: Replica, prompt: Prompt, known: int) -> float:
-        """Give the expected wait at a replica, in tokens, of a prompt whose first ``known`` blocks it has.
 
-        The prompt's own length, which is the same everywhere, is left out.
-        """
-        queue = self._queues.get(replica)
-        cached = prompt.tokens_of(known)
-        if queue is None:
-            return -cached * (1.0 + _STAY)
-        cost = queue.unread() + _HELD * self._load.held(replica)
-        if not known:
-            return cost
-        return cost - cached * (1.0 + _STAY / (1 + queue.sharing(prompt.blocks[known - 1])))
+def _worth(prompt: Prompt, known: int, queue: PrefillQueue | None) -> float:
+    """Give how many tokens of waiting it is worth to go where the first ``known`` blocks of a prompt are cached."""
+    sharing = 0 if queue is None else queue.sharing(prompt.blocks[known - 1])
+    return prompt.tokens_of(known) * (1.0 + _STAY / (1 + sharing))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Sequence
 
-from gateway.pools.policies.prompt_blocks import Prompt
+from gateway.pools.policies.prompt_blocks import BLOCK_BYTES, Prompt
 from gateway.pools.replica import Replica
 
 
@@ -34,11 +33,6 @@ class PrefixIndex:
     def __repr__(self) -> str:
         return f"<PrefixIndex [{len(self._holders)} blocks at {len(self._caches)} replicas]>"
 
-    def known_at(self, replica: Replica, prompt: Prompt) -> int:
-        """Give how many blocks of a prompt, from its beginning, a replica has."""
-        cache = self._caches.get(replica)
-        return 0 if cache is None else _beginning(cache, prompt)
-
     def known(self, prompt: Prompt, enough: int) -> dict[Replica, int]:
         """Give how many blocks of a prompt each replica has, those first that have the most.
 
@@ -46,7 +40,7 @@ class PrefixIndex:
         """
         found: dict[Replica, int] = {}
         blocks, holders = prompt.blocks, self._holders
-        for number in range(_beginning(holders, prompt), 0, -1):
+        for number in range(_known(blocks, holders), 0, -1):
             having = holders[blocks[number - 1]]
             if len(having) > len(found):
                 for replica in having:
@@ -55,26 +49,28 @@ class PrefixIndex:
                     break
         return found
 
-    def remember(self, replica: Replica, prompt: Prompt) -> None:
-        """Take in that a replica was sent a prompt, all of whose blocks are its most recently used ones now."""
+    def remember(self, replica: Replica, prompt: Prompt) -> int:
+        """Take in that a replica was sent a prompt, whose blocks are its most recently used ones now.
+
+        Return how many blocks of it, from its beginning, the replica had before.
+        """
         cache = self._caches.get(replica)
         if cache is None:
             cache = self._caches[replica] = OrderedDict()
-        blocks, holders = prompt.blocks, self._holders
+        blocks, holders, per_byte = prompt.blocks, self._holders, prompt.per_byte
+        known = _known(blocks, cache)
         held = self._tokens.get(replica, 0)
-        end = prompt.tokens_of(len(blocks))
-        for number in range(len(blocks) - 1, -1, -1):
-            block, start = blocks[number], prompt.tokens_of(number)
-            if block in cache:
-                cache.move_to_end(block)
-            else:
-                cache[block] = end - start
-                held += end - start
-                holders.setdefault(block, {})[replica] = None
-            end = start
+        for number in range(len(blocks) - 1, known - 1, -1):
+            block = blocks[number]
+            tokens = cache[block] = int(BLOCK_BYTES[number] * per_byte)
+            held += tokens
+            holders.setdefault(block, {})[replica] = None
+        for number in range(known - 1, -1, -1):
+            cache.move_to_end(blocks[number])
         self._tokens[replica] = held
         if held > self._capacity:
             self._evict(replica, cache)
+        return known
 
     def forget(self, replica: Replica) -> None:
         """Take in that a replica has nothing any more: it has started anew, or is gone."""
@@ -97,6 +93,16 @@ class PrefixIndex:
             del self._holders[block]
 
 
-def _beginning(blocks: Mapping[int, object], prompt: Prompt) -> int:
-    """Give how many blocks of a prompt, from its first on, are among ``blocks``."""
-    return bisect_left(prompt.blocks, True, key=lambda block: block not in blocks)
+def _known(blocks: Sequence[int], among: Container[int]) -> int:
+    """Give how many of ``blocks``, from the first on, are ``among`` others, by halving: none is without those before.
+
+    perf: call, see docs/python-idioms.md.
+    """
+    low, high = 0, len(blocks)
+    while low < high:
+        middle = (low + high) // 2
+        if blocks[middle] in among:
+            low = middle + 1
+        else:
+            high = middle
+    return low

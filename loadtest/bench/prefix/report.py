@@ -18,6 +18,9 @@ _HIT_SHARE = {0.6: 0.95, 0.9: 0.90}
 _TTFT_SHARE = 0.8
 """At most so many times another's p90 of the time to the first token."""
 
+_COST, _COST_BYTES = 1.25, 2000
+"""At most so many times the CPU time of ``least_in_flight``, for a body of so many bytes."""
+
 
 def table(found: Mapping[str, Any]) -> str:
     """Write a row for each gateway and setting, and the chart, in Markdown."""
@@ -38,7 +41,15 @@ def table(found: Mapping[str, Any]) -> str:
         figures += [_number(run[each]) for each in ("p50_ttft_ms", "p90_ttft_ms", "gateway_cpu_us")]
         cells = [f"{run['replicas']}", f"{run['load']:.0%}", f"{run['rate']:.1f}", name, *figures, f"{run['failed']}"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", "![Hits and TTFT](performance/prefix.svg)"])
+    lines += ["", "![Hits and TTFT](performance/prefix.svg)", ""]
+    lines += [
+        "| body of a unary request, bytes | CPU µs, `least_in_flight` | CPU µs, `prefix` | times |",
+        "|--:|--:|--:|--:|",
+    ]
+    for point in found["cost"]:
+        least, prefix = point["least_in_flight_cpu_us"], point["prefix_cpu_us"]
+        lines.append(f"| {point['body_bytes']:,} | {least:,.1f} | {prefix:,.1f} | {prefix / least:.2f} |")
+    return "\n".join(lines)
 
 
 def chart(found: Mapping[str, Any]) -> Drawing:
@@ -54,6 +65,10 @@ def chart(found: Mapping[str, Any]) -> Drawing:
 def misses(found: Mapping[str, Any]) -> list[str]:
     """Return the targets that were missed, in words."""
     missed = []
+    for point in found["cost"]:
+        times = point["prefix_cpu_us"] / point["least_in_flight_cpu_us"]
+        if point["body_bytes"] == _COST_BYTES and times > _COST:
+            missed.append(f"prefix: a request costs {times:.2f} times what it does without, at most {_COST} wanted")
     for (replicas, load), runs in _settings(found):
         ours = next((run for run in runs if run["gateway"] == _OURS), None)
         if ours is None or ours["p90_ttft_ms"] is None:

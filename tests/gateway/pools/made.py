@@ -30,6 +30,7 @@ class Request:
     session: bytes = b""
     context: RequestContext = field(default_factory=lambda: RequestContext(RequestHead(""), model="m"))
     prompt: Prompt = NO_PROMPT
+    streams: bool = True
     max_tokens: int = 0
 
     def session_key(self, header: bytes) -> bytes:

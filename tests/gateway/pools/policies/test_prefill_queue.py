@@ -33,13 +33,21 @@ def test_requests_that_share_a_prefix_are_counted_until_they_end() -> None:
     assert (queue.sharing(7), queue.sharing(8)) == (0, 1)
 
 
-def test_a_response_that_does_not_stream_hides_no_others_for_ever() -> None:
-    queue = PrefillQueue()
-    waiting = [Request() for _ in range(8)]
-    for each in waiting:
+def test_the_prompt_of_a_request_that_does_not_stream_is_unread_until_its_end() -> None:
+    queue, whole, stream = PrefillQueue(), Request(streams=False), Request()
+    queue.add(whole, 1000, None)
+    queue.add(stream, 50, None)
+    whole.context.first_token_at = stream.context.first_token_at = 1.0
+    assert queue.unread() == 1000
+    queue.remove(whole)
+    assert queue.unread() == 0
+
+
+def test_prompts_are_read_in_the_order_in_which_they_came() -> None:
+    queue, requests = PrefillQueue(), [Request() for _ in range(3)]
+    for each in requests:
         queue.add(each, 100, None)
-    late = Request()
-    queue.add(late, 100, None)
-    late.context.first_token_at = 1.0
-    queue.remove(waiting[0])
-    assert queue.unread() == 700
+    requests[1].context.first_token_at = 1.0
+    assert queue.unread() == 300
+    queue.remove(requests[0])
+    assert queue.unread() == 100

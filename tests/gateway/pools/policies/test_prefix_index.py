@@ -7,14 +7,14 @@ import random
 import pytest
 
 from gateway.pools.policies.prefix_index import PrefixIndex
-from gateway.pools.policies.prompt_blocks import Prompt, read_prompt
+from gateway.pools.policies.prompt_blocks import BLOCK_BYTES, Prompt, read_prompt
 from gateway.pools.replica import Replica
 from tests.gateway.pools.made import NO_PROMPT, replica
 
 
 def prompt(*parts: str) -> Prompt:
     """Make a prompt of parts that are a block each."""
-    return read_prompt(b'{"prompt":"%b"}' % "".join(f"{part:<256}" for part in parts).encode())
+    return read_prompt(b'{"prompt":"%b"}' % "".join(f"{part:<512}" for part in parts).encode())
 
 
 class PlainCache:
@@ -32,9 +32,9 @@ class PlainCache:
         return number
 
     def remember(self, asked: Prompt) -> None:
-        mine = [
-            (block, asked.tokens_of(number + 1) - asked.tokens_of(number)) for number, block in enumerate(asked.blocks)
-        ]
+        held = dict(self.blocks)
+        sizes = (int(size * asked.per_byte) for size in BLOCK_BYTES)
+        mine = [(block, held.get(block, size)) for block, size in zip(asked.blocks, sizes, strict=False)]
         self.blocks = [each for each in self.blocks if each[0] not in asked.blocks] + mine[::-1]
         while sum(tokens for _, tokens in self.blocks) > self.capacity:
             del self.blocks[0]
@@ -45,8 +45,8 @@ def test_what_a_replica_was_sent_is_known_of_it_alone() -> None:
     index.remember(one, prompt("system", "question", "more"))
     asked = prompt("system", "question", "else", "end")
     assert index.known(asked, 8) == {one: 2}
-    assert index.known_at(one, asked) == 2
-    assert index.known_at(other, asked) == 0
+    assert index.remember(one, asked) == 2
+    assert index.remember(other, asked) == 0
 
 
 def test_who_knows_most_comes_first_and_enough_are_enough() -> None:
@@ -60,18 +60,18 @@ def test_who_knows_most_comes_first_and_enough_are_enough() -> None:
 
 
 def test_the_longest_unused_is_believed_to_be_gone_the_end_of_a_prompt_first() -> None:
-    index, here = PrefixIndex(4 * 64 + 8), replica("a")
+    index, here = PrefixIndex(4 * 128 + 8), replica("a")
     index.remember(here, prompt("old", "b", "c"))
     index.remember(here, prompt("new", "b", "c"))
-    assert index.known_at(here, prompt("new", "b", "c")) == 3
-    assert index.known_at(here, prompt("old", "b", "c")) == 1
+    assert index.known(prompt("new", "b", "c"), 8) == {here: 3}
+    assert index.known(prompt("old", "b", "c"), 8) == {here: 1}
 
 
 def test_a_prompt_larger_than_a_cache_leaves_its_beginning_there() -> None:
-    index, here = PrefixIndex(3 * 64 + 8), replica("a")
+    index, here = PrefixIndex(3 * 128 + 8), replica("a")
     long = prompt(*(str(number) for number in range(20)))
     index.remember(here, long)
-    assert 1 <= index.known_at(here, long) <= 3
+    assert 1 <= index.known(long, 8)[here] <= 3
 
 
 def test_a_replica_that_is_forgotten_has_nothing_and_others_keep_theirs() -> None:
@@ -87,13 +87,12 @@ def test_a_replica_that_is_forgotten_has_nothing_and_others_keep_theirs() -> Non
 
 def test_a_request_without_a_prompt_is_known_nowhere() -> None:
     index, here = PrefixIndex(1000), replica("a")
-    index.remember(here, NO_PROMPT)
+    assert index.remember(here, NO_PROMPT) == 0
     assert index.known(NO_PROMPT, 8) == {}
-    assert index.known_at(here, NO_PROMPT) == 0
 
 
 def test_the_index_does_not_grow_beyond_the_caches() -> None:
-    index, replicas = PrefixIndex(64 * 100), [replica("a"), replica("b")]
+    index, replicas = PrefixIndex(128 * 100), [replica("a"), replica("b")]
     for number in range(5000):
         index.remember(replicas[number % 2], prompt(str(number), str(-number)))
     held = int(repr(index).partition("[")[2].split()[0])
@@ -103,7 +102,7 @@ def test_the_index_does_not_grow_beyond_the_caches() -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_it_agrees_with_a_plain_lru_cache_whatever_is_sent(seed: int) -> None:
     draw = random.Random(seed)
-    capacity = draw.choice([200, 700, 3000, 20_000])
+    capacity = draw.choice([400, 1400, 6000, 40_000])
     index = PrefixIndex(capacity)
     replicas = [replica(name) for name in "abcd"]
     plain: dict[Replica, PlainCache] = {each: PlainCache(capacity) for each in replicas}
@@ -115,10 +114,9 @@ def test_it_agrees_with_a_plain_lru_cache_whatever_is_sent(seed: int) -> None:
         asked, to = prompt(*parts, "end"), draw.choice(replicas)
         expected = {each: known for each in replicas if (known := plain[each].known(asked))}
         assert index.known(asked, len(replicas)) == expected
-        assert {each: index.known_at(each, asked) for each in expected} == expected
         if draw.random() < 0.02:
             index.forget(to)
             plain[to] = PlainCache(capacity)
         else:
-            index.remember(to, asked)
+            assert index.remember(to, asked) == expected.get(to, 0)
             plain[to].remember(asked)

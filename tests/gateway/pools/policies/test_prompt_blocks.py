@@ -121,5 +121,5 @@ def test_a_body_without_a_prompt_that_can_be_read_has_about_as_many_tokens_as_it
 
 
 def test_no_two_of_many_prompts_have_a_hash_in_common() -> None:
-    prompts = [prompt_of(prompt=f"{number:>200} and so on " * 2) for number in range(20_000)]
+    prompts = [prompt_of(prompt=f"{number:>200} and so on " * 4) for number in range(20_000)]
     assert len({prompt.blocks[0] for prompt in prompts}) == 20_000
