@@ -112,11 +112,11 @@ class ModelBase(Table):
         examples=["least_tokens"],
     )
     prefix_cache_tokens: int = Field(
-        500_000,
+        1_000_000,
         gt=0,
         le=1_000_000_000,
         description="policy `prefix`: how many tokens the KV cache of a replica has room for; vLLM logs it at its "
-        "start (`GPU KV cache size`).",
+        "start (`GPU KV cache size`). Rather too large than too small.",
     )
     session_header: HeaderName = Field(
         "x-session-id",

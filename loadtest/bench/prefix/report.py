@@ -42,6 +42,7 @@ def table(found: Mapping[str, Any]) -> str:
         cells = [f"{run['replicas']}", f"{run['load']:.0%}", f"{run['rate']:.1f}", name, *figures, f"{run['failed']}"]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "![Hits and TTFT](performance/prefix.svg)", ""]
+    lines += [f"Left out: {name} ({why})." for name, why in found["left_out"].items()]
     lines += [
         "| body of a unary request, bytes | CPU µs, `least_in_flight` | CPU µs, `prefix` | times |",
         "|--:|--:|--:|--:|",
