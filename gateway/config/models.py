@@ -104,9 +104,19 @@ class ModelBase(Table):
         strict=False,
         examples=[["gpt-4o"]],
     )
-    policy: PolicyName = Field(
-        "least_in_flight",
-        description=f"How a replica is chosen for a request: {', '.join(f'`{name}`' for name in ALL_POLICIES)}.",
+    policy: PolicyName | None = Field(
+        None,
+        description=f"How a replica is chosen for a request: {', '.join(f'`{name}`' for name in ALL_POLICIES)}; see "
+        "[scheduling.md](scheduling.md). Default: `prefix` for a model with two replicas or more that can `generate` "
+        "(of a remote one, `tasks` must say so), else `least_in_flight`.",
+        examples=["least_tokens"],
+    )
+    prefix_cache_tokens: int = Field(
+        1_000_000,
+        gt=0,
+        le=1_000_000_000,
+        description="policy `prefix`: how many tokens the KV cache of a replica has room for; vLLM logs it at its "
+        "start (`GPU KV cache size`). Rather too large than too small.",
     )
     session_header: HeaderName = Field(
         "x-session-id",
@@ -133,11 +143,18 @@ class ModelBase(Table):
     limits: ModelLimits = Field(default_factory=ModelLimits, description="See `[models.NAME.limits]`.")
     guard: GuardTable | None = Field(None, description="See `[models.NAME.guard]`.")
 
+    @property
+    def policy_here(self) -> PolicyName:
+        """How a replica is chosen, with the default filled in."""
+        return self.policy or "least_in_flight"
+
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         """Find options of groups that are given twice, and those that mean nothing without another."""
         if "session_header" in given and given.get("policy") != "session":
             yield Mistake(("session_header",), "has a meaning for policy = 'session' only")
+        if "prefix_cache_tokens" in given and given.get("policy", "prefix") != "prefix":
+            yield Mistake(("prefix_cache_tokens",), "has a meaning for policy = 'prefix' only")
         for name, group in _GROUP_OF.items():
             if name in given and name in plain(given, group):
                 yield Mistake((name,), f"is given in the table {group!r} of this model too; give it once")
@@ -175,6 +192,10 @@ class ModelBase(Table):
         if close is None or not (owners := _engines_with(close)) or close in cls.model_fields:
             return super().unknown(name)
         return f"is not an option; did you mean {close!r}, of engine = {_alternatives(owners)}?"
+
+
+def _default_policy(tasks: Sequence[Task], replicas: int) -> PolicyName:
+    return "prefix" if "generate" in tasks and replicas > 1 else "least_in_flight"
 
 
 def _engine_option(value: Any) -> Any:
@@ -243,6 +264,11 @@ class VllmModel(LocalModel):
         """What the model can do, with the engine's default filled in."""
         return self.tasks or ("generate",)
 
+    @property
+    def policy_here(self) -> PolicyName:
+        """How a replica is chosen, with the default filled in."""
+        return self.policy or _default_policy(self.tasks_here, self.replicas)
+
 
 @with_options_of(OnnxOptions)
 class OnnxModel(LocalModel):
@@ -282,8 +308,9 @@ class RemoteModel(ModelBase):
     )
     urls: Annotated[tuple[EngineUrl, ...], SECRET] = Field(
         description="One address per replica: `http://`, `https://` or `unix:PATH`, with the base path of its API if "
-        "it has one. Models with the same `urls`, `api_key_env`, `policy`, `session_header`, `limits`, `hedge` and "
-        "`health_interval` share one pool: its replicas are probed once, and its limits are for all of them together.",
+        "it has one. Models with the same `urls`, `api_key_env`, `policy`, `session_header`, `prefix_cache_tokens`, "
+        "`limits`, `hedge` and `health_interval` share one pool: its replicas are probed once, and "
+        "its limits are for all of them together.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )
@@ -302,6 +329,11 @@ class RemoteModel(ModelBase):
     def tasks_here(self) -> tuple[Task, ...]:
         """What the model can do: everything, if nothing is said."""
         return self.tasks or ALL_TASKS
+
+    @property
+    def policy_here(self) -> PolicyName:
+        """How a replica is chosen, with the default filled in; what can do everything is not known to generate."""
+        return self.policy or _default_policy(self.tasks, len(self.urls))
 
     @property
     def api_key(self) -> str | None:

@@ -16,7 +16,7 @@ ALL_ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 Task = Literal["generate", "embed", "classify", "token_classify", "score", "pooling", "moderate", "transcribe"]
 
 
-PolicyName = Literal["least_in_flight", "round_robin", "random", "power_of_two", "session"]
+PolicyName = Literal["least_in_flight", "least_tokens", "prefix", "round_robin", "random", "power_of_two", "session"]
 ALL_POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 ALL_TASKS: tuple[Task, ...] = get_args(Task)

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from gateway.core.context import RequestContext
 from gateway.exchange.ports import Dialect, StreamFactory
+from gateway.pools.policies.prompt_blocks import Prompt, read_prompt
 from gateway.pools.replica import Replica
 
 
@@ -22,7 +23,7 @@ _SESSION_FIELDS = msgspec.json.Decoder(_SessionFields)
 _NO_SESSION = (b"", b"null", b'""')
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True):
+class UpstreamRequest(msgspec.Struct, eq=False):
     """What an engine is asked: the same for every replica, but for its address and credentials."""
 
     context: RequestContext
@@ -39,6 +40,15 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
     recorded: StreamFactory | None = None
     """Begins to read its stream where another replica is to go on with it if the first one dies."""
+
+    _prompt: Prompt | None = None
+
+    @property
+    def prompt(self) -> Prompt:
+        """Its prompt, as a policy reads it; the body is decoded for it once, when a policy asks."""
+        if self._prompt is None:
+            self._prompt = read_prompt(self.body)
+        return self._prompt
 
     def body_for(self, replica: Replica) -> bytes:
         """Give the body for a replica that may not know ``stream_options``."""

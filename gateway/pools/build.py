@@ -23,13 +23,14 @@ POOL_OPTIONS = (
     "api_key_env",
     "policy",
     "session_header",
+    "prefix_cache_tokens",
     "limits",
     "hedge",
     "health_interval",
 )
 """The options that are a pool's and no model's: remote models that agree in all of them share one pool."""
 
-POLICY_OPTIONS = ("policy", "session_header")
+POLICY_OPTIONS = ("policy_here", "session_header", "prefix_cache_tokens")
 """Those of them that make a policy. Where none has changed, the policy stays, with all that it has learnt."""
 
 
@@ -187,7 +188,7 @@ class RegistryBuilder:
             pool = Pool(
                 name,
                 (),
-                policy=POLICIES[settings.policy](settings),
+                policy=POLICIES[settings.policy_here](settings),
                 admission=admission,
                 hedge=settings.hedge,
                 load=self._counting.pool_load(name),
@@ -197,7 +198,7 @@ class RegistryBuilder:
             pool.closing = False
             pool.admission.set_limits(limits.max_in_flight, limits.max_queue)
             if any(getattr(before, option) != getattr(settings, option) for option in POLICY_OPTIONS):
-                pool.set_policy(POLICIES[settings.policy](settings))
+                pool.set_policy(POLICIES[settings.policy_here](settings))
             pool.set_hedging(hedge=settings.hedge)
         self._settings[pool] = settings
         return pool

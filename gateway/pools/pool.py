@@ -46,6 +46,7 @@ class Pool:
         "_outgoing",
         "_replicas_changed",
         "_retry_budget",
+        "_state_changed",
         "admission",
         "assigned",
         "closing",
@@ -75,6 +76,7 @@ class Pool:
         self.released: Assigned | None
         """To be called once for each pick, when the request is no longer at the replica; ``None``: not wanted."""
         self._replicas_changed: Callable[[Sequence[Replica]], None] | None
+        self._state_changed: Callable[[Replica], None] | None
         self._outgoing: tuple[Replica, ...] = ()
         """Replicas that serve until one of the others is ready, and drain then."""
         self.admission = admission
@@ -114,6 +116,7 @@ class Pool:
         self.assigned = getattr(policy, "assigned", None)
         self.released = getattr(policy, "released", None)
         self._replicas_changed = getattr(policy, "replicas_changed", None)
+        self._state_changed = getattr(policy, "state_changed", None)
         if self._replicas_changed is not None and self.replicas:
             self._replicas_changed(self.replicas)
 
@@ -185,8 +188,10 @@ class Pool:
             changed(self)
         self._sort_by_state()
 
-    def _sort_by_state(self, _replica: Replica | None = None) -> None:
+    def _sort_by_state(self, changed: Replica | None = None) -> None:
         """List the replicas that are ready and those that drain anew; called by a replica whose state changed."""
+        if changed is not None and self._state_changed is not None:
+            self._state_changed(changed)
         self.ready = [replica for replica in self.replicas if replica.ready]
         self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
         if self._outgoing and any(replica not in self._outgoing for replica in self.ready):

@@ -12,18 +12,26 @@ from typing import Any
 
 import uvloop
 
+from loadtest import traces
 from loadtest.bench import machine, memory, peers, report, scaling, soak
 from loadtest.bench.cpu_affinity import load_and_gateway_cpus, pinned_to
 from loadtest.bench.launch import DidNotStart
 from loadtest.bench.peer_gateways import PEERS, Peer
+from loadtest.bench.prefix import gateways as prefix_gateways
+from loadtest.bench.prefix import measure as prefix
+from loadtest.bench.prefix.cost import measure_cost
+from loadtest.bench.prefix.measure import PrefixSettings
 from loadtest.bench.scaling import CURVES
 from loadtest.bench.soak import SoakSettings
+from loadtest.traces import TraceError
 
 _EXAMPLES = """\
 examples:
   python -m loadtest.bench                          everything, in about 30 minutes; nothing else should run
   python -m loadtest.bench keys replicas            two curves
   python -m loadtest.bench soak --minutes 1         a short look at the streams
+  python -m loadtest.bench prefix --trace conversation_trace.jsonl
+                                                    hits in prefix caches, with Mooncake's trace
   python -m loadtest.bench --smoke --out /tmp/b     everything in little, to see whether it works
 
 Files: PART.json for each part and PART.svg for each curve and the peers in --out, and the tables of --page, which are
@@ -32,6 +40,8 @@ written from all JSON files in --out.
 
 _TINY = 3
 """With --smoke each curve has so many points, the smallest."""
+
+_SMOKE_PREFIX = PrefixSettings(requests=20, replicas=(2,), loads=(0.6,), cached_share=3.0)
 
 _MOST_FILES = 12_000
 """Open files that the largest number of connections needs."""
@@ -56,14 +66,38 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of the streams (%(default)s)")
     command.add_argument("--smoke", action="store_true", help="little of everything, for seconds: no figures")
+    command.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="part prefix: recorded conversations, such as github.com/kvcache-ai/Mooncake has in FAST25-release/traces",
+    )
+    command.add_argument(
+        "--requests", type=int, default=2000, metavar="N", help="part prefix: so many of them (%(default)s)"
+    )
+    command.add_argument(
+        "--gateway",
+        action="append",
+        type=_gateway,
+        metavar="NAME=COMMAND",
+        help="part prefix: compare this instead of ours with each policy and the peers; {port} and {urls} are filled "
+        "in, and POLICY=ours is Headgate with that policy; may be repeated",
+    )
     return command
+
+
+def _gateway(option: str) -> prefix_gateways.Candidate:
+    try:
+        return prefix_gateways.given(option)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 async def run(options: argparse.Namespace, gateways: Sequence[Peer], log: Callable[[str], None]) -> int:
     """Measure the parts one after the other and write their files; return how many requests failed."""
     described = machine.described()
     failed = 0
-    parts = options.parts or report.PARTS
+    parts = options.parts or [part for part in report.PARTS if part != "prefix" or options.trace is not None]
     for number, part in enumerate(parts, 1):
         log(f"part {number} of {len(parts)}: {part}")
         found = await _measured(part, options, gateways, log)
@@ -85,11 +119,28 @@ async def _measured(
     if part == "soak":
         return await soak.measure(_smoke() if options.smoke else SoakSettings(seconds=options.minutes * 60), log)
     seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
+    if part == "prefix":
+        return await _prefix(options, log)
     if part == "peers":
         return await peers.measure(gateways, seconds=seconds, rounds=rounds, log=log)
     curve = next(curve for curve in CURVES if curve.name == part)
     values = curve.values[:_TINY] if options.smoke else curve.values
     return await scaling.measure(curve, values, seconds=seconds, rounds=rounds, log=log)
+
+
+async def _prefix(options: argparse.Namespace, log: Callable[[str], None]) -> dict[str, Any]:
+    settings = _SMOKE_PREFIX if options.smoke else PrefixSettings(requests=options.requests)
+    trace = traces.read(options.trace, settings.requests)
+    candidates = options.gateway
+    left_out: dict[str, str] = {}
+    if candidates is None:
+        candidates = [prefix_gateways.ours(policy) for policy in prefix_gateways.OUR_POLICIES]
+        if not options.smoke:
+            others, left_out = await prefix_gateways.peers(log)
+            candidates += others
+    seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
+    found = await prefix.measure(trace, candidates, settings, log)
+    return found | {"left_out": left_out, "cost": await measure_cost(seconds=seconds, rounds=rounds, log=log)}
 
 
 def _smoke() -> SoakSettings:
@@ -113,6 +164,8 @@ def main(arguments: Sequence[str] | None = None, gateways: Sequence[Peer] = PEER
     for part in options.parts:
         if part not in report.PARTS:
             command.error(f"there is no part {part!r}; the parts are: {', '.join(report.PARTS)}")
+    if "prefix" in options.parts and options.trace is None:
+        command.error("the part prefix needs --trace")
     began = monotonic()
 
     def log(what: str) -> None:
@@ -128,6 +181,9 @@ def main(arguments: Sequence[str] | None = None, gateways: Sequence[Peer] = PEER
             failed = uvloop.run(run(options, gateways, log))
         except DidNotStart as error:
             print(f"a process did not start: {error}", file=sys.stderr)
+            return 2
+        except TraceError as error:
+            print(error, file=sys.stderr)
             return 2
     results = report.read(options.out)
     if options.page is not None:

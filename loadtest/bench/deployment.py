@@ -30,6 +30,7 @@ class DeploymentSpec:
     models: int = 1
     keys: int = 1000
     processes: int = 1
+    policy: str | None = None
     max_in_flight: int = 4096
     max_queue: int = 1024
 
@@ -49,6 +50,7 @@ class DeploymentSpec:
         lines.append(f"processes = {self.processes}")
         for number in range(self.models):
             lines += [f"[models.{self.model(number)}]", 'engine = "remote"', f"urls = {urls!r}".replace("'", '"')]
+            lines += [] if self.policy is None else [f'policy = "{self.policy}"']
             lines += [f"max_in_flight = {self.max_in_flight}", f"max_queue = {self.max_queue}"]
         return "\n".join(lines) + "\n"
 

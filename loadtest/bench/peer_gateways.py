@@ -113,27 +113,46 @@ async def _run_nginx(command: str, spec: DeploymentSpec, engine: str) -> AsyncIt
             yield running
 
 
-async def _packaged(name: str, version: str, start: Sequence[str], log: Callable[[str], None]) -> Gateway:
-    commands = await environment(name, version, default_cache() / "bench", log)
-    program, *options = start
-    return Gateway(name, f"{name} {version}", partial(_run_router, [str(commands / program), *options]))
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A router of the family whose first was SGLang's: their options have kept their names."""
+
+    name: str
+    version: str
+    start: tuple[str, ...]
+    """The program, in the folder of its commands, and what comes before all options."""
+
+    def command(self, commands: Path, port: int, engines: Sequence[str], policy: str) -> list[str]:
+        """Return the command that serves at a port of 127.0.0.1, in front of these engines."""
+        program, *options = self.start
+        command = [str(commands / program), *options, "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--worker-urls", *engines, "--policy", policy]
+        return [
+            *command,
+            "--prometheus-host",
+            "127.0.0.1",
+            "--prometheus-port",
+            str(free_port()),
+            "--log-level",
+            "error",
+        ]
+
+    async def find(self, log: Callable[[str], None]) -> Gateway:
+        """Install it where it is not yet, and return it as a gateway in front of one engine. Raises ``Missing``."""
+        commands = await environment(self.name, self.version, default_cache() / "bench", log)
+        return Gateway(self.name, f"{self.name} {self.version}", partial(self._run, commands))
+
+    @asynccontextmanager
+    async def _run(self, commands: Path, spec: DeploymentSpec, engine: str) -> AsyncIterator[Server]:
+        port = free_port()
+        async with served(self.command(commands, port, [engine], "round_robin"), port, spec) as running:
+            yield running
 
 
-@asynccontextmanager
-async def _run_router(start: Sequence[str], spec: DeploymentSpec, engine: str) -> AsyncIterator[Server]:
-    """Run a router of the family whose first was SGLang's: their options have kept their names."""
-    port = free_port()
-    command = [*start, "--host", "127.0.0.1", "--port", str(port), "--worker-urls", engine, "--policy", "round_robin"]
-    command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port()), "--log-level", "error"]
-    async with served(command, port, spec) as running:
-        yield running
-
-
-PEERS: tuple[Peer, ...] = (
-    Peer("nginx", _nginx),
-    Peer("vllm-router", partial(_packaged, "vllm-router", "0.1.17", ["vllm-router"])),
-    Peer(
-        "sglang-router", partial(_packaged, "sglang-router", "0.3.2", ["python", "-m", "sglang_router.launch_router"])
-    ),
-    Peer("smg", partial(_packaged, "smg", "1.13.0", ["smg", "launch"])),
+ROUTERS: tuple[Router, ...] = (
+    Router("vllm-router", "0.1.17", ("vllm-router",)),
+    Router("sglang-router", "0.3.2", ("python", "-m", "sglang_router.launch_router")),
+    Router("smg", "1.13.0", ("smg", "launch")),
 )
+
+PEERS: tuple[Peer, ...] = (Peer("nginx", _nginx), *(Peer(router.name, router.find) for router in ROUTERS))

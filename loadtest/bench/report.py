@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import msgspec
 
 from loadtest.bench import memory, scaling_report, soak_report, targets
+from loadtest.bench.prefix import report as prefix_report
 from loadtest.bench.scaling import CURVES
 from loadtest.svg.drawing import Drawing
 
-PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "peers")
+PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "peers", "prefix")
 """Everything that can be measured, in the order in which it is."""
 
-_REPORTS: Mapping[str, _Report] = {"memory": memory, "soak": soak_report, "peers": targets}
+_REPORTS: Mapping[str, _Report] = {"memory": memory, "soak": soak_report, "peers": targets, "prefix": prefix_report}
 """The modules that write a part's ``table`` and name its ``misses``; all other parts are scaling curves."""
 
 _BLOCK = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -62,6 +63,8 @@ def chart(found: Mapping[str, Any]) -> Drawing | None:
     """Draw what one part found; ``None``: it has no chart."""
     if found["part"] == "peers":
         return targets.chart(found)
+    if found["part"] == "prefix":
+        return prefix_report.chart(found)
     return None if found["part"] in _REPORTS else scaling_report.chart(found)
 
 

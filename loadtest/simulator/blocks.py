@@ -6,6 +6,7 @@ them; a block that nobody holds stays known until it is needed for something els
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 
 from loadtest.simulator import tokens
@@ -17,7 +18,8 @@ class Blocks:
     def __init__(self, number: int, size: int) -> None:
         self.number = number
         self.size = size
-        self._free = dict.fromkeys(range(number))
+        # Not a dict: its first entry is found by passing over all that were removed before it.
+        self._free = OrderedDict.fromkeys(range(number))
         self._holders = [0] * number
         self._by_hash: dict[int, int] = {}
         self._hashes: dict[int, int] = {}
@@ -50,8 +52,7 @@ class Blocks:
             self._holders[block] += 1
         taken = list(known)
         for _ in range(more):
-            block = next(iter(self._free))
-            del self._free[block]
+            block, _ = self._free.popitem(last=False)
             self._forget(block)
             self._holders[block] = 1
             taken.append(block)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.pools.policies.prefix import Prefix
 from tests.kit.playbook import CHAT, Playbook, post
 from tests.kit.scripted import whole
 
@@ -56,6 +57,21 @@ async def test_a_unary_request_with_a_known_head_costs_so_many_calls() -> None:
     assert play.client.got().count(b"HTTP/1.1 200 OK") == 5
     assert down.total() <= 25, f"{down}"
     assert back.total() <= 21, f"{back}"
+
+
+async def test_routing_by_prefix_costs_so_many_calls_more() -> None:
+    play = Playbook(engines=2)
+    play.pool.set_policy(Prefix(100_000))
+    request = post(CHAT, messages=[{"role": "user", "content": "word " * 400}], max_tokens=4)
+    for _ in range(4):
+        play.client.sends(request)
+        play.last_asked.says(RESPONSE)
+    down = calls(lambda: play.client.sends(request))
+    line = play.last_asked.line
+    back = calls(lambda: line.says(RESPONSE))
+    assert play.client.got().count(b"HTTP/1.1 200 OK") == 5
+    assert down.total() <= 25 + 20, f"{down}"
+    assert back.total() <= 21 + 3, f"{back}"
 
 
 @pytest.mark.parametrize("recovery", [False, True])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.core.context import RequestContext
+from gateway.pools.policies.prompt_blocks import Prompt
 from gateway.pools.replica import Replica
 
 
@@ -15,6 +16,18 @@ class Routable(Protocol):
     @property
     def context(self) -> RequestContext:
         """The request's head, its headers among it, and the model that it asks for."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """About how many tokens its prompt has, and what that begins with."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether its response is a stream of events."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens that its response may have, 0 if it does not say."""
 
     def session_key(self, header: bytes) -> bytes:
         """Give what requests of one session have in common; empty where the request does not say.
@@ -30,7 +43,8 @@ class Policy(Protocol):
 
     - ``assigned(replica, request)``: a request is sent to a replica, be it the only one that was ready;
     - ``released(replica, request)``: that request is no longer there, called exactly once for each ``assigned``;
-    - ``replicas_changed(replicas)``: the pool has these replicas from now on, ready or not.
+    - ``replicas_changed(replicas)``: the pool has these replicas from now on, ready or not;
+    - ``state_changed(replica)``: a replica of the pool is in another state.
     """
 
     def pick(self, candidates: Sequence[Replica], request: Routable) -> Replica:

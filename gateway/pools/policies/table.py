@@ -8,8 +8,10 @@ from types import MappingProxyType
 from gateway.config.models import ModelConfig
 from gateway.config.types import PolicyName
 from gateway.pools.policies.least_in_flight import LeastInFlight
+from gateway.pools.policies.least_tokens import LeastTokens
 from gateway.pools.policies.policy import Policy
 from gateway.pools.policies.power_of_two import PowerOfTwo
+from gateway.pools.policies.prefix import Prefix
 from gateway.pools.policies.random_choice import RandomChoice
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.policies.session import Session
@@ -17,6 +19,8 @@ from gateway.pools.policies.session import Session
 POLICIES: Mapping[PolicyName, Callable[[ModelConfig], Policy]] = MappingProxyType(
     {
         "least_in_flight": lambda _: LeastInFlight(),
+        "least_tokens": lambda _: LeastTokens(),
+        "prefix": lambda model: Prefix(model.prefix_cache_tokens),
         "round_robin": lambda _: RoundRobin(),
         "random": lambda _: RandomChoice(),
         "power_of_two": lambda _: PowerOfTwo(),

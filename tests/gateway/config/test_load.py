@@ -17,7 +17,7 @@ def test_a_small_file_has_every_default(write: Write) -> None:
     assert config.gateway.listen == "127.0.0.1:8000"
     assert config.gateway.control == "127.0.0.1:9000"
     assert config.gateway.keys == ()
-    assert config.models["m"].policy == "least_in_flight"
+    assert config.models["m"].policy_here == "least_in_flight"
     assert config.models["m"].tasks_here == ALL_TASKS
 
 

@@ -39,9 +39,38 @@ def test_a_policy_is_chosen_by_name(write: Write, policy: str) -> None:
 
 def test_an_unknown_policy_is_told_with_those_that_there_are(write: Write) -> None:
     assert mistakes(write(f'{REMOTE}policy = "fastest"\n')) == [
-        "models.toml:4: models.m.policy: input should be 'least_in_flight', 'round_robin', 'random', 'power_of_two' or "
-        "'session' (it is 'fastest')"
+        "models.toml:4: models.m.policy: input should be 'least_in_flight', 'least_tokens', 'prefix', 'round_robin', "
+        "'random', 'power_of_two' or 'session' (it is 'fastest')"
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "policy"),
+    [
+        ({"engine": "vllm", "source": "a/b", "replicas": 2}, "prefix"),
+        ({"engine": "vllm", "source": "a/b"}, "least_in_flight"),
+        ({"engine": "vllm", "source": "a/b", "replicas": 2, "tasks": ["embed"]}, "least_in_flight"),
+        ({"engine": "vllm", "source": "a/b", "replicas": 2, "policy": "random"}, "random"),
+        ({"engine": "remote", "urls": ["http://a", "http://b"], "tasks": ["generate"]}, "prefix"),
+        ({"engine": "remote", "urls": ["http://a", "http://b"]}, "least_in_flight"),
+        ({"engine": "remote", "urls": ["http://a"], "tasks": ["generate"]}, "least_in_flight"),
+        ({"engine": "remote", "urls": ["http://a"], "policy": "prefix"}, "prefix"),
+        ({"engine": "onnx", "source": "./a", "replicas": 2, "tasks": ["classify"]}, "least_in_flight"),
+    ],
+)
+def test_what_generates_at_two_replicas_or_more_is_routed_by_prefix_unless_it_says_otherwise(
+    model: dict[str, Any], policy: str
+) -> None:
+    assert Config.model_validate({"models": {"m": model}}).models["m"].policy_here == policy
+
+
+def test_the_size_of_the_prefix_cache_is_for_the_policy_that_reads_it(write: Write) -> None:
+    assert load(write(f"{REMOTE}prefix_cache_tokens = 1000\n")).models["m"].prefix_cache_tokens == 1000
+    assert mistakes(write(f'{REMOTE}policy = "random"\nprefix_cache_tokens = 1000\n')) == [
+        "models.toml:5: models.m.prefix_cache_tokens: has a meaning for policy = 'prefix' only"
+    ]
+    (mistake,) = mistakes(write(f"{REMOTE}prefix_cache_tokens = 0\n"))
+    assert mistake.startswith("models.toml:4: models.m.prefix_cache_tokens: input should be greater than 0")
 
 
 def test_a_session_header_is_a_header_and_for_the_policy_that_reads_it(write: Write) -> None:

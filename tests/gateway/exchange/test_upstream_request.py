@@ -11,6 +11,7 @@ import pytest
 from gateway.api.dialects.completions import Plain
 from gateway.core.context import RequestContext, RequestHead
 from gateway.exchange.upstream_request import UpstreamRequest
+from gateway.pools.policies.prompt_blocks import read_prompt
 from loadtest.simulator import SimulatedEngine
 from tests.gateway.exchange.asking import answer_to, ask, one_engine
 from tests.kit.gateways import gateway, remote
@@ -38,6 +39,31 @@ def test_a_session_is_named_by_a_header_else_by_the_cache_key_else_by_the_user(
     body: bytes, headers: dict[str, str], expected: bytes
 ) -> None:
     assert asked_for(body, **headers).session_key(b"x-session-id") == expected
+
+
+def test_the_prompt_is_read_once_and_from_what_the_engine_gets() -> None:
+    request = asked_for(b'{"model":"m","prompt":"%b"}' % (b"word" * 200))
+    assert request.prompt.tokens == 200
+    assert len(request.prompt.blocks) == 1
+    assert request.prompt is request.prompt
+    assert request.prompt == read_prompt(request.body)
+
+
+async def test_the_turns_of_a_conversation_go_to_one_replica_where_the_model_generates(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(SimulatedEngine("m", uds=tmp_path / str(n))) for n in range(4)]
+        models = {"m": remote(*(engine.address for engine in engines), tasks=["generate"])}
+        running = await stack.enter_async_context(gateway(models))
+        await running.gateway.settle()
+        for number in range(12):
+            before = [len(engine.requests) for engine in engines]
+            turns = [{"role": "user", "content": f"Question {number}. " * 100}]
+            for stream in (False, True, False):
+                assert (await answer_to(running, ask(messages=turns, stream=stream))).status == 200
+                turns += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Why?"}]
+            served = [len(engine.requests) - had for engine, had in zip(engines, before, strict=True)]
+            assert sorted(served) == [0, 0, 0, 3]
+        assert all(engine.requests for engine in engines)
 
 
 async def test_the_requests_of_a_session_go_to_one_replica(tmp_path: Path) -> None:

@@ -15,9 +15,12 @@ from gateway.pools import admission, slots
 from gateway.pools.admission import Admission
 from gateway.pools.model import Model
 from gateway.pools.policies.policy import Policy
+from gateway.pools.policies.prompt_blocks import Prompt
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica
+
+NO_PROMPT = Prompt(0, (), 0.0)
 
 
 @dataclass(eq=False)
@@ -26,6 +29,9 @@ class Request:
 
     session: bytes = b""
     context: RequestContext = field(default_factory=lambda: RequestContext(RequestHead(""), model="m"))
+    prompt: Prompt = NO_PROMPT
+    streams: bool = True
+    max_tokens: int = 0
 
     def session_key(self, header: bytes) -> bytes:
         """Give the session, whatever header is asked for."""

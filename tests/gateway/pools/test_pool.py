@@ -82,6 +82,9 @@ class Bookkeeping(RoundRobin):
     def replicas_changed(self, replicas: tuple[Replica, ...]) -> None:
         self.books.append(("replicas", " ".join(each.name for each in replicas)))
 
+    def state_changed(self, replica: Replica) -> None:
+        self.books.append((str(replica.state), replica.name))
+
     def assigned(self, replica: Replica, request: Routable) -> None:
         self.books.append(("assigned", replica.name))
 
@@ -98,6 +101,7 @@ def test_a_policy_that_keeps_books_hears_of_every_request_and_every_change_of_th
     assert made.pick(ANY, (first,)) is second
     assert made.released is not None
     made.released(second, ANY)
+    second.set_state(ReplicaState.RESTARTING)
     made.remove(first)
     assert policy.books == [
         ("replicas", "a"),
@@ -105,6 +109,7 @@ def test_a_policy_that_keeps_books_hears_of_every_request_and_every_change_of_th
         ("replicas", "a b"),
         ("assigned", "b"),
         ("released", "b"),
+        ("restarting", "b"),
         ("replicas", "b"),
     ]
 

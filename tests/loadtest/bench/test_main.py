@@ -29,20 +29,24 @@ def test_every_part_is_measured_and_written(tmp_path: Path, capsys: pytest.Captu
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- bench: {part} -->\n<!-- end -->\n" for part in ("machine", *PARTS)))
     peers = (Peer("again", again), Peer("nowhere", nowhere))
-    assert main(["--smoke", "--out", str(tmp_path), "--page", str(page)], peers) == 0
+    trace = tmp_path / "trace.jsonl"
+    line = '{"timestamp": %d, "input_length": 1100, "output_length": 8, "hash_ids": [0, %d, %d]}'
+    trace.write_text("\n".join(line % (100 * number, number % 5, number) for number in range(20)))
+    arguments = ["--smoke", "--out", str(tmp_path), "--page", str(page), "--trace", str(trace)]
+    assert main([*arguments, "--gateway", "prefix=ours"], peers) == 0
     for curve in CURVES:
         found = json.loads((tmp_path / f"{curve.name}.json").read_text())
         assert [point["value"] for point in found["points"]] == list(curve.values[:3])
         assert all(point["responses"] > 0 and point["failed"] == 0 for point in found["points"])
         assert (tmp_path / f"{curve.name}.svg").read_text().startswith("<svg")
-    for part in ("memory", "soak"):
+    for part in ("memory", "soak", "prefix"):
         assert json.loads((tmp_path / f"{part}.json").read_text())["failed"] == 0
     found = json.loads((tmp_path / "peers.json").read_text())
     assert [(each["name"], each["failed"]) for each in found["gateways"]] == [("again", 0), ("headgate", 0)]
     assert "Headgate again" in (tmp_path / "peers.svg").read_text()
     assert page.read_text().count("\n| ") > 30
     assert "Left out: nowhere (it is not here)." in page.read_text()
-    assert f"part {len(PARTS)} of {len(PARTS)}: peers" in capsys.readouterr().out
+    assert f"part {len(PARTS)} of {len(PARTS)}: prefix" in capsys.readouterr().out
 
 
 def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,3 +54,20 @@ def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         main(["kyes"])
     assert ended.value.code == 2
     assert "there is no part 'kyes'; the parts are: connections" in capsys.readouterr().err
+
+
+def test_conversations_have_to_be_given(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["prefix"])
+    assert ended.value.code == 2
+    assert "the part prefix needs --trace" in capsys.readouterr().err
+    missing = tmp_path / "none.jsonl"
+    assert main(["prefix", "--smoke", "--trace", str(missing), "--out", str(tmp_path)]) == 2
+    assert f"{missing}: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_gateway_that_is_no_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["prefix", "--gateway", "mine"])
+    assert ended.value.code == 2
+    assert "'mine' is no gateway: expected NAME=COMMAND" in capsys.readouterr().err

@@ -1,0 +1,53 @@
+"""What a replica has yet to read, and how many requests share a prefix there."""
+
+from __future__ import annotations
+
+from gateway.pools.policies.prefill_queue import PrefillQueue
+from tests.gateway.pools.made import Request
+
+
+def test_a_prompt_is_unread_until_the_first_token_of_its_stream() -> None:
+    queue, one, other = PrefillQueue(), Request(), Request()
+    queue.add(one, 1000, None)
+    queue.add(other, 50, None)
+    assert queue.unread() == 1050
+    one.context.first_token_at = 1.0
+    assert queue.unread() == 50
+    queue.remove(other)
+    queue.remove(one)
+    assert queue.unread() == 0
+    assert repr(queue) == "<PrefillQueue [0 requests; 0 tokens unread]>"
+    assert not queue
+
+
+def test_requests_that_share_a_prefix_are_counted_until_they_end() -> None:
+    queue, requests = PrefillQueue(), [Request() for _ in range(3)]
+    for each in requests:
+        queue.add(each, 10, 7)
+    queue.add(Request(), 10, 8)
+    for each in requests:
+        each.context.first_token_at = 1.0
+    assert (queue.sharing(7), queue.sharing(8), queue.sharing(9)) == (3, 1, 0)
+    for each in requests:
+        queue.remove(each)
+    assert (queue.sharing(7), queue.sharing(8)) == (0, 1)
+
+
+def test_the_prompt_of_a_request_that_does_not_stream_is_unread_until_its_end() -> None:
+    queue, whole, stream = PrefillQueue(), Request(streams=False), Request()
+    queue.add(whole, 1000, None)
+    queue.add(stream, 50, None)
+    whole.context.first_token_at = stream.context.first_token_at = 1.0
+    assert queue.unread() == 1000
+    queue.remove(whole)
+    assert queue.unread() == 0
+
+
+def test_prompts_are_read_in_the_order_in_which_they_came() -> None:
+    queue, requests = PrefillQueue(), [Request() for _ in range(3)]
+    for each in requests:
+        queue.add(each, 100, None)
+    requests[1].context.first_token_at = 1.0
+    assert queue.unread() == 300
+    queue.remove(requests[0])
+    assert queue.unread() == 100
