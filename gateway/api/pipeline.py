@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from time import time
+from typing import Any
 
 import msgspec
 
 from gateway.api import multipart, request_fields
+from gateway.api.fallback import Fallback
 from gateway.api.local.route import LocalCall, LocalCalls, LocalRequest, LocalRoute
 from gateway.api.phases import guard
 from gateway.api.request_fields import UNSET_FIELD, RequestFields
 from gateway.api.routes import TABLE, EngineRoute, Match
 from gateway.api.snapshot import Snapshot
+from gateway.config.models import GuardTable
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.core.keys import Key
@@ -81,7 +84,7 @@ class Pipeline:
         if self._access_log is not None:
             head.logged = self._access_log.of_head(head)
 
-    def answer(self, context: RequestContext, downstream: Downstream) -> Exchange | LocalCall | None:
+    def answer(self, context: RequestContext, downstream: Downstream) -> Exchange | Fallback | LocalCall | None:
         """Decide which pool is asked, and with what bytes, and ask it; or answer here."""
         head = context.head
         match: Match | None = head.match
@@ -138,12 +141,19 @@ class Pipeline:
         if not route.multipart:
             request_fields.check_media(head.headers)
 
-    def _ask_engine(self, route: EngineRoute, context: RequestContext, downstream: Downstream) -> Exchange | None:
-        """Find the model, write the body that its engines get, and begin the exchange."""
+    def _ask_engine(
+        self, route: EngineRoute, context: RequestContext, downstream: Downstream, instead: Model | None = None
+    ) -> Exchange | Fallback:
+        """Find the model, write the body that its engines get, and begin the exchange.
+
+        ``instead`` is the model to ask, whatever the request says, where several are asked one after the other.
+        """
         snapshot = self.snapshot
         form = multipart.read(context) if route.multipart else None
         fields = request_fields.read(context, snapshot.max_json_depth) if form is None else form.facts
-        if fields.model and not context.head.key.models:
+        if instead is not None:
+            model = instead
+        elif fields.model and not context.head.key.models:
             # perf: method as a value, see docs/python-idioms.md.
             find = snapshot.registry.find
             model = find(fields.model)
@@ -154,11 +164,12 @@ class Pipeline:
             raise snapshot.registry.unable(model, route.task, context.head.endpoint, context.head.key.may_use)
         if fields.n is not None and fields.n > snapshot.max_n:
             raise BadRequest(f"n is {fields.n}; at most {snapshot.max_n} (limits.max_n) are allowed.", param="n")
-        if route.dialect.names_request:
-            context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
-        phases = None
-        if model.guard is not None and route.task == "generate":
-            phases = partial(guard.check, self, model.guard, context, guard.said(context.body))
+        if instead is None:
+            if route.dialect.names_request:
+                context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
+            if model.fallback:
+                return self._fall_back(route, context, downstream, model)
+        phases = None if model.guard is None else self._phases(route, context, model.guard)
         streams = route.streams and fields.stream is True
         sent, strip_usage, usage_bytes = context.body, False, 0
         if form is not None:
@@ -169,8 +180,8 @@ class Pipeline:
             if fields.stream is True and route.dialect.asks_usage and not fields.wants_usage:
                 sent, strip_usage = request_fields.with_usage(sent, fields), True
                 usage_bytes = len(request_fields.ASKS_USAGE) if fields.stream_options is msgspec.UNSET else 0
-        if sent is not context.body:
-            # Of a large body, one copy is enough.
+        if sent is not context.body and instead is None:
+            # Of a large body, one copy is enough, where no other model will be asked.
             context.body = b""
         request = UpstreamRequest(
             context,
@@ -184,6 +195,31 @@ class Pipeline:
             route.dialect.recorded if streams and model.recovery else None,
         )
         return self._dispatcher.begin(model.pool, request, downstream, phases)
+
+    def _phases(
+        self, route: EngineRoute, context: RequestContext, guarded_by: GuardTable
+    ) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Give what waits for another answer before an engine is asked."""
+        if route.task != "generate":
+            return None
+        return partial(guard.check, self, guarded_by, context, guard.said(context.body))
+
+    def _fall_back(self, route: EngineRoute, context: RequestContext, downstream: Downstream, model: Model) -> Fallback:
+        """Ask a model, and those that may take its place as far as the key may use them."""
+
+        def begin(instead: Model, client: Downstream) -> Exchange:
+            exchange = self._ask_engine(route, context, client, instead)
+            assert isinstance(exchange, Exchange)
+            return exchange
+
+        def fell_back(before: Model, after: Model) -> None:
+            self._metrics.of(before.name).fallbacks[after.name] += 1
+
+        others = [self.registry.find(name) for name in model.fallback if context.head.key.may_use(name)]
+        able = [other for other in others if route.task is None or route.task in other.tasks]
+        fallback = Fallback(downstream, context, [model, *able], begin, fell_back)
+        fallback.start()
+        return fallback
 
     def _model_for(self, route: EngineRoute, key: Key, name: str | None) -> Model:
         """Find a model where none is named, or for a key that may use some and learns nothing of the others."""

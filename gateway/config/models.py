@@ -140,6 +140,14 @@ class ModelBase(Table):
         description="Whether a second replica is asked when the response to an embedding, a classification or a score "
         "is later than 95 % of them; the first response wins, and at most 5 % of the requests are asked twice.",
     )
+    fallback: tuple[ModelName, ...] = Field(
+        (),
+        description="Models of this file that are asked instead, in this order, where this one has no capacity or no "
+        "ready replica, has failed, or the request is too long for it, and nothing of a response was sent. The "
+        "response says so in `x-headgate-fallback`. The fallbacks of those models are not followed.",
+        strict=False,
+        examples=[["small"]],
+    )
     limits: ModelLimits = Field(default_factory=ModelLimits, description="See `[models.NAME.limits]`.")
     guard: GuardTable | None = Field(None, description="See `[models.NAME.guard]`.")
 

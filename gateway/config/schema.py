@@ -36,8 +36,9 @@ class Config(Table):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find names that mean two things, and keys and guards that name nothing."""
+        """Find names that mean two things, and keys, guards and fallbacks that name nothing."""
         yield from clashes(_aliases_in(given), _keys_in(given))
+        yield from _fallbacks_amiss(given)
         yield from _guards_amiss(given)
 
     @classmethod
@@ -70,6 +71,18 @@ def clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> 
         unknown = [model for model in key.models if model not in aliases]
         if unknown:
             yield Mistake(("gateway", "keys"), f"the key {key.id!r} names unknown models: {', '.join(unknown)}")
+
+
+def _fallbacks_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find fallbacks that are no other models of this file."""
+    models = plain(given, "models")
+    for name, model in models.items():
+        others = model.get("fallback") if isinstance(model, Mapping) else None
+        for other in others if isinstance(others, list | tuple) else ():
+            if other == name:
+                yield Mistake(("models", name, "fallback"), "a model cannot take its own place; name another")
+            elif other not in models:
+                yield Mistake(("models", name, "fallback"), f"there is no model {other!r}")
 
 
 def _guards_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:

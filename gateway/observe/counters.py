@@ -88,6 +88,8 @@ class ModelMetrics:
     recoveries: dict[str, int]
     """Streams whose replica died after tokens were sent, by how they ended: ``recovered``, ``failed`` at the next
     replicas too, ``ineligible``, without another ``no_replica``, ``over_budget``, or ``aborted`` meanwhile."""
+    fallbacks: dict[str, int]
+    """How often another model was asked instead, by its name."""
     # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
     admitted: int = 0
     queued: int = 0
@@ -108,6 +110,7 @@ class ModelMetrics:
             overhead=Histogram.of(_OVERHEAD),
             aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
             attempts={outcome: ZeroDict() for outcome in ("ok", "failed", "full", "timeout", "aborted")},
+            fallbacks=ZeroDict(),
             retries=dict.fromkeys(("retried", "over_budget"), 0),
             recoveries=dict.fromkeys(("recovered", "failed", "ineligible", "no_replica", "over_budget", "aborted"), 0),
         )
@@ -141,7 +144,7 @@ class ModelMetrics:
             getattr(self, name).add(getattr(other, name))
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("aborts", "retries", "recoveries"):
+        for name in ("aborts", "fallbacks", "retries", "recoveries"):
             mine: dict[str, int] = getattr(self, name)
             for label, number in getattr(other, name).items():
                 mine[label] += number

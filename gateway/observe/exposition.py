@@ -134,6 +134,13 @@ def _attempts(scrape: _Scrape) -> Samples:
             yield (model, replica, outcome), number
 
 
+def _fallbacks(scrape: _Scrape) -> Samples:
+    configured = {model.name: model.fallback for model in scrape.registry.models}
+    for model, metrics in scrape.models:
+        counted = dict.fromkeys(configured.get(model, ()), 0) | dict(metrics.fallbacks)
+        yield from (((model, to), number) for to, number in sorted(counted.items()))
+
+
 def _per_model(get: Callable[[ModelMetrics], Histogram]) -> Callable[[_Scrape], Samples]:
     """Make the series of a histogram that each model has once."""
     return lambda scrape: (((name,), get(metrics)) for name, metrics in scrape.models)
@@ -253,6 +260,13 @@ _FAMILIES = (
         "Failed attempts that another replica might better: retried there, or left because the retry budget was spent.",
         ("model", "outcome"),
         _per_model_and(lambda metrics: metrics.retries),
+    ),
+    _Row(
+        Kind.COUNTER,
+        "fallbacks",
+        "Requests for a model that were asked of another one instead.",
+        ("model", "to"),
+        _fallbacks,
     ),
     _Row(
         Kind.COUNTER,

@@ -263,6 +263,7 @@ class RegistryBuilder:
             send_priority=settings.send_priority,
             cache_salt=settings.cache_salt,
             guard=settings.guard,
+            fallback=settings.fallback,
             recovery=settings.engine != "onnx" and settings.recovery,
         )
         before = self._models.get(name)

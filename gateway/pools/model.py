@@ -19,6 +19,7 @@ class Model:
         "_observers",
         "aliases",
         "cache_salt",
+        "fallback",
         "guard",
         "max_model_len",
         "name",
@@ -42,6 +43,7 @@ class Model:
         send_priority: bool = False,
         cache_salt: bool = False,
         guard: GuardTable | None = None,
+        fallback: Iterable[str] = (),
         recovery: bool = False,
     ) -> None:
         self.name = name
@@ -55,6 +57,8 @@ class Model:
         self.cache_salt = cache_salt
         self.recovery = recovery
         """Whether another replica goes on with a stream whose replica dies."""
+        self.fallback = tuple(fallback)
+        """The models that take its place, in this order, where it has no capacity, fails, or cannot take so much."""
         self.guard = guard
         """The classifier that looks at each request first, if there is one."""
         self.max_model_len: int | None = None

@@ -60,6 +60,16 @@ def test_a_guard_is_a_classifier_of_the_file(guard: str, reason: str) -> None:
         Config.model_validate({"models": models})
 
 
+@pytest.mark.parametrize(
+    ("fallback", "reason"),
+    [("m", "a model cannot take its own place; name another"), ("nobody", "there is no model 'nobody'")],
+)
+def test_a_fallback_is_another_model_of_the_file(fallback: str, reason: str) -> None:
+    model = {"engine": "remote", "urls": ["http://a"]}
+    with pytest.raises(ValidationError, match=reason):
+        Config.model_validate({"models": {"m": model | {"fallback": [fallback]}, "n": model | {"fallback": ["m"]}}})
+
+
 def test_a_guard_that_can_do_everything_is_one() -> None:
     config = Config.model_validate({"models": {"m": REMOTE | {"guard": {"model": "n", "block": ["b"]}}, "n": REMOTE}})
     assert config.models["m"].guard is not None

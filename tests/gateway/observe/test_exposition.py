@@ -90,6 +90,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
     assert {family.name.removeprefix("headgate_") for family in families(exposition)} == {
         "requests",
         "retries",
+        "fallbacks",
         "stream_recoveries",
         "request_duration_seconds",
         "time_to_first_token_seconds",
