@@ -32,7 +32,7 @@ test: install-dev
 	$(BIN)/pytest
 
 test-fast: install-dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal
 
 bench: install-dev
 	$(BIN)/python -m loadtest.bench $(PARTS) --page docs/performance.md
