@@ -9,7 +9,7 @@ FUZZ_CASES ?= 1000000
 help:
 	@echo "make serve      install what is missing, start the engines and the gateway, stay in the foreground"
 	@echo "make test       everything that CI runs: format, lint, types, all tests (real vLLM included)"
-	@echo "make test-fast  the quick tests, under three minutes together"
+	@echo "make test-fast  the quick tests, side by side, under a minute on two idle cores"
 	@echo "make bench      what the gateway costs and how that grows, into docs/performance (30 minutes; PARTS=\"keys body\")"
 	@echo "make fuzz       the gateway's fuzz tests with $(FUZZ_CASES) cases in all (about 20 minutes)"
 	@echo "make format     format the code"
@@ -32,7 +32,7 @@ test: install-dev
 	$(BIN)/pytest
 
 test-fast: install-dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal
 
 bench: install-dev
 	$(BIN)/python -m loadtest.bench $(PARTS) --page docs/performance.md

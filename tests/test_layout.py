@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,12 @@ def sources() -> list[Path]:
     return sorted(path.relative_to(ROOT) for tree in TREES for path in (ROOT / tree).rglob("*.py"))
 
 
+@cache
+def parsed(code: str) -> list[ast.AST]:
+    """Return all that a file consists of; each file is asked about several things."""
+    return list(ast.walk(ast.parse(code)))
+
+
 def mirror(source: Path) -> Path:
     """Return where the test of a source file belongs: ``a/b.py`` -> ``tests/a/test_b.py``."""
     return Path("tests") / source.parent / f"test_{source.stem.strip('_')}.py"
@@ -79,9 +86,7 @@ def mirror(source: Path) -> Path:
 
 def behaves(code: str) -> bool:
     """Tell whether a file has any function with a body: what only declares or re-exports needs no test."""
-    functions = [
-        each for each in ast.walk(ast.parse(code)) if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
-    ]
+    functions = [each for each in parsed(code) if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
     return any(not is_declaration(statement) for each in functions for statement in each.body)
 
 
@@ -98,15 +103,14 @@ def imported(code: str, *, lazily: bool = True) -> set[str]:
     Without ``lazily``: those that it imports as soon as it is imported itself.
     """
     names: set[str] = set()
-    tree = ast.parse(code)
     inside = {
         id(part)
-        for function in ast.walk(tree)
-        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for function in parsed(code)
+        if not lazily and isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
         for part in ast.walk(function)
     }
-    for each in ast.walk(tree):
-        if not lazily and id(each) in inside:
+    for each in parsed(code):
+        if id(each) in inside:
             continue
         if isinstance(each, ast.Import):
             names.update(alias.name.partition(".")[0] for alias in each.names)
@@ -149,7 +153,7 @@ def modules_imported(code: str) -> set[str]:
     Whether ``a.b`` is a module or a name in ``a`` makes no difference to the layer that it is in.
     """
     names: set[str] = set()
-    for each in ast.walk(ast.parse(code)):
+    for each in parsed(code):
         if isinstance(each, ast.Import):
             names.update(alias.name for alias in each.names)
         elif isinstance(each, ast.ImportFrom) and each.level == 0 and each.module:

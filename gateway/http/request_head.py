@@ -66,6 +66,7 @@ SINGLETONS = frozenset(
 )
 """Request headers that mean nothing, or something dangerous, when they come twice."""
 
+_ABSOLUTE_FORM = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
 
 
@@ -114,12 +115,15 @@ def fields(lines: Sequence[tuple[bytes, bytes]], limit: int) -> dict[bytes, byte
 
 
 def origin_form(target: bytes) -> bytes:
-    """Give the path and query of a request target that names its host too (RFC 9112, section 3.2.2)."""
-    scheme, separator, rest = target.partition(b"://")
-    if not separator or scheme.lower() not in (b"http", b"https"):
+    """Give the path and query of a request target that names its host too (RFC 9112, section 3.2.2).
+
+    The host ends at a slash or at a question mark, behind which stands a query without a path (RFC 3986, section 3.2).
+    """
+    absolute = _ABSOLUTE_FORM.match(target)
+    if absolute is None:
         return target
-    slash = rest.find(b"/")
-    return rest[slash:] if slash >= 0 else b"/"
+    rest = target[absolute.end() :]
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def headers_up(headers: Mapping[bytes, bytes]) -> bytes:

@@ -156,6 +156,7 @@ async def test_a_body_of_100_megabytes_is_refused_before_it_is_held(tmp_path: Pa
         assert answer.header("connection") == "close"
 
 
+@pytest.mark.slow
 async def test_a_body_of_100_megabytes_passes_where_it_may(tmp_path: Path) -> None:
     async with (
         SimulatedEngine("m", uds=tmp_path / "a") as engine,

@@ -314,6 +314,14 @@ def repeated_heads(script: bytes) -> list[bytes]:
     return requests
 
 
+_FOUND = (
+    b"GET /? HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"GET http://x?b=/c HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://x? HTTP/1.1\r\nHost: x\r\n\r\n",
+)
+"""What was once read otherwise than strictly."""
+
+
 # what holds
 
 
@@ -338,9 +346,10 @@ def check_asked(asked: Sequence[Request], strictly: Sequence[Request]) -> None:
 
 def _origin(request: Request) -> Request:
     """Leave out what the gateway leaves out: the host in a target, the wish to upgrade, and the body's length."""
-    target = re.sub(rb"^(?i:https?)://[^/]*", b"", request.target) or b"/"
-    path, _, query = target.partition(b"?")
-    target = path + b"?" + query if query else path
+    target = request.target
+    if authority := re.match(rb"(?i:https?)://[^/?]*", target):
+        path_and_query = target[authority.end() :]
+        target = path_and_query if path_and_query.startswith(b"/") else b"/" + path_and_query
     headers = {name: value for name, value in request.headers.items() if name not in (b"upgrade", b"content-length")}
     return Request(request.method, target, request.version, headers, request.body)
 
@@ -356,6 +365,12 @@ def check_answer(answer: Response, *, last: bool, to_head: bool) -> None:
     if answer.header("connection") == "close":
         assert last
     assert answer.status not in (408, 413, 431) or last
+
+
+@pytest.mark.parametrize("data", _FOUND)
+def test_what_was_read_wrongly_before(loop: asyncio.AbstractEventLoop, data: bytes) -> None:
+    loop.run_until_complete(check(data, sizes=b"\1"))
+    assert len(loop.run_until_complete(converse([data])).asked) == len(requests(data)) == 1
 
 
 @cases(0.08)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_module_is_the_command_line() -> None:
     told = subprocess.run([sys.executable, "-m", "loadtest"], capture_output=True, text=True, check=False)
     assert told.returncode == 2

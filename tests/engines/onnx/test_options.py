@@ -52,6 +52,7 @@ def test_a_number_of_a_golden_answer_is_finite() -> None:
         answer.check([float("nan")])
 
 
+@pytest.mark.slow
 def test_neither_the_server_nor_what_checks_configurations_is_needed_to_read_them() -> None:
     code = (
         "import sys, engines.onnx.command_line; print({'pydantic', 'onnxruntime', 'numpy', 'aiohttp'} & {*sys.modules})"

@@ -15,6 +15,8 @@ import pytest
 from engines.processes.shim_command import shim_command
 from tests.engines.child_processes import PATIENCE, Roll
 
+pytestmark = pytest.mark.slow
+
 Guard = Callable[..., "subprocess.Popen[str]"]
 
 WAITING = "while :; do sleep 600 & wait; done"
@@ -114,7 +116,6 @@ def test_an_engine_that_was_asked_before_has_no_more_time_after_the_cut(guard: G
     assert shim.wait(PATIENCE) == 128 + signal.SIGKILL
 
 
-@pytest.mark.slow
 def test_an_engine_that_does_not_listen_is_killed_some_seconds_after_the_cut(guard: Guard, roll: Roll) -> None:
     shim = guard("sh", "-c", deafly(f"echo $$ > {roll.path}; {WAITING}"))
     process = roll.next()

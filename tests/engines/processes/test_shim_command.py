@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from engines.processes.shim_command import run, shim_command
 from tests.engines.child_processes import Roll
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_program_returns_what_it_wrote_and_its_exit_code() -> None:

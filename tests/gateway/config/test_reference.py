@@ -30,6 +30,7 @@ def test_the_committed_page_is_the_generated_one() -> None:
     assert (ROOT / "docs/configuration.md").read_text() == page(), "run `make docs`"
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_page() -> None:
     command = [sys.executable, "-m", "gateway.config.reference"]
     assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == page()

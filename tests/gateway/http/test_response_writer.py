@@ -80,7 +80,7 @@ async def test_an_answer_that_is_cut_does_not_look_finished(house: Served, wire:
 
 @asynccontextmanager
 async def slow_reader(house: Served) -> AsyncIterator[socket.socket]:
-    """A client that reads only when told to, with as small a window as the kernel allows."""
+    """A client that reads only when told to, with as small a window as the kernel allows until then."""
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -91,6 +91,7 @@ async def slow_reader(house: Served) -> AsyncIterator[socket.socket]:
 
 
 async def read_all(client: socket.socket) -> bytes:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
     received = bytearray()
     async with asyncio.timeout(10):
         while data := await asyncio.get_running_loop().sock_recv(client, 2**20):

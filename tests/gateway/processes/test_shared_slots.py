@@ -330,6 +330,7 @@ def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     os._exit(min(too_many, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "most"), [(1, 1), (3, 1), (6, 3), (12, 4)])
 def test_processes_that_run_at_the_same_time_never_exceed_the_limit(limit: int, most: int) -> None:
     cells = Cells.create(NAMES, 4)

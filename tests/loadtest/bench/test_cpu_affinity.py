@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from loadtest.bench.cpu_affinity import load_and_gateway_cpus, pinned_to
 
 
@@ -19,6 +21,7 @@ def test_running_on_one_of_them_changes_nothing_about_which_they_are() -> None:
         assert load_and_gateway_cpus() == before
 
 
+@pytest.mark.slow
 def test_what_is_started_meanwhile_stays_there_and_this_process_comes_back() -> None:
     before = os.sched_getaffinity(0)
     wanted = frozenset([max(before)])

@@ -29,6 +29,7 @@ def test_a_free_port_can_be_listened_on() -> None:
         assert server.getsockname()[1] > 0
 
 
+@pytest.mark.slow
 async def test_what_it_wrote_is_found_and_it_runs_where_it_should(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo in $PWD with $COLOUR; exec sleep 60"]
     async with launched(command, CPUS, folder=tmp_path, environment={"COLOUR": "red"}) as process:
@@ -39,12 +40,14 @@ async def test_what_it_wrote_is_found_and_it_runs_where_it_should(tmp_path: Path
     assert repr(process) == f"<Process sh {process.pid} ended with status -15>"
 
 
+@pytest.mark.slow
 async def test_it_may_write_more_than_a_pipe_holds() -> None:
     command = [sys.executable, "-c", "print('x' * 1_000_000, flush=True); print('done', flush=True); input()"]
     async with launched(command, CPUS, grace=0.0) as process:
         assert await process.until_written(re.compile(r"^done$", re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grace", [0.0, 20.0])
 async def test_nothing_that_it_started_is_left(grace: float) -> None:
     port = free_port()
@@ -66,12 +69,14 @@ async def test_nothing_that_it_started_is_left(grace: float) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_one_that_does_not_end_when_asked_is_killed() -> None:
     async with launched(["sh", "-c", "trap '' TERM; echo up; sleep 60; sleep 60"], CPUS, grace=0.2) as process:
         await process.until_written(re.compile("up"))
     assert "ended with status -9" in repr(process)
 
 
+@pytest.mark.slow
 async def test_the_last_line_is_told_when_it_ends_early() -> None:
     fails = ["sh", "-c", "echo starting; echo no license >&2; exit 3"]
     for wait in ("until_written", "until_ready"):
@@ -84,6 +89,7 @@ async def test_the_last_line_is_told_when_it_ends_early() -> None:
                 )
 
 
+@pytest.mark.slow
 async def test_one_that_is_never_ready_did_not_start() -> None:
     with pytest.raises(DidNotStart, match=r"^sleep is not ready after 0 s: it wrote nothing$"):
         async with launched(["sleep", "60"], CPUS) as process:

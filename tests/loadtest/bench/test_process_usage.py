@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from loadtest.bench.process_usage import cpu_seconds, resident_bytes, tree
 
 CHILD = """
@@ -17,6 +19,7 @@ inner.communicate(b"\\n")
 """
 
 
+@pytest.mark.slow
 def test_children_count_with_their_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as outer:
         assert outer.stdout is not None

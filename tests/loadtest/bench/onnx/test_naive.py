@@ -41,6 +41,7 @@ async def served(folder: Path, task: str) -> AsyncIterator[str]:
         await process.wait()
 
 
+@pytest.mark.slow
 async def test_vectors_are_the_means_of_the_tokens_and_of_length_one(tmp_path: Path) -> None:
     async with served(write_embedder(tmp_path), "embed") as url, await Wire.connect_to(url) as wire:
         await wire.request("POST", "/v1/embeddings", {"model": "m", "input": ["cat", "good"]})
@@ -50,6 +51,7 @@ async def test_vectors_are_the_means_of_the_tokens_and_of_length_one(tmp_path: P
     assert data[1]["embedding"] == pytest.approx([1, 0, 0])
 
 
+@pytest.mark.slow
 async def test_a_classifiers_logits_are_as_they_are(tmp_path: Path) -> None:
     async with served(write_classifier(tmp_path), "classify") as url, await Wire.connect_to(url) as wire:
         await wire.request("POST", "/classify", {"model": "m", "input": "good good bad"})

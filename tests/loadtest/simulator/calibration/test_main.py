@@ -32,6 +32,7 @@ def engine() -> Iterator[SimulatedEngine]:
     loop.close()
 
 
+@pytest.mark.slow  # What it fits are times that it measures, which are of no use beside other tests.
 def test_it_prints_a_profile_and_saves_what_was_measured(
     engine: SimulatedEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
