@@ -193,6 +193,7 @@ class Pipeline:
             not route.streams,
             usage_bytes,
             route.dialect.recorded if streams and model.recovery else None,
+            0 if fields.priority is UNSET_FIELD else request_fields.priority_in(fields.priority),
         )
         return self._dispatcher.begin(model.pool, request, downstream, phases)
 

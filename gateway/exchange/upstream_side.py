@@ -55,6 +55,7 @@ class UpstreamSide(ABC):
         "_owner",
         "_pool",
         "_preparing",
+        "_queued_at",
         "_race",
         "_recovery",
         "_relay",
@@ -79,6 +80,8 @@ class UpstreamSide(ABC):
         self._metrics: ModelMetrics = metrics_of(context.model)
         self._state = PREPARING
         self._preparing: asyncio.Task[None] | None = None
+        self._queued_at = 0.0
+        """When it began to wait for a slot, if it did."""
         self._attempt: Attempt | None = None
         self._race: Race | None = None
         """Where the request may be asked of a second replica, or is, while the first has not responded."""

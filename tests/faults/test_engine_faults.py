@@ -299,7 +299,7 @@ async def test_an_engine_that_is_full_is_left_for_another_at_once(tmp_path: Path
 
 async def test_one_models_failing_engine_leaves_the_others_alone(tmp_path: Path) -> None:
     async with SimulatedEngine("m", uds=tmp_path / "a") as engine:
-        models = {"m": remote(engine.address), "gone": remote(f"unix:{tmp_path}/nobody")}
+        models = {"m": remote(engine.address), "gone": remote(f"unix:{tmp_path}/nobody", hold=0)}
         async with gateway(models, ready=["m"]) as running:
             assert (await answer_to(running, ask())).status == 200
             refused = await answer_to(running, ask() | {"model": "gone"})

@@ -42,11 +42,11 @@ def test_a_freed_slot_goes_to_the_one_who_waited_longest() -> None:
     first, second = Waiter(), Waiter()
     assert not admission.admit(first)
     assert not admission.admit(second)
-    admission.release()
+    admission.release(Waiter())
     assert (first.slots, second.slots) == (1, 0)
-    admission.release()
+    admission.release(Waiter())
     assert second.slots == 1
-    admission.release()
+    admission.release(Waiter())
     assert (admission.running, admission.waiting) == (0, 0)
 
 
@@ -58,7 +58,7 @@ def test_who_has_withdrawn_is_passed_over() -> None:
     admission.admit(second)
     admission.withdraw(first)
     admission.withdraw(first)
-    admission.release()
+    admission.release(Waiter())
     assert (first.slots, second.slots) == (0, 1)
 
 
@@ -80,7 +80,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(clock: Clock) -> None:
     admission.admit(Waiter())
     for _ in range(100):
         clock.now += 4.0
-        admission.release()
+        admission.release(Waiter())
         admission.admit(Waiter())
     with pytest.raises(Unavailable, match=r"All 1 slots of this model are taken and 1 requests wait already\.") as full:
         admission.admit(Waiter())
@@ -92,7 +92,7 @@ def test_idle_time_does_not_make_the_expected_wait_longer(clock: Clock) -> None:
     for _ in range(100):
         take(admission)
         clock.now += 2.0
-        admission.release()
+        admission.release(Waiter())
         clock.now += 3600.0
     assert admission.expected_wait() == pytest.approx(2.0, rel=0.01)
 
@@ -102,7 +102,7 @@ def test_the_expected_wait_stays_between_a_second_and_a_minute(clock: Clock) -> 
     assert admission.expected_wait() == 1.0
     take(admission)
     clock.now += 10_000.0
-    admission.release()
+    admission.release(Waiter())
     assert admission.expected_wait() == 60.0
 
 
@@ -148,7 +148,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def finish(self) -> None:
         self.held -= 1
-        self.admission.release()
+        self.admission.release(Waiter())
         for waiter in [waiter for waiter in self.queue if waiter.slots]:
             assert waiter is self.queue[0]
             self.queue.remove(waiter)

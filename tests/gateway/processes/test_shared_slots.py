@@ -14,12 +14,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.core.errors import Unavailable
 from gateway.pools.admission import Admission
+from gateway.pools.virtual_time import TAGS, VirtualTime
 from gateway.processes.shared_cells import Cells
-from gateway.processes.shared_slots import SharedSlots, SlotRows
+from gateway.processes.shared_slots import SharedSlots, SharedTags, SlotRows
 from tests.gateway.pools.made import Clock
 from tests.kit.waiters import Waiter
 
-NAMES = ("running", "waiting", "rank", "inside", "changes")
+SLOTS = ("running", "waiting", "rank", "since", "tokens")
+TAG_ROWS = tuple(f"tag {number}" for number in range(TAGS))
+NAMES = (*SLOTS, "inside", "changes", *TAG_ROWS)
 
 
 @pytest.fixture
@@ -30,19 +33,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Node:
     """Several processes' parts of one admission, and the words they say to each other."""
 
-    def __init__(self, processes: int, limit: int, max_queue: int) -> None:
+    def __init__(self, processes: int, limit: int | None, max_queue: int, max_tokens: int | None = None) -> None:
+        self.max_tokens = max_tokens
         self.cells = Cells.create(NAMES, processes)
         self.limit, self.max_queue = limit, max_queue
         self.said: list[int] = []
-        self.rows = SlotRows(*(self.cells.row(name) for name in NAMES[:3]))
+        self.rows = SlotRows(*(self.cells.row(name) for name in SLOTS))
         self.parts = [self.born(own) for own in range(processes)]
 
     def born(self, own: int) -> Admission:
         lock = self.cells.lock("running")
+        time = VirtualTime(SharedTags([self.cells.row(name) for name in TAG_ROWS], own))
         return Admission(
             self.limit,
             self.max_queue,
-            new_slots=lambda limit, here: SharedSlots(limit, self.rows, lock, own, self.said.append, here),
+            max_tokens=self.max_tokens,
+            new_slots=lambda limit, here: SharedSlots(limit, self.rows, lock, own, self.said.append, here, time),
         )
 
     def die(self, own: int) -> None:
@@ -93,11 +99,11 @@ def test_a_freed_slot_goes_to_the_longest_waiting_wherever_it_waits(node: Node) 
     first, second = Waiter(), Waiter()
     node.parts[2].admit(first)
     node.parts[1].admit(second)
-    node.parts[0].release()
+    node.parts[0].release(Waiter())
     assert node.said == [2]
     node.hear()
     assert (first.slots, second.slots) == (1, 0)
-    node.parts[0].release()
+    node.parts[0].release(Waiter())
     node.hear()
     assert second.slots == 1
 
@@ -107,7 +113,7 @@ def test_nobody_overtakes_who_waits(node: Node) -> None:
     take(node.parts[0])
     waiter = Waiter()
     node.parts[1].admit(waiter)
-    node.parts[0].release()
+    node.parts[0].release(Waiter())
     assert not node.parts[2].admit(Waiter())
     node.hear()
     assert waiter.slots == 1
@@ -119,7 +125,7 @@ def test_who_is_woken_in_vain_passes_the_word_on(node: Node) -> None:
     first, second = Waiter(), Waiter()
     node.parts[1].admit(first)
     node.parts[2].admit(second)
-    node.parts[0].release()
+    node.parts[0].release(Waiter())
     node.parts[1].withdraw(first)
     node.hear()
     assert second.slots == 1
@@ -141,7 +147,7 @@ def test_a_limit_that_is_set_lifted_and_set_again_counts_what_runs(node: Node) -
     late = Waiter()
     assert not second.admit(late)
     first.set_limits(4, max_queue=9)
-    first.release()
+    first.release(Waiter())
     second.serve()
     assert late.slots == 1
 
@@ -163,7 +169,7 @@ def test_a_slot_that_nobody_takes_in_turn_is_taken_at_the_second_tick(node: Node
     deaf, waiter = Waiter(), Waiter()
     node.parts[1].admit(deaf)
     node.parts[2].admit(waiter)
-    node.parts[0].release()
+    node.parts[0].release(Waiter())
     node.parts[2].tick()
     assert waiter.slots == 0
     node.parts[2].tick()
@@ -177,7 +183,7 @@ def test_how_long_the_first_of_all_has_waited(node: Node) -> None:
     take(node.parts[0])
     for part in node.parts[1:]:
         part.admit(Waiter())
-    since = node.rows.rank[1] / 1e9
+    since = node.rows.since[1] / 1e9
     assert node.rows.oldest_wait(since + 2.5) == pytest.approx(2.5)
 
 
@@ -188,9 +194,9 @@ def test_the_expected_wait_is_that_of_the_whole_queue(clock: Clock) -> None:
     for _ in range(39):
         node.parts[1].admit(Waiter())
     clock.now += 5.0
-    node.parts[0].release()
+    node.parts[0].release(Waiter())
     clock.now += 20.0
-    node.parts[0].release()
+    node.parts[0].release(Waiter())
     # A tenth of each gap counts; two processes free slots at that pace; forty requests wait, with the new one.
     assert node.parts[0].expected_wait() == pytest.approx((0.5 * 0.9 + 2.0) * 40 / 2, rel=0.01)
     node.cells.close()
@@ -203,8 +209,8 @@ def test_time_without_contention_does_not_make_the_expected_wait_longer(clock: C
         take(node.parts[1])
         clock.now += 4.0
         # One of the two sees that all slots are taken.
-        node.parts[1].release()
-        node.parts[0].release()
+        node.parts[1].release(Waiter())
+        node.parts[0].release(Waiter())
         clock.now += 3600.0
     assert node.parts[1].expected_wait() == pytest.approx(4.0 / 2, rel=0.01)
     assert node.parts[0].expected_wait() == 1.0
@@ -249,7 +255,7 @@ class AnyOrder(RuleBasedStateMachine):
     def end(self, own: int) -> None:
         if self.held[own]:
             self.held[own] -= 1
-            self.node.parts[own].release()
+            self.node.parts[own].release(Waiter())
             self.settle()
 
     @rule(own=processes, data=st.data())
@@ -308,7 +314,7 @@ class Inside:
 
 def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
     """Hold up to ``most`` slots, taken and given back as fast as can be; exit with how often too many were held."""
-    shared, inside = SlotRows(*(cells.row(name) for name in NAMES[:3])), Inside(cells, own)
+    shared, inside = SlotRows(*(cells.row(name) for name in SLOTS)), Inside(cells, own)
     slots = SharedSlots(limit, shared, cells.lock("running"), own, lambda _: None)
     part = Admission(limit, 0, new_slots=lambda *_: slots)
     held = too_many = 0
@@ -323,10 +329,10 @@ def hammer(cells: Cells, own: int, limit: int, most: int, times: int) -> None:
         if held:
             held -= 1
             inside.put(held)
-            part.release()
+            part.release(Waiter())
     inside.put(0)
     for _ in range(held):
-        part.release()
+        part.release(Waiter())
     os._exit(min(too_many, 100))
 
 
