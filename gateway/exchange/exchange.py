@@ -71,6 +71,8 @@ class Exchange(UpstreamSide):
             self._try()
         else:
             self._metrics.queued += 1
+            if not pool.admission.open:
+                self._metrics.held += 1
 
     def prepare(self, phases: Coroutine[Any, Any, None]) -> None:
         """Run what may wait before a slot is taken, then start; an error that it raises is the response.
@@ -235,9 +237,33 @@ class Exchange(UpstreamSide):
         self._state = TRYING
         self._pool.tokens_in_flight += self._request.max_tokens
 
+    def _wait_for_return(self, error: GatewayError, now: float) -> None:
+        """Wait in the queue for a replica that may come back, or fail with ``error`` if there is no place."""
+        self._held_since = self._held_since or now
+        self._tried = ()
+        pool = self._pool
+        self._slot = False
+        pool.tokens_in_flight -= self._request.max_tokens
+        pool.admission.release(self)
+        self._state = QUEUED
+        try:
+            admitted = pool.admission.admit(self)
+        except Unavailable:
+            self._state = TRYING
+            self._fail(error)
+            return
+        if admitted:
+            self._hold_slot()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
     def _go_on(self) -> None:
-        """Ask a replica, if the client has not left meanwhile."""
-        if self._state is TRYING:
+        """Ask a replica, if the client has not left meanwhile; wait again if all replicas have."""
+        if self._state is not TRYING:
+            return
+        pool = self._pool
+        if not pool.ready and self._may_be_held(now := perf_counter()):
+            self._wait_for_return(pool.not_ready(self.context.model), now)
+        else:
             self._try()
 
     # inside: towards the client
@@ -292,7 +318,7 @@ class Exchange(UpstreamSide):
         add_advice(error, attempt.head)
         self._say_when(error)
         attempt.count("failed" if error.status >= 500 else "ok")
-        self._go_on_after(attempt, Failure(error, reached=True))
+        self._go_on_after(attempt, Failure.told_by(error))
 
     def _complete_stream(self, attempt: Attempt, relay: StreamRelay, last: bytes) -> None:
         """End the client's stream, and await the engine's last bytes, unless another replica is to go on with it."""
@@ -420,6 +446,7 @@ class Exchange(UpstreamSide):
             self._metrics.recoveries[self._recovery.outcome] += 1
             self._recovery = None
         if self._slot:
+            # Written out, here and above: every request meets it.
             self._slot = False
             pool = self._pool
             pool.tokens_in_flight -= self._request.max_tokens

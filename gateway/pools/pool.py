@@ -224,13 +224,17 @@ class Pool:
                 self.drain(replica)
         self._hold_or_let_through()
 
+    @property
+    def may_return(self) -> bool:
+        """Whether a replica is ready or may be soon, without anything being changed."""
+        return bool(self.ready) or any(replica.state in _MAY_RETURN for replica in self.replicas)
+
     def _hold_or_let_through(self) -> None:
         """Let requests wait while no replica is ready but one may be soon.
 
         Where none will be, those that wait are let through too: each finds no replica, and is told so.
         """
-        awaited = any(replica.state in _MAY_RETURN for replica in self.replicas)
-        is_open = bool(self.ready) or not awaited or not self.hold
+        is_open = bool(self.ready) or not self.hold or not self.may_return
         if is_open is not self.admission.open:
             self.gate_moved_at = perf_counter()
             self.admission.set_open(is_open=is_open)
