@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Iterator
 from time import perf_counter
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.core.errors import Unavailable
 from gateway.pools.admission import Admission
+from gateway.pools.queue import Ticket
 from gateway.pools.virtual_time import TAGS, VirtualTime
 from gateway.processes.shared_cells import Cells
 from gateway.processes.shared_slots import SharedSlots, SharedTags, SlotRows
@@ -217,6 +221,120 @@ def test_time_without_contention_does_not_make_the_expected_wait_longer(clock: C
     node.cells.close()
 
 
+def queued(part: Admission, tenant: str = "", **said: Any) -> Waiter:
+    waiter = Waiter(ticket=Ticket(tenant, **said))
+    assert not part.admit(waiter)
+    return waiter
+
+
+def served_next(node: Node, waiting: list[Waiter]) -> Waiter:
+    """Free one slot, in any process that runs something, and give who gets it."""
+    next(part for part in node.parts if part.running).release(Waiter())
+    node.hear()
+    (served,) = [waiter for waiter in waiting if waiter.slots]
+    waiting.remove(served)
+    return served
+
+
+def test_a_tenant_gets_one_share_in_however_many_processes_it_asks() -> None:
+    node = Node(3, limit=3, max_queue=1_000)
+    for part in node.parts:
+        take(part)
+    waiting = [queued(part, "heavy", tokens=10) for part in node.parts for _ in range(30)]
+    waiting += [queued(node.parts[1], "light", tokens=10) for _ in range(30)]
+    got = Counter(served_next(node, waiting).ticket.tenant for _ in range(40))
+    assert abs(got["heavy"] - got["light"]) <= 1
+    node.cells.close()
+
+
+def test_a_tenant_is_served_first_come_first_served_over_all_processes() -> None:
+    node = Node(3, limit=3, max_queue=1_000)
+    for part in node.parts:
+        take(part)
+    order = [2, 0, 1, 1, 2, 0, 0, 0, 1, 2]
+    waiting = [queued(node.parts[own], tokens=7) for own in order]
+    came = list(waiting)
+    assert [served_next(node, waiting) for _ in order] == came
+    node.cells.close()
+
+
+def test_a_class_goes_first_over_all_processes() -> None:
+    node = Node(3, limit=3, max_queue=1_000)
+    for part in node.parts:
+        take(part)
+    waiting = [queued(node.parts[own], priority=priority) for own, priority in ((0, 1), (1, 0), (2, -1))]
+    assert [served_next(node, waiting).ticket.priority for _ in range(3)] == [-1, 0, 1]
+    node.cells.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.integers(1, 500)), min_size=30, max_size=60))
+def test_over_any_interval_two_tenants_differ_by_a_request_of_each_at_most(
+    requests: list[tuple[int, str, int]],
+) -> None:
+    node = Node(3, limit=3, max_queue=1_000)
+    for part in node.parts:
+        take(part)
+    waiting = [queued(node.parts[own], tenant, tokens=tokens) for own, tenant, tokens in requests]
+    largest = {each: max(tokens for _, tenant, tokens in requests if tenant == each) for _, each, _ in requests}
+    served: list[Counter[str]] = [Counter()]
+    while {waiter.ticket.tenant for waiter in waiting} == set(largest):
+        ticket = served_next(node, waiting).ticket
+        served.append(served[-1] + Counter({ticket.tenant: ticket.tokens}))
+        assert sum(part.running for part in node.parts) == 3, "a slot is free though requests wait"
+    for began, before in enumerate(served):
+        for after in served[began:]:
+            for one in largest:
+                for other in largest:
+                    got, its = after[one] - before[one], after[other] - before[other]
+                    assert got - its <= largest[one] + largest[other]
+    node.cells.close()
+
+
+def test_the_limit_of_tokens_is_that_of_all_processes_together() -> None:
+    node = Node(3, limit=None, max_queue=10, max_tokens=100)
+    running = [Waiter(ticket=Ticket(tokens=50)) for _ in range(2)]
+    assert node.parts[0].admit(running[0])
+    assert node.parts[1].admit(running[1])
+    waiting = queued(node.parts[2], tokens=60)
+    node.parts[0].release(running[0])
+    node.hear()
+    assert waiting.slots == 0
+    node.parts[1].release(running[1])
+    node.hear()
+    assert waiting.slots == 1
+    assert sum(node.rows.tokens) == 60
+    node.cells.close()
+
+
+def test_the_tokens_of_the_dead_are_free_again() -> None:
+    node = Node(2, limit=None, max_queue=10, max_tokens=100)
+    assert node.parts[0].admit(Waiter(ticket=Ticket(tokens=100)))
+    waiting = queued(node.parts[1], tokens=60)
+    node.die(0)
+    node.hear()
+    assert waiting.slots == 1
+    node.cells.close()
+
+
+def test_those_that_one_process_holds_do_not_keep_the_others_waiting(node: Node) -> None:
+    held, open_one, _ = node.parts
+    held.set_open(is_open=False)
+    first = queued(held)
+    running = [Waiter(), Waiter()]
+    # Each joins the queue, and gets its slot before it has to wait.
+    assert not any(open_one.admit(waiter) for waiter in running)
+    assert [waiter.slots for waiter in running] == [1, 1]
+    waiting = queued(open_one)
+    open_one.release(Waiter())
+    node.hear()
+    assert (first.slots, waiting.slots) == (0, 1)
+    held.set_open(is_open=True)
+    open_one.release(Waiter())
+    node.hear()
+    assert first.slots == 1
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Requests come, end and leave, words arrive late, processes die: the rules hold all the time."""
 
@@ -237,9 +355,9 @@ class AnyOrder(RuleBasedStateMachine):
                 queued.remove(waiter)
                 self.held[own] += waiter.slots
 
-    @rule(own=processes)
-    def come(self, own: int) -> None:
-        waiter = Waiter()
+    @rule(own=processes, tenant=st.sampled_from("ab"), priority=st.integers(0, 1))
+    def come(self, own: int, tenant: str, priority: int) -> None:
+        waiter = Waiter(ticket=Ticket(tenant, priority, 30_000))
         try:
             admitted = self.node.parts[own].admit(waiter)
         except Unavailable:
@@ -258,6 +376,11 @@ class AnyOrder(RuleBasedStateMachine):
             self.node.parts[own].release(Waiter())
             self.settle()
 
+    @rule(own=processes, is_open=st.booleans())
+    def open_or_close(self, own: int, *, is_open: bool) -> None:
+        self.node.parts[own].set_open(is_open=is_open)
+        self.settle()
+
     @rule(own=processes, data=st.data())
     def leave(self, own: int, data: st.DataObject) -> None:
         if self.queued[own]:
@@ -274,7 +397,7 @@ class AnyOrder(RuleBasedStateMachine):
     def hear(self) -> None:
         self.node.hear()
         self.settle()
-        if sum(map(len, self.queued)):
+        if any(queued and part.open for queued, part in zip(self.queued, self.node.parts, strict=True)):
             assert sum(self.held) == 5
 
     @rule(own=processes)
