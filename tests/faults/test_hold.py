@@ -65,7 +65,7 @@ async def test_nobody_fails_who_comes_while_the_only_engine_is_away(
         # Those that were under way are asked again too, as none of them had an answer.
         assert Counter(await asyncio.gather(*under_way)) == {(200, ""): 8}
         async with asyncio.timeout(20):
-            while (seen := await status(running))["running"] or seen["waiting"]:
+            while (seen := await status(running))["running"] or seen["waiting"]:  # noqa: ASYNC110 - it tells nobody that it changed
                 await asyncio.sleep(0.02)
         metrics = await running.metrics()
         held = next(line for line in metrics.splitlines() if 'admissions_total{model="m",outcome="held"}' in line)
