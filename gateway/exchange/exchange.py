@@ -55,7 +55,7 @@ class Exchange(UpstreamSide):
         """Take a slot and ask a replica, or wait in the queue. Raises ``Unavailable`` when that is full too."""
         assert self._state is PREPARING
         pool = self._pool
-        if not pool.ready and pool.admission.open:
+        if not pool.ready and (pool.admission.open or not self._request.waits_for_replica):
             raise pool.not_ready(self.context.model)
         # It may be granted its slot before ``admit`` returns.
         self._state = QUEUED

@@ -50,6 +50,9 @@ class UpstreamRequest(msgspec.Struct, eq=False):
     priority: int = 0
     """The class that the client asks for; lower ones come first."""
 
+    waits_for_replica: bool = True
+    """Whether it is held while no replica is ready; not where another model is asked then."""
+
     _prompt: Prompt | None = None
 
     @property

@@ -283,7 +283,8 @@ class UpstreamSide(ABC):
 
     def _may_be_held(self, now: float) -> bool:
         """Whether it may wait for a replica to come back: for as long as requests are held, from the first time on."""
-        return self._pool.may_return and now - (self._held_since or now) < self._pool.hold
+        pool, since = self._pool, self._held_since or now
+        return self._request.waits_for_replica and pool.may_return and now - since < pool.hold
 
     @property
     def _attempt_is_live(self) -> bool:

@@ -236,7 +236,7 @@ _FAMILIES = (
     _Row(
         Kind.COUNTER,
         "admissions",
-        "Admission decisions: admitted at once, queued, held (queued for a replica), refused, or timed out in the queue.",
+        "Admission decisions: admitted at once, queued, held (queued for a replica), refused, or timed out waiting.",
         ("model", "outcome"),
         _per_model_and(lambda metrics: metrics.admissions),
     ),
