@@ -47,6 +47,16 @@ class Exchange(UpstreamSide):
         return allowed if asked is None else min(asked, allowed)
 
     @property
+    def _waits_until(self) -> float:
+        """Until when it may wait in the queue; it leaves at once a queue in which it would be held."""
+        pool = self._pool
+        if not pool.admission.open and not self._request.waits_for_replica:
+            return pool.gate_moved_at
+        return min(
+            pool.wait_until(self._queued_at, self._owner.deadlines.queue), self.context.received_at + self._total
+        )
+
+    @property
     def queued(self) -> bool:
         """Whether it still waits for its slot."""
         return self._state is QUEUED
@@ -103,10 +113,8 @@ class Exchange(UpstreamSide):
         """What admission has to know of it; it begins to wait now."""
         request, key, now = self._request, self.context.head.key, perf_counter()
         self._queued_at = now
-        until = self._pool.wait_until(now, self._owner.deadlines.queue)
-        within = min(until, self.context.received_at + self._total) - now
         # A client may stand back behind others of its key, and not push ahead of them.
-        return Ticket(key.group, max(key.priority, request.priority), request.tokens, within)
+        return Ticket(key.group, max(key.priority, request.priority), request.tokens, self._waits_until - now)
 
     def granted(self) -> None:
         """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
@@ -148,7 +156,7 @@ class Exchange(UpstreamSide):
         limits, attempt = self._owner.deadlines, self._attempt
         received_at = self.context.received_at
         if self._state is QUEUED:
-            return min(self._pool.wait_until(self._queued_at, limits.queue), received_at + self._total)
+            return self._waits_until
         silence = min(limits.first_byte, limits.between_bytes)
         heard_at = now if attempt is None else max(attempt.sent_at, self._last_at)
         return min(received_at + self._total, max(heard_at, now - silence) + silence)
@@ -394,7 +402,7 @@ class Exchange(UpstreamSide):
         limits, attempt, waited = self._owner.deadlines, self._attempt, now - self.context.received_at
         total = self._total
         if self._state is QUEUED:
-            if waited > total or now > self._pool.wait_until(self._queued_at, limits.queue):
+            if now > self._waits_until:
                 self._metrics.queue_timeouts += 1
                 self._fail(self._pool.waited_too_long(self.context.model, now - self._queued_at))
             return
@@ -446,7 +454,6 @@ class Exchange(UpstreamSide):
             self._metrics.recoveries[self._recovery.outcome] += 1
             self._recovery = None
         if self._slot:
-            # Written out, here and above: every request meets it.
             self._slot = False
             pool = self._pool
             pool.tokens_in_flight -= self._request.max_tokens

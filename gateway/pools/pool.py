@@ -252,7 +252,7 @@ class Pool:
 
     def waited_too_long(self, model: str, waited: float) -> Unavailable:
         """Give the error for a request for ``model`` that waited as long as it may, in seconds."""
-        return self.admission.timed_out(waited) if self.admission.open else self.not_ready(model)
+        return self.admission.timed_out(round(waited, 1)) if self.admission.open else self.not_ready(model)
 
     # which replica a request gets
 
