@@ -142,11 +142,18 @@ class Pipeline:
             request_fields.check_media(head.headers)
 
     def _ask_engine(
-        self, route: EngineRoute, context: RequestContext, downstream: Downstream, instead: Model | None = None
+        self,
+        route: EngineRoute,
+        context: RequestContext,
+        downstream: Downstream,
+        instead: Model | None = None,
+        *,
+        others_left: bool = False,
     ) -> Exchange | Fallback:
         """Find the model, write the body that its engines get, and begin the exchange.
 
-        ``instead`` is the model to ask, whatever the request says, where several are asked one after the other.
+        ``instead`` is the model to ask, whatever the request says, where several are asked one after the other;
+        ``others_left`` says that another one is asked if it has no ready replica.
         """
         snapshot = self.snapshot
         form = multipart.read(context) if route.multipart else None
@@ -193,6 +200,8 @@ class Pipeline:
             not route.streams,
             usage_bytes,
             route.dialect.recorded if streams and model.recovery else None,
+            0 if fields.priority is UNSET_FIELD else request_fields.priority_in(fields.priority),
+            not others_left,
         )
         return self._dispatcher.begin(model.pool, request, downstream, phases)
 
@@ -208,7 +217,7 @@ class Pipeline:
         """Ask a model, and those that may take its place as far as the key may use them."""
 
         def begin(instead: Model, client: Downstream) -> Exchange:
-            exchange = self._ask_engine(route, context, client, instead)
+            exchange = self._ask_engine(route, context, client, instead, others_left=instead is not models[-1])
             assert isinstance(exchange, Exchange)
             return exchange
 
@@ -217,7 +226,8 @@ class Pipeline:
 
         others = [self.registry.find(name) for name in model.fallback if context.head.key.may_use(name)]
         able = [other for other in others if route.task is None or route.task in other.tasks]
-        fallback = Fallback(downstream, context, [model, *able], begin, fell_back)
+        models = [model, *able]
+        fallback = Fallback(downstream, context, models, begin, fell_back)
         fallback.start()
         return fallback
 

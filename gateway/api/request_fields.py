@@ -244,6 +244,14 @@ def with_usage(body: bytes, facts: RequestFields) -> bytes:
     return rewritten(body, {"stream_options": msgspec.json.encode(options)})
 
 
+def priority_in(value: Raw) -> int:
+    """Read the field ``priority``: a whole number, or nothing. Raises ``BadRequest``."""
+    try:
+        return msgspec.json.decode(value, type=int | None) or 0
+    except msgspec.DecodeError:
+        raise BadRequest("priority: expected a whole number, lower ones come first.", param="priority") from None
+
+
 def as_flag(value: object) -> bool | None:
     """Read a flag as pydantic does: as itself, as 1 or 0, or by a word; ``None`` if it is none."""
     if isinstance(value, str):

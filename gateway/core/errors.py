@@ -277,6 +277,18 @@ class ConnectionsExhausted(Unavailable):
     closes = True
 
 
+class QueueFull(Unavailable):
+    """All slots are taken, and as many requests wait as may."""
+
+    code = "queue_full"
+
+
+class DeadlineUnreachable(Unavailable):
+    """The request would wait longer for a slot than it can, as fast as slots become free now."""
+
+    code = "deadline_unreachable"
+
+
 class QueueTimeout(Unavailable):
     """The request waited for a slot until its time was up."""
 

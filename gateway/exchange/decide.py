@@ -12,6 +12,9 @@ from gateway.http.response_head import ResponseHead
 MAX_ATTEMPTS = 3
 """Replicas asked for one request at most; more would turn one bad request into a bad pool."""
 
+FULL = frozenset({503, 529})
+"""Statuses by which an engine says that it takes no more for now, which is no failure of it."""
+
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 """What differs between two messages of one kind: numbers, addresses and ids."""
 
@@ -25,6 +28,8 @@ class Next(Enum):
     """Leave it to the other attempt that is under way."""
     RETRY = auto()
     """Ask a replica that has not been asked yet."""
+    HOLD = auto()
+    """Wait in the queue for a replica that may come back."""
     OVER_BUDGET = auto()
     """Tell the client: another replica might do better, but the pool has used up its retries."""
     FAIL = auto()
@@ -32,10 +37,19 @@ class Next(Enum):
 
 
 class Failure(NamedTuple):
-    """How one attempt has failed. ``reached``: the replica may have begun to work on the request."""
+    """How one attempt has failed.
+
+    ``reached``: the replica may have begun to work on the request. ``lost``: it said nothing at all, so it may be gone.
+    """
 
     error: GatewayError
     reached: bool
+    lost: bool = False
+
+    @classmethod
+    def told_by(cls, error: GatewayError) -> Failure:
+        """Make one of an engine's error response; an engine that is full has not begun to work on the request."""
+        return cls(error, reached=error.status not in FULL)
 
     def may_be_retried(self, *, idempotent: bool) -> bool:
         """Whether another replica may do better, and asking it cannot do anything twice (RFC 9110, section 9.2.2)."""
@@ -55,6 +69,7 @@ def decide(
     rival: bool = False,
     repeated: bool = False,
     affordable: bool = True,
+    returns: bool = False,
 ) -> Next:
     """Decide what follows a failed attempt.
 
@@ -62,7 +77,8 @@ def decide(
     its way, which says nothing about the replica. ``retry``: another replica may do better, and may be asked.
     ``others``: there are ready replicas that have not been asked. ``rival``: a hedged attempt at another replica is
     under way. ``repeated``: two replicas have failed alike, so the request may be what kills them. ``affordable``: the
-    pool's retry budget allows one more.
+    pool's retry budget allows one more. ``returns``: no replica is left, but one may come back for which requests are
+    held.
     """
     if stale and asked < MAX_ATTEMPTS:
         return Next.RECONNECT
@@ -70,6 +86,8 @@ def decide(
         return Next.WAIT
     if retry and others and not repeated and asked < MAX_ATTEMPTS:
         return Next.RETRY if affordable else Next.OVER_BUDGET
+    if retry and returns and not repeated:
+        return Next.HOLD
     return Next.FAIL
 
 

@@ -25,6 +25,7 @@ from gateway.http import sse
 from gateway.http.error_response import add_advice
 from gateway.http.request_parser import refusal
 from gateway.http.response_head import EVENTS, ResponseHead
+from gateway.pools.queue import Ticket
 
 _LAST_BYTES_SECONDS = 5.0
 """How long an engine may take to end its response after its stream's end marker, before the connection is closed."""
@@ -46,6 +47,16 @@ class Exchange(UpstreamSide):
         return allowed if asked is None else min(asked, allowed)
 
     @property
+    def _waits_until(self) -> float:
+        """Until when it may wait in the queue; it leaves at once a queue in which it would be held."""
+        pool = self._pool
+        if not pool.admission.open and not self._request.waits_for_replica:
+            return pool.gate_moved_at
+        return min(
+            pool.wait_until(self._queued_at, self._owner.deadlines.queue), self.context.received_at + self._total
+        )
+
+    @property
     def queued(self) -> bool:
         """Whether it still waits for its slot."""
         return self._state is QUEUED
@@ -54,11 +65,14 @@ class Exchange(UpstreamSide):
         """Take a slot and ask a replica, or wait in the queue. Raises ``Unavailable`` when that is full too."""
         assert self._state is PREPARING
         pool = self._pool
-        if not pool.ready:
+        if not pool.ready and (pool.admission.open or not self._request.waits_for_replica):
             raise pool.not_ready(self.context.model)
+        # It may be granted its slot before ``admit`` returns.
+        self._state = QUEUED
         try:
             admitted = pool.admission.admit(self)
         except Unavailable:
+            self._state = PREPARING
             self._metrics.refused += 1
             raise
         if admitted:
@@ -66,8 +80,9 @@ class Exchange(UpstreamSide):
             self._hold_slot()
             self._try()
         else:
-            self._state = QUEUED
             self._metrics.queued += 1
+            if not pool.admission.open:
+                self._metrics.held += 1
 
     def prepare(self, phases: Coroutine[Any, Any, None]) -> None:
         """Run what may wait before a slot is taken, then start; an error that it raises is the response.
@@ -93,10 +108,18 @@ class Exchange(UpstreamSide):
 
     # called by admission
 
+    @property
+    def ticket(self) -> Ticket:
+        """What admission has to know of it; it begins to wait now."""
+        request, key, now = self._request, self.context.head.key, perf_counter()
+        self._queued_at = now
+        # A client may stand back behind others of its key, and not push ahead of them.
+        return Ticket(key.group, max(key.priority, request.priority), request.tokens, self._waits_until - now)
+
     def granted(self) -> None:
         """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
         assert self._state is QUEUED
-        self.context.queued_for = perf_counter() - self.context.received_at
+        self.context.queued_for += perf_counter() - self._queued_at
         self._hold_slot()
         asyncio.get_running_loop().call_soon(self._go_on)
 
@@ -133,7 +156,7 @@ class Exchange(UpstreamSide):
         limits, attempt = self._owner.deadlines, self._attempt
         received_at = self.context.received_at
         if self._state is QUEUED:
-            return received_at + min(limits.queue, self._total)
+            return self._waits_until
         silence = min(limits.first_byte, limits.between_bytes)
         heard_at = now if attempt is None else max(attempt.sent_at, self._last_at)
         return min(received_at + self._total, max(heard_at, now - silence) + silence)
@@ -222,9 +245,33 @@ class Exchange(UpstreamSide):
         self._state = TRYING
         self._pool.tokens_in_flight += self._request.max_tokens
 
+    def _wait_for_return(self, error: GatewayError, now: float) -> None:
+        """Wait in the queue for a replica that may come back, or fail with ``error`` if there is no place."""
+        self._held_since = self._held_since or now
+        self._tried = ()
+        pool = self._pool
+        self._slot = False
+        pool.tokens_in_flight -= self._request.max_tokens
+        pool.admission.release(self)
+        self._state = QUEUED
+        try:
+            admitted = pool.admission.admit(self)
+        except Unavailable:
+            self._state = TRYING
+            self._fail(error)
+            return
+        if admitted:
+            self._hold_slot()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
     def _go_on(self) -> None:
-        """Ask a replica, if the client has not left meanwhile."""
-        if self._state is TRYING:
+        """Ask a replica, if the client has not left meanwhile; wait again if all replicas have."""
+        if self._state is not TRYING:
+            return
+        pool = self._pool
+        if not pool.ready and self._may_be_held(now := perf_counter()):
+            self._wait_for_return(pool.not_ready(self.context.model), now)
+        else:
             self._try()
 
     # inside: towards the client
@@ -279,7 +326,7 @@ class Exchange(UpstreamSide):
         add_advice(error, attempt.head)
         self._say_when(error)
         attempt.count("failed" if error.status >= 500 else "ok")
-        self._go_on_after(attempt, Failure(error, reached=True))
+        self._go_on_after(attempt, Failure.told_by(error))
 
     def _complete_stream(self, attempt: Attempt, relay: StreamRelay, last: bytes) -> None:
         """End the client's stream, and await the engine's last bytes, unless another replica is to go on with it."""
@@ -355,10 +402,9 @@ class Exchange(UpstreamSide):
         limits, attempt, waited = self._owner.deadlines, self._attempt, now - self.context.received_at
         total = self._total
         if self._state is QUEUED:
-            allowed = min(limits.queue, total)
-            if waited > allowed:
+            if now > self._waits_until:
                 self._metrics.queue_timeouts += 1
-                self._fail(self._pool.admission.timed_out(allowed))
+                self._fail(self._pool.waited_too_long(self.context.model, now - self._queued_at))
             return
         asked = attempt if not self.paused else None
         silence = 0.0 if asked is None else now - max(asked.sent_at, self._last_at)
@@ -395,7 +441,7 @@ class Exchange(UpstreamSide):
         """Give back everything that is held, in whatever state, and be forgotten by the owner."""
         if self._state is QUEUED:
             self._pool.admission.withdraw(self)
-            self.context.queued_for = perf_counter() - self.context.received_at
+            self.context.queued_for += perf_counter() - self._queued_at
         self._state = ENDED
         if self._preparing is not None:
             self._preparing.cancel()
@@ -411,7 +457,7 @@ class Exchange(UpstreamSide):
             self._slot = False
             pool = self._pool
             pool.tokens_in_flight -= self._request.max_tokens
-            pool.admission.release()
+            pool.admission.release(self)
         self._owner.exchanges.discard(self)
 
     def _end(self, now: float) -> None:

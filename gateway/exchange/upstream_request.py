@@ -10,6 +10,12 @@ from gateway.exchange.ports import Dialect, StreamFactory
 from gateway.pools.policies.prompt_blocks import Prompt, read_prompt
 from gateway.pools.replica import Replica
 
+_BYTES_PER_TOKEN = 4
+"""Of English text, with what JSON adds to it."""
+
+_ANSWER_TOKENS = 512
+"""What a generated response is taken to have whose request does not limit it."""
+
 
 class _SessionFields(msgspec.Struct):
     """The fields of a body that name the session it belongs to, as the JSON that they are."""
@@ -41,6 +47,12 @@ class UpstreamRequest(msgspec.Struct, eq=False):
     recorded: StreamFactory | None = None
     """Begins to read its stream where another replica is to go on with it if the first one dies."""
 
+    priority: int = 0
+    """The class that the client asks for; lower ones come first."""
+
+    waits_for_replica: bool = True
+    """Whether it is held while no replica is ready; not where another model is asked then."""
+
     _prompt: Prompt | None = None
 
     @property
@@ -49,6 +61,12 @@ class UpstreamRequest(msgspec.Struct, eq=False):
         if self._prompt is None:
             self._prompt = read_prompt(self.body)
         return self._prompt
+
+    @property
+    def tokens(self) -> int:
+        """Estimate what it asks of an engine: the tokens of its prompt, and those that its response may have."""
+        answer = self.max_tokens or (0 if self.hedges else _ANSWER_TOKENS)
+        return len(self.body) // _BYTES_PER_TOKEN + answer
 
     def body_for(self, replica: Replica) -> bytes:
         """Give the body for a replica that may not know ``stream_options``."""

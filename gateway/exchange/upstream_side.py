@@ -50,11 +50,13 @@ class UpstreamSide(ABC):
         "_attempt",
         "_client",
         "_failure",
+        "_held_since",
         "_last_at",
         "_metrics",
         "_owner",
         "_pool",
         "_preparing",
+        "_queued_at",
         "_race",
         "_recovery",
         "_relay",
@@ -79,13 +81,17 @@ class UpstreamSide(ABC):
         self._metrics: ModelMetrics = metrics_of(context.model)
         self._state = PREPARING
         self._preparing: asyncio.Task[None] | None = None
+        self._queued_at = 0.0
+        """When it began to wait for a slot, if it did."""
         self._attempt: Attempt | None = None
         self._race: Race | None = None
         """Where the request may be asked of a second replica, or is, while the first has not responded."""
         self._tried: tuple[Replica, ...] = ()
         self._recovery: Recovery | None = None
         self._failure: Failure | None = None
-        """How the latest attempt has failed, if one has."""
+        """How the latest attempt has failed that had reached its replica, or else the first one, if any has."""
+        self._held_since = 0.0
+        """When it began to wait for a replica that was lost, if it did."""
         self._relay: BodyRelay | StreamRelay | None = None
         self.paused = False
         # The tick turns this into a moment, so that an event need not look at the clock.
@@ -124,8 +130,7 @@ class UpstreamSide(ABC):
         if self._request.usage_bytes and head.status in (400, 422) and b"stream_options" in body:
             self._ask_without_usage(attempt)
         else:
-            # One that is full has not begun to work on it.
-            self._go_on_after(attempt, Failure(error, reached=not isinstance(error, Unavailable)))
+            self._go_on_after(attempt, Failure.told_by(error))
 
     def attempt_failed(self, attempt: Attempt, error: UpstreamError) -> None:
         """Ask another replica if no byte of a response has come, else fail."""
@@ -144,7 +149,7 @@ class UpstreamSide(ABC):
         if error.answered:
             self._go_on_within(attempt, failed)
         else:
-            self._go_on_after(attempt, Failure(failed, reached=reached))
+            self._go_on_after(attempt, Failure(failed, reached=reached, lost=True))
 
     def attempt_garbled(self, attempt: Attempt, message: str) -> None:
         """Fail: what follows cannot be read either."""
@@ -229,7 +234,9 @@ class UpstreamSide(ABC):
         """Do what ``decide`` says after an attempt has failed; of two, the client is told what the first has said."""
         attempt.release()
         self._tried = (*self._tried, attempt.replica)
-        before, self._failure = self._failure, failure
+        before = self._failure
+        if failure.reached or before is None:
+            self._failure = failure
         others = any(replica not in self._tried for replica in self._pool.ready)
         race = self._race
         first = race.failure if race is not None and race.failure is not None else failure
@@ -242,6 +249,8 @@ class UpstreamSide(ABC):
             rival=race is not None and (race.running if attempt is self._attempt else self._attempt_is_live),
             repeated=before is not None and failure.has_cause_of(before),
             affordable=retry and self._pool.affords_retry(now),
+            # A replica that is lost counts as ready until several requests have found it so.
+            returns=self._recovery is None and (failure.lost or not self._pool.ready) and self._may_be_held(now),
         )
         match follows:
             case Next.WAIT:
@@ -256,6 +265,10 @@ class UpstreamSide(ABC):
                 self._metrics.retries["retried"] += 1
                 self._end_race()
                 self._try()
+            case Next.HOLD:
+                self._metrics.retries["held"] += 1
+                self._end_race()
+                self._wait_for_return(first.error, now)
             case _:
                 if follows is Next.OVER_BUDGET:
                     self._metrics.retries["over_budget"] += 1
@@ -267,6 +280,11 @@ class UpstreamSide(ABC):
                     "over_budget" if follows is Next.OVER_BUDGET else "failed" if others else "no_replica"
                 )
                 self._fail(recovery.error)
+
+    def _may_be_held(self, now: float) -> bool:
+        """Whether it may wait for a replica to come back: for as long as requests are held, from the first time on."""
+        pool, since = self._pool, self._held_since or now
+        return self._request.waits_for_replica and pool.may_return and now - since < pool.hold
 
     @property
     def _attempt_is_live(self) -> bool:
@@ -305,6 +323,10 @@ class UpstreamSide(ABC):
     @abstractmethod
     def _go_on_within(self, attempt: Attempt, error: GatewayError) -> None:
         """Let another replica go on with a response that has broken off, or fail."""
+
+    @abstractmethod
+    def _wait_for_return(self, error: GatewayError, now: float) -> None:
+        """Wait in the queue for a replica that may come back, or fail with ``error``."""
 
     @abstractmethod
     def release(self) -> None:

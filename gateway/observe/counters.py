@@ -34,7 +34,7 @@ _QUEUE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 _OVERHEAD = (0.00005, 0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-_NUMBERS = ("admitted", "queued", "refused", "queue_timeouts", "input_tokens", "output_tokens", "cached_tokens")
+_NUMBERS = ("admitted", "queued", "held", "refused", "queue_timeouts", "input_tokens", "output_tokens", "cached_tokens")
 """The fields of ``ModelMetrics`` that are plain numbers."""
 
 
@@ -84,7 +84,8 @@ class ModelMetrics:
     """Attempts at each replica, by their outcome: ``ok``, ``failed``, ``full``, ``timeout`` or ``aborted``. Those are
     ``ZeroDict`` where attempts are counted; what came from another process is only added."""
     retries: dict[str, int]
-    """Failed attempts that another replica might better: ``retried``, or left ``over_budget``."""
+    """Failed attempts that another replica might better: ``retried``, left ``over_budget``, or ``held`` until one is
+    ready."""
     recoveries: dict[str, int]
     """Streams whose replica died after tokens were sent, by how they ended: ``recovered``, ``failed`` at the next
     replicas too, ``ineligible``, without another ``no_replica``, ``over_budget``, or ``aborted`` meanwhile."""
@@ -93,6 +94,7 @@ class ModelMetrics:
     # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
     admitted: int = 0
     queued: int = 0
+    held: int = 0
     refused: int = 0
     queue_timeouts: int = 0
     input_tokens: int = 0
@@ -111,7 +113,7 @@ class ModelMetrics:
             aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
             attempts={outcome: ZeroDict() for outcome in ("ok", "failed", "full", "timeout", "aborted")},
             fallbacks=ZeroDict(),
-            retries=dict.fromkeys(("retried", "over_budget"), 0),
+            retries=dict.fromkeys(("retried", "over_budget", "held"), 0),
             recoveries=dict.fromkeys(("recovered", "failed", "ineligible", "no_replica", "over_budget", "aborted"), 0),
         )
 
@@ -132,6 +134,7 @@ class ModelMetrics:
         return {
             "admitted": self.admitted,
             "queued": self.queued,
+            "held": self.held,
             "refused": self.refused,
             "timeout": self.queue_timeouts,
         }
@@ -155,7 +158,7 @@ class ModelMetrics:
 
 def outcome_of(status: int) -> str:
     """Give the outcome of an attempt that was answered with an error."""
-    if status == 503:
+    if status in (503, 529):
         return "full"
     return "ok" if status < 500 else "failed"
 

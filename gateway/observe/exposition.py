@@ -236,7 +236,7 @@ _FAMILIES = (
     _Row(
         Kind.COUNTER,
         "admissions",
-        "Admission decisions: admitted at once, queued, refused, or timed out in the queue.",
+        "Admission decisions: admitted at once, queued, held (queued for a replica), refused, or timed out waiting.",
         ("model", "outcome"),
         _per_model_and(lambda metrics: metrics.admissions),
     ),
@@ -257,7 +257,7 @@ _FAMILIES = (
     _Row(
         Kind.COUNTER,
         "retries",
-        "Failed attempts that another replica might better: retried there, or left because the retry budget was spent.",
+        "Failed attempts that another replica might better: retried there, held until one is back, or over_budget.",
         ("model", "outcome"),
         _per_model_and(lambda metrics: metrics.retries),
     ),

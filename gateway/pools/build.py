@@ -184,7 +184,12 @@ class RegistryBuilder:
         self._set_connect_timeout(config)
         limits = settings.limits
         if pool is None:
-            admission = Admission(limits.max_in_flight, limits.max_queue, new_slots=self._counting.new_slots(name))
+            admission = Admission(
+                limits.max_in_flight,
+                limits.max_queue,
+                max_tokens=limits.max_tokens_in_flight,
+                new_slots=self._counting.new_slots(name),
+            )
             pool = Pool(
                 name,
                 (),
@@ -196,10 +201,11 @@ class RegistryBuilder:
         else:
             before = self._settings[pool]
             pool.closing = False
-            pool.admission.set_limits(limits.max_in_flight, limits.max_queue)
+            pool.admission.set_limits(limits.max_in_flight, limits.max_queue, limits.max_tokens_in_flight)
             if any(getattr(before, option) != getattr(settings, option) for option in POLICY_OPTIONS):
                 pool.set_policy(POLICIES[settings.policy_here](settings))
             pool.set_hedging(hedge=settings.hedge)
+        pool.set_waits(limits.hold, limits.queue_timeout)
         self._settings[pool] = settings
         return pool
 

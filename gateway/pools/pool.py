@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
-from gateway.core.errors import NoReadyReplica
+from gateway.core.errors import NoReadyReplica, Unavailable
 from gateway.pools.admission import Admission
 from gateway.pools.hedge_budget import HedgeBudget
 from gateway.pools.policies.policy import Assigned, Policy, Routable
@@ -17,6 +17,12 @@ Confirmed = Callable[[object], bool]
 """Whether all who send requests know already what was last said of a replica or a pool."""
 
 _SOON_READY = (ReplicaState.FETCHING, ReplicaState.STARTING, ReplicaState.RESTARTING)
+
+_MAY_RETURN = (*_SOON_READY, ReplicaState.FAILING)
+"""The states of a replica that requests are held for. One that has failed, stopped or drains comes back changed."""
+
+_SHORT_SECONDS = 5.0
+"""Below this, waiting has to be timed more closely than a sweep over all requests does."""
 
 
 class Load(NamedTuple):
@@ -51,12 +57,16 @@ class Pool:
         "assigned",
         "closing",
         "draining",
+        "gate_moved_at",
         "hedging",
+        "hold",
         "name",
         "policy",
+        "queue_timeout",
         "ready",
         "released",
         "replicas",
+        "short_waits",
         "tokens_in_flight",
     )
 
@@ -80,6 +90,14 @@ class Pool:
         self._outgoing: tuple[Replica, ...] = ()
         """Replicas that serve until one of the others is ready, and drain then."""
         self.admission = admission
+        self.hold = 0.0
+        """How long requests wait while no replica is ready but one may be soon, in seconds; 0: not at all."""
+        self.queue_timeout: float | None = None
+        """How long requests wait for a slot, in seconds; ``None``: as ``[gateway.timeouts]`` has it."""
+        self.short_waits = False
+        """Whether either is so short that it has to be timed closely."""
+        self.gate_moved_at = 0.0
+        """When requests began or ceased to be held, as a ``perf_counter`` reading."""
         self._hedge_budget = HedgeBudget() if hedge else None
         self.hedging: HedgeBudget | None = None
         """When a second replica may be asked; ``None`` where there is none or hedging is off."""
@@ -124,6 +142,12 @@ class Pool:
         """Begin or cease to ask a second replica where the first is late."""
         self._hedge_budget = (self._hedge_budget or HedgeBudget()) if hedge else None
         self.hedging = self._hedge_budget if len(self.replicas) > 1 else None
+
+    def set_waits(self, hold: float, queue_timeout: float | None) -> None:
+        """Change how long requests may wait for a replica and for a slot, in seconds; those too that wait already."""
+        self.hold, self.queue_timeout = hold, queue_timeout
+        self.short_waits = any(0 < each < _SHORT_SECONDS for each in (hold, queue_timeout or 0.0))
+        self._hold_or_let_through()
 
     def replace(self, come: Sequence[Replica], leave: Sequence[Replica]) -> None:
         """Take replicas in and let others go: at once where others are ready, else as soon as one of the new ones is.
@@ -198,6 +222,37 @@ class Pool:
             outgoing, self._outgoing = self._outgoing, ()
             for replica in outgoing:
                 self.drain(replica)
+        self._hold_or_let_through()
+
+    @property
+    def may_return(self) -> bool:
+        """Whether a replica is ready or may be soon, without anything being changed."""
+        return bool(self.ready) or any(replica.state in _MAY_RETURN for replica in self.replicas)
+
+    def _hold_or_let_through(self) -> None:
+        """Let requests wait while no replica is ready but one may be soon.
+
+        Where none will be, those that wait are let through too: each finds no replica, and is told so.
+        """
+        is_open = bool(self.ready) or not self.hold or not self.may_return
+        if is_open is not self.admission.open:
+            self.gate_moved_at = perf_counter()
+            self.admission.set_open(is_open=is_open)
+
+    # how long a request may wait
+
+    def wait_until(self, since: float, queue_timeout: float) -> float:
+        """Tell until when a request may wait that began to at ``since``; all are ``perf_counter`` readings.
+
+        ``queue_timeout`` is what counts where the pool has none. The time that it is held counts by itself, and so does
+        the time in the queue after that.
+        """
+        limit = queue_timeout if self.queue_timeout is None else self.queue_timeout
+        return max(since, self.gate_moved_at) + (limit if self.admission.open else self.hold)
+
+    def waited_too_long(self, model: str, waited: float) -> Unavailable:
+        """Give the error for a request for ``model`` that waited as long as it may, in seconds."""
+        return self.admission.timed_out(round(waited, 1)) if self.admission.open else self.not_ready(model)
 
     # which replica a request gets
 

@@ -1,70 +1,207 @@
-"""The order in which requests that wait for a slot get one."""
+"""The order in which requests that wait for a slot get one: by class, fairly among tenants, first come first served."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple, Protocol
+
+from gateway.pools.virtual_time import VirtualTime
+
+CLASS_STEP = 65_536
+"""The tokens that each tenant of a class gets before a request of the next lower class is served."""
+
+LOWEST_CLASS = 100
+"""Classes go from ``-LOWEST_CLASS``, which is served first, to ``LOWEST_CLASS``."""
+
+_VOID = 64
+"""How many void entries the heap may have, beside one for each flow."""
+
+
+class Ticket(NamedTuple):
+    """What a request that may have to wait says of itself."""
+
+    tenant: str = ""
+    """Who shares with the other tenants of its class."""
+    priority: int = 0
+    """Its class; lower ones are served first, as in vLLM."""
+    tokens: int = 1
+    """How much it asks for: the tokens of its prompt, as estimated, and those that its response may have."""
+    within: float = float("inf")
+    """How long it can wait, in seconds."""
 
 
 class Waiter(Protocol):
     """A request that wants a slot, and waits in a queue where none is free."""
 
+    @property
+    def ticket(self) -> Ticket:
+        """What it says of itself, when it is asked."""
+
     def granted(self) -> None:
         """Go on: a slot is taken for it."""
 
 
-class Queue(Protocol):
-    """A queuing discipline. It orders by rank, the lowest first, within a process and over all processes.
+class _Flow:
+    """The waiting requests of one tenant in one class, in the order of their arrival."""
 
-    A rank is a number of nanoseconds: first come, first served ranks by the time of arrival. Another discipline moves
-    requests ahead or behind by adding to it.
+    __slots__ = ("entry", "offset", "start", "tenant", "waiting")
+
+    def __init__(self, tenant: str, priority: int) -> None:
+        self.tenant = tenant
+        self.offset = CLASS_STEP * max(-LOWEST_CLASS, min(priority, LOWEST_CLASS))
+        self.waiting: OrderedDict[Waiter, tuple[Ticket, int]] = OrderedDict()
+        self.start = 0
+        """The start tag of the first request."""
+        self.entry: _Entry | None = None
+        """Where the first request is in the heap; other entries of this flow there are void."""
+
+
+class _Entry(NamedTuple):
+    """A flow's first request in the heap: by rank, then by arrival in nanoseconds."""
+
+    rank: int
+    since: int
+    number: int
+    flow: _Flow
+
+
+class FairQueue:
+    """Requests of all classes and tenants, the one with the lowest rank first.
+
+    The rank of a tenant's first request is its start tag (``VirtualTime``), and ``CLASS_STEP`` more for each class that
+    it is lower. So tenants of a class get equal numbers of tokens, whatever sizes their requests have: two that both
+    wait differ by the tokens of one request of each at most. A lower class gets what the higher ones leave, and one
+    request of each tenant for every ``CLASS_STEP`` tokens that a tenant of a higher class gets: none starves. One
+    tenant in one class is served first come, first served.
+
+    Ranks are comparable over processes that share their ``VirtualTime``. Others may serve the same tenant meanwhile:
+    ranks only rise.
     """
 
-    length: int
-    """How many requests wait."""
+    __slots__ = ("_flows", "_heap", "_number", "_places", "_time")
 
-    def push(self, waiter: Waiter, now: float) -> None:
-        """Let a request wait from ``now`` on, a ``perf_counter`` reading."""
-
-    def pop(self) -> Waiter:
-        """Take out the request with the lowest rank."""
-
-    def discard(self, waiter: Waiter) -> bool:
-        """Take out a request that waits no longer; return whether it was there."""
-
-    def head_rank(self) -> int:
-        """Give the rank of the request that is next; 0 for an empty queue."""
-
-
-class FifoQueue:
-    """First come, first served."""
-
-    __slots__ = ("_ranks", "length")
-
-    def __init__(self) -> None:
-        self._ranks: OrderedDict[Waiter, int] = OrderedDict()
-        self.length = 0
+    def __init__(self, time: VirtualTime | None = None) -> None:
+        self._time = VirtualTime() if time is None else time
+        self._flows: dict[tuple[int, str], _Flow] = {}
+        self._places: dict[Waiter, tuple[int, str]] = {}
+        self._heap: list[_Entry] = []
+        self._number = 0
 
     def __repr__(self) -> str:
-        return f"<FifoQueue [{self.length} waiting]>"
+        return f"<FairQueue [{self.length} waiting, {len(self._flows)} tenants]>"
 
-    def push(self, waiter: Waiter, now: float) -> None:
-        """Put a request behind all others."""
-        self._ranks[waiter] = int(now * 1e9)
-        self.length += 1
+    @property
+    def length(self) -> int:
+        """How many requests wait."""
+        return len(self._places)
+
+    def set_time(self, time: VirtualTime) -> None:
+        """Order by another virtual time from now on; who waits keeps the place among those who wait here."""
+        waiting = [
+            (waiter, ticket, since) for flow in self._flows.values() for waiter, (ticket, since) in flow.waiting.items()
+        ]
+        self._time = time
+        self._flows, self._places, self._heap = {}, {}, []
+        for waiter, ticket, since in sorted(waiting, key=lambda each: each[2]):
+            self._push(waiter, ticket, since)
+
+    def push(self, waiter: Waiter, ticket: Ticket, now: float) -> None:
+        """Let a request wait from ``now`` on, a ``perf_counter`` reading."""
+        self._push(waiter, ticket, int(now * 1e9))
+
+    def first(self) -> Ticket:
+        """Give the ticket of the request with the lowest rank; the queue is not empty."""
+        ticket, _ = next(iter(self._first().flow.waiting.values()))
+        return ticket
 
     def pop(self) -> Waiter:
-        """Take out the request that has waited longest."""
-        self.length -= 1
-        return self._ranks.popitem(last=False)[0]
+        """Take out the request with the lowest rank, and charge its tenant."""
+        flow = self._first().flow
+        waiter, (ticket, _) = flow.waiting.popitem(last=False)
+        del self._places[waiter]
+        self._time.serve(flow.tenant, flow.start, max(1, ticket.tokens))
+        if flow.waiting:
+            self._enter(flow, self._time.start(flow.tenant))
+        else:
+            self._forget(flow, ticket)
+        return waiter
 
     def discard(self, waiter: Waiter) -> bool:
-        """Take out a request that waits no longer; return whether it was there."""
-        if self._ranks.pop(waiter, None) is None:
+        """Take out a request that waits no longer, at no charge; return whether it was there."""
+        place = self._places.pop(waiter, None)
+        if place is None:
             return False
-        self.length -= 1
+        flow = self._flows[place]
+        was_first = next(iter(flow.waiting)) is waiter
+        ticket, _ = flow.waiting.pop(waiter)
+        if not flow.waiting:
+            self._forget(flow, ticket)
+        elif was_first:
+            self._enter(flow, flow.start)
         return True
 
-    def head_rank(self) -> int:
-        """Give the time of arrival of the request that has waited longest, in nanoseconds; 0 for an empty queue."""
-        return next(iter(self._ranks.values()), 0)
+    def head(self) -> tuple[int, int]:
+        """Give the lowest rank, and when its request came, in nanoseconds; zeros for an empty queue."""
+        if not self._places:
+            return 0, 0
+        entry = self._first()
+        return entry.rank, entry.since
+
+    def ahead_of(self, ticket: Ticket) -> int:
+        """Estimate how many of those that wait are served before a request that comes now: round by round per tenant.
+
+        Those of lower classes are not counted.
+        """
+        own = self._flows.get((ticket.priority, ticket.tenant))
+        before = 0 if own is None else len(own.waiting)
+        number = before
+        for (priority, _), flow in self._flows.items():
+            if priority < ticket.priority:
+                number += len(flow.waiting)
+            elif priority == ticket.priority and flow is not own:
+                number += min(len(flow.waiting), before + 1)
+        return number
+
+    # inside
+
+    def _push(self, waiter: Waiter, ticket: Ticket, since: int) -> None:
+        place = ticket.priority, ticket.tenant
+        flow = self._flows.get(place)
+        if flow is None:
+            flow = self._flows[place] = _Flow(ticket.tenant, ticket.priority)
+        self._places[waiter] = place
+        flow.waiting[waiter] = ticket, since
+        if len(flow.waiting) == 1:
+            self._enter(flow, self._time.start(flow.tenant))
+
+    def _forget(self, flow: _Flow, last: Ticket) -> None:
+        """Leave out a flow whose last request is gone."""
+        flow.entry = None
+        del self._flows[last.priority, last.tenant]
+
+    def _enter(self, flow: _Flow, start: int) -> None:
+        """Put a flow's first request into the heap; the entry that it may have there becomes void."""
+        if len(self._heap) > 2 * len(self._flows) + _VOID:
+            self._heap = [entry for entry in self._heap if entry is entry.flow.entry]
+            heapify(self._heap)
+        flow.start = start
+        _, since = next(iter(flow.waiting.values()))
+        self._number += 1
+        flow.entry = _Entry(start + flow.offset, since, self._number, flow)
+        heappush(self._heap, flow.entry)
+
+    def _first(self) -> _Entry:
+        """Give the entry with the lowest rank, after what was served meanwhile; the queue is not empty."""
+        heap = self._heap
+        while True:
+            entry = heap[0]
+            flow = entry.flow
+            if entry is not flow.entry:
+                heappop(heap)
+            elif self._time.charged(flow.tenant) > flow.start:
+                heappop(heap)
+                self._enter(flow, self._time.start(flow.tenant))
+                heap = self._heap
+            else:
+                return entry

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Protocol
+
+from gateway.pools.virtual_time import VirtualTime
+
+NO_LIMIT = sys.maxsize
+"""The limit of a pool that has none and yet slots, because its requests wait for a replica."""
+
+ANY_NUMBER = NO_LIMIT - 1
+"""The limit of a pool that limits tokens alone."""
 
 _SMOOTHING = 0.1
 """The weight of the newest gap between two freed slots in the running mean of such gaps."""
@@ -14,10 +23,16 @@ _SMOOTHING = 0.1
 class Slots(Protocol):
     """The slots of a pool with a limit, and what all who share them must know of each other's queues.
 
-    ``running``, ``waiting`` and the limit are those of all who share the slots; ranks are those of a ``Queue``.
+    ``running``, ``waiting``, ``tokens`` and the limits are those of all who share the slots; ranks are those of a
+    ``FairQueue``, and ``time`` is the virtual time in which they are given.
     """
 
     limit: int
+
+    max_tokens: int | None
+    """How many tokens the requests may have that run at once; a larger one runs alone. ``None`` for any number."""
+
+    time: VirtualTime
 
     lock: AbstractContextManager[object]
     """Held while it is decided who gets a slot. What is taken below the limit without it cannot exceed the limit."""
@@ -31,16 +46,22 @@ class Slots(Protocol):
         """How many requests wait for one."""
 
     def try_take(self) -> bool:
-        """Take a slot if one is free and no request waits; ``False`` may also mean that only the lock can tell."""
+        """Take a slot if one is free and no request waits; ``False`` may also mean that only the lock can tell.
 
-    def take(self) -> None:
+        Where tokens are limited, it always means that.
+        """
+
+    def has_room(self, tokens: int) -> bool:
+        """Whether there is a slot for a request with so many tokens, while the lock is held."""
+
+    def take(self, tokens: int) -> None:
         """Take a slot that is free, while the lock is held."""
 
-    def give_back(self) -> bool:
+    def give_back(self, tokens: int) -> bool:
         """Give a slot back, and return whether requests wait for one."""
 
-    def show_queue(self, length: int, head_rank: int) -> None:
-        """Publish how many requests wait here, and the rank of the next of them."""
+    def show_queue(self, length: int, head_rank: int, since: int) -> None:
+        """Publish how many requests wait here, the rank of the next of them, and when it came, in nanoseconds."""
 
     def next_is_here(self) -> bool:
         """Whether the waiting request with the lowest rank of all waits here."""
@@ -50,6 +71,9 @@ class Slots(Protocol):
 
     def expected_gap(self) -> float:
         """Estimate the seconds until the next slot becomes free, from how fast they did; 0 if that is not known."""
+
+    def measure_anew(self) -> None:
+        """Let no gap count between slots that began before now."""
 
 
 class Pace:
@@ -88,13 +112,16 @@ NewSlots = Callable[[int, int], Slots]
 class LocalSlots:
     """The slots of a pool that one process alone uses."""
 
-    __slots__ = ("_pace", "limit", "lock", "running", "waiting")
+    __slots__ = ("_pace", "limit", "lock", "max_tokens", "running", "time", "tokens", "waiting")
 
     def __init__(self, limit: int, running: int = 0) -> None:
         self.limit = limit
+        self.max_tokens: int | None = None
         self.lock: AbstractContextManager[object] = nullcontext()
         self.running = running
         self.waiting = 0
+        self.tokens = 0
+        self.time = VirtualTime()
         self._pace = Pace()
 
     def __repr__(self) -> str:
@@ -102,27 +129,36 @@ class LocalSlots:
 
     def try_take(self) -> bool:
         """Take a slot if one is free and no request waits."""
-        if self.running >= self.limit or self.waiting:
+        if self.running >= self.limit or self.waiting or self.max_tokens is not None:
             return False
         self.running += 1
         if self.running == self.limit:
             self._pace.begin()
         return True
 
-    def take(self) -> None:
+    def has_room(self, tokens: int) -> bool:
+        """Whether there is a slot for a request with so many tokens."""
+        return self.running < self.limit and tokens_fit(self.tokens, tokens, self.max_tokens)
+
+    def take(self, tokens: int) -> None:
         """Take a slot that is free."""
         self.running += 1
+        self.tokens += tokens
 
-    def give_back(self) -> bool:
+    def give_back(self, tokens: int) -> bool:
         """Give a slot back, and return whether requests wait for it."""
-        full = self.running >= self.limit
+        full = self.running >= self.limit or self.waiting > 0
         self.running -= 1
+        self.tokens -= tokens
         if full:
             self._pace.freed()
         return self.waiting > 0
 
-    def show_queue(self, length: int, _head_rank: int) -> None:
+    def show_queue(self, length: int, _head_rank: int, _since: int) -> None:
         """Record how many requests wait."""
+        if length and not self.waiting and self.running < self.limit:
+            # They wait for tokens, or for a replica; those that wait for a slot began to when the last one was taken.
+            self._pace.begin()
         self.waiting = length
 
     def next_is_here(self) -> bool:
@@ -135,3 +171,12 @@ class LocalSlots:
     def expected_gap(self) -> float:
         """Estimate the seconds until the next slot becomes free."""
         return self._pace.mean
+
+    def measure_anew(self) -> None:
+        """Let the next gap begin with the next slot that becomes free."""
+        self._pace.end()
+
+
+def tokens_fit(used: int, more: int, most: int | None) -> bool:
+    """Whether a request with ``more`` tokens may run beside those with ``used``; one that is too large runs alone."""
+    return most is None or used + more <= most or used == 0

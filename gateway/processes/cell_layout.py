@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from gateway.pools.admission import Admission
 from gateway.pools.pool import Load, Pool
 from gateway.pools.replica import Replica, ReplicaLoad
-from gateway.pools.slots import LocalSlots, NewSlots
+from gateway.pools.slots import NO_LIMIT, LocalSlots, NewSlots, Slots
+from gateway.pools.virtual_time import TAGS, VirtualTime
 from gateway.processes.acceptor import ConnectionShare
 from gateway.processes.shared_cells import Cells, Row
 from gateway.processes.shared_load import SharedLoad
-from gateway.processes.shared_slots import SharedSlots, SlotRows
+from gateway.processes.shared_slots import SharedSlots, SharedTags, SlotRows
 
 TICKED_AT = "tick"
 """When each process ticked last: a ``monotonic`` reading in nanoseconds."""
@@ -70,6 +71,21 @@ def rank(pool: str) -> str:
     return f"{pool} rank"
 
 
+def since(pool: str) -> str:
+    """Name the row of when those came that are next."""
+    return f"{pool} since"
+
+
+def slot_tokens(pool: str) -> str:
+    """Name the row of tokens that count against a limit."""
+    return f"{pool} slot tokens"
+
+
+def tags(pool: str) -> list[str]:
+    """Name the rows of the tags of virtual time."""
+    return [f"{pool} tag {number}" for number in range(TAGS)]
+
+
 def tokens(pool: str) -> str:
     """Name the row of tokens in flight."""
     return f"{pool} tokens"
@@ -85,9 +101,13 @@ def answers(replica: str) -> str:
     return f"{replica} answers"
 
 
+_SLOT_ROWS = (running, waiting, rank, since, slot_tokens)
+"""The names of a pool's slots, in the order of ``SlotRows``."""
+
+
 def slot_rows(cells: Cells, pool: str) -> SlotRows:
     """Find the rows of a pool's slots."""
-    return SlotRows(cells.row(running(pool)), cells.row(waiting(pool)), cells.row(rank(pool)))
+    return SlotRows(*(cells.row(name(pool)) for name in _SLOT_ROWS))
 
 
 class ParentCounting:
@@ -105,13 +125,22 @@ class ParentCounting:
         self._make(in_flight(replica), answers(replica))
         return SharedLoad(self._cells.row(in_flight(replica)), own=0)
 
-    def new_slots(self, _pool: str) -> NewSlots:
-        """Share no slots: the parent admits nothing."""
-        return LocalSlots
+    def new_slots(self, pool: str) -> NewSlots:
+        """Share no slots, because the parent admits nothing; but make the tags of virtual time where there is a limit.
+
+        They are many, and the queue of a pool without a limit needs none.
+        """
+
+        def new_slots(limit: int, here: int) -> Slots:
+            if limit != NO_LIMIT:
+                self._make(*tags(pool))
+            return LocalSlots(limit, here)
+
+        return new_slots
 
     def pool_load(self, pool: str) -> Callable[[float], Load] | None:
         """Add up what all processes have to do."""
-        self._make(running(pool), waiting(pool), rank(pool), tokens(pool))
+        self._make(*(name(pool) for name in _SLOT_ROWS), tokens(pool))
         shared, in_tokens = slot_rows(self._cells, pool), self._cells.row(tokens(pool))
 
         def load(now: float) -> Load:
@@ -147,7 +176,13 @@ class ChildCounting:
         def wake(process: int) -> None:
             self._wake(process, pool)
 
-        return lambda limit, here: SharedSlots(limit, shared, lock, own, wake, here)
+        def new_slots(limit: int, here: int) -> Slots:
+            time = None
+            if limit != NO_LIMIT:
+                time = VirtualTime(SharedTags([self._cells.row(tag) for tag in tags(pool)], own))
+            return SharedSlots(limit, shared, lock, own, wake, here, time)
+
+        return new_slots
 
     def pool_load(self, _pool: str) -> Callable[[float], Load] | None:
         """Leave the load to the pool; the parent adds up what is published."""

@@ -38,27 +38,20 @@ def pid_of(served: Served, model: str) -> int:
     raise AssertionError(f"no process serves {socket}")
 
 
-async def ask(served: Served, path: str, body: object) -> tuple[int, Any, str | None]:
+async def ask(served: Served, path: str, body: object) -> int:
     async with await Wire.connect_to(served.address, timeout=HANGING_SECONDS) as wire:
         await wire.request("POST", path, body)
-        answer = await wire.response()
-        return answer.status, answer.json, answer.header("retry-after")
+        return (await wire.response()).status
 
 
 async def test_a_killed_engine_comes_back_and_the_others_serve_meanwhile(served: Served) -> None:
     os.kill(pid_of(served, "minilm"), signal.SIGKILL)
-    refused = 0
     async with asyncio.timeout(HANGING_SECONDS):
-        while True:
-            status, body, retry_after = await ask(served, "/v1/embeddings", EMBED)
-            if status == 200:
-                break
-            assert (status, body["error"]["code"]) in {(503, "no_ready_replica"), (502, "upstream_failed")}
-            assert status == 502 or retry_after is not None
-            refused += 1
-            assert (await ask(served, "/classify", CLASSIFY))[0] == 200
+        held = [asyncio.create_task(ask(served, "/v1/embeddings", EMBED)) for _ in range(5)]
+        while not all(task.done() for task in held):
+            assert await ask(served, "/classify", CLASSIFY) == 200
             await asyncio.sleep(0.05)
-    assert refused
+        assert [await task for task in held] == [200] * 5
 
 
 def test_no_engine_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:

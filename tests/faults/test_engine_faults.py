@@ -27,10 +27,12 @@ def ask(*, stream: bool = False, tokens: int = 4) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def one_engine(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[SimulatedEngine, RunningGateway]]:
+async def one_engine(
+    tmp_path: Path, *, hold: float = 30.0, **settings: Any
+) -> AsyncIterator[tuple[SimulatedEngine, RunningGateway]]:
     """A gateway in front of one simulated engine; afterwards neither holds anything of the other's."""
     async with SimulatedEngine("m", uds=tmp_path / "a") as engine:
-        async with gateway({"m": remote(engine.address)}, **settings) as running:
+        async with gateway({"m": remote(engine.address, hold=hold)}, **settings) as running:
             yield engine, running
             await engine.until(lambda e: e.running == e.waiting == 0)
             await running.gateway.idle()
@@ -67,7 +69,7 @@ def error_of(answer: Response) -> tuple[int, str]:
 async def test_a_unary_answer_that_fails_is_an_error_in_our_shape(
     tmp_path: Path, faults: Faults, expected: tuple[int, str]
 ) -> None:
-    async with one_engine(tmp_path) as (engine, running):
+    async with one_engine(tmp_path, hold=0.0) as (engine, running):
         engine.faults = faults
         answer = await answer_to(running, ask())
         assert error_of(answer) == expected
@@ -299,7 +301,7 @@ async def test_an_engine_that_is_full_is_left_for_another_at_once(tmp_path: Path
 
 async def test_one_models_failing_engine_leaves_the_others_alone(tmp_path: Path) -> None:
     async with SimulatedEngine("m", uds=tmp_path / "a") as engine:
-        models = {"m": remote(engine.address), "gone": remote(f"unix:{tmp_path}/nobody")}
+        models = {"m": remote(engine.address), "gone": remote(f"unix:{tmp_path}/nobody", hold=0)}
         async with gateway(models, ready=["m"]) as running:
             assert (await answer_to(running, ask())).status == 200
             refused = await answer_to(running, ask() | {"model": "gone"})

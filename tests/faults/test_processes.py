@@ -148,7 +148,7 @@ async def test_the_limit_of_the_queue_holds_for_all_processes(tmp_path: Path) ->
         while len(refused) < 4:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             refused |= done
-        assert {task.result().json["error"]["code"] for task in refused} == {"server_is_overloaded"}
+        assert {task.result().json["error"]["code"] for task in refused} == {"queue_full"}
         (model,) = (await status(running))["models"]
         assert (model["running"], model["waiting"]) == (2, 3)
         for task in waiting:

@@ -266,6 +266,9 @@ class Playbook:
         clock: Clock | None = None,
         limit: int | None = None,
         max_queue: int = 1024,
+        max_tokens: int | None = None,
+        hold: float = 0.0,
+        queue_timeout: float | None = None,
         hedge: bool = False,
         recovery: bool = False,
         **gateway: Any,
@@ -279,9 +282,10 @@ class Playbook:
             "m",
             self.replicas,
             policy=RoundRobin(),
-            admission=Admission(limit, max_queue),
+            admission=Admission(limit, max_queue, max_tokens=max_tokens),
             hedge=hedge,
         )
+        self.pool.set_waits(hold, queue_timeout)
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS, recovery=recovery)])
         self.metrics = Counters()
         self.timers = Timers()

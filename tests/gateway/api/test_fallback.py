@@ -21,6 +21,7 @@ from gateway.core.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from gateway.pools.replica import ReplicaState
 from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.scripted import ScriptedEngine, scripted_engine, whole
@@ -124,6 +125,22 @@ async def test_a_model_without_a_ready_replica_is_replaced_at_once() -> None:
             assert (response.status, response.header("x-headgate-fallback")) == (200, "small")
 
 
+async def test_the_last_model_is_waited_for_until_it_has_a_replica() -> None:
+    async with scripted_engine() as engine:
+        models = {
+            "big": remote(NOWHERE, fallback=["small"]),
+            "small": remote(engine.url),
+        }
+        async with gateway(models, ready=["small"]) as running, await running.wire() as wire:
+            (small,) = running.gateway.pools[1].replicas
+            engine.answer = [said("small")]
+            small.set_state(ReplicaState.RESTARTING)
+            await ask(wire)
+            # Its next probe finds it well.
+            response = await wire.response()
+            assert (response.status, response.header("x-headgate-fallback")) == (200, "small")
+
+
 async def test_where_nobody_can_answer_the_last_error_is_told() -> None:
     async with two() as here:
         here.big.answer = [refused(b"500 Internal Server Error", message="The big one is dead.")]
@@ -140,6 +157,21 @@ async def test_a_full_queue_spills_over() -> None:
             await ask(first)
             await here.big.said_so_far()
             assert (await here.ask()).json["model"] == "small"
+            here.big.go_on()
+            assert (await first.response()).json["model"] == "big"
+
+
+async def test_what_waits_for_a_slot_falls_back_when_no_replica_is_left() -> None:
+    async with two(big={"max_in_flight": 1, "health_interval": 60.0}) as here:
+        here.big.answer = [said("big")[:20], said("big")[20:]]
+        async with await here.running.wire() as first, await here.running.wire() as second:
+            await ask(first)
+            await here.big.said_so_far()
+            await ask(second)
+            await eventually(lambda: "1 queued" in repr(here.running.gateway.pools[0]))
+            (replica,) = here.running.gateway.pools[0].replicas
+            replica.set_state(ReplicaState.RESTARTING)
+            assert (await second.response()).json["model"] == "small"
             here.big.go_on()
             assert (await first.response()).json["model"] == "big"
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from gateway.api import request_fields
 from gateway.core.context import RequestContext, RequestHead
@@ -89,6 +90,18 @@ def test_a_lenient_reading_keeps_what_the_strict_one_finds() -> None:
     fields = read(b'{"n":1.0,"model":"m","priority":7,"stream_options":{"include_usage":true},"kv_transfer_params":{}}')
     assert (fields.model, fields.wants_usage, bytes(fields.priority)) == ("m", True, b"7")
     assert bytes(fields.kv_transfer_params) == b"{}"
+
+
+@pytest.mark.parametrize(("value", "expected"), [(b"7", 7), (b"-3", -3), (b"null", 0)])
+def test_a_priority_is_a_whole_number_or_nothing(value: bytes, expected: int) -> None:
+    assert request_fields.priority_in(Raw(value)) == expected
+
+
+@pytest.mark.parametrize("value", [b'"1"', b"1.5", b"true", b"[]"])
+def test_any_other_priority_is_refused_by_its_name(value: bytes) -> None:
+    with pytest.raises(BadRequest, match="priority: expected a whole number") as refused:
+        request_fields.priority_in(Raw(value))
+    assert refused.value.param == "priority"
 
 
 def test_a_byte_order_mark_is_left_out_of_the_body() -> None:

@@ -112,4 +112,10 @@ def test_an_option_of_every_model_is_listed_once_and_one_of_an_engine_in_its_sec
     assert not any(set(names) & set(ModelBase.model_fields) for names in of_engines)
     assert "urls" in sections['`[models.NAME]` with `engine = "remote"`']
     assert "labels" in sections['`[models.NAME]` with `engine = "onnx"`']
-    assert sections["`[models.NAME.limits]`"] == ["max_in_flight", "max_queue"]
+    assert sections["`[models.NAME.limits]`"] == [
+        "max_in_flight",
+        "max_tokens_in_flight",
+        "max_queue",
+        "queue_timeout",
+        "hold",
+    ]

@@ -34,6 +34,13 @@ RETRIED = {"asked": 1, "retry": True, "others": True, "rival": False, "repeated"
         ({"stale": True}, Next.RECONNECT),
         ({"stale": True, "retry": False, "affordable": False}, Next.RECONNECT),
         ({"stale": True, "asked": MAX_ATTEMPTS}, Next.FAIL),
+        ({"returns": True}, Next.RETRY),
+        ({"returns": True, "others": False}, Next.HOLD),
+        ({"returns": True, "others": False, "affordable": False}, Next.HOLD),
+        ({"returns": True, "asked": MAX_ATTEMPTS}, Next.HOLD),
+        ({"returns": True, "others": False, "retry": False}, Next.FAIL),
+        ({"returns": True, "others": False, "repeated": True}, Next.FAIL),
+        ({"returns": True, "others": False, "rival": True}, Next.WAIT),
     ],
 )
 def test_what_follows_a_failed_attempt(but: dict[str, bool | int], follows: Next) -> None:
@@ -88,3 +95,8 @@ def test_when_two_replicas_have_failed_alike(first: Failure, second: Failure, ex
 @pytest.mark.parametrize(("status", "expected"), [(200, False), (400, False), (404, False), (429, True), (500, True)])
 def test_which_responses_another_replica_may_better(status: int, expected: bool) -> None:
     assert says_no_more_than_try_elsewhere(ResponseHead.read(status, [])) is expected
+
+
+@pytest.mark.parametrize(("status", "reached"), [(500, True), (502, True), (503, False), (504, True), (529, False)])
+def test_an_engine_that_is_full_has_not_begun_to_work_on_the_request(status: int, reached: bool) -> None:
+    assert Failure.told_by(from_response(status, b"{}")).reached is reached

@@ -70,7 +70,7 @@ async def test_a_full_queue_is_a_503_that_says_when_to_come_back() -> None:
     second.sends(post())
     got = second.got()
     assert status_of(got) == 503
-    assert (error_of(got)["code"], error_of(got)["type"]) == ("server_is_overloaded", "service_unavailable_error")
+    assert (error_of(got)["code"], error_of(got)["type"]) == ("queue_full", "service_unavailable_error")
     assert b"\r\nretry-after: 1\r\nretry-after-ms: 1000\r\n" in got
 
 

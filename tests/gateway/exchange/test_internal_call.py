@@ -52,7 +52,7 @@ async def test_an_error_is_its_response() -> None:
     play.client.sends(post())
     refused = await asking(play)
     assert refused.status == 503
-    assert json.loads(refused.body)["error"]["code"] == "server_is_overloaded"
+    assert json.loads(refused.body)["error"]["code"] == "queue_full"
 
 
 async def test_to_be_cancelled_is_to_leave() -> None:

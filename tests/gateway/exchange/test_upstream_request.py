@@ -125,3 +125,22 @@ async def test_a_remote_engine_gets_its_own_name_and_key(tmp_path: Path, monkeyp
             assert (await answer_to(running, ask(model=name), authorization="Bearer x")).status == 200
             assert json.loads(engine.requests[-1].body) == ask(model="theirs")
             assert engine.requests[-1].header("authorization") == "Bearer sk-engine"
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "hedges", "tokens"),
+    [
+        (300, False, 100 + 300),
+        # What a response may have that nothing limits is assumed.
+        (0, False, 100 + 512),
+        (0, True, 100),
+    ],
+)
+def test_a_request_counts_with_its_prompt_and_with_the_answer_that_it_may_have(
+    max_tokens: int, hedges: bool, tokens: int
+) -> None:
+    context = RequestContext(RequestHead(""))
+    request = UpstreamRequest(
+        context, b"x" * 400, Plain(), streams=False, strip_usage=False, max_tokens=max_tokens, hedges=hedges
+    )
+    assert request.tokens == tokens

@@ -40,7 +40,7 @@ async def test_a_replica_that_fails_is_left_for_another(status: bytes) -> None:
     assert len(set(play.asked)) == 2
     play.last_asked.says(GOOD)
     assert status_of(play) == 200
-    assert play.metrics.of("m").retries == {"retried": 1, "over_budget": 0}
+    assert play.metrics.of("m").retries == {"retried": 1, "over_budget": 0, "held": 0}
 
 
 @pytest.mark.parametrize("dies", [False, True])
@@ -115,7 +115,7 @@ async def test_a_pool_that_has_spent_its_retries_tells_the_client_at_once(clock:
     play.client.sends(post())
     play.last_asked.says(FULL)
     assert status_of(play) == 503
-    assert play.metrics.of("m").retries == {"retried": 11, "over_budget": 1}
+    assert play.metrics.of("m").retries == {"retried": 11, "over_budget": 1, "held": 0}
     clock.now += 20.0
     play.client.sends(post())
     play.last_asked.says(FULL)

@@ -53,7 +53,7 @@ async def test_an_engine_behind_tls_is_asked_if_its_certificate_is_good(
     async with scripted_engine(tls) as engine:
         models = {
             "m": remote(f"{engine.url}/below/v1", api_key_env="ENGINE_KEY"),
-            "other": remote(engine.url.replace("localhost", "127.0.0.1"), required=False),
+            "other": remote(engine.url.replace("localhost", "127.0.0.1"), required=False, hold=0),
         }
         async with gateway(models, ready=["m"]) as running:
             engine.answer = [whole(b'{"choices":[]}')]

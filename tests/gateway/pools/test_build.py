@@ -49,10 +49,19 @@ def test_an_engine_started_here_is_no_replica_until_it_is_added() -> None:
 
 
 def test_a_model_and_its_pool_have_what_the_configuration_says() -> None:
-    options = {"max_in_flight": 3, "max_queue": 5, "policy": "round_robin", "required": False, "cache_salt": True}
+    waits = {"max_tokens_in_flight": 900, "queue_timeout": 7.0, "hold": 8.0}
+    options = {
+        "max_in_flight": 3,
+        "max_queue": 5,
+        "limits": waits,
+        "policy": "round_robin",
+        "required": False,
+        "cache_salt": True,
+    }
     model = RegistryBuilder().build(configured(m={"engine": "remote", "urls": ["http://a"], **options})).find("m")
     pool = model.pool
     assert (pool.admission.limit, pool.admission.max_queue) == (3, 5)
+    assert (pool.queue_timeout, pool.hold) == (7.0, 8.0)
     assert type(pool.policy).__name__ == "RoundRobin"
     assert (model.required, model.cache_salt, model.send_priority) == (False, True, False)
 

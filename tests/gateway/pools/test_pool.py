@@ -179,3 +179,58 @@ async def test_a_replica_is_drained_while_requests_run_and_finishes_those_that_i
         await said(running, "<Pool 'm' [1 ready, 0 not;")
         await eventually(lambda: "[0 open, 0 idle]" in repr(leaving.connections))
         assert leaving.state is ReplicaState.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("state", "hold", "is_open"),
+    [
+        ("starting", 30.0, False),
+        ("fetching", 30.0, False),
+        ("restarting", 30.0, False),
+        ("failing", 30.0, False),
+        ("failed", 30.0, True),
+        ("stopped", 30.0, True),
+        ("draining", 30.0, True),
+        ("starting", 0.0, True),
+        ("ready", 30.0, True),
+    ],
+)
+def test_requests_are_held_while_no_replica_is_ready_but_one_may_be_soon(
+    state: str, hold: float, is_open: bool
+) -> None:
+    only = replica("a")
+    made = pool("m", only)
+    made.set_waits(hold, None)
+    only.set_state(ReplicaState(state))
+    assert made.admission.open is is_open
+    assert made.may_return is (state in ("starting", "fetching", "restarting", "failing", "ready"))
+
+
+def test_a_replica_that_drains_is_replaced_by_one_that_starts() -> None:
+    old = replica("a")
+    made = pool("m", old)
+    made.set_waits(30.0, None)
+    made.drain(old)
+    assert repr(made.admission) == "<Admission [0 running, 0 waiting; limit 8]>"
+    new = replica("b", ready=False)
+    made.add(new)
+    assert repr(made.admission) == "<Admission [0 running, 0 waiting; limit 8; closed]>"
+    new.set_state(ReplicaState.READY)
+    assert made.admission.open
+
+
+def test_how_long_a_request_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.pools.pool.perf_counter", lambda: 100.0)
+    only = replica("a")
+    made = pool("m", only)
+    assert made.wait_until(90.0, 60.0) == 150.0
+    made.set_waits(7.0, 4.0)
+    assert made.wait_until(90.0, 60.0) == 94.0
+    assert made.short_waits
+    only.set_state(ReplicaState.STARTING)
+    assert made.wait_until(90.0, 60.0) == 107.0
+    assert made.wait_until(103.0, 60.0) == 110.0
+    assert repr(made.waited_too_long("m", 7.0)).startswith("<NoReadyReplica 503")
+    only.set_state(ReplicaState.READY)
+    assert made.wait_until(90.0, 60.0) == 104.0
+    assert repr(made.waited_too_long("m", 7.0)).startswith("<QueueTimeout 503")

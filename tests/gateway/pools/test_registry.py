@@ -86,7 +86,7 @@ def test_a_pool_that_closes_keeps_its_replicas_until_its_last_request_has_ended(
     closing.admission.admit(Waiter())
     registry.tick(0.0)
     assert (left.state, registry.closing) == ("ready", (closing,))
-    closing.admission.release()
+    closing.admission.release(Waiter())
     for _ in range(2):
         registry.tick(0.0)
     assert (left.state, registry.closing) == ("stopped", ())

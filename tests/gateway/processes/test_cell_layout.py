@@ -22,7 +22,7 @@ from gateway.processes.cell_layout import (
 from gateway.processes.shared_cells import Cells
 from tests.kit.waiters import Waiter
 
-REMOTE = {"engine": "remote", "urls": ["http://a", "http://b"]}
+REMOTE = {"engine": "remote", "urls": ["http://a", "http://b"], "hold": 0.0}
 CONFIG = Config.model_validate(
     {"gateway": {"processes": 2}, "models": {"free": REMOTE, "tight": REMOTE | {"max_in_flight": 4}}}
 )
@@ -75,7 +75,7 @@ def test_the_slots_of_a_pool_are_those_of_all_processes() -> None:
         assert pool.admission.admit(Waiter())
     waiter = Waiter()
     assert not second.admission.admit(waiter)
-    first.admission.release()
+    first.admission.release(Waiter())
     assert node.woken == [(1, "tight")]
     second.admission.serve()
     assert waiter.slots == 1
