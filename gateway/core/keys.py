@@ -12,10 +12,20 @@ from gateway.core.errors import InvalidKey, ModelNotAllowed
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as the gateway knows it: its id for logs, the models it may use (all of them if empty); never the key."""
+    """A key as the gateway knows it: its id for logs, the models it may use (all of them if empty); never the key.
+
+    ``group`` names those keys that share limits and count as one tenant; by default a key is a group by itself.
+    ``priority`` is a class for admission: lower numbers come first, as in vLLM.
+    """
 
     id: str
     models: frozenset[str]
+    group: str = ""
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.id)
 
     def may_use(self, model: str) -> bool:
         """Whether this key may use the model."""

@@ -36,6 +36,11 @@ def test_a_known_key_is_found(ring: Keyring, headers: dict[bytes, bytes], key: K
     assert ring.find(headers) is key
 
 
+def test_a_key_is_a_group_by_itself_unless_it_has_another() -> None:
+    assert (ALICE.group, ALICE.priority) == ("alice", 0)
+    assert Key("carol", frozenset(), "team", -1).group == "team"
+
+
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
