@@ -279,9 +279,8 @@ def _too_many_at_once(quota: Quota, most: int) -> LimitExceeded:
 
 def duration(seconds: float) -> str:
     """Write a time as OpenAI's headers have it: ``20ms``, ``1s``, ``6m0s``, ``23h59m59s``; rounded up."""
-    if 0 < seconds < 1:
-        return f"{ceil(seconds * 1000)}ms"
-    return _in_units(ceil(seconds))
+    milliseconds = ceil(seconds * 1000)
+    return f"{milliseconds}ms" if 0 < milliseconds < 1000 else _in_units(ceil(seconds))
 
 
 @lru_cache(maxsize=4096)
