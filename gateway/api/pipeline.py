@@ -110,14 +110,15 @@ class Pipeline:
         key = context.head.key
         if error.reason:
             self._metrics.key_refused(key.group, error.reason)
-        headers = b"" if key.limits is None else rate_limit.headers_now(key.limits)
-        context.response_headers = headers
+        # A request may have got these lines before it failed.
+        if key.limits is not None and b"x-ratelimit-" not in context.response_headers:
+            context.response_headers += rate_limit.headers_now(key.limits)
         match: Match | None = context.head.match
         if match is None or isinstance(match.route, LocalRoute):
             return error.body()
         dialect = match.route.dialect
-        if dialect.names_request:
-            context.response_headers = headers + _request_id(context)
+        if dialect.names_request and b"request-id: " not in context.response_headers:
+            context.response_headers += _request_id(context)
         return dialect.error_body(error)
 
     def ended(self, context: RequestContext, now: float) -> None:

@@ -121,11 +121,20 @@ def test_errors_and_local_answers_of_a_key_tell_what_is_left_and_cost_nothing(cl
     assert rate_limits(response) == {"limit-requests": "5", "remaining-requests": "5", "reset-requests": "0s"}
 
 
-async def test_the_list_of_models_tells_what_is_left(clock: Clock) -> None:
+@pytest.mark.parametrize("path", [b"/v1/models", b"/v1/models/absent"])
+async def test_what_the_gateway_answers_itself_tells_what_is_left(clock: Clock, path: bytes) -> None:
     play = Playbook(clock=clock, **limited(requests_per_minute=5))
-    play.client.sends(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n" + ALICE + b"\r\n")
+    play.client.sends(b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n" % (path, ALICE))
     await play.turn()
-    assert rate_limits(play.client.got())["remaining-requests"] == "5"
+    response = play.client.got()
+    assert rate_limits(response)["remaining-requests"] == "5"
+    assert response.count(b"x-ratelimit-remaining-requests") == 1
+
+
+def test_an_error_of_an_engine_tells_what_is_left_once(clock: Clock) -> None:
+    play = Playbook(clock=clock, **limited(requests_per_minute=5))
+    response = chat(play, path="/v1/messages", max_tokens=5, answer=whole(b"{}", status=b"400 Bad Request"))
+    assert response.count(b"x-ratelimit-remaining-requests: 4") == response.count(b"\r\nrequest-id: ") == 1
 
 
 def test_of_several_limits_that_is_told_of_which_the_least_is_left(clock: Clock) -> None:
