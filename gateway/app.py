@@ -22,6 +22,7 @@ from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
 from gateway.control.plane import ControlPlane
+from gateway.core.keys import Key, Keyring
 from gateway.core.tasks import cancelled
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.drain import Drainable, drain
@@ -61,6 +62,10 @@ class Plane(Drainable, Protocol):
     @property
     def last_tick(self) -> float:
         """When the loop that is most behind ticked last, as a ``monotonic`` reading."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys, with what they have used."""
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -158,6 +163,11 @@ class Gateway:
         return self._registry.models
 
     @property
+    def keys(self) -> Sequence[Key]:
+        """All keys, with what they have used."""
+        return list(self._plane.keyring)
+
+    @property
     def troubles(self) -> Sequence[str]:
         """Why nothing can be asked at all."""
         return self._plane.troubles
@@ -190,6 +200,13 @@ class Gateway:
                     pool.drain(replica)
                     return True
         return False
+
+    def reset_key(self, name: str) -> bool:
+        """Forget what a key has used of its own limits; return whether there is such a one. Called on the main loop."""
+        key = next((key for key in self.keys if key.id == name), None)
+        if key is not None and key.limits is not None:
+            key.limits.clear(key.owner)
+        return key is not None
 
     @property
     def address(self) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
 from gateway.config.schema import Config
+from gateway.core.keys import Keyring
+from gateway.core.limits import LocalUsage, UsageStore
 from gateway.core.ticker import Sweep, Ticker
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.files.store import FileStore
@@ -55,7 +57,8 @@ async def listen_alone(
 class DataPlane:
     """Every object that a request meets on its way, and the tick that keeps their deadlines.
 
-    One process among several ``listen``s in its own way, and holds ``log_lock`` while it writes to the access log.
+    One process among several ``listen``s in its own way, holds ``log_lock`` while it writes to the access log, and
+    shares what keys have used (``usage``) with the others.
     Raises ``StartError`` when it cannot be built.
     """
 
@@ -68,6 +71,7 @@ class DataPlane:
         *,
         listen: Listen = listen_alone,
         log_lock: AbstractContextManager[object] | None = None,
+        usage: UsageStore | None = None,
     ) -> None:
         # What may fail comes before what would have to be closed again.
         self._tls = tls_of(config)
@@ -77,7 +81,8 @@ class DataPlane:
         self.counters = Counters()
         self.exposition = Exposition(lambda: self.counters, lambda: self.registry, version, commit)
         self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters, fast_paths=config.gateway.fast_paths)
-        snapshot = Snapshot.of(config.gateway, registry)
+        self._usage = LocalUsage() if usage is None else usage
+        snapshot = Snapshot.of(config.gateway, registry, self._usage)
         self._files = FileStore(config.gateway.files, self.counters.files)
         self._pipeline = Pipeline(snapshot, self._dispatcher, self.counters, self._access_log, version, self._files)
         self._listener = Listener(
@@ -95,6 +100,11 @@ class DataPlane:
     def registry(self) -> Registry:
         """The models in force."""
         return self._pipeline.registry
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys in force, with what they have used."""
+        return self._pipeline.snapshot.keyring
 
     @property
     def last_tick(self) -> float:
@@ -134,7 +144,7 @@ class DataPlane:
     def apply(self, config: Config, registry: Registry) -> None:
         """Go by another configuration from now on, but for what is read at the start only."""
         old = self.registry
-        self._pipeline.snapshot = Snapshot.of(config.gateway, registry)
+        self._pipeline.snapshot = Snapshot.of(config.gateway, registry, self._usage)
         self._listener.set_limits(config.gateway.limits, config.gateway.timeouts)
         self._dispatcher.set_deadlines(config.gateway.timeouts)
         old.succeeded_by(registry)

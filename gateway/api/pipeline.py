@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api import multipart, request_fields
+from gateway.api import multipart, rate_limit, request_fields
 from gateway.api.fallback import Fallback
 from gateway.api.local.route import LocalCall, LocalCalls, LocalRequest, LocalRoute
 from gateway.api.phases import guard
@@ -34,7 +34,9 @@ from gateway.pools.registry import Registry
 _JSON = b"content-type: application/json\r\n"
 _PREFLIGHT = b"access-control-allow-methods: DELETE, GET, POST\r\naccess-control-max-age: 600\r\n"
 _EXPOSED = (
-    b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms\r\n"
+    b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens\r\n"
 )
 
 
@@ -92,24 +94,40 @@ class Pipeline:
             headers = _preflight(head) if head.headers_down else b""
             downstream.write_own(context, 200, headers, b"")
             return None
+        key = head.key
+        if key.expires is not None and time() >= key.expires_at:
+            raise key.expired()
         route = match.route
         if isinstance(route, EngineRoute):
             return self._ask_engine(route, context, downstream)
+        if key.limits is not None:
+            context.response_headers = rate_limit.headers_now(key.limits)
         request = LocalRequest(head, match.parameter, context.body, context.stream)
         return self.local_calls.begin(route, self, request, context, downstream)
 
     def refused(self, context: RequestContext, error: GatewayError) -> bytes:
         """Give the body of an error in the shape of the request's endpoint."""
+        key = context.head.key
+        if error.reason:
+            self._metrics.key_refused(key.group, error.reason)
+        # A request may have got these lines before it failed.
+        if key.limits is not None and b"x-ratelimit-" not in context.response_headers:
+            context.response_headers += rate_limit.headers_now(key.limits)
         match: Match | None = context.head.match
         if match is None or isinstance(match.route, LocalRoute):
             return error.body()
         dialect = match.route.dialect
-        if dialect.names_request:
-            context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
+        if dialect.names_request and b"request-id: " not in context.response_headers:
+            context.response_headers += _request_id(context)
         return dialect.error_body(error)
 
     def ended(self, context: RequestContext, now: float) -> None:
         """Account for a request that is over; ``now`` is a ``perf_counter`` reading."""
+        if context.reservation is not None:
+            rate_limit.settle(context, context.reservation, now)
+            metrics, group = self._metrics, context.head.key.group
+            metrics.key_input_tokens[group] += context.input_tokens
+            metrics.key_output_tokens[group] += context.output_tokens
         self._metrics.ended(context, now)
         if self._access_log is not None:
             self._access_log.ended(context, now)
@@ -129,17 +147,26 @@ class Pipeline:
         route = match.route
         if isinstance(route, LocalRoute):
             if route.guarded:
-                head.key = self.snapshot.keyring.find(head.headers)
+                head.key = self._key_of(head)
             if route.streamed is not None:
                 head.streamed = route.streamed(self)
             return
         head.headers_up = headers_up(head.headers)
         if b"content-type" not in head.headers:
             head.headers_up += _JSON
-        head.key = self.snapshot.keyring.find(head.headers)
+        head.key = key = self._key_of(head)
+        if key.endpoints and head.endpoint not in key.endpoints:
+            raise key.not_allowed_at(head.endpoint)
         head.timeout = _timeout_of(head.headers)
         if not route.multipart:
             request_fields.check_media(head.headers)
+
+    def _key_of(self, head: RequestHead) -> Key:
+        """Find the key of a request, before its body is received. Raises ``InvalidKey``."""
+        head.key = key = self.snapshot.keyring.find(head.headers)
+        if time() >= key.expires_at:
+            raise key.expired()
+        return key
 
     def _ask_engine(
         self,
@@ -171,9 +198,14 @@ class Pipeline:
             raise snapshot.registry.unable(model, route.task, context.head.endpoint, context.head.key.may_use)
         if fields.n is not None and fields.n > snapshot.max_n:
             raise BadRequest(f"n is {fields.n}; at most {snapshot.max_n} (limits.max_n) are allowed.", param="n")
+        max_tokens = fields.token_limit()
         if instead is None:
             if route.dialect.names_request:
-                context.response_headers = b"request-id: %b\r\n" % context.request_id.encode()
+                context.response_headers = _request_id(context)
+            limits = context.head.key.limits
+            if limits is not None:
+                size = len(context.body) if form is None else 0
+                rate_limit.reserve(context, limits, model, task=route.task, prompt_bytes=size, max_tokens=max_tokens)
             if model.fallback:
                 return self._fall_back(route, context, downstream, model)
         phases = None if model.guard is None else self._phases(route, context, model.guard)
@@ -183,10 +215,7 @@ class Pipeline:
             if fields.model != model.upstream_name:
                 sent = form.with_model(model.upstream_name)
         else:
-            sent = _rewritten(route, context, fields, model)
-            if fields.stream is True and route.dialect.asks_usage and not fields.wants_usage:
-                sent, strip_usage = request_fields.with_usage(sent, fields), True
-                usage_bytes = len(request_fields.ASKS_USAGE) if fields.stream_options is msgspec.UNSET else 0
+            sent, strip_usage, usage_bytes = _rewritten(route, context, fields, model)
         if sent is not context.body and instead is None:
             # Of a large body, one copy is enough, where no other model will be asked.
             context.body = b""
@@ -196,7 +225,7 @@ class Pipeline:
             route.dialect,
             streams,
             strip_usage,
-            fields.token_limit(),
+            max_tokens,
             not route.streams,
             usage_bytes,
             route.dialect.recorded if streams and model.recovery else None,
@@ -254,8 +283,13 @@ class Pipeline:
             head.headers_down = b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
 
 
-def _rewritten(route: EngineRoute, context: RequestContext, fields: RequestFields, model: Model) -> bytes:
-    """Change the few fields that are the gateway's; most bodies go on as they are."""
+def _rewritten(
+    route: EngineRoute, context: RequestContext, fields: RequestFields, model: Model
+) -> tuple[bytes, bool, int]:
+    """Change the few fields that are the gateway's; most bodies go on as they are.
+
+    Tells too whether a stream's usage is asked for on the gateway's behalf, and by how many bytes at the end.
+    """
     changes: dict[str, bytes | None] = {}
     if fields.model != model.upstream_name:
         changes["model"] = request_fields.encode(model.upstream_name)
@@ -265,7 +299,16 @@ def _rewritten(route: EngineRoute, context: RequestContext, fields: RequestField
         changes["priority"] = None
     if model.cache_salt and route.task == "generate" and context.head.key.id:
         changes["cache_salt"] = request_fields.encode(context.head.key.id)
-    return request_fields.rewritten(context.body, changes) if changes else context.body
+    sent = request_fields.rewritten(context.body, changes) if changes else context.body
+    if fields.stream is not True or not route.dialect.asks_usage or fields.wants_usage:
+        return sent, False, 0
+    usage_bytes = len(request_fields.ASKS_USAGE) if fields.stream_options is msgspec.UNSET else 0
+    return request_fields.with_usage(sent, fields), True, usage_bytes
+
+
+def _request_id(context: RequestContext) -> bytes:
+    """Write the header by which Anthropic's SDKs find a request's id."""
+    return b"request-id: %b\r\n" % context.request_id.encode()
 
 
 def _timeout_of(headers: Mapping[bytes, bytes]) -> float | None:

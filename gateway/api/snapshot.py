@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.api.keyring import keyring_of
 from gateway.config.gateway import GatewayConfig
-from gateway.core.keys import Key, Keyring
+from gateway.core.keys import Keyring
+from gateway.core.limits import UsageStore
 from gateway.pools.registry import Registry
 
 
@@ -24,11 +26,11 @@ class Snapshot:
     max_n: int
 
     @classmethod
-    def of(cls, config: GatewayConfig, registry: Registry) -> Snapshot:
-        """Take over what a configuration says."""
+    def of(cls, config: GatewayConfig, registry: Registry, usage: UsageStore) -> Snapshot:
+        """Take over what a configuration says; ``usage`` keeps what keys have used beyond it."""
         return cls(
             registry=registry,
-            keyring=Keyring((Key(key.id, frozenset(key.models)), key.sha256) for key in config.keys),
+            keyring=keyring_of(config, usage),
             origins=frozenset(origin.encode() for origin in config.cors_origins),
             max_json_depth=config.limits.max_json_depth,
             max_n=config.limits.max_n,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
+from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_serializer, field_validator
 
 from gateway.config.paths import FilePath, folder_of, resolved
 from gateway.config.table import Mistake, Table
-from gateway.config.types import Seconds, Sha256
+from gateway.config.types import Day, Endpoint, KeyName, Seconds, Sha256
 
 
 def host_and_port(value: str) -> str:
@@ -84,10 +86,70 @@ class Files(Table):
     )
 
 
-class KeyConfig(Table):
+class KeyLimitsConfig(Table):
+    """``limits`` of a key or of a group: how much it may ask of all models together, over all processes."""
+
+    requests_per_minute: int | None = Field(
+        None, gt=0, description="Most requests within 60 s; beyond it 429. No limit if unset.", examples=[60]
+    )
+    requests_per_day: int | None = Field(
+        None, gt=0, description="Most requests within 24 hours; beyond it 429. No limit if unset.", examples=[10_000]
+    )
+    tokens_per_minute: int | None = Field(
+        None,
+        gt=0,
+        description="Most tokens within 60 s, of prompts and of what is generated; beyond it 429. No limit if unset.",
+        examples=[150_000],
+    )
+    tokens_per_day: int | None = Field(
+        None,
+        gt=0,
+        description="Most tokens within 24 hours; beyond it 429. No limit if unset.",
+        examples=[10**7],
+    )
+    max_in_flight: int | None = Field(
+        None,
+        gt=0,
+        description="Most requests at once, those that wait included; then 429. No limit if unset.",
+        examples=[8],
+    )
+
+
+class Restrictions(Table):
+    """What a key may do, or what all keys of a group may do."""
+
+    models: tuple[str, ...] = Field(
+        (), description="The models that may be used; all of them if empty.", strict=False, examples=[["chat"]]
+    )
+    endpoints: tuple[Endpoint, ...] = Field(
+        (),
+        description="The endpoints that may be used; all of them if empty.",
+        strict=False,
+        examples=[["/v1/chat/completions", "/v1/embeddings"]],
+    )
+    expires: Day | None = Field(
+        None,
+        description="The first day on which the key no longer works, in UTC; then 401. Never if unset.",
+        examples=[date(2030, 1, 1)],
+    )
+    priority: int | None = Field(
+        None,
+        ge=-1000,
+        le=1000,
+        description="The class of requests when they wait: lower numbers come first; 0 if unset.",
+        examples=[10],
+    )
+    limits: KeyLimitsConfig = Field(default_factory=KeyLimitsConfig, description="See the limits of keys and groups.")
+
+
+class GroupConfig(Restrictions):
+    """``[gateway.groups.NAME]``: what holds for all keys of a group together."""
+
+
+class KeyConfig(Restrictions):
     """``[[gateway.keys]]``: one API key, known by its digest alone. ``headgate key ID`` makes one."""
 
-    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+    id: KeyName = Field(
         description="What the access log calls this key.",
         examples=["alice"],
     )
@@ -95,8 +157,10 @@ class KeyConfig(Table):
         description="The SHA-256 of the key, as 64 hexadecimal digits.",
         examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     )
-    models: tuple[str, ...] = Field(
-        (), description="The models that this key may use; all of them if empty.", strict=False, examples=[["chat"]]
+    group: KeyName | None = Field(
+        None,
+        description="The group whose restrictions and limits hold too; it is a table `[gateway.groups.NAME]`.",
+        examples=["research"],
     )
 
 
@@ -126,8 +190,11 @@ class GatewayConfig(Table):
     keys: tuple[KeyConfig, ...] = Field((), description="API keys; without any, everyone may ask.", strict=False)
     keys_file: FilePath | None = Field(
         None,
-        description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…]`; `#` begins a comment.",
+        description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…] [group=NAME]`; `#` begins a comment.",
         examples=["keys.txt"],
+    )
+    groups: Mapping[KeyName, GroupConfig] = Field(
+        default_factory=dict, description="A table `[gateway.groups.NAME]` for each group of keys."
     )
     access_log: str = Field(
         "stdout",
@@ -159,6 +226,15 @@ class GatewayConfig(Table):
     limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
     files: Files = Field(default_factory=Files, description="See `[gateway.files]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
+
+    @field_validator("groups", mode="after")
+    @classmethod
+    def _freeze(cls, groups: Mapping[str, GroupConfig]) -> Mapping[str, GroupConfig]:
+        return MappingProxyType(dict(groups))
+
+    @field_serializer("groups")
+    def _thaw(self, groups: Mapping[str, GroupConfig]) -> dict[str, GroupConfig]:
+        return dict(groups)
 
     @field_validator("cors_origins")
     @classmethod

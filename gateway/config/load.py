@@ -17,6 +17,9 @@ from gateway.config.problems import ConfigError, Problem
 from gateway.config.schema import Config
 from gateway.config.table import plain
 
+_GROUP = "group="
+"""How the word of a line in a file of keys begins that names the key's group."""
+
 
 def load(path: Path) -> Config:
     """Read and check a configuration file. Raises ``ConfigError`` with every problem in it."""
@@ -87,24 +90,32 @@ def _keys_of_file(path: Path, tables: Mapping[str, Any], lines: Lines) -> tuple[
     except (OSError, UnicodeDecodeError) as error:
         at = ("gateway", "keys_file")
         return [], [Problem(path, ".".join(at), f"cannot be read: {error}", lines.of(at))]
-    known = plain(tables, "models")
+    models, groups = plain(tables, "models"), plain(plain(tables, "gateway"), "groups")
     keys: list[KeyConfig] = []
     problems: list[Problem] = []
     for number, line in enumerate(entries, start=1):
-        fields = line.partition("#")[0].split()
-        if not fields:
+        words = line.partition("#")[0].split()
+        if not words:
             continue
-        if len(fields) not in (2, 3):
-            problems.append(Problem(file, "", "expected: ID SHA256 [MODEL,MODEL…]", number))
+        plain_words = [word for word in words if not word.startswith(_GROUP)]
+        group = [word.removeprefix(_GROUP) for word in words if word.startswith(_GROUP)]
+        if len(plain_words) not in (2, 3) or len(group) > 1:
+            problems.append(Problem(file, "", "expected: ID SHA256 [MODEL,MODEL…] [group=NAME]", number))
             continue
-        models = tuple(fields[2].split(",")) if len(fields) == 3 else ()
+        named = plain_words[2].split(",") if len(plain_words) == 3 else []
+        # What is not there is told here, with its line, and not for a second time among the keys of all files.
+        there = tuple(model for model in named if model in models)
+        own = {"group": group[0]} if group and group[0] in groups else {}
         try:
-            # What is no model is told below, with its line, and not for a second time among the keys of all files.
-            there = tuple(model for model in models if model in known)
-            keys.append(KeyConfig(id=fields[0], sha256=fields[1], models=there))
+            keys.append(KeyConfig.model_validate({"id": words[0], "sha256": plain_words[1], "models": there, **own}))
         except ValidationError as error:
             problems += [Problem(file, str(e["loc"][0]), e["msg"], number) for e in error.errors()]
         problems += [
-            Problem(file, "models", f"there is no model {model!r}", number) for model in models if model not in known
+            Problem(file, "models", f"there is no model {model!r}", number) for model in named if model not in models
+        ]
+        problems += [
+            Problem(file, "group", f"there is no group {name!r} (gateway.groups)", number)
+            for name in group
+            if name not in groups
         ]
     return keys, problems

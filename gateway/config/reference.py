@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -17,7 +18,15 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.config.gateway import Files, GatewayConfig, KeyConfig, Limits, Timeouts
+from gateway.config.gateway import (
+    Files,
+    GatewayConfig,
+    GroupConfig,
+    KeyConfig,
+    KeyLimitsConfig,
+    Limits,
+    Timeouts,
+)
 from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
 from gateway.config.source import PackageFile, PackageTable
 
@@ -64,6 +73,18 @@ SECTIONS: tuple[Section, ...] = (
     Section("`[gateway.timeouts]`", Timeouts, "How long each part of a request may take."),
     Section("`[gateway.files]`", Files, "Uploaded files: where they are kept, and how much of them."),
     Section("`[[gateway.keys]]`", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
+    Section(
+        "`[gateway.groups.NAME]`",
+        GroupConfig,
+        "A group of keys: what holds for each of its keys, and limits for all of them together. A key may narrow what "
+        "its group allows.",
+    ),
+    Section(
+        "`[gateway.groups.NAME.limits]`, and `limits` of a key",
+        KeyLimitsConfig,
+        "How much a group of keys, or a key, may ask of all models together. A key has its own limits and those of its "
+        "group. Below `[[gateway.keys]]` the table is `[gateway.keys.limits]`.",
+    ),
     Section(
         "`[models.NAME]`",
         ModelBase,
@@ -149,7 +170,7 @@ hold.
 
 _UNIT = re.compile(r"\bin (seconds|bytes|tokens)\b")
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-_NAMES: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "text", Path: "path"}
+_NAMES: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "text", Path: "path", date: "date"}
 
 
 def page() -> str:
@@ -171,6 +192,8 @@ def toml(value: Any) -> str:
         return f"[{', '.join(toml(each) for each in value)}]"
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{_key(key)} = {toml(each)}' for key, each in value.items())} }}" if value else "{}"
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, int | float):
         return f"{value:_}" if isinstance(value, int) and value > 9999 else str(value)
     return json.dumps(str(value), ensure_ascii=False)

@@ -6,14 +6,14 @@ The descriptions here are the reference that operators read (``docs/configuratio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field, ValidationError, field_serializer, field_validator
 
-from gateway.config.gateway import GatewayConfig, KeyConfig
+from gateway.config.gateway import GatewayConfig, GroupConfig, KeyConfig
 from gateway.config.models import ModelConfig, TaggedModel
 from gateway.config.table import Mistake, Place, Table, plain
 from gateway.config.types import ALL_ENGINES, ModelName
@@ -36,8 +36,10 @@ class Config(Table):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find names that mean two things, and keys, guards and fallbacks that name nothing."""
-        yield from clashes(_aliases_in(given), _keys_in(given))
+        """Find names that mean two things, and keys, groups, guards and fallbacks that name nothing."""
+        aliases, keys, groups = _aliases_in(given), _keys_in(given), _groups_in(given)
+        yield from clashes(aliases, keys)
+        yield from groups_amiss(aliases, keys, groups)
         yield from _fallbacks_amiss(given)
         yield from _guards_amiss(given)
 
@@ -85,6 +87,38 @@ def _fallbacks_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
                 yield Mistake(("models", name, "fallback"), f"there is no model {other!r}")
 
 
+def groups_amiss(
+    models: Container[str], keys: Sequence[KeyConfig], groups: Mapping[str, GroupConfig | None]
+) -> Iterator[Mistake]:
+    """Find groups with models that are not there, and keys whose group is not there or allows less than they say.
+
+    A group that is wrong by itself is ``None``.
+    """
+    for name, group in groups.items():
+        unknown = [model for model in (group.models if group else ()) if model not in models]
+        if unknown:
+            yield Mistake(("gateway", "groups", name, "models"), f"names unknown models: {', '.join(unknown)}")
+    for key in keys:
+        if key.group is None:
+            continue
+        if key.group not in groups:
+            yield Mistake(("gateway", "keys"), f"the key {key.id!r} names the group {key.group!r}, which is not there")
+        elif (group := groups[key.group]) is not None:
+            yield from _beyond_group(key, group)
+
+
+def _beyond_group(key: KeyConfig, group: GroupConfig) -> Iterator[Mistake]:
+    """Find what a key allows that its group does not."""
+    for what, own, all_keys in (
+        ("models", key.models, group.models),
+        ("endpoints", key.endpoints, group.endpoints),
+    ):
+        beyond = [name for name in own if all_keys and name not in all_keys]
+        if beyond:
+            reason = f"the key {key.id!r} names {what} that its group {key.group!r} may not use: {', '.join(beyond)}"
+            yield Mistake(("gateway", "keys"), reason)
+
+
 def _guards_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
     """Find guards that are no classifiers of this file."""
     models = plain(given, "models")
@@ -110,6 +144,17 @@ def _aliases_in(given: Mapping[str, Any]) -> dict[str, list[str]]:
             [alias for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list | tuple) else []
         )
     return found
+
+
+def _groups_in(given: Mapping[str, Any]) -> dict[str, GroupConfig | None]:
+    """Give the groups of keys, ``None`` for those that are not valid."""
+    gateway = given.get("gateway")
+    entries = plain(gateway, "groups") if isinstance(gateway, Mapping) else getattr(gateway, "groups", {})
+    groups: dict[str, GroupConfig | None] = dict.fromkeys(entries)
+    for name, entry in entries.items():
+        with suppress(ValidationError):
+            groups[name] = GroupConfig.model_validate(entry)
+    return groups
 
 
 def _keys_in(given: Mapping[str, Any]) -> list[KeyConfig]:

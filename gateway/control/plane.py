@@ -2,7 +2,7 @@
 
 ``/livez`` says whether the process and the data plane's loop live and never asks engines; ``/readyz`` whether every
 required model can answer; ``/metrics`` is for Prometheus, and so is ``/metrics/engines``, which relays what the engines
-measure; ``/status`` is for people.
+measure; ``/status`` and ``/keys`` are for people.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
 from gateway.control.engine_metrics import read_engine_metrics
+from gateway.control.keys import keys_and_groups
+from gateway.core.keys import Key
 from gateway.pools.model import Model
 
 Result = TypeVar("Result")
@@ -44,6 +46,10 @@ class GatewayView(Protocol):
         """All models."""
 
     @property
+    def keys(self) -> Sequence[Key]:
+        """All keys, with what they have used of their limits."""
+
+    @property
     def troubles(self) -> Sequence[str]:
         """Why no model can be asked at all."""
 
@@ -63,6 +69,9 @@ class Commands(Protocol):
 
     def drain_replica(self, name: str) -> bool:
         """Send a replica nothing new; return whether there is such a one."""
+
+    def reset_key(self, name: str) -> bool:
+        """Forget what a key has used of its own limits; return whether there is such a one."""
 
 
 class Metrics(Protocol):
@@ -130,7 +139,11 @@ class ControlPlane:
         application = web.Application()
         if self._commands is not None:
             application.add_routes(
-                [web.post("/reload", self._reload), web.post("/replicas/{name}/drain", self._drain_replica)]
+                [
+                    web.post("/reload", self._reload),
+                    web.post("/replicas/{name}/drain", self._drain_replica),
+                    web.post("/keys/{id}/reset", self._reset_key),
+                ]
             )
         application.add_routes(
             [
@@ -139,6 +152,7 @@ class ControlPlane:
                 web.get("/metrics", self._expose),
                 web.get("/metrics/engines", self._relay_engines),
                 web.get("/status", self._status),
+                web.get("/keys", self._keys),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
@@ -181,6 +195,9 @@ class ControlPlane:
         each = {"processes": processes} if processes else {}
         return web.json_response({"draining": self._gateway.draining, "models": models, **each})
 
+    async def _keys(self, _request: web.Request) -> web.Response:
+        return web.json_response(keys_and_groups(self._gateway.keys, perf_counter()))
+
     async def _reload(self, _request: web.Request) -> web.Response:
         assert self._commands is not None
         outcome = await self._on_main_loop(self._commands.reload)
@@ -194,6 +211,13 @@ class ControlPlane:
         if not await self._on_main_loop(lambda: drain(name)):
             return web.json_response({"status": "unknown", "reason": f"there is no replica {name!r}"}, status=404)
         return web.json_response({"status": "draining"})
+
+    async def _reset_key(self, request: web.Request) -> web.Response:
+        assert self._commands is not None
+        name, reset = request.match_info["id"], self._commands.reset_key
+        if not await self._on_main_loop(lambda: reset(name)):
+            return web.json_response({"status": "unknown", "reason": f"there is no key {name!r}"}, status=404)
+        return web.json_response({"status": "reset"})
 
     async def _on_main_loop(self, command: Callable[[], Result]) -> Result:
         """Have the gateway's own loop carry out a command, and wait for its result."""

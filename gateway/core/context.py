@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.core.errors import GatewayError
 from gateway.core.keys import ANYONE, Key
+from gateway.core.limits import Reservation
 
 
 class BodyLimit(msgspec.Struct, frozen=True):
@@ -90,6 +91,8 @@ class RequestContext(msgspec.Struct, eq=False):
     cached_tokens: int = 0
     queued_for: float = 0.0
     first_token_at: float | None = None
+    reservation: Reservation | None = None
+    """What it holds of its key's limits."""
     overhead: float = 0.0
     """The gateway's own seconds: from the last byte to the engine, less the queue, and the relaying. 0 if no engine was
     asked."""

@@ -62,6 +62,8 @@ class GatewayError(Exception):
     headers: bytes = b""
     details: Mapping[str, Raw] = {}
     closes: bool = False
+    reason: str = ""
+    """Which of the restrictions of a key refused the request, if one did; a label of metrics."""
 
     def __init__(
         self,
@@ -126,11 +128,27 @@ class InvalidKey(BadRequest):
     headers = b"www-authenticate: Bearer\r\n"
 
 
+class ExpiredKey(InvalidKey):
+    """A key that was valid until its time was up."""
+
+    code = "expired_api_key"
+    reason = "expired"
+
+
 class ModelNotAllowed(BadRequest):
     """A valid key, but not for this model."""
 
     status = 403
     code = "model_not_allowed"
+    reason = "model"
+
+
+class EndpointNotAllowed(BadRequest):
+    """A valid key, but not for this endpoint."""
+
+    status = 403
+    code = "endpoint_not_allowed"
+    reason = "endpoint"
 
 
 class ModelNotFound(BadRequest):
@@ -255,6 +273,19 @@ class RateLimited(GatewayError):
     source = Source.CLIENT
     kind = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class LimitExceeded(RateLimited):
+    """A limit of a key or of its group is used up; ``kind`` is what it counts, as OpenAI says it.
+
+    Without ``retry_after`` the request alone is larger than the limit, and to send it again does not help.
+    """
+
+    def __init__(self, message: str, *, reason: str, kind: str, retry_after: float | None) -> None:
+        super().__init__(message, kind=kind, retry_after=retry_after)
+        self.reason = reason
+        if retry_after is None:
+            self.headers = b"x-should-retry: false\r\n"
 
 
 class TooManyConnections(RateLimited):

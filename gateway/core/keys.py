@@ -1,31 +1,47 @@
-"""Whose key: finds the key that a request carries, and says which models it may use."""
+"""Whose key: finds the key that a request carries, and says what it may use."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
 from hashlib import sha256
+from math import inf
 
-from gateway.core.errors import InvalidKey, ModelNotAllowed
+from gateway.core.errors import EndpointNotAllowed, ExpiredKey, InvalidKey, ModelNotAllowed
+from gateway.core.limits import KeyLimits, key_owner
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as the gateway knows it: its id for logs, the models it may use (all of them if empty); never the key.
+    """A key as the gateway knows it: its id for logs, and what it may do; never the key.
 
-    ``group`` names those keys that share limits and count as one tenant; by default a key is a group by itself.
-    ``priority`` is a class for admission: lower numbers come first, as in vLLM.
+    ``models`` and ``endpoints`` are those that it may use, all of them if empty. ``group`` names those keys that share
+    limits and count as one tenant; by default a key is a group by itself. ``priority`` is a class for admission: lower
+    numbers come first, as in vLLM. ``expires`` is the first day, in UTC, on which it no longer works.
     """
 
     id: str
     models: frozenset[str]
     group: str = ""
     priority: int = 0
+    endpoints: frozenset[str] = frozenset()
+    expires: date | None = None
+    expires_at: float = field(init=False, default=inf)
+    """The same as seconds since 1970, infinite if it never expires."""
+    limits: KeyLimits | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.group:
             object.__setattr__(self, "group", self.id)
+        if self.expires is not None:
+            object.__setattr__(self, "expires_at", datetime.combine(self.expires, time(), UTC).timestamp())
+
+    @property
+    def owner(self) -> str:
+        """What the key is called as an owner of limits."""
+        return key_owner(self.id)
 
     def may_use(self, model: str) -> bool:
         """Whether this key may use the model."""
@@ -35,8 +51,17 @@ class Key:
         """Give the error for a name that this key may not use, whether there is such a model or not."""
         allowed = ", ".join(sorted(self.models))[:1000]
         return ModelNotAllowed(
-            f"The key {self.id!r} may not use a model {name[:200]!r}; it may use: {allowed}.", param="model"
+            f"The {self.owner} may not use a model {name[:200]!r}; it may use: {allowed}.", param="model"
         )
+
+    def not_allowed_at(self, endpoint: str) -> EndpointNotAllowed:
+        """Give the error for an endpoint that this key may not use."""
+        allowed = ", ".join(sorted(self.endpoints))
+        return EndpointNotAllowed(f"The {self.owner} may not use {endpoint}; it may use: {allowed}.")
+
+    def expired(self) -> ExpiredKey:
+        """Give the error for a key whose time is up."""
+        return ExpiredKey(f"The {self.owner} expired on {self.expires}; ask the operator of this gateway for one.")
 
 
 ANYONE = Key("", frozenset())
@@ -51,6 +76,9 @@ class Keyring:
 
     def __repr__(self) -> str:
         return f"<Keyring [{len(self._keys)} keys]>"
+
+    def __iter__(self) -> Iterator[Key]:
+        return (key for _, key in self._keys.values())
 
     def find(self, headers: Mapping[bytes, bytes]) -> Key:
         """Return the key in ``authorization: Bearer …``, Anthropic's ``x-api-key`` or Azure's ``api-key``.

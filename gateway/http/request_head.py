@@ -157,3 +157,9 @@ def error_headers(error: GatewayError) -> bytes:
         return error.headers
     milliseconds = max(1, ceil(error.retry_after * 1000))
     return b"retry-after: %d\r\nretry-after-ms: %d\r\n%b" % (ceil(milliseconds / 1000), milliseconds, error.headers)
+
+
+def without_rate_limits(lines: bytes) -> bytes:
+    """Leave out of header lines what an engine says of its own limits, where those of the client's key are told."""
+    kept = [line for line in lines.splitlines(keepends=True) if not line.lower().startswith(b"x-ratelimit-")]
+    return b"".join(kept)

@@ -11,7 +11,7 @@ from gateway.core.context import RequestContext
 from gateway.core.errors import GatewayError
 from gateway.http.application import InFlight
 from gateway.http.listener import Listener
-from gateway.http.request_head import STATUS_LINES, date_line, error_headers
+from gateway.http.request_head import STATUS_LINES, date_line, error_headers, without_rate_limits
 
 
 class ConnectionState(Enum):
@@ -90,6 +90,8 @@ class ResponseWriter(asyncio.Protocol):
         if head.headers_down:
             headers += head.headers_down
         if context.response_headers:
+            if context.reservation is not None and b"x-ratelimit-" in headers:
+                headers = without_rate_limits(headers)
             headers += context.response_headers
         if self._state is not OPEN or self._listener.closing or not context.keep_alive:
             context.keep_alive = False

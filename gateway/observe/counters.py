@@ -164,12 +164,19 @@ def outcome_of(status: int) -> str:
 
 
 class Snapshot(msgspec.Struct):
-    """All that was counted, as it goes from one process to another; requests are by model, endpoint and status."""
+    """All that was counted, as it goes from one process to another.
+
+    Requests are by model, endpoint and status; tokens of keys with limits by group, and what restrictions of
+    keys have refused by group and reason.
+    """
 
     models: dict[str, ModelMetrics]
     requests: dict[tuple[str, str, int], int]
     lag: Histogram
     files: FileCounts
+    key_input_tokens: dict[str, int]
+    key_output_tokens: dict[str, int]
+    key_refusals: dict[tuple[str, str], int]
 
 
 class Outcome:
@@ -203,6 +210,10 @@ class Counters:
         self.lag = Histogram.of(_LAG)
         """By how much the event loop was late for its own tick."""
         self.files = FileCounts()
+        self.key_input_tokens = ZeroDict()
+        self.key_output_tokens = ZeroDict()
+        """Tokens of requests whose keys have limits, by the groups of the keys."""
+        self.key_refusals: dict[tuple[str, str], int] = {}
 
     def __repr__(self) -> str:
         return f"<Counters [{sum(self.requests().values())} requests of {len(self._models)} models]>"
@@ -241,6 +252,10 @@ class Counters:
             if context.output_tokens > 1:
                 metrics.per_token.observe((duration - to_first) / (context.output_tokens - 1))
 
+    def key_refused(self, group: str, reason: str) -> None:
+        """Count a request that a limit or another restriction of its key has refused."""
+        self.key_refusals[group, reason] = self.key_refusals.get((group, reason), 0) + 1
+
     def _outcome(self, model: str, endpoint: str, status: int) -> Outcome:
         """Find or begin the counter of one model, endpoint and status."""
         by_status = self._outcomes.setdefault(model, {}).setdefault(endpoint, {})
@@ -265,7 +280,8 @@ class Counters:
 
     def snapshot(self) -> Snapshot:
         """Give everything that was counted, to be encoded at once: it is what is still being counted."""
-        return Snapshot(self.models(), self.requests(), self.lag, self.files)
+        given, made, refused = self.key_input_tokens, self.key_output_tokens, self.key_refusals
+        return Snapshot(self.models(), self.requests(), self.lag, self.files, dict(given), dict(made), dict(refused))
 
     def add(self, other: Snapshot) -> None:
         """Count what another process has counted."""
@@ -275,3 +291,9 @@ class Counters:
             self._outcome(*key).number += number
         self.lag.add(other.lag)
         self.files.add(other.files)
+        for group, number in other.key_input_tokens.items():
+            self.key_input_tokens[group] += number
+        for group, number in other.key_output_tokens.items():
+            self.key_output_tokens[group] += number
+        for labels, number in other.key_refusals.items():
+            self.key_refusals[labels] = self.key_refusals.get(labels, 0) + number

@@ -113,6 +113,13 @@ def _requests(scrape: _Scrape) -> Samples:
         yield (model, endpoint, str(code)), number
 
 
+def _key_tokens(scrape: _Scrape) -> Samples:
+    counters = scrape.counters
+    for kind, by_group in (("input", counters.key_input_tokens), ("output", counters.key_output_tokens)):
+        for group, number in sorted(dict(by_group).items()):
+            yield (group, kind), number
+
+
 def _durations(scrape: _Scrape) -> Samples:
     configured = scrape.configured
     for name, metrics in scrape.models:
@@ -232,6 +239,20 @@ _FAMILIES = (
         "Tokens as the engines report them in usage: input, output, and those of the input found in a cache.",
         ("model", "type"),
         _per_model_and(lambda metrics: metrics.tokens),
+    ),
+    _Row(
+        Kind.COUNTER,
+        "key_tokens",
+        "Tokens of requests whose key has limits, by the key's group.",
+        ("group", "type"),
+        _key_tokens,
+    ),
+    _Row(
+        Kind.COUNTER,
+        "key_refusals",
+        "Requests refused by a limit or another restriction of their key, by the key's group and the reason.",
+        ("group", "reason"),
+        lambda scrape: sorted(dict(scrape.counters.key_refusals).items()),
     ),
     _Row(
         Kind.COUNTER,

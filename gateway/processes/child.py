@@ -49,6 +49,7 @@ from gateway.processes.messages import (
     encode,
 )
 from gateway.processes.shared_cells import Cells, WholeLock
+from gateway.processes.shared_usage import SharedUsage
 
 _LOG = logging.getLogger(__name__)
 
@@ -203,7 +204,13 @@ class ChildPlane:
         self._acceptor: Acceptor | None = None
         config, registry = self._read(setup.serves)
         self.plane = DataPlane(
-            config, registry, setup.version, "", listen=self._listen, log_lock=WholeLock(setup.cells)
+            config,
+            registry,
+            setup.version,
+            "",
+            listen=self._listen,
+            log_lock=WholeLock(setup.cells),
+            usage=SharedUsage(self._cells, self._own),
         )
         self._ticker = Ticker(self._tick, lambda _: None)
 

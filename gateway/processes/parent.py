@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from gateway.api.keyring import keyring_of
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
 from gateway.data_plane import StartError, joined, split, tls_of, url_of
@@ -44,6 +45,7 @@ from gateway.processes.messages import (
 )
 from gateway.processes.node_counters import NodeCounters
 from gateway.processes.shared_cells import Cells
+from gateway.processes.shared_usage import SharedUsage, make_usage_rows
 
 _NANOSECONDS = 1e9
 
@@ -74,6 +76,8 @@ class Parent:
         """Those whose changes are sent to the processes."""
         self._changed: dict[Replica, None] = {}
         """Replicas whose states are to be sent."""
+        make_usage_rows(self._cells, config.gateway)
+        self.keyring = keyring_of(config.gateway, SharedUsage(self._cells, own=0))
         self.builder = RegistryBuilder(ParentCounting(self._cells, self._send_rows))
         self.registry = self.builder.build(config)
         self._observe_registry()
@@ -129,6 +133,8 @@ class Parent:
     def apply(self, config: Config, registry: Registry) -> None:
         """Let all processes go by another configuration from now on, but for what is read at the start only."""
         self._config = config
+        self._send_rows(make_usage_rows(self._cells, config.gateway))
+        self.keyring = keyring_of(config.gateway, SharedUsage(self._cells, own=0))
         self.registry.succeeded_by(registry)
         self.registry = registry
         self._observe_registry()

@@ -1,8 +1,8 @@
 """Numbers that several processes share, and locks that the kernel takes back from a process that dies.
 
 A row has one cell per process. Each process writes its own cells only, so nothing is lost without atomic operations,
-and what a dead process held is taken out by setting its cells to zero. A cell is a signed 64-bit integer that is stored
-and loaded in one piece.
+and what a dead process held is taken out by setting its cells to zero. Rows that all may write, under a lock, are kept.
+A cell is a signed 64-bit integer that is stored and loaded in one piece.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class Cells:
         self.fd = fd
         self.processes = processes
         self._at: dict[str, int] = {}
+        self._kept: set[str] = set()
+        """Rows that no process holds for itself, and whose numbers outlive it."""
         self._segments: list[tuple[mmap.mmap, Row]] = []
         self._rows: dict[str, Row] = {}
         self.know(names)
@@ -97,10 +99,15 @@ class Cells:
             self._at[name] = len(self._at)
         self._map_all()
 
-    def make(self, name: str) -> bool:
-        """Make a row of zeros, if there is none of this name; return whether there was none."""
+    def make(self, name: str, *, kept: bool = False) -> bool:
+        """Make a row of zeros, if there is none of this name; return whether there was none.
+
+        A row that is ``kept`` is not cleared when a process ends: its cells are written by all, under a lock.
+        """
         if name in self._at:
             return False
+        if kept:
+            self._kept.add(name)
         self._at[name] = len(self._at)
         if len(self._at) > len(self._segments) * _SEGMENT_ROWS:
             os.ftruncate(self.fd, (len(self._segments) + 1) * self._segment_bytes)
@@ -121,9 +128,10 @@ class Cells:
 
     def clear(self, process: int) -> None:
         """Take out what a process counted; it must have ended."""
-        for _, cells in self._segments:
-            for at in range(process, len(cells), self.processes):
-                cells[at] = 0
+        for name, number in self._at.items():
+            if name not in self._kept:
+                segment, row = divmod(number, _SEGMENT_ROWS)
+                self._segments[segment][1][row * self.processes + process] = 0
 
     def close(self) -> None:
         """Give the memory back; no row may be read any more."""

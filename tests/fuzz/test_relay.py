@@ -19,6 +19,7 @@ from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
 from gateway.config.gateway import GatewayConfig
 from gateway.config.types import ALL_TASKS
+from gateway.core.limits import LocalUsage
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.files.store import FileStore
 from gateway.http.address import Address
@@ -125,7 +126,8 @@ class Plane:
         self.metrics = Counters()
         self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics, fast_paths=fast_paths)
         files = FileStore(_CONFIG.files, self.metrics.files)
-        application = Pipeline(Snapshot.of(_CONFIG, registry), self.dispatcher, self.metrics, None, "0", files)
+        snapshot = Snapshot.of(_CONFIG, registry, LocalUsage())
+        application = Pipeline(snapshot, self.dispatcher, self.metrics, None, "0", files)
         self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts, fast_paths=fast_paths)
         self.client = ClientConnection(self.listener)
         self.transport = MemoryTransport(self.client)

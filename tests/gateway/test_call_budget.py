@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from types import FrameType
 from typing import Any
 
@@ -57,6 +58,20 @@ async def test_a_unary_request_with_a_known_head_costs_so_many_calls() -> None:
     assert play.client.got().count(b"HTTP/1.1 200 OK") == 5
     assert down.total() <= 25, f"{down}"
     assert back.total() <= 21, f"{back}"
+
+
+@pytest.mark.parametrize(("limits", "most"), [({}, 46), ({"requests_per_minute": 99, "tokens_per_minute": 10**6}, 60)])
+async def test_a_key_costs_no_calls_and_its_limits_so_many(limits: dict[str, int], most: int) -> None:
+    play = Playbook(engines=2, keys=[{"id": "a", "sha256": sha256(b"sk").hexdigest(), "limits": limits}])
+    request = post(CHAT, headers=b"authorization: Bearer sk\r\n", **HELLO)
+    for _ in range(4):
+        play.client.sends(request)
+        play.last_asked.says(RESPONSE)
+    down = calls(lambda: play.client.sends(request))
+    line = play.last_asked.line
+    back = calls(lambda: line.says(RESPONSE))
+    assert play.client.got().count(b"HTTP/1.1 200 OK") == 5
+    assert (down + back).total() <= most, f"{down + back}"
 
 
 async def test_routing_by_prefix_costs_so_many_calls_more() -> None:

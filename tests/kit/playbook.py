@@ -19,6 +19,7 @@ from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
 from gateway.config.gateway import GatewayConfig
 from gateway.config.types import ALL_TASKS
+from gateway.core.limits import LocalUsage
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.files.store import FileStore
 from gateway.http.address import Address
@@ -290,11 +291,12 @@ class Playbook:
         self.metrics = Counters()
         self.timers = Timers()
         self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later)
+        self.usage = LocalUsage()
+        self._registry = registry
+        snapshot = Snapshot.of(self.config, registry, self.usage)
         files = FileStore(self.config.files, self.metrics.files)
-        self.pipeline = pipeline = Pipeline(
-            Snapshot.of(self.config, registry), self.dispatcher, self.metrics, None, "0", files
-        )
-        self.listener = Listener(pipeline, self.config.limits, self.config.timeouts)
+        self.pipeline = Pipeline(snapshot, self.dispatcher, self.metrics, None, "0", files)
+        self.listener = Listener(self.pipeline, self.config.limits, self.config.timeouts)
         self.client = self.new_client()
         self._clock = clock
 
@@ -304,6 +306,11 @@ class Playbook:
     def new_client(self) -> Client:
         """Connect one more client."""
         return Client(self.listener)
+
+    def reload(self, **gateway: Any) -> None:
+        """Go by another configuration of keys and limits from now on."""
+        config = GatewayConfig.model_validate(gateway)
+        self.pipeline.snapshot = Snapshot.of(config, self._registry, self.usage)
 
     async def turn(self) -> None:
         """Let the loop run what is to be called soon."""

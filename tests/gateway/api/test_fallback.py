@@ -234,3 +234,15 @@ async def test_a_client_that_leaves_stops_the_model_that_is_asked_now() -> None:
 )
 def test_what_another_model_may_do_better(error: GatewayError, expected: bool) -> None:
     assert may_fall_back(error) is expected
+
+
+async def test_a_request_that_another_model_answers_counts_once_in_the_limits_of_its_key() -> None:
+    limits = {"requests_per_minute": 10, "max_in_flight": 1}
+    key = {"id": "alice", "sha256": sha256(b"sk-alice").hexdigest(), "limits": limits}
+    async with two(keys=[key]) as here:
+        here.big.answer = [refused(b"503 Service Unavailable", message="The queue is full.")]
+        for left in ("9", "8"):
+            answer = await here.ask(headers={"authorization": "Bearer sk-alice"})
+            assert (answer.status, answer.json["model"]) == (200, "small")
+            assert answer.header("x-headgate-fallback") is not None
+            assert answer.header("x-ratelimit-remaining-requests") == left

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse, LocalRoute
 from gateway.api.routes import ROUTES, TABLE, EngineRoute, RouteTable
+from gateway.config.types import Endpoint
 from gateway.core.errors import MethodNotAllowed, UnknownUrl
 
 
@@ -17,6 +20,10 @@ async def answer(_info: GatewayInfo, _request: LocalRequest) -> LocalResponse:
 def test_each_row_is_found_by_its_method_and_path(method: str, template: str) -> None:
     match = TABLE.find(method.encode(), template.encode())
     assert (match.route, match.template, match.parameter) == (ROUTES[method, template], template, "")
+
+
+def test_a_key_can_be_restricted_to_any_endpoint_that_engines_answer() -> None:
+    assert get_args(Endpoint) == tuple(path for (_, path), route in ROUTES.items() if isinstance(route, EngineRoute))
 
 
 def test_head_is_allowed_where_get_is() -> None:

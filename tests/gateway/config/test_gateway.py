@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from gateway.config.load import load
-from tests.gateway.config.mistakes import REMOTE, Write, mistakes
+from tests.gateway.config.mistakes import DIGEST, REMOTE, Write, mistakes
 
 
 @pytest.mark.parametrize("address", ["", "8000", ":8000", "a:", "a:b", "a:65536", "a:-1", "a:²"])
@@ -29,3 +31,45 @@ def test_origins_are_explicit(write: Write, origin: str) -> None:
 def test_fast_paths_are_taken_unless_they_are_switched_off(write: Write) -> None:
     assert load(write(REMOTE)).gateway.fast_paths is True
     assert load(write(f"[gateway]\nfast_paths = false\n{REMOTE}")).gateway.fast_paths is False
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("requests_per_minute = 0", "limits.requests_per_minute: input should be greater than 0 (it is 0)"),
+        ('tokens_per_day = "many"', "limits.tokens_per_day: input should be a valid integer (it is 'many')"),
+        ("tokens_per_hour = 1", "limits.tokens_per_hour: is not an option; did you mean 'tokens_per_day'?"),
+    ],
+)
+def test_limits_that_are_none_are_told_with_their_line(write: Write, option: str, expected: str) -> None:
+    group = f"[gateway.groups.team.limits]\n{option}\n"
+    assert mistakes(write(group + REMOTE)) == [f"models.toml:2: gateway.groups.team.{expected}"]
+    key = f'[[gateway.keys]]\nid = "a"\nsha256 = "{DIGEST}"\n[gateway.keys.limits]\n{option}\n'
+    (line,) = mistakes(write(key + REMOTE))
+    assert line.endswith(f"gateway.keys.0.{expected}")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ('expires = "soon"', "expires: expected a date, for example 2030-01-31 (it is 'soon')"),
+        ("expires = 1", "expires: expected a date, for example 2030-01-31 (it is 1)"),
+        ("expires = 2030-01-31T10:00:00Z", "expires: expected a date, for example 2030-01-31"),
+        ("priority = 5000", "priority: input should be less than or equal to 1000 (it is 5000)"),
+    ],
+)
+def test_restrictions_that_are_none_are_told(write: Write, option: str, expected: str) -> None:
+    assert mistakes(write(f"[gateway.groups.team]\n{option}\n{REMOTE}")) == [
+        f"models.toml:2: gateway.groups.team.{expected}"
+    ]
+
+
+def test_an_endpoint_that_is_none_is_told(write: Write) -> None:
+    (line,) = mistakes(write(f'[gateway.groups.team]\nendpoints = ["/v1/chat"]\n{REMOTE}'))
+    assert line.startswith("models.toml:2: gateway.groups.team.endpoints.0: input should be '/v1/chat/completions', ")
+
+
+def test_a_key_has_an_expiry_a_priority_and_limits(write: Write) -> None:
+    key = f'[[gateway.keys]]\nid = "a"\nsha256 = "{DIGEST}"\nexpires = 2030-01-31\npriority = -1\n'
+    (found,) = load(write(f"{key}limits = {{ max_in_flight = 2 }}\n{REMOTE}")).gateway.keys
+    assert (found.expires, found.priority, found.limits.max_in_flight) == (date(2030, 1, 31), -1, 2)

@@ -136,9 +136,27 @@ def test_keys_come_from_the_file_and_from_a_file_of_keys(write: Write, tmp_path:
 def test_all_mistakes_in_a_file_of_keys_are_told_at_once(write: Write, tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text(f"alone\nbob secret\ncarol {DIGEST} m,none\n")
     lines = mistakes(write(f'[gateway]\nkeys_file = "keys.txt"\n{REMOTE}'))
-    assert lines[0] == "keys.txt:1: expected: ID SHA256 [MODEL,MODEL…]"
+    assert lines[0] == "keys.txt:1: expected: ID SHA256 [MODEL,MODEL…] [group=NAME]"
     assert lines[1].startswith("keys.txt:2: sha256: ")
     assert lines[2] == "keys.txt:3: models: there is no model 'none'"
+
+
+def test_a_line_of_a_file_of_keys_names_a_group(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text(f"bob {DIGEST} m group=team\ncarol {DIGEST[::-1]} group=team\n")
+    path = write(f'[gateway]\nkeys_file = "keys.txt"\n[gateway.groups.team]\nmodels = ["m"]\n{REMOTE}')
+    assert [(key.id, key.models, key.group) for key in load(path).gateway.keys] == [
+        ("bob", ("m",), "team"),
+        ("carol", (), "team"),
+    ]
+
+
+def test_a_group_in_a_file_of_keys_that_is_not_there_is_told_with_its_line(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text(f"\nbob {DIGEST} group=taem\ncarol {DIGEST[::-1]} group=a group=b\n")
+    path = write(f'[gateway]\nkeys_file = "keys.txt"\n[gateway.groups.team]\n{REMOTE}')
+    assert mistakes(path) == [
+        "keys.txt:2: group: there is no group 'taem' (gateway.groups)",
+        "keys.txt:3: expected: ID SHA256 [MODEL,MODEL…] [group=NAME]",
+    ]
 
 
 def test_a_file_of_keys_that_is_not_there(write: Write) -> None:
@@ -167,7 +185,7 @@ def test_what_is_wrong_between_tables_and_files_is_told_beside_what_is_wrong_wit
     assert mistakes(path) == [
         "models.toml:3: gateway.listen: input should be a valid string (it is 1)",
         "models.toml:7: models.m.aliases: 'm' already names 'm'",
-        "keys.txt:1: expected: ID SHA256 [MODEL,MODEL…]",
+        "keys.txt:1: expected: ID SHA256 [MODEL,MODEL…] [group=NAME]",
     ]
 
 

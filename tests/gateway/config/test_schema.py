@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Any
 
 import pytest
@@ -28,13 +29,14 @@ def test_clashes_are_found_in_a_configuration_that_was_not_read_from_a_file() ->
 
 
 def test_a_configuration_survives_the_way_to_another_process() -> None:
-    key = {"id": "alice", "sha256": "0" * 64}
+    key = {"id": "alice", "sha256": "0" * 64, "group": "team", "limits": {"requests_per_minute": 3}}
+    group = {"expires": date(2030, 1, 1), "endpoints": ["/v1/embeddings"], "priority": -1}
     package = {"package": "a==1", "files": {"model.onnx": {"path": "a/b", "sha256": "1" * 64}}}
     onnx = {"engine": "onnx", "tasks": ["embed"], "source": package, "golden": {"text": "a", "answer": [0.5]}}
     vllm = {"engine": "vllm", "source": "./a", "max_queue": 3, "limits": {"max_in_flight": 2}, "args": {"x": ["y"]}}
     config = Config.model_validate(
         {
-            "gateway": {"keys": [key], "cache": "/c", "limits": {"max_n": 3}},
+            "gateway": {"keys": [key], "groups": {"team": group}, "cache": "/c", "limits": {"max_n": 3}},
             "models": {"m": REMOTE, "n": onnx, "v": vllm},
         }
     )
@@ -48,6 +50,28 @@ def test_models_and_keys_that_are_checked_already_are_checked_against_each_other
     with pytest.raises(ValidationError) as caught:
         Config.model_validate({"gateway": keyed, "models": {"m": alias, "n": config.models["n"]}})
     assert [error["loc"] for error in caught.value.errors()] == [("models", "m", "aliases"), ("gateway", "keys")]
+
+
+@pytest.mark.parametrize(
+    ("key", "group", "reason"),
+    [
+        ({"group": "taem"}, {}, "the key 'a' names the group 'taem', which is not there"),
+        ({"models": ["m"]}, {"models": ["n"]}, "the key 'a' names models that its group 'team' may not use: m"),
+        (
+            {"endpoints": ["/classify", "/score"]},
+            {"endpoints": ["/score"]},
+            "the key 'a' names endpoints that its group 'team' may not use: /classify",
+        ),
+        ({}, {"models": ["absent"]}, "names unknown models: absent"),
+    ],
+)
+def test_a_key_is_in_a_group_that_is_there_and_only_narrows_it(
+    key: dict[str, Any], group: dict[str, Any], reason: str
+) -> None:
+    keys = [{"id": "a", "sha256": "0" * 64, "group": "team"} | key]
+    given = {"gateway": {"keys": keys, "groups": {"team": group}}, "models": {"m": REMOTE, "n": REMOTE}}
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        Config.model_validate(given)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.control.plane import ControlPlane
+from gateway.core.keys import Key
+from gateway.core.limits import KeyLimits, LocalUsage, Quota, Rate
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
 from gateway.observe.counters import Counters
@@ -43,6 +45,7 @@ class GatewayView:
     last_tick: float = field(default_factory=monotonic)
     draining: bool = False
     models: Sequence[Model] = ()
+    keys: Sequence[Key] = ()
     troubles: Sequence[str] = ()
     processes: Sequence[Mapping[str, object]] = ()
     counted: int = 0
@@ -126,6 +129,17 @@ def test_the_status_tells_each_replica(running: Running) -> None:
         "replicas": [replica | {"reason": "no file"}],
     }
     assert running.json("/status") == (200, {"draining": False, "models": [shown]})
+
+
+def test_keys_are_shown_with_what_they_have_used(running: Running) -> None:
+    usage = LocalUsage()
+    quota = Quota("key 'alice'", [Rate("requests_per_day", 5, usage.window("key 'alice'", "requests_per_day"))])
+    limits = KeyLimits([quota], usage.lock("key 'alice'"))
+    limits.admit(0, 0, int(perf_counter() * 1e9))
+    running.gateway.keys = [Key("alice", frozenset(), limits=limits)]
+    status, shown = running.json("/keys")
+    assert (status, shown["groups"]) == (200, [])
+    assert shown["keys"][0]["limits"] == {"requests_per_day": {"limit": 5, "used": 1}}
 
 
 def test_models_that_share_a_pool_are_each_shown_with_it(running: Running) -> None:

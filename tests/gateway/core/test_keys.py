@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from hashlib import sha256
 
 import pytest
@@ -84,3 +85,20 @@ def test_who_may_not_use_a_name_is_told_those_that_he_may() -> None:
 
 def test_a_ring_shows_no_key_and_no_digest(ring: Keyring) -> None:
     assert repr(ring) == "<Keyring [2 keys]>"
+
+
+def test_a_key_expires_when_its_day_begins_in_utc() -> None:
+    key = Key("alice", frozenset(), expires=date(2030, 1, 1))
+    assert key.expires_at == datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+    assert key.expired().status == 401
+    assert "expired on 2030-01-01" in key.expired().message
+
+
+def test_an_endpoint_that_a_key_may_not_use_is_refused_by_name() -> None:
+    error = Key("alice", frozenset(), endpoints=frozenset({"/score", "/classify"})).not_allowed_at("/v1/embeddings")
+    assert (error.status, error.code) == (403, "endpoint_not_allowed")
+    assert error.message == "The key 'alice' may not use /v1/embeddings; it may use: /classify, /score."
+
+
+def test_all_keys_of_a_ring_can_be_gone_through(ring: Keyring) -> None:
+    assert list(ring) == [ALICE, BOB]

@@ -115,3 +115,8 @@ def test_a_key_must_come_only_once_in_each_header(name: bytes) -> None:
 
 def test_a_wrong_method_is_told_the_right_ones() -> None:
     assert request_head.error_headers(MethodNotAllowed("no", allow="GET, POST")) == b"allow: GET, POST\r\n"
+
+
+def test_an_engines_rate_limits_are_left_out_whatever_their_case() -> None:
+    lines = b"a: x-ratelimit-b\r\nX-RateLimit-Limit-Tokens: 5\r\nx-ratelimit-reset-tokens: 1s\r\nretry-after: 1\r\n"
+    assert request_head.without_rate_limits(lines) == b"a: x-ratelimit-b\r\nretry-after: 1\r\n"

@@ -70,6 +70,18 @@ def test_what_another_process_counted_is_added() -> None:
     assert counters.files == FileCounts(received_bytes=6, sent_bytes=4, expired=2)
 
 
+def test_what_keys_used_and_were_refused_is_added_by_group() -> None:
+    counters, other = Counters(), Counters()
+    for each in (counters, other):
+        each.key_input_tokens["team"] += 3
+        each.key_output_tokens["team"] += 4
+        each.key_refused("team", "expired")
+    other.key_refused("alice", "model")
+    counters.add(other.snapshot())
+    assert (counters.key_input_tokens, counters.key_output_tokens) == ({"team": 6}, {"team": 8})
+    assert counters.key_refusals == {("team", "expired"): 2, ("alice", "model"): 1}
+
+
 @pytest.mark.parametrize(
     ("status", "outcome"), [(400, "ok"), (429, "ok"), (500, "failed"), (502, "failed"), (503, "full")]
 )

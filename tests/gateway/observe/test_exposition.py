@@ -98,6 +98,8 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "queue_duration_seconds",
         "overhead_seconds",
         "tokens",
+        "key_tokens",
+        "key_refusals",
         "requests_running",
         "requests_waiting",
         "demand",
@@ -229,3 +231,13 @@ def test_a_pool_that_models_share_is_shown_once_and_its_models_name_it(metrics: 
     assert value(samples, "upstream_attempts_total", model="base", replica="base-0", outcome="ok") == 0
     assert value(samples, "upstream_attempts_total", model="adapter", replica="base-0", outcome="ok") == 1
     assert value(samples, "tokens_total", model="adapter", type="input") == 0
+
+
+def test_keys_are_shown_by_group(exposition: Exposition, metrics: Counters) -> None:
+    metrics.key_input_tokens["team"] += 5
+    metrics.key_output_tokens["team"] += 7
+    metrics.key_refused("team", "tokens_per_day")
+    samples = scraped(exposition)
+    assert value(samples, "key_tokens_total", group="team", type="input") == 5
+    assert value(samples, "key_tokens_total", group="team", type="output") == 7
+    assert value(samples, "key_refusals_total", group="team", reason="tokens_per_day") == 1

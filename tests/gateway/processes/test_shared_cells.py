@@ -105,3 +105,14 @@ def test_the_whole_lock_excludes_a_process_that_inherited_the_descriptor() -> No
         pass
     os.close(lock._fd)
     cells.close()
+
+
+def test_a_row_that_is_kept_outlives_the_processes_that_wrote_it() -> None:
+    cells = Cells.create(["own"], 2)
+    assert cells.make("kept", kept=True)
+    for name in ("own", "kept"):
+        for process in range(2):
+            cells.row(name)[process] = 3 + process
+    cells.clear(0)
+    assert (list(cells.row("own")), list(cells.row("kept"))) == ([0, 4], [3, 4])
+    cells.close()

@@ -355,7 +355,7 @@ async def test_a_client_that_falls_silent_gets_a_408_and_leaves_nothing(
 async def test_an_upload_under_way_outlives_a_reload(tmp_path: Path) -> None:
     async with playing(tmp_path) as (play, told):
         rest = await begun(play, tmp_path)
-        play.pipeline.snapshot = Snapshot.of(play.config, Registry([]))
+        play.pipeline.snapshot = Snapshot.of(play.config, Registry([]), play.usage)
         play.listener.set_limits(play.config.limits, play.config.timeouts)
         play.client.sends(rest)
         assert (await told.response())[0] == 200

@@ -1,0 +1,290 @@
+"""The limits of a key and of its group: requests and tokens per minute and per day, and requests at once.
+
+A request is admitted if it fits under all of them, and then counts in all of them; both happen under one lock, which
+the keys of a group have in common. Tokens are reserved from an estimate, and settled by what was used when the request
+is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from math import ceil
+from threading import Lock
+from typing import Protocol
+
+import msgspec
+
+from gateway.core.errors import LimitExceeded
+from gateway.core.sliding_window import NANOSECONDS, SlidingWindow, WindowCells
+
+REQUESTS, TOKENS = "requests", "tokens"
+
+RATES = {
+    "requests_per_minute": (REQUESTS, 60),
+    "requests_per_day": (REQUESTS, 86_400),
+    "tokens_per_minute": (TOKENS, 60),
+    "tokens_per_day": (TOKENS, 86_400),
+}
+"""What each limit of a rate counts, and the length of its window in seconds."""
+
+_COME_BACK_SECONDS = 1.0
+"""When to come back for a place among the requests at once, whose end nobody knows."""
+
+
+def key_owner(name: str) -> str:
+    """Name a key as an owner of limits, for messages and for what is kept of its usage."""
+    return f"key {name!r}"
+
+
+def group_owner(name: str) -> str:
+    """Name a group as an owner of limits."""
+    return f"group {name!r}"
+
+
+class InFlight(Protocol):
+    """Counts requests at once."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many there are, in all processes."""
+
+    def entered(self) -> None:
+        """Count one in."""
+
+    def left(self) -> None:
+        """Count one out."""
+
+
+class UsageStore(Protocol):
+    """Keeps what owners of limits have used, by their names, also when a reload changes the limits."""
+
+    def window(self, owner: str, rate: str) -> WindowCells:
+        """Give the state of one of the ``RATES``."""
+
+    def in_flight(self, owner: str) -> InFlight:
+        """Give the count of requests at once."""
+
+    def lock(self, owner: str) -> AbstractContextManager[object]:
+        """Give the lock under which the usage of a group's keys is changed."""
+
+
+class Rate:
+    """So many requests or tokens within a minute or a day, and what was used of them."""
+
+    __slots__ = ("headers", "limit", "name", "per_request", "unit", "window")
+
+    def __init__(self, name: str, limit: int, cells: WindowCells) -> None:
+        self.name = name
+        self.limit = limit
+        self.unit, seconds = RATES[name]
+        self.per_request = self.unit == REQUESTS
+        self.headers = (
+            f"x-ratelimit-limit-{self.unit}: {limit}\r\nx-ratelimit-remaining-{self.unit}: %d\r\n"
+            f"x-ratelimit-reset-{self.unit}: %b\r\n"
+        ).encode()
+        """OpenAI's lines for a response, to be filled in with what is left, and with the time until nothing counts."""
+        self.window = SlidingWindow(seconds, cells)
+
+    def __repr__(self) -> str:
+        return f"<Rate {self.name} {self.limit} {self.window!r}>"
+
+
+class Quota:
+    """The limits of one key or of one group; ``owner`` says whose, as messages name it.
+
+    Requests at once are counted where they are limited.
+    """
+
+    def __init__(
+        self, owner: str, rates: Iterable[Rate], max_in_flight: int | None = None, counted: InFlight | None = None
+    ) -> None:
+        self.owner = owner
+        self.rates = tuple(rates)
+        self.max_in_flight = max_in_flight
+        self.counted = counted
+
+    def __repr__(self) -> str:
+        return f"<Quota of {self.owner} {list(self.rates)}>"
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests there are at once, as far as they are counted."""
+        return 0 if self.counted is None else self.counted.in_flight
+
+    def clear(self) -> None:
+        """Forget what was used of the rates; requests under way stay counted."""
+        for rate in self.rates:
+            rate.window.clear()
+
+
+Left = tuple[int, Rate]
+"""What is left of a rate. A plain tuple, because each request of a key with limits makes some."""
+
+
+class KeyLimits:
+    """The limits that hold for the requests of one key: its own and those of its group, under one lock.
+
+    Times are nanoseconds of the clock that ``SlidingWindow`` is told.
+    """
+
+    def __init__(self, quotas: Sequence[Quota], lock: AbstractContextManager[object]) -> None:
+        self.quotas = tuple(quotas)
+        self.lock = lock
+        self._rates = [(quota, rate) for quota in quotas for rate in quota.rates]
+        self._by_tokens = any(not rate.per_request for _, rate in self._rates)
+        self._counted = [
+            (quota, quota.counted, quota.max_in_flight)
+            for quota in quotas
+            if quota.counted is not None and quota.max_in_flight is not None
+        ]
+
+    def __repr__(self) -> str:
+        return f"<KeyLimits {list(self.quotas)}>"
+
+    def admit(self, prompt: int, generated: int, now: int) -> tuple[Reservation, Sequence[Left]]:
+        """Count a request with estimates of its tokens; give what it has reserved, and what is left of each rate.
+
+        Raises ``LimitExceeded``, and counts nothing then.
+        """
+        tokens = prompt + generated
+        left: list[Left] = []
+        began: list[int] = []
+        with self.lock:
+            for quota, rate in self._rates:
+                amount = 1 if rate.per_request else tokens
+                rest = rate.limit - rate.window.advance(now) - amount
+                if rest < 0:
+                    raise _exceeded(quota, rate, amount, now)
+                left.append((rest, rate))
+            for quota, counted, most in self._counted:
+                if counted.in_flight >= most:
+                    raise _too_many_at_once(quota, most)
+            for _, rate in self._rates:
+                rate.window.current[0] += 1 if rate.per_request else tokens
+                began.append(rate.window.began[0])
+            for _, counted, _ in self._counted:
+                counted.entered()
+        return Reservation(self, prompt, tokens, began), left
+
+    def left(self, now: int) -> Sequence[Left]:
+        """Tell what is left of each rate."""
+        return [(max(0, rate.limit - rate.window.used(now)), rate) for _, rate in self._rates]
+
+    def clear(self, owner: str) -> None:
+        """Forget what was used of the rates of one owner."""
+        with self.lock:
+            for quota in self.quotas:
+                if quota.owner == owner:
+                    quota.clear()
+
+    def settle(self, tokens: int, reserved: int, began: Sequence[int], now: int) -> None:
+        """Count the tokens that were used in the place of those reserved, and the request out."""
+        if self._by_tokens and tokens != reserved:
+            with self.lock:
+                for (_, rate), when in zip(self._rates, began, strict=True):
+                    if not rate.per_request:
+                        rate.window.settle(tokens - reserved, when, now)
+        for _, counted, _ in self._counted:
+            counted.left()
+
+
+class Reservation(msgspec.Struct, eq=False):
+    """What one request holds of its key's limits until it is settled."""
+
+    limits: KeyLimits
+    prompt: int
+    """How many tokens were estimated for the prompt."""
+    tokens: int
+    """How many tokens were reserved."""
+    began: Sequence[int]
+    """When the window of each rate began that the request counts in."""
+    settled: bool = False
+
+    def settle(self, tokens: int, now: int) -> None:
+        """Count the tokens that were used, and the request out. The second time does nothing."""
+        if not self.settled:
+            self.settled = True
+            self.limits.settle(tokens, self.tokens, self.began, now)
+
+
+class LocalInFlight:
+    """The requests at once of one owner, where one process takes all of them."""
+
+    __slots__ = ("in_flight",)
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+
+    def __repr__(self) -> str:
+        return f"<LocalInFlight [{self.in_flight}]>"
+
+    def entered(self) -> None:
+        """Count one in."""
+        self.in_flight += 1
+
+    def left(self) -> None:
+        """Count one out."""
+        self.in_flight -= 1
+
+
+class LocalUsage:
+    """The ``UsageStore`` of a process that takes all requests by itself."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, str], WindowCells] = {}
+        self._in_flight: dict[str, LocalInFlight] = {}
+        # Taken by one thread only, and never waited for. A lock of the interpreter's takes no Python call.
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"<LocalUsage [{len(self._windows)} windows]>"
+
+    def window(self, owner: str, rate: str) -> WindowCells:
+        """Give the state of one of the ``RATES``."""
+        return self._windows.setdefault((owner, rate), WindowCells([0], [0], [0]))
+
+    def in_flight(self, owner: str) -> InFlight:
+        """Give the count of requests at once."""
+        return self._in_flight.setdefault(owner, LocalInFlight())
+
+    def lock(self, _owner: str) -> AbstractContextManager[object]:
+        """Give the lock of all groups."""
+        return self._lock
+
+
+def _exceeded(quota: Quota, rate: Rate, amount: int, now: int) -> LimitExceeded:
+    """Say which limit a request does not fit under, how much of it is used, and when to come again."""
+    window, limit = rate.window, rate.limit
+    words = rate.name.replace("_per_", " per ")
+    said = f"Limit {limit}, Used {window.used(now)}, Requested {amount}."
+    if amount > limit:
+        message = f"The request is too large for {quota.owner} on {words}: {said} Ask for fewer tokens."
+        return LimitExceeded(message, reason=rate.name, kind=rate.unit, retry_after=None)
+    wait = window.wait(amount, limit, now) / NANOSECONDS
+    message = f"Rate limit reached for {quota.owner} on {words}: {said} Please try again in {duration(wait)}."
+    return LimitExceeded(message, reason=rate.name, kind=rate.unit, retry_after=wait)
+
+
+def _too_many_at_once(quota: Quota, most: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"Rate limit reached for {quota.owner} on requests at once: Limit {most}, Used {quota.in_flight}. "
+        "Please try again when one of them is over.",
+        reason="max_in_flight",
+        kind=REQUESTS,
+        retry_after=_COME_BACK_SECONDS,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time as OpenAI's headers have it: ``20ms``, ``1s``, ``6m0s``, ``23h59m59s``; rounded up."""
+    milliseconds = ceil(seconds * 1000)
+    return f"{milliseconds}ms" if 0 < milliseconds < 1000 else _in_units(ceil(seconds))
+
+
+@lru_cache(maxsize=4096)
+def _in_units(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
