@@ -13,12 +13,11 @@ from gateway.core.ticker import Ticker
 from gateway.data_plane import StartError, joined, split, tls_of, url_of
 from gateway.observe.counters import Snapshot
 from gateway.observe.exposition import Exposition
-from gateway.pools.build import PoolLayout, RegistryBuilder
-from gateway.pools.model import Model
-from gateway.pools.pool import Pool
+from gateway.pools.build import RegistryBuilder
 from gateway.pools.registry import Registry
-from gateway.pools.replica import Replica, ReplicaState
+from gateway.pools.replica import ReplicaState
 from gateway.processes.acceptor import bound
+from gateway.processes.broadcast import Broadcast
 from gateway.processes.cell_layout import (
     HELD,
     TICKED_AT,
@@ -29,17 +28,11 @@ from gateway.processes.cell_layout import (
     slot_rows,
 )
 from gateway.processes.child_handle import ChildHandle, Update
-from gateway.processes.confirmations import Confirmations
 from gateway.processes.datagrams import Datagrams, discard_pending, socket_pairs
 from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
-    Confirm,
-    LengthUpdate,
-    PoolUpdate,
-    ReplicaUpdate,
     RowsMade,
-    Served,
     Setup,
     StopAccepting,
 )
@@ -70,17 +63,12 @@ class Parent:
         # The parent sends and never receives.
         self._datagrams = Datagrams(self._receivers[0], self._senders)
         self._addresses: list[socket.socket] = []
-        self._confirmations = Confirmations()
         self._answers = AnswerTotals(self._cells)
-        self._observed: set[Pool | Replica] = set()
-        """Those whose changes are sent to the processes."""
-        self._changed: dict[Replica, None] = {}
-        """Replicas whose states are to be sent."""
         make_usage_rows(self._cells, config.gateway)
         self.keyring = keyring_of(config.gateway, SharedUsage(self._cells, own=0))
         self.builder = RegistryBuilder(ParentCounting(self._cells, self._send_rows))
         self.registry = self.builder.build(config)
-        self._observe_registry()
+        self._broadcast = Broadcast(self.builder, config, self.registry, self._send, self._answers.set_replicas)
         self.counters = NodeCounters()
         self.exposition = Exposition(self.counters.total, lambda: self.registry, version, commit)
         self._ticker = Ticker(self._tick, lambda _: None)
@@ -137,9 +125,7 @@ class Parent:
         self.keyring = keyring_of(config.gateway, SharedUsage(self._cells, own=0))
         self.registry.succeeded_by(registry)
         self.registry = registry
-        self._observe_registry()
-        self._send(self._serves())
-        self._wait_for(registry.closing)
+        self._broadcast.apply(config, registry)
 
     # start and stop
 
@@ -199,7 +185,7 @@ class Parent:
         """Give the first message to a process: which it is, and what it serves."""
         return Setup(
             own=process,
-            serves=self._serves(),
+            serves=self._broadcast.served,
             listen=self._listen,
             version=self._version,
             cells=self._cells.fd,
@@ -216,7 +202,7 @@ class Parent:
 
     def confirmed(self, process: int, number: int) -> None:
         """Note that everything holds in a process which it was told before it was asked to confirm this."""
-        self._confirmations.confirmed(process, number)
+        self._broadcast.confirmed(process, number)
 
     def counted(self, process: int, snapshot: Snapshot) -> None:
         """Take over what a process has counted so far."""
@@ -225,7 +211,7 @@ class Parent:
     def ended(self, process: int) -> None:
         """Take back everything that a process held which is gone, and let those go on who waited for it."""
         self.counters.ended(process)
-        self._confirmations.ended(process)
+        self._broadcast.ended(process)
         discard_pending(self._receivers[process])
         forget(self._cells, process)
         for pool in self.registry.pools:
@@ -236,41 +222,12 @@ class Parent:
     # inside
 
     def _tick(self, now: float) -> None:
-        self._send_changes()
         self._answers.read()
-        self.registry.tick(now, self._confirmations.settled)
+        self.registry.tick(now, self._broadcast.is_known)
 
     def _order(self, order: AnnounceEnd | StopAccepting | CancelAll) -> None:
         for each in self._processes:
             each.order(order)
-
-    def _serves(self) -> Served:
-        """Describe what the processes serve now."""
-        return Served(
-            config=self._config.model_dump_json(exclude_unset=True).encode(),
-            pools=dict(self.builder.layout),
-            replicas=[_update_of(replica) for replica in self.registry.replicas],
-            lengths=[LengthUpdate(model.name, model.max_model_len) for model in self.registry.models],
-        )
-
-    def _observe_registry(self) -> None:
-        """Send what will change of the registry."""
-        for model in self.registry.models:
-            model.observe(self._send_length)
-        self._observe_pools()
-
-    def _observe_pools(self) -> None:
-        """Send what will change of the pools and replicas that there are now."""
-        pools = (*self.registry.pools, *self.registry.closing)
-        replicas = [replica for pool in pools for replica in pool.replicas]
-        for pool in pools:
-            if pool not in self._observed:
-                pool.observe(self._send_pool)
-        for replica in replicas:
-            if replica not in self._observed:
-                replica.observe(self._replica_changed)
-        self._observed = {*pools, *replicas}
-        self._answers.set_replicas(replicas)
 
     def _send(self, update: Update) -> list[int]:
         """Send all processes what has changed, and tell which of them are there."""
@@ -279,42 +236,5 @@ class Parent:
     def _send_rows(self, names: Sequence[str]) -> None:
         self._send(RowsMade(list(names)))
 
-    def _send_pool(self, pool: Pool) -> None:
-        """Send which replicas a pool has, with the states of those that are new."""
-        new = [replica for replica in pool.replicas if replica not in self._observed]
-        self._observe_pools()
-        self._send(PoolUpdate(PoolLayout.of(pool)))
-        for replica in new:
-            self._send(_update_of(replica))
-
-    def _replica_changed(self, replica: Replica) -> None:
-        """Send the state of a replica soon: what is said of one may lead to something being said of another."""
-        if not self._changed:
-            self._loop.call_soon(self._send_changes)
-        self._changed[replica] = None
-
-    def _send_changes(self) -> None:
-        """Send the states that have changed: first who is ready, so that nobody drains before another can be asked."""
-        changed, self._changed = self._changed, {}
-        draining = [replica for replica in changed if replica.state is ReplicaState.DRAINING]
-        for replica in (*(each for each in changed if each not in draining), *draining):
-            self._send(_update_of(replica))
-        if draining:
-            self._wait_for(draining)
-
-    def _send_length(self, model: Model) -> None:
-        self._send(LengthUpdate(model.name, model.max_model_len))
-
-    def _wait_for(self, subjects: Sequence[Pool | Replica]) -> None:
-        """Let all processes confirm what they were told of these before they are forgotten."""
-        number = self._confirmations.next_number()
-        processes = self._send(Confirm(number))
-        for subject in subjects:
-            self._confirmations.wait_for(subject, number, processes)
-
     async def _count(self) -> None:
         await asyncio.gather(*(each.count() for each in self._processes))
-
-
-def _update_of(replica: Replica) -> ReplicaUpdate:
-    return ReplicaUpdate(replica.name, replica.state, replica.reason)

@@ -77,7 +77,7 @@ def serving(config: Config) -> Served:
 async def child(**settings: Any) -> AsyncIterator[Parent]:
     """Start a child, the first of two, and give it its setup."""
     base = {"listen": "127.0.0.1:0", "access_log": "off", "processes": 2}
-    models = {"m": remote("http://127.0.0.1:1")}
+    models = {"m": remote("http://127.0.0.1:1", hold=0)}
     config = Config.model_validate({"gateway": base | settings, "models": models})
     (holder,) = await bound("127.0.0.1", 0, shared=True)
     listen = f"127.0.0.1:{holder.getsockname()[1]}"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 def several(**settings: object) -> Parent:
     base = {"listen": "127.0.0.1:0", "access_log": "off", "processes": 2}
-    config = Config.model_validate({"gateway": base | settings, "models": {"m": remote("http://127.0.0.1:1")}})
+    config = Config.model_validate({"gateway": base | settings, "models": {"m": remote("http://127.0.0.1:1", hold=0)}})
     return Parent(config, "1.2", "", lambda _: None)
 
 
