@@ -73,7 +73,7 @@ class UsageStore(Protocol):
 class Rate:
     """So many requests or tokens within a minute or a day, and what was used of them."""
 
-    __slots__ = ("headers", "limit", "name", "per_request", "unit", "window")
+    __slots__ = ("anthropic_headers", "headers", "limit", "name", "per_request", "unit", "window")
 
     def __init__(self, name: str, limit: int, cells: WindowCells) -> None:
         self.name = name
@@ -85,6 +85,11 @@ class Rate:
             f"x-ratelimit-reset-{self.unit}: %b\r\n"
         ).encode()
         """OpenAI's lines for a response, to be filled in with what is left, and with the time until nothing counts."""
+        self.anthropic_headers = (
+            f"anthropic-ratelimit-{self.unit}-limit: {limit}\r\nanthropic-ratelimit-{self.unit}-remaining: %d\r\n"
+            f"anthropic-ratelimit-{self.unit}-reset: %b\r\n"
+        ).encode()
+        """Anthropic's lines, to be filled in with what is left, and with the moment from which nothing counts."""
         self.window = SlidingWindow(seconds, cells)
 
     def __repr__(self) -> str:
