@@ -12,7 +12,7 @@ from math import ceil
 from time import perf_counter, time
 
 from gateway.core.context import RequestContext
-from gateway.core.limits import KeyLimits, Left, Reservation, duration
+from gateway.core.limits import KeyLimits, Left, Reservation, whole_duration
 from gateway.core.sliding_window import NANOSECONDS
 from gateway.pools.model import Model
 
@@ -60,7 +60,7 @@ def settle(context: RequestContext, reservation: Reservation, now: float) -> Non
     prompt, generated = context.input_tokens, context.output_tokens
     if not prompt and context.replica and (context.status < 400 or context.status == _CLIENT_LEFT):
         prompt = reservation.prompt
-    reservation.settle(prompt + generated, int(now * NANOSECONDS))
+    reservation.limits.settle(reservation, prompt + generated, int(now * NANOSECONDS))
 
 
 def headers_now(limits: KeyLimits, *, anthropic: bool) -> bytes:
@@ -79,7 +79,7 @@ def _headers(left: Iterable[Left], now: int, *, anthropic: bool) -> bytes:
     lines = b""
     for number, rate in least.values():
         reset = rate.window.reset(now) / NANOSECONDS
-        lines += rate.headers % (number, duration(reset).encode())
+        lines += rate.headers % (number, whole_duration(ceil(reset)).encode())
         if anthropic:
             lines += rate.anthropic_headers % (number, _moment(time() + reset))
     return lines
