@@ -23,6 +23,7 @@ from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
 from gateway.control.plane import ControlPlane
 from gateway.core.keys import Key, Keyring
+from gateway.core.limits import group_owner
 from gateway.core.tasks import cancelled
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.drain import Drainable, drain
@@ -207,6 +208,21 @@ class Gateway:
         if key is not None and key.limits is not None:
             key.limits.clear(key.owner)
         return key is not None
+
+    def reset_group(self, name: str) -> bool:
+        """Forget what the keys of a group have used of its limits, and return whether there is such a one.
+
+        What each key has used of its own limits stays. Called on the main loop.
+        """
+        if name not in self._config.gateway.groups:
+            return False
+        owner = group_owner(name)
+        limits = (key.limits for key in self.keys if key.limits is not None)
+        # All keys of the group have its one quota in common.
+        shared = next((each for each in limits if any(quota.owner == owner for quota in each.quotas)), None)
+        if shared is not None:
+            shared.clear(owner)
+        return True
 
     @property
     def address(self) -> str:

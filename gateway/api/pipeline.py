@@ -36,7 +36,9 @@ _PREFLIGHT = b"access-control-allow-methods: DELETE, GET, POST\r\naccess-control
 _EXPOSED = (
     b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
-    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens\r\n"
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
+    b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
+    b"anthropic-ratelimit-tokens-limit, anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset\r\n"
 )
 
 
@@ -101,7 +103,7 @@ class Pipeline:
         if isinstance(route, EngineRoute):
             return self._ask_engine(route, context, downstream)
         if key.limits is not None:
-            context.response_headers = rate_limit.headers_now(key.limits)
+            context.response_headers = rate_limit.headers_now(key.limits, anthropic=False)
         request = LocalRequest(head, match.parameter, context.body, context.stream)
         return self.local_calls.begin(route, self, request, context, downstream)
 
@@ -110,16 +112,15 @@ class Pipeline:
         key = context.head.key
         if error.reason:
             self._metrics.key_refused(key.group, error.reason)
+        match: Match | None = context.head.match
+        dialect = match.route.dialect if match is not None and isinstance(match.route, EngineRoute) else None
+        anthropic = dialect is not None and dialect.anthropic_headers
         # A request may have got these lines before it failed.
         if key.limits is not None and b"x-ratelimit-" not in context.response_headers:
-            context.response_headers += rate_limit.headers_now(key.limits)
-        match: Match | None = context.head.match
-        if match is None or isinstance(match.route, LocalRoute):
-            return error.body()
-        dialect = match.route.dialect
-        if dialect.names_request and b"request-id: " not in context.response_headers:
+            context.response_headers += rate_limit.headers_now(key.limits, anthropic=anthropic)
+        if anthropic and b"request-id: " not in context.response_headers:
             context.response_headers += _request_id(context)
-        return dialect.error_body(error)
+        return error.body() if dialect is None else dialect.error_body(error)
 
     def ended(self, context: RequestContext, now: float) -> None:
         """Account for a request that is over; ``now`` is a ``perf_counter`` reading."""
@@ -200,12 +201,21 @@ class Pipeline:
             raise BadRequest(f"n is {fields.n}; at most {snapshot.max_n} (limits.max_n) are allowed.", param="n")
         max_tokens = fields.token_limit()
         if instead is None:
-            if route.dialect.names_request:
+            anthropic = route.dialect.anthropic_headers
+            if anthropic:
                 context.response_headers = _request_id(context)
             limits = context.head.key.limits
             if limits is not None:
                 size = len(context.body) if form is None else 0
-                rate_limit.reserve(context, limits, model, task=route.task, prompt_bytes=size, max_tokens=max_tokens)
+                rate_limit.reserve(
+                    context,
+                    limits,
+                    model,
+                    task=route.task,
+                    prompt_bytes=size,
+                    max_tokens=max_tokens,
+                    anthropic=anthropic,
+                )
             if model.fallback:
                 return self._fall_back(route, context, downstream, model)
         phases = None if model.guard is None else self._phases(route, context, model.guard)

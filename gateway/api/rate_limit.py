@@ -1,15 +1,18 @@
 """Holds requests to the limits of their keys, and tells clients in headers what is left of them.
 
-The headers are OpenAI's: of requests and of tokens, that limit is told of which the least is left.
+The headers are OpenAI's, and Anthropic's besides for its endpoints: of requests and of tokens, that limit is told of
+which the least is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from time import perf_counter
+from datetime import UTC, datetime
+from math import ceil
+from time import perf_counter, time
 
 from gateway.core.context import RequestContext
-from gateway.core.limits import KeyLimits, Left, Reservation, duration
+from gateway.core.limits import KeyLimits, Left, Reservation, whole_duration
 from gateway.core.sliding_window import NANOSECONDS
 from gateway.pools.model import Model
 
@@ -23,12 +26,19 @@ _CLIENT_LEFT = 499
 
 
 def reserve(
-    context: RequestContext, limits: KeyLimits, model: Model, *, task: str | None, prompt_bytes: int, max_tokens: int
+    context: RequestContext,
+    limits: KeyLimits,
+    model: Model,
+    *,
+    task: str | None,
+    prompt_bytes: int,
+    max_tokens: int,
+    anthropic: bool,
 ) -> None:
     """Count a request in its key's limits, and write what is left into its response's headers.
 
-    ``max_tokens`` is the most that it may generate over all of its choices, 0 if it does not say. Raises
-    ``LimitExceeded``.
+    ``max_tokens`` is the most that it may generate over all of its choices, 0 if it does not say; ``anthropic`` asks
+    for Anthropic's headers too. Raises ``LimitExceeded``.
     """
     prompt = 0 if task is None else -(-prompt_bytes // _BYTES_PER_TOKEN)
     generated = 0 if task != "generate" else max_tokens or _GENERATED
@@ -38,7 +48,7 @@ def reserve(
         prompt = longest
     now = int(perf_counter() * NANOSECONDS)
     context.reservation, left = limits.admit(prompt, generated, now)
-    context.response_headers += _headers(left, now)
+    context.response_headers += _headers(left, now, anthropic=anthropic)
 
 
 def settle(context: RequestContext, reservation: Reservation, now: float) -> None:
@@ -50,16 +60,16 @@ def settle(context: RequestContext, reservation: Reservation, now: float) -> Non
     prompt, generated = context.input_tokens, context.output_tokens
     if not prompt and context.replica and (context.status < 400 or context.status == _CLIENT_LEFT):
         prompt = reservation.prompt
-    reservation.settle(prompt + generated, int(now * NANOSECONDS))
+    reservation.limits.settle(reservation, prompt + generated, int(now * NANOSECONDS))
 
 
-def headers_now(limits: KeyLimits) -> bytes:
+def headers_now(limits: KeyLimits, *, anthropic: bool) -> bytes:
     """Write what is left at this moment, for a response that has reserved nothing."""
     now = int(perf_counter() * NANOSECONDS)
-    return _headers(limits.left(now), now)
+    return _headers(limits.left(now), now, anthropic=anthropic)
 
 
-def _headers(left: Iterable[Left], now: int) -> bytes:
+def _headers(left: Iterable[Left], now: int, *, anthropic: bool) -> bytes:
     """Write the headers of that rate of requests and that of tokens of which the least is left, where there are any."""
     least: dict[str, Left] = {}
     for one in left:
@@ -68,5 +78,13 @@ def _headers(left: Iterable[Left], now: int) -> bytes:
             least[unit] = one
     lines = b""
     for number, rate in least.values():
-        lines += rate.headers % (number, duration(rate.window.reset(now) / NANOSECONDS).encode())
+        reset = rate.window.reset(now) / NANOSECONDS
+        lines += rate.headers % (number, whole_duration(ceil(reset)).encode())
+        if anthropic:
+            lines += rate.anthropic_headers % (number, _moment(time() + reset))
     return lines
+
+
+def _moment(seconds: float) -> bytes:
+    """Write a moment, in seconds since 1970, as Anthropic's headers have it (RFC 3339, in UTC); rounded up."""
+    return f"{datetime.fromtimestamp(ceil(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}".encode()

@@ -73,6 +73,9 @@ class Commands(Protocol):
     def reset_key(self, name: str) -> bool:
         """Forget what a key has used of its own limits; return whether there is such a one."""
 
+    def reset_group(self, name: str) -> bool:
+        """Forget what the keys of a group have used of its limits; return whether there is such a one."""
+
 
 class Metrics(Protocol):
     """What the gateway measures of itself."""
@@ -143,6 +146,7 @@ class ControlPlane:
                     web.post("/reload", self._reload),
                     web.post("/replicas/{name}/drain", self._drain_replica),
                     web.post("/keys/{id}/reset", self._reset_key),
+                    web.post("/groups/{name}/reset", self._reset_group),
                 ]
             )
         application.add_routes(
@@ -217,6 +221,13 @@ class ControlPlane:
         name, reset = request.match_info["id"], self._commands.reset_key
         if not await self._on_main_loop(lambda: reset(name)):
             return web.json_response({"status": "unknown", "reason": f"there is no key {name!r}"}, status=404)
+        return web.json_response({"status": "reset"})
+
+    async def _reset_group(self, request: web.Request) -> web.Response:
+        assert self._commands is not None
+        name, reset = request.match_info["name"], self._commands.reset_group
+        if not await self._on_main_loop(lambda: reset(name)):
+            return web.json_response({"status": "unknown", "reason": f"there is no group {name!r}"}, status=404)
         return web.json_response({"status": "reset"})
 
     async def _on_main_loop(self, command: Callable[[], Result]) -> Result:

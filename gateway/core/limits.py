@@ -73,7 +73,7 @@ class UsageStore(Protocol):
 class Rate:
     """So many requests or tokens within a minute or a day, and what was used of them."""
 
-    __slots__ = ("headers", "limit", "name", "per_request", "unit", "window")
+    __slots__ = ("anthropic_headers", "headers", "limit", "name", "per_request", "unit", "window")
 
     def __init__(self, name: str, limit: int, cells: WindowCells) -> None:
         self.name = name
@@ -85,6 +85,11 @@ class Rate:
             f"x-ratelimit-reset-{self.unit}: %b\r\n"
         ).encode()
         """OpenAI's lines for a response, to be filled in with what is left, and with the time until nothing counts."""
+        self.anthropic_headers = (
+            f"anthropic-ratelimit-{self.unit}-limit: {limit}\r\nanthropic-ratelimit-{self.unit}-remaining: %d\r\n"
+            f"anthropic-ratelimit-{self.unit}-reset: %b\r\n"
+        ).encode()
+        """Anthropic's lines, to be filled in with what is left, and with the moment from which nothing counts."""
         self.window = SlidingWindow(seconds, cells)
 
     def __repr__(self) -> str:
@@ -179,19 +184,26 @@ class KeyLimits:
                 if quota.owner == owner:
                     quota.clear()
 
-    def settle(self, tokens: int, reserved: int, began: Sequence[int], now: int) -> None:
-        """Count the tokens that were used in the place of those reserved, and the request out."""
-        if self._by_tokens and tokens != reserved:
+    def settle(self, reservation: Reservation, tokens: int, now: int) -> None:
+        """Count the tokens that were used in the place of those reserved, and the request out.
+
+        The second time for the same reservation does nothing.
+        """
+        if reservation.settled:
+            return
+        reservation.settled = True
+        correction = tokens - reservation.tokens
+        if self._by_tokens and correction:
             with self.lock:
-                for (_, rate), when in zip(self._rates, began, strict=True):
+                for (_, rate), began in zip(self._rates, reservation.began, strict=True):
                     if not rate.per_request:
-                        rate.window.settle(tokens - reserved, when, now)
+                        rate.window.settle(correction, began, now)
         for _, counted, _ in self._counted:
             counted.left()
 
 
 class Reservation(msgspec.Struct, eq=False):
-    """What one request holds of its key's limits until it is settled."""
+    """What one request holds of its key's limits until ``limits`` has settled it."""
 
     limits: KeyLimits
     prompt: int
@@ -201,12 +213,6 @@ class Reservation(msgspec.Struct, eq=False):
     began: Sequence[int]
     """When the window of each rate began that the request counts in."""
     settled: bool = False
-
-    def settle(self, tokens: int, now: int) -> None:
-        """Count the tokens that were used, and the request out. The second time does nothing."""
-        if not self.settled:
-            self.settled = True
-            self.limits.settle(tokens, self.tokens, self.began, now)
 
 
 class LocalInFlight:
@@ -278,13 +284,15 @@ def _too_many_at_once(quota: Quota, most: int) -> LimitExceeded:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as OpenAI's headers have it: ``20ms``, ``1s``, ``6m0s``, ``23h59m59s``; rounded up."""
+    """Write a time as OpenAI does: ``20ms``, ``1s``, ``6m0s``, ``23h59m59s``; rounded up."""
     milliseconds = ceil(seconds * 1000)
-    return f"{milliseconds}ms" if 0 < milliseconds < 1000 else _in_units(ceil(seconds))
+    return f"{milliseconds}ms" if 0 < milliseconds < 1000 else whole_duration(ceil(seconds))
 
 
+# What was written before takes no Python call, and the windows of a minute have no more than 120 such times.
 @lru_cache(maxsize=4096)
-def _in_units(seconds: int) -> str:
+def whole_duration(seconds: int) -> str:
+    """Write a time of whole seconds as OpenAI does."""
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -66,6 +66,9 @@ SINGLETONS = frozenset(
 )
 """Request headers that mean nothing, or something dangerous, when they come twice."""
 
+_RATE_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-")
+"""How the names of headers begin that tell of limits: OpenAI's and Anthropic's."""
+
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
 
@@ -161,5 +164,5 @@ def error_headers(error: GatewayError) -> bytes:
 
 def without_rate_limits(lines: bytes) -> bytes:
     """Leave out of header lines what an engine says of its own limits, where those of the client's key are told."""
-    kept = [line for line in lines.splitlines(keepends=True) if not line.lower().startswith(b"x-ratelimit-")]
+    kept = [line for line in lines.splitlines(keepends=True) if not line.lower().startswith(_RATE_LIMITS)]
     return b"".join(kept)

@@ -1,13 +1,15 @@
-"""What users of the official OpenAI SDK see of the limits of their key."""
+"""What users of the official SDKs see of the limits of their key."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+import anthropic
 import openai
 import pytest
 
@@ -56,3 +58,18 @@ async def test_the_sdk_does_not_come_again_with_a_request_that_is_too_large(tmp_
         with pytest.raises(openai.RateLimitError, match="too large for key 'alice'") as refused:
             await ask(made)
         assert refused.value.response.request.headers["x-stainless-retry-count"] == "0"
+
+
+async def test_anthropics_sdk_is_told_in_anthropics_headers_and_errors(tmp_path: Path) -> None:
+    async with client(tmp_path, max_retries=0, requests_per_minute=1, tokens_per_minute=1000) as made:
+        address = str(made.base_url).removesuffix("/v1/")
+        async with anthropic.AsyncAnthropic(base_url=address, api_key="sk-alice", max_retries=0) as anthropics:
+            ask_raw = anthropics.messages.with_raw_response.create
+            response = await ask_raw(model="m", max_tokens=2, messages=[{"role": "user", "content": "a"}])
+            told = response.headers
+            assert told["anthropic-ratelimit-requests-remaining"] == "0"
+            assert told["anthropic-ratelimit-tokens-limit"] == "1000"
+            assert datetime.fromisoformat(told["anthropic-ratelimit-requests-reset"]) > datetime.now(UTC)
+            with pytest.raises(anthropic.RateLimitError, match="Rate limit reached for key 'alice'") as refused:
+                await ask_raw(model="m", max_tokens=2, messages=[{"role": "user", "content": "a"}])
+            assert refused.value.response.headers["anthropic-ratelimit-requests-limit"] == "1"

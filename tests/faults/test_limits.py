@@ -30,12 +30,14 @@ KEYS = ("a", "b", "c", "d", "e")
 LIMIT = 60
 
 
-def configuration(engine: SimulatedEngine, limits: str) -> str:
-    """Write a configuration in which each of the keys has these limits."""
+def configuration(engine: SimulatedEngine, limits: str, group: str) -> str:
+    """Write a configuration in which each of the keys has these limits, and the group of all keys those."""
     keys = [
-        f'[[gateway.keys]]\nid = "{name}"\nsha256 = "{sha256(name.encode()).hexdigest()}"\nlimits = {{ {limits} }}'
+        f'[[gateway.keys]]\nid = "{name}"\nsha256 = "{sha256(name.encode()).hexdigest()}"\ngroup = "team"\n'
+        f"limits = {{ {limits} }}"
         for name in KEYS
     ]
+    keys.append(f"[gateway.groups.team]\nlimits = {{ {group} }}")
     addresses = 'listen = "127.0.0.1:0"\ncontrol = "127.0.0.1:0"\naccess_log = "off"'
     model = f'[models.m]\nengine = "remote"\nurls = ["{engine.address}"]\nhealth_interval = 0.05\n'
     return "\n".join([f"[gateway]\n{addresses}\nprocesses = {PROCESSES}", *keys, model])
@@ -51,7 +53,7 @@ class Node:
         self._engine = engine
 
     def reload(self, limits: str) -> None:
-        self._path.write_text(configuration(self._engine, limits))
+        self._path.write_text(configuration(self._engine, limits, ""))
         assert self._gateway.reload().successful
 
     async def ask_for(self, key: str, granted: Counter[str], *, at_most: int = 10**6) -> None:
@@ -84,10 +86,10 @@ async def asked(wire: Wire, key: str) -> Response:
 
 
 @asynccontextmanager
-async def node(tmp_path: Path, limits: str) -> AsyncIterator[Node]:
+async def node(tmp_path: Path, limits: str, *, group: str = "") -> AsyncIterator[Node]:
     path = tmp_path / "models.toml"
     async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
-        path.write_text(configuration(engine, limits))
+        path.write_text(configuration(engine, limits, group))
         source = ConfigSource(lambda: load(path), (path,))
         gateway = Gateway(source.load(), tmp_path, StartupLog(io.StringIO()), source)
         await gateway.start()
@@ -104,8 +106,9 @@ async def test_each_key_gets_exactly_its_limit_over_all_processes(tmp_path: Path
         granted: Counter[str] = Counter()
         await asyncio.gather(*(here.ask_for(key, granted) for key in KEYS for _ in range(2 * PROCESSES)))
         assert dict(granted) == dict.fromkeys(KEYS, LIMIT)
-        assert f'headgate_key_refusals_total{{group="a",reason="requests_per_minute"}} {2 * PROCESSES}.0' in (
-            await here.running.metrics()
+        assert (
+            f'headgate_key_refusals_total{{group="team",reason="requests_per_minute"}} {2 * PROCESSES * len(KEYS)}.0'
+            in (await here.running.metrics())
         )
 
 
@@ -144,6 +147,24 @@ async def test_a_reload_changes_the_limits_of_all_processes_and_keeps_the_counts
         assert await here.control("POST", "/keys/a/reset") == {"status": "reset"}
         await asyncio.gather(*(here.ask_for("a", granted) for _ in range(PROCESSES)))
         assert granted["a"] == 2 * (LIMIT + 10)
+
+
+async def test_a_group_is_reset_for_all_its_keys_in_all_processes(tmp_path: Path) -> None:
+    async with node(tmp_path, "", group=f"requests_per_day = {LIMIT}") as here:
+        granted: Counter[str] = Counter()
+        await asyncio.gather(*(here.ask_for(key, granted) for key in KEYS))
+        assert granted.total() == LIMIT
+        assert await here.control("POST", "/groups/team/reset") == {"status": "reset"}
+        await asyncio.gather(*(here.ask_for(key, granted) for key in KEYS))
+        assert granted.total() == 2 * LIMIT
+
+
+async def test_a_group_that_is_not_there_cannot_be_reset(tmp_path: Path) -> None:
+    async with node(tmp_path, "max_in_flight = 1") as here:
+        assert await here.control("POST", "/groups/a/reset") == {
+            "status": "unknown",
+            "reason": "there is no group 'a'",
+        }
 
 
 async def test_a_key_that_is_not_there_cannot_be_reset(tmp_path: Path) -> None:

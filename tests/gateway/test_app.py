@@ -139,6 +139,34 @@ async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Pat
     assert (line["model"], line["replica"], line["status"], line["output_tokens"]) == ("m", "m-0", 200, 2)
 
 
+async def test_a_group_is_reset_and_its_keys_keep_what_they_have_used_of_their_own_limits(tmp_path: Path) -> None:
+    limits = {"requests_per_day": 10}
+    digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+    keys = [{"id": "alice", "sha256": digest, "group": "team", "limits": limits}]
+    # A key may be called as a group is, and is not in that group then.
+    keys.insert(0, {"id": "team", "sha256": "0" * 64, "limits": limits})
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "engine") as engine,
+        gateway({"m": remote(engine.address)}, keys=keys, groups={"team": {"limits": limits}, "empty": {}}) as served,
+        await served.wire() as wire,
+        await Wire.connect_to(served.control) as control,
+    ):
+        asked = {"model": "m", "prompt": "a", "max_tokens": 1}
+        await wire.request("POST", "/v1/completions", asked, {"authorization": "Bearer secret"})
+        assert (await wire.response()).header("x-ratelimit-remaining-requests") == "9"
+        answers = []
+        for name in ("team", "empty", "alice"):
+            await control.request("POST", f"/groups/{name}/reset")
+            response = await control.response()
+            answers.append((response.status, response.json))
+        await control.request("GET", "/keys")
+        shown = (await control.response()).json
+    reset = (200, {"status": "reset"})
+    assert answers == [reset, reset, (404, {"status": "unknown", "reason": "there is no group 'alice'"})]
+    used = {each.get("id"): each["limits"]["requests_per_day"]["used"] for each in shown["keys"] + shown["groups"]}
+    assert used == {"team": 0, "alice": 1, None: 0}
+
+
 @asynccontextmanager
 async def started(models: Mapping[str, Any], folder: Path, **settings: Any) -> AsyncIterator[RunningGateway]:
     """Run a gateway that the test itself ends."""

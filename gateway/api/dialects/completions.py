@@ -16,7 +16,7 @@ class Completions(usage.ResponseMeter):
     """The dialect of OpenAI's completions."""
 
     asks_usage = True
-    names_request = False
+    anthropic_headers = False
     idempotent = True
     recorded: ClassVar[ports.StreamFactory | None] = RecordedStream
 

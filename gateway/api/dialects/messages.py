@@ -69,7 +69,7 @@ class Messages(usage.ResponseMeter):
 
     asks_usage = False
     recorded = None
-    names_request = True
+    anthropic_headers = True
     idempotent = True
 
     def stream(self, context: RequestContext, *, strip_usage: bool) -> MessagesStream:  # noqa: ARG002 - never asked

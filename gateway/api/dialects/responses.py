@@ -82,7 +82,7 @@ class Responses(usage.ResponseMeter):
 
     asks_usage = False
     recorded = None
-    names_request = False
+    anthropic_headers = False
     idempotent = False
     """An engine may keep a response, for a later request to go on from."""
 

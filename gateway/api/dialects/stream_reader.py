@@ -237,8 +237,8 @@ class Dialect(ports.Dialect, Protocol):
     """What one family of endpoints needs besides reading its responses."""
 
     @property
-    def names_request(self) -> bool:
-        """Whether responses name their request in ``request-id`` too, as Anthropic's do."""
+    def anthropic_headers(self) -> bool:
+        """Whether responses have Anthropic's headers too: ``request-id``, and what is left of the limits of a key."""
 
     @property
     def recorded(self) -> ports.StreamFactory | None:

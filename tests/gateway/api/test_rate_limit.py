@@ -11,6 +11,7 @@ import pytest
 from tests.kit.playbook import CHAT, EMBEDDINGS, Clock, Playbook, post
 from tests.kit.scripted import whole
 
+MESSAGES = "/v1/messages"
 ALICE = b"authorization: Bearer sk-alice\r\n"
 BOB = b"authorization: Bearer sk-bob\r\n"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -43,6 +44,11 @@ def rate_limits(response: bytes) -> dict[str, str]:
     return {name.removeprefix("x-ratelimit-"): found[name] for name in found if name.startswith("x-ratelimit-")}
 
 
+def anthropic_rate_limits(response: bytes) -> dict[str, str]:
+    prefix, found = "anthropic-ratelimit-", headers(response)
+    return {name.removeprefix(prefix): found[name] for name in found if name.startswith(prefix)}
+
+
 def body(response: bytes) -> Any:
     return json.loads(response.partition(b"\r\n\r\n")[2])
 
@@ -72,12 +78,41 @@ def test_each_response_tells_what_is_left(clock: Clock) -> None:
     assert rate_limits(chat(play, max_tokens=100))["remaining-tokens"] == str(1000 - 2 - prompt - 100)
 
 
-def test_keys_without_limits_get_no_such_headers(clock: Clock) -> None:
+@pytest.mark.parametrize("path", [MESSAGES, "/v1/messages/count_tokens"])
+def test_at_anthropics_endpoints_its_own_headers_tell_the_same_with_the_moment_of_the_reset(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("gateway.api.rate_limit.time", lambda: 1_893_455_999.5)
+    play = Playbook(clock=clock, **limited(requests_per_minute=60, tokens_per_minute=100_000))
+    response = chat(play, path=path, max_tokens=100)
+    openai = rate_limits(response)
+    assert anthropic_rate_limits(response) == {
+        "requests-limit": "60",
+        "requests-remaining": "59",
+        "requests-reset": "2030-01-01T00:01:00Z",
+        "tokens-limit": openai["limit-tokens"],
+        "tokens-remaining": openai["remaining-tokens"],
+        "tokens-reset": "2030-01-01T00:02:00Z",
+    }
+
+
+def test_only_the_limits_that_a_key_has_are_told_in_anthropics_headers(clock: Clock) -> None:
+    play = Playbook(clock=clock, **limited(tokens_per_day=1000, max_in_flight=1))
+    assert set(anthropic_rate_limits(chat(play, path=MESSAGES))) == {"tokens-limit", "tokens-remaining", "tokens-reset"}
+
+
+def test_other_endpoints_have_none_of_anthropics_headers(clock: Clock) -> None:
+    play = Playbook(clock=clock, **limited(requests_per_minute=5))
+    assert anthropic_rate_limits(chat(play)) == anthropic_rate_limits(chat(play, path="/v1/responses")) == {}
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+def test_keys_without_limits_get_no_such_headers(clock: Clock, path: str) -> None:
     play = Playbook(clock=clock, **limited(requests_per_minute=1))
     for _ in range(3):
-        response = chat(play, auth=BOB)
+        response = chat(play, auth=BOB, path=path)
         assert response.startswith(b"HTTP/1.1 200")
-        assert rate_limits(response) == {}
+        assert rate_limits(response) == anthropic_rate_limits(response) == {}
 
 
 def test_beyond_the_limit_the_answer_is_openais_and_says_when_to_come_again(clock: Clock) -> None:
@@ -106,11 +141,12 @@ def test_beyond_the_limit_the_answer_is_openais_and_says_when_to_come_again(cloc
 def test_messages_are_refused_in_anthropics_shape(clock: Clock) -> None:
     play = Playbook(clock=clock, **limited(requests_per_minute=1))
     chat(play)
-    response = chat(play, path="/v1/messages", auth=b"x-api-key: sk-alice\r\n", max_tokens=5)
+    response = chat(play, path=MESSAGES, auth=b"x-api-key: sk-alice\r\n", max_tokens=5)
     assert body(response)["type"] == "error"
     assert body(response)["error"]["type"] == "rate_limit_error"
     assert headers(response)["request-id"] == headers(response)["x-request-id"]
     assert rate_limits(response)["remaining-requests"] == "0"
+    assert anthropic_rate_limits(response)["requests-remaining"] == "0"
 
 
 def test_errors_and_local_answers_of_a_key_tell_what_is_left_and_cost_nothing(clock: Clock) -> None:
@@ -133,8 +169,9 @@ async def test_what_the_gateway_answers_itself_tells_what_is_left(clock: Clock, 
 
 def test_an_error_of_an_engine_tells_what_is_left_once(clock: Clock) -> None:
     play = Playbook(clock=clock, **limited(requests_per_minute=5))
-    response = chat(play, path="/v1/messages", max_tokens=5, answer=whole(b"{}", status=b"400 Bad Request"))
+    response = chat(play, path=MESSAGES, max_tokens=5, answer=whole(b"{}", status=b"400 Bad Request"))
     assert response.count(b"x-ratelimit-remaining-requests: 4") == response.count(b"\r\nrequest-id: ") == 1
+    assert response.count(b"anthropic-ratelimit-requests-remaining: 4") == 1
 
 
 def test_of_several_limits_that_is_told_of_which_the_least_is_left(clock: Clock) -> None:
@@ -149,6 +186,16 @@ def test_an_engines_own_limits_are_not_those_of_the_key(clock: Clock) -> None:
     assert chat(play, answer=answer).lower().count(b"x-ratelimit-remaining-requests") == 1
     assert rate_limits(chat(play, answer=answer))["remaining-requests"] == "3"
     assert b"999" in chat(play, auth=BOB, answer=answer)
+
+
+def test_an_engines_own_limits_in_anthropics_headers_are_not_those_of_the_key(clock: Clock) -> None:
+    play = Playbook(clock=clock, **limited(requests_per_minute=5))
+    answer = RESPONSE.replace(b"\r\n", b"\r\nAnthropic-RateLimit-Requests-Remaining: 999\r\n", 1)
+    response = chat(play, path=MESSAGES, answer=answer)
+    assert response.lower().count(b"anthropic-ratelimit-requests-remaining") == 1
+    assert anthropic_rate_limits(response)["requests-remaining"] == "4"
+    assert b"999" not in chat(play, answer=answer)
+    assert b"999" in chat(play, path=MESSAGES, auth=BOB, answer=answer)
 
 
 def test_tokens_of_a_stream_are_settled_by_its_usage(clock: Clock) -> None:

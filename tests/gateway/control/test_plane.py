@@ -236,5 +236,5 @@ async def test_what_a_client_invents_never_becomes_a_label() -> None:
 
 
 def test_without_commands_there_are_none(running: Running) -> None:
-    for path in ("/reload", "/replicas/m-0/drain"):
+    for path in ("/reload", "/replicas/m-0/drain", "/keys/alice/reset", "/groups/team/reset"):
         assert running.get(path)[0] == 404

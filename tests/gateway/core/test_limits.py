@@ -95,7 +95,7 @@ def test_requests_at_once_are_counted_out_once() -> None:
         limits.admit(0, 0, NOW)
     assert (refused.value.reason, refused.value.retry_after) == ("max_in_flight", 1.0)
     for _ in range(2):
-        reservation.settle(0, NOW)
+        limits.settle(reservation, 0, NOW)
     assert limited.in_flight == 0
     limits.admit(0, 0, NOW)
     assert limited.in_flight == 1
@@ -106,7 +106,7 @@ def test_tokens_are_settled_by_what_was_used_once() -> None:
     reservation, _ = limits.admit(100, 400, NOW)
     assert left(limits) == {"tokens_per_minute": 500, "tokens_per_day": 4500}
     for _ in range(2):
-        reservation.settle(120, NOW)
+        limits.settle(reservation, 120, NOW)
     assert left(limits) == {"tokens_per_minute": 880, "tokens_per_day": 4880}
 
 
@@ -117,7 +117,7 @@ def test_a_request_that_began_before_a_reload_is_counted_out_after_it() -> None:
     after_reload = quota(usage, "key 'alice'", max_in_flight=1, tokens_per_minute=600)
     limits = limits_of(after_reload)
     assert (left(limits), after_reload.in_flight) == ({"tokens_per_minute": 100}, 1)
-    reservation.settle(50, NOW)
+    limits.settle(reservation, 50, NOW)
     assert (left(limits), after_reload.in_flight) == ({"tokens_per_minute": 550}, 0)
 
 
@@ -139,7 +139,7 @@ def test_what_is_used_and_settled_is_never_beyond_the_limit_unless_the_estimate_
     for estimate, real, seconds in asked:
         now += seconds * NANOSECONDS
         with suppress(LimitExceeded):
-            limits.admit(estimate, 0, now)[0].settle(min(real, estimate), now)
+            limits.settle(limits.admit(estimate, 0, now)[0], min(real, estimate), now)
         assert 0 <= left(limits, now)["tokens_per_minute"] <= 1000
 
 

@@ -119,4 +119,5 @@ def test_a_wrong_method_is_told_the_right_ones() -> None:
 
 def test_an_engines_rate_limits_are_left_out_whatever_their_case() -> None:
     lines = b"a: x-ratelimit-b\r\nX-RateLimit-Limit-Tokens: 5\r\nx-ratelimit-reset-tokens: 1s\r\nretry-after: 1\r\n"
+    lines += b"Anthropic-RateLimit-Tokens-Limit: 5\r\nanthropic-ratelimit-tokens-remaining: 1\r\n"
     assert request_head.without_rate_limits(lines) == b"a: x-ratelimit-b\r\nretry-after: 1\r\n"

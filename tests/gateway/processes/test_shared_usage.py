@@ -60,7 +60,7 @@ def test_what_one_process_admits_counts_in_all() -> None:
     second.admit(10, 20, NOW)
     with pytest.raises(LimitExceeded, match="group 'team' on requests at once: Limit 2, Used 2"):
         first.admit(10, 20, NOW)
-    reservation.settle(12, NOW)
+    first.settle(reservation, 12, NOW)
     assert used(second) == {"requests_per_minute": 2, "tokens_per_day": 42}
     first.admit(10, 20, NOW)
     with pytest.raises(LimitExceeded, match="key 'alice' on requests per minute"):
@@ -97,7 +97,7 @@ def ask_for_ever(cells: Cells, own: int, config: GatewayConfig, started: Event) 
     limits = limits_of(cells, own, config)
     while True:
         with suppress(LimitExceeded):
-            limits.admit(1, 9, NOW)[0].settle(5, NOW)
+            limits.settle(limits.admit(1, 9, NOW)[0], 5, NOW)
             started.set()
 
 
@@ -114,7 +114,7 @@ def test_a_process_that_is_killed_while_it_counts_locks_nobody_out() -> None:
         killed.join()
         forget(node.cells, 1)
         for _ in range(10):
-            limits.admit(1, 9, NOW)[0].settle(5, NOW)
+            limits.settle(limits.admit(1, 9, NOW)[0], 5, NOW)
         assert used(limits)["requests_per_day"] >= before + 10
         assert limits.quotas[0].in_flight == 0
 
@@ -128,7 +128,7 @@ def ask(cells: Cells, own: int, config: GatewayConfig, times: int, results: Any)
             held.append(limits.admit(1, 9, NOW)[0])
             admitted += 1
         if len(held) > 1:
-            held.pop().settle(5, NOW)
+            limits.settle(held.pop(), 5, NOW)
     results.put(admitted)
 
 
