@@ -120,8 +120,11 @@ async def both(served: Served) -> list[str]:
     return addresses
 
 
-@pytest.mark.parametrize("killed", ["server", "core"])
-@pytest.mark.parametrize(("path", "asked"), [("/v1/chat/completions", CHAT), ("/v1/completions", PROMPT)])
+@pytest.mark.parametrize(
+    ("path", "asked", "killed"),
+    [("/v1/chat/completions", CHAT, "core"), ("/v1/completions", PROMPT, "server")],
+    ids=["chat", "completions"],
+)
 async def test_an_unbroken_answer_although_its_engine_is_killed(
     two: Served, path: str, asked: dict[str, Any], killed: str
 ) -> None:
