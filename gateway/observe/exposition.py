@@ -27,6 +27,9 @@ _REST_SECONDS = 0.0001
 _COMMON_ENDPOINT = "/v1/chat/completions"
 """The endpoint whose series a model has before its first request."""
 
+_USUAL_CODES = (200, 500, 502, 503, 504)
+"""The codes of those series: an error ratio is 0 before the first error, and not empty."""
+
 
 class _Scrape(NamedTuple):
     """All that one scrape reads."""
@@ -108,7 +111,8 @@ class Exposition:
 def _requests(scrape: _Scrape) -> Samples:
     counted = scrape.counters.requests()
     for name in scrape.configured:
-        counted.setdefault((name, _COMMON_ENDPOINT, 200), 0)
+        for code in _USUAL_CODES:
+            counted.setdefault((name, _COMMON_ENDPOINT, code), 0)
     for (model, endpoint, code), number in sorted(counted.items()):
         yield (model, endpoint, str(code)), number
 

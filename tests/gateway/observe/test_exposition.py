@@ -66,7 +66,8 @@ def ended(model: str = "m", *, tokens: int = 0, sent: bool = True) -> RequestCon
 def test_every_series_of_a_configured_model_exists_from_the_start(exposition: Exposition, name: str) -> None:
     samples = scraped(exposition)
     chat = {"model": name, "endpoint": "/v1/chat/completions"}
-    assert value(samples, "requests_total", code="200", **chat) == 0
+    for code in (200, 500, 502, 503, 504):
+        assert value(samples, "requests_total", code=str(code), **chat) == 0
     assert value(samples, "request_duration_seconds_count", **chat) == 0
     for family in ("time_to_first_token", "time_per_output_token", "queue_duration", "overhead"):
         assert value(samples, f"{family}_seconds_count", model=name) == 0
