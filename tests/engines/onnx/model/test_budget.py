@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -77,3 +78,16 @@ def test_a_large_batch_is_not_tried_once_larger_ones_bring_nothing() -> None:
     machine = Machine(0, 0.001)
     fit(machine, SHORT)
     assert max(machine.batches) == 4
+
+
+def test_a_clock_that_stands_still_now_and_then_changes_nothing() -> None:
+    machine, runs = Machine(0.0004, 0.001), itertools.count()
+
+    def seconds(texts: int) -> float:
+        return 0.0 if next(runs) % 3 == 0 else machine(texts)
+
+    assert fit(seconds, SHORT) == fit(Machine(0.0004, 0.001), SHORT)
+
+
+def test_a_clock_that_never_moves_is_no_mistake() -> None:
+    assert fit(lambda _: 0.0, SHORT).rate > 0
