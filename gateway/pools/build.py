@@ -139,13 +139,13 @@ class RegistryBuilder:
     def set_replicas(self, pool: Pool, wanted: PoolLayout) -> None:
         """Have exactly these replicas; those that are there already stay."""
         settings = self._settings[pool]
-        replicas = [self._replica(name, Address.parse(url), settings) for name, url in wanted.replicas]
-        new = {(replica.name, replica.address.url, replica.headers): replica for replica in replicas}
+        addresses = ((name, Address.parse(url)) for name, url in wanted.replicas)
+        missing = {(name, at.url, header_lines(at, _credentials(settings))): at for name, at in addresses}
         for replica in pool.replicas:
-            if new.pop((replica.name, replica.address.url, replica.headers), None) is None:
+            if missing.pop((replica.name, replica.address.url, replica.headers), None) is None:
                 pool.remove(replica)
-        if new:
-            pool.replace(list(new.values()), ())
+        if missing:
+            pool.replace([self._replica(name, at, settings) for (name, _, _), at in missing.items()], ())
 
     def new_replica(self, name: str, url: str) -> Replica:
         """Make a replica of an engine that is started here."""
@@ -230,7 +230,7 @@ class RegistryBuilder:
 
     def _replica(self, name: str, address: Address, settings: ModelConfig | None) -> Replica:
         assert self._connections is not None
-        credentials = settings.api_key if settings is not None and settings.engine == "remote" else None
+        credentials = _credentials(settings)
         lines = header_lines(address, credentials)
         ready = any(
             each.ready and (each.address.url, each.headers) == (address.url, lines)
@@ -288,6 +288,11 @@ def pools_of(config: Config) -> dict[str, list[str]]:
     for name, model in config.models.items():
         groups.setdefault(_sharing_key(name, model), []).append(name)
     return {names[0]: names for names in groups.values()}
+
+
+def _credentials(settings: ModelConfig | None) -> str | None:
+    """Give the key that the replicas of a model want; those of an engine that is started here want none."""
+    return settings.api_key if settings is not None and settings.engine == "remote" else None
 
 
 def _sharing_key(name: str, settings: ModelConfig) -> object:
