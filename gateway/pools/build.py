@@ -107,6 +107,7 @@ class RegistryBuilder:
 
     def build(self, config: Config) -> Registry:
         """Build every model and its pool, with the replicas of those that are remote."""
+        self._set_connect_timeout(config)
         groups = pools_of(config)
         found = self._known_pools(config, groups)
         pools: dict[str, Pool] = {}
@@ -114,7 +115,7 @@ class RegistryBuilder:
             settings = config.models[first]
             pool = found.get(first)
             was_remote = pool is not None and self._settings[pool].engine == "remote"
-            pool = self._configured(pool, self._unused_name(first), config, settings)
+            pool = self._configured(pool, self._unused_name(first), settings)
             if settings.engine == "remote":
                 self._set_addresses(pool, settings)
             elif was_remote:
@@ -127,12 +128,13 @@ class RegistryBuilder:
 
         Pools that close are emptied by that process too.
         """
+        self._set_connect_timeout(config)
         groups = pools_of(config)
         known = {pool.name: pool for pool in self._settings}
         pools: dict[str, Pool] = {}
         for first in groups:
             wanted = layout[first]
-            pool = pools[first] = self._configured(known.get(wanted.name), wanted.name, config, config.models[first])
+            pool = pools[first] = self._configured(known.get(wanted.name), wanted.name, config.models[first])
             self.set_replicas(pool, wanted)
         return self._registry(config, groups, pools, follows=True)
 
@@ -179,9 +181,8 @@ class RegistryBuilder:
 
     # pools, replicas and models
 
-    def _configured(self, pool: Pool | None, name: str, config: Config, settings: ModelConfig) -> Pool:
+    def _configured(self, pool: Pool | None, name: str, settings: ModelConfig) -> Pool:
         """Make a pool, or change what is different now of one that is there."""
-        self._set_connect_timeout(config)
         limits = settings.limits
         if pool is None:
             admission = Admission(
