@@ -115,7 +115,8 @@ class RegistryBuilder:
             settings = config.models[first]
             pool = found.get(first)
             was_remote = pool is not None and self._settings[pool].engine == "remote"
-            pool = self._configured(pool, self._unused_name(first), settings)
+            name = self._unused_name(first) if pool is None else pool.name
+            pool = self._configured(pool, name, settings)
             if settings.engine == "remote":
                 self._set_addresses(pool, settings)
             elif was_remote:
@@ -161,17 +162,20 @@ class RegistryBuilder:
         The latter also finds the pool of a model that has another name now, and one that closes.
         """
         found: dict[str, Pool] = {}
+        taken: set[Pool] = set()
         for first, sharing in groups.items():
             theirs = (self._models[name].pool for name in sharing if name in self._models)
-            pool = next((pool for pool in theirs if pool not in found.values()), None)
+            pool = next((pool for pool in theirs if pool not in taken), None)
             if pool is not None:
                 found[first] = pool
+                taken.add(pool)
         suiting = {_sharing_key(pool.name, settings): pool for pool, settings in self._settings.items()}
         named = {pool.name: pool for pool in self._settings if pool.closing}
         for first in [first for first in groups if first not in found]:
             pool = suiting.get(_sharing_key(first, config.models[first])) or named.get(first)
-            if pool is not None and pool not in found.values():
+            if pool is not None and pool not in taken:
                 found[first] = pool
+                taken.add(pool)
         return found
 
     def _unused_name(self, first: str) -> str:
@@ -245,7 +249,8 @@ class RegistryBuilder:
         self, config: Config, groups: Mapping[str, Sequence[str]], pools: dict[str, Pool], *, follows: bool = False
     ) -> Registry:
         """Finish a registry; pools that were there and are not wanted any more close."""
-        closing = [pool for pool in self._settings if pool not in pools.values() and pool.replicas]
+        wanted = set(pools.values())
+        closing = [pool for pool in self._settings if pool not in wanted and pool.replicas]
         for pool in closing:
             pool.closing = True
         self._settings = {pool: self._settings[pool] for pool in (*pools.values(), *closing)}
