@@ -21,6 +21,7 @@ install:
 
 install-dev: install
 	@PYTHON=$(PYTHON) locks/install dev
+	@PYTHON=$(PYTHON) locks/install system
 
 serve: install
 	@$(BIN)/headgate serve
