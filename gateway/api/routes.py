@@ -16,7 +16,9 @@ from gateway.api.dialects.responses import Responses
 from gateway.api.dialects.stream_reader import Dialect
 from gateway.api.dialects.transcriptions import Transcriptions
 from gateway.api.local import files, health, models, uploads
+from gateway.api.local.documentation import Documentation
 from gateway.api.local.route import LocalRoute
+from gateway.api.openapi.document import ServedRoute
 from gateway.core.errors import MethodNotAllowed, UnknownUrl
 
 
@@ -40,6 +42,17 @@ Route = EngineRoute | LocalRoute
 
 _COMPLETIONS, _PLAIN, _MESSAGES, _RESPONSES = Completions(), Plain(), Messages(), Responses()
 _TRANSCRIPTIONS = Transcriptions()
+
+
+def served_routes() -> list[ServedRoute]:
+    """Say what the description of the API needs to know of each route."""
+    return [
+        ServedRoute(method, path, guarded=True, form=route.multipart, streams=route.streams)
+        if isinstance(route, EngineRoute)
+        else ServedRoute(method, path, route.guarded, form=route.streamed is not None, streams=False)
+        for (method, path), route in ROUTES.items()
+    ]
+
 
 ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/chat/completions"): EngineRoute(_COMPLETIONS, "generate"),
@@ -75,6 +88,7 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "/ping"): LocalRoute(health.health, guarded=False),
     ("POST", "/ping"): LocalRoute(health.health, guarded=False),
     ("GET", "/version"): LocalRoute(health.version, guarded=False),
+    **Documentation(served_routes).routes,
 }
 """Who answers what."""
 

@@ -41,7 +41,7 @@ class NewUpload(msgspec.Struct):
     expires_after: ExpiresAfter | None = None
 
 
-class Completion(msgspec.Struct):
+class UploadCompletion(msgspec.Struct):
     """What ends an upload: its parts in their order, and the MD5 of the whole as hexadecimal digits."""
 
     part_ids: list[str]
@@ -109,7 +109,7 @@ async def add_part(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
 
 async def complete_upload(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Put the parts together to a file, which is checked as one that comes in one piece."""
-    asked = _read(request, Completion)
+    asked = _read(request, UploadCompletion)
     upload = await info.files.pending_upload(request.key.id, request.parameter)
     file = await info.files.complete_upload(upload, asked.part_ids, asked.md5)
     return _shown(upload, "completed", FileObject.of(file))

@@ -1,0 +1,1 @@
+"""What the data plane serves, as an OpenAPI document and as a page for people."""
