@@ -28,6 +28,7 @@ from pydantic import (
 from engines.onnx.options import Golden, OnnxOptions
 from gateway.config.addresses import EngineUrl
 from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
+from gateway.config.discovery import DiscoverTable
 from gateway.config.source import ModelSource
 from gateway.config.struct_fields import table_of, with_options_of
 from gateway.config.table import SECRET, Mistake, Place, Table, nearest, plain
@@ -228,6 +229,10 @@ class ModelBase(Table):
         return f"is not an option; did you mean {close!r}, of engine = {_alternatives(owners)}?"
 
 
+_MANY = 2
+"""As many replicas as a policy needs to choose: there may be so many where they are discovered."""
+
+
 def _default_policy(tasks: Sequence[Task], replicas: int) -> PolicyName:
     return "prefix" if "generate" in tasks and replicas > 1 else "least_in_flight"
 
@@ -331,6 +336,10 @@ class OnnxModel(LocalModel):
         yield from onnx_mistakes(given)
 
 
+_URLS = "One address per replica: `http://`, `https://` or `unix:PATH`, with the base path of its API if it has one. "
+"""What begins the description of ``urls``, and says what is missing where replicas come from nowhere."""
+
+
 class RemoteModel(ModelBase):
     """A model that runs elsewhere."""
 
@@ -341,13 +350,15 @@ class RemoteModel(ModelBase):
         "would begin anew in the middle of the response.",
     )
     urls: Annotated[tuple[EngineUrl, ...], SECRET] = Field(
-        description="One address per replica: `http://`, `https://` or `unix:PATH`, with the base path of its API if "
-        "it has one. Models with the same `urls`, `api_key_env`, `policy`, `session_header`, `prefix_cache_tokens`, "
-        "`limits`, `hedge` and `health_interval` share one pool: its replicas are probed once, and "
-        "its limits are for all of them together.",
+        (),
+        description=_URLS + "Required, unless there is a table `[models.NAME.discover]`; with both, the replicas are "
+        "those of both. Models with the same `urls`, `discover`, `api_key_env`, `policy`, `session_header`, "
+        "`prefix_cache_tokens`, `limits`, `hedge` and `health_interval` share one pool: its replicas are probed once, "
+        "and its limits are for all of them together.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )
+    discover: DiscoverTable | None = Field(None, description="See `[models.NAME.discover]`.")
     upstream_model: str | None = Field(
         None,
         description="The model's name there. Default: the name here.",
@@ -367,19 +378,23 @@ class RemoteModel(ModelBase):
     @property
     def policy_here(self) -> PolicyName:
         """How a replica is chosen, with the default filled in; what can do everything is not known to generate."""
-        return self.policy or _default_policy(self.tasks, len(self.urls))
+        return self.policy or _default_policy(self.tasks, len(self.urls) if self.discover is None else _MANY)
 
     @property
     def api_key(self) -> str | None:
         """The key in the environment. Raises ``ValueError`` if it is there no longer."""
         return None if self.api_key_env is None else key_in_environment(self.api_key_env)
 
-    @field_validator("urls")
     @classmethod
-    def _are_some(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        if not urls:
-            raise ValueError("expected at least one address")
-        return urls
+    def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        """Find a model whose replicas come from nowhere."""
+        yield from super().mistakes(given)
+        if given.get("discover") is None:
+            if "urls" not in given:
+                expected = f"{_URLS[0].lower()}{_URLS[1:].removesuffix('. ')}"
+                yield Mistake(("urls",), f"is missing; expected: {expected}, or a table `discover`")
+            elif given["urls"] in ([], ()):
+                yield Mistake(("urls",), "expected at least one address, or a table `discover`")
 
     @field_validator("api_key_env")
     @classmethod

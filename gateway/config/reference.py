@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gateway.config.discovery import DiscoverTable
 from gateway.config.gateway import (
     Files,
     GatewayConfig,
@@ -105,6 +106,12 @@ SECTIONS: tuple[Section, ...] = (
         ModelBase,
     ),
     Section(
+        "`[models.NAME.discover]`",
+        DiscoverTable,
+        "Where a remote model's replicas come from when they are not listed in `urls`: exactly one of `dns`, `file` "
+        "and `kubernetes`. See [discovery.md](discovery.md).",
+    ),
+    Section(
         "`[models.NAME.limits]`",
         ModelLimits,
         "How many requests of a model may be under way, and how many may wait. These options may be written in "
@@ -150,8 +157,8 @@ happens then.
 
 **Paths.** A relative path begins in the folder of the configuration file, wherever the command is run, and `~` is the
 home directory. This holds for every option that names a file or a folder: `tls_certificate`, `tls_key`, `keys_file`,
-`cache`, `access_log`, the socket of a `unix:` address, and `source`, where it begins with `./` or `../` or names a
-folder beside the file. What stands in `args` and `env` is the engine's own, and reaches it as it is.
+`cache`, `access_log`, `discover.file`, the socket of a `unix:` address, and `source`, where it begins with `./` or
+`../` or names a folder beside the file. What stands in `args` and `env` is the engine's own, and reaches it as it is.
 
 **Addresses** of remote engines are written as OpenAI's clients take a `base_url`: scheme, host, port and base path,
 without credentials, query or fragment. The base path is kept, and everything is asked for below it, also `/health` and

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from time import perf_counter
+from weakref import WeakValueDictionary
 
 from gateway.http.address import Address
 from gateway.http.head_cache import SharedHead
@@ -23,6 +24,7 @@ class ConnectionPool:
     """
 
     __slots__ = (
+        "__weakref__",
         "_connecting",
         "_idle",
         "_idle_timeout",
@@ -155,7 +157,8 @@ class ConnectionPools:
         self._connect_timeout = connect_timeout
         self._fast_paths = fast_paths
         self._newest = SharedHead[ResponseHead]()
-        self._pools: dict[str, ConnectionPool] = {}
+        # Where replicas are discovered, addresses come and go: one that no replica has any more is forgotten.
+        self._pools: WeakValueDictionary[str, ConnectionPool] = WeakValueDictionary()
 
     def set_connect_timeout(self, seconds: float) -> None:
         """Wait so long for a connection from now on."""

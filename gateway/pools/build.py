@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
+from time import perf_counter
 from typing import NamedTuple, Protocol
 
 from gateway.config.models import ModelConfig, RemoteModel
@@ -11,15 +12,17 @@ from gateway.config.schema import Config
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPools
 from gateway.pools.admission import Admission
+from gateway.pools.discovered import Discovered, Found
 from gateway.pools.model import Model
 from gateway.pools.policies.table import POLICIES
 from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
-from gateway.pools.replica import LocalLoad, Replica, ReplicaLoad, header_lines
+from gateway.pools.replica import LocalLoad, Replica, ReplicaLoad, ReplicaState, header_lines
 from gateway.pools.slots import LocalSlots, NewSlots
 
 POOL_OPTIONS = (
     "urls",
+    "discover",
     "api_key_env",
     "policy",
     "session_header",
@@ -32,6 +35,9 @@ POOL_OPTIONS = (
 
 POLICY_OPTIONS = ("policy_here", "session_header", "prefix_cache_tokens")
 """Those of them that make a policy. Where none has changed, the policy stays, with all that it has learnt."""
+
+_Identity = tuple[str, bytes]
+"""What makes a remote replica the same: its address, and the header lines with its credentials."""
 
 
 class Counting(Protocol):
@@ -91,6 +97,8 @@ class RegistryBuilder:
         self._settings: dict[Pool, ModelConfig] = {}
         """What each pool was configured by last, also those that close."""
         self._models: dict[str, Model] = {}
+        self._wanted: dict[Pool, Collection[_Identity]] = {}
+        """The replicas that each remote pool is to have, also those that were drained by hand and stay out."""
 
     def __repr__(self) -> str:
         return f"<RegistryBuilder [{len(self._pools)} pools]>"
@@ -120,6 +128,7 @@ class RegistryBuilder:
             if settings.engine == "remote":
                 self._set_addresses(pool, settings)
             elif was_remote:
+                self._wanted.pop(pool, None)
                 pool.replace((), pool.replicas)
             pools[first] = pool
         return self._registry(config, groups, pools)
@@ -144,15 +153,25 @@ class RegistryBuilder:
         settings = self._settings[pool]
         addresses = ((name, Address.parse(url)) for name, url in wanted.replicas)
         missing = {(name, at.url, header_lines(at, _credentials(settings))): at for name, at in addresses}
-        for replica in pool.replicas:
-            if missing.pop((replica.name, replica.address.url, replica.headers), None) is None:
-                pool.remove(replica)
+        here = {(each.name, each.address.url, each.headers): each for each in pool.replicas}
+        gone = [each for key, each in here.items() if missing.pop(key, None) is None]
+        if gone:
+            pool.remove(*gone)
         if missing:
-            pool.replace([self._replica(name, at, settings) for (name, _, _), at in missing.items()], ())
+            pool.replace(self._replicas([(name, at) for (name, _, _), at in missing.items()], settings), ())
+
+    def set_found(self, pool: Pool, found: Found) -> None:
+        """Have the replicas that a source has found, beside those that are listed by hand."""
+        settings = self._settings[pool]
+        assert settings.engine == "remote"
+        assert pool.discovered is not None
+        pool.discovered.urls = found.urls
+        self._set_addresses(pool, settings, found.spare)
 
     def new_replica(self, name: str, url: str) -> Replica:
         """Make a replica of an engine that is started here."""
-        return self._replica(name, Address.parse(url), None)
+        (replica,) = self._replicas([(name, Address.parse(url))], None)
+        return replica
 
     # which pool was which
 
@@ -210,6 +229,7 @@ class RegistryBuilder:
             if any(getattr(before, option) != getattr(settings, option) for option in POLICY_OPTIONS):
                 pool.set_policy(POLICIES[settings.policy_here](settings))
             pool.set_hedging(hedge=settings.hedge)
+        pool.discovered = _discovered(pool.discovered, settings)
         pool.set_waits(limits.hold, limits.queue_timeout)
         self._settings[pool] = settings
         return pool
@@ -220,30 +240,44 @@ class RegistryBuilder:
             self._connections = ConnectionPools(connect_timeout=timeout, fast_paths=config.gateway.fast_paths)
         self._connections.set_connect_timeout(timeout)
 
-    def _set_addresses(self, pool: Pool, settings: RemoteModel) -> None:
-        """Have one replica for each address; those that are there already stay."""
-        kept = {(each.address.url, each.headers): each for each in pool.replicas if not each.leaving}
-        taken = {replica.name for replica in pool.replicas}
-        come = []
-        for address in map(Address.parse, settings.urls):
-            if kept.pop((address.url, header_lines(address, settings.api_key)), None) is None:
-                name = next(name for number in count() if (name := f"{pool.name}-{number}") not in taken)
-                taken.add(name)
-                come.append(self._replica(name, address, settings))
-        if come or kept:
-            pool.replace(come, tuple(kept.values()))
+    def _set_addresses(self, pool: Pool, settings: RemoteModel, spare: Collection[str] | None = None) -> None:
+        """Have one replica for each address; those that are there already stay.
 
-    def _replica(self, name: str, address: Address, settings: ModelConfig | None) -> Replica:
+        Those that leave serve until another one is ready, unless they are not among the ``spare`` ones. A replica that
+        was drained by hand comes back only after its address was gone.
+        """
+        found = () if pool.discovered is None else pool.discovered.urls
+        addresses = map(Address.parse, dict.fromkeys((*settings.urls, *found)))
+        wanted = {(at.url, header_lines(at, settings.api_key)): at for at in addresses}
+        before, self._wanted[pool] = self._wanted.get(pool, ()), wanted.keys()
+        here = {_identity(each): each for each in pool.replicas if each.state is not ReplicaState.DRAINING}
+        pool.keep(here[key] for key in wanted if key in here)
+        come = [at for key, at in wanted.items() if key not in here and key not in before]
+        gone = [each for key, each in here.items() if key not in wanted]
+        if come or gone:
+            taken = {replica.name for replica in pool.replicas}
+            names = (name for number in count() if (name := f"{pool.name}-{number}") not in taken)
+            replicas = self._replicas(list(zip(names, come, strict=False)), settings)
+            pool.replace(replicas, [each for each in gone if not each.leaving])
+        for replica in gone:
+            if spare is not None and replica.address.url not in spare:
+                pool.drain(replica)
+
+    def _replicas(self, named: Sequence[tuple[str, Address]], settings: ModelConfig | None) -> list[Replica]:
+        """Make replicas of these names and addresses. One that another pool has and knows to be ready is so here."""
         assert self._connections is not None
         credentials = _credentials(settings)
-        lines = header_lines(address, credentials)
-        ready = any(
-            each.ready and (each.address.url, each.headers) == (address.url, lines)
-            for pool in self._settings
-            for each in pool.replicas
-        )
-        load = self._counting.replica_load(name)
-        return Replica(name, self._connections.of(address), credentials=credentials, load=load, ready=ready)
+        ready = {_identity(each) for pool in self._settings for each in pool.ready}
+        return [
+            Replica(
+                name,
+                self._connections.of(address),
+                credentials=credentials,
+                load=self._counting.replica_load(name),
+                ready=(address.url, header_lines(address, credentials)) in ready,
+            )
+            for name, address in named
+        ]
 
     def _registry(
         self, config: Config, groups: Mapping[str, Sequence[str]], pools: dict[str, Pool], *, follows: bool = False
@@ -255,6 +289,7 @@ class RegistryBuilder:
             pool.closing = True
         self._settings = {pool: self._settings[pool] for pool in (*pools.values(), *closing)}
         self._pools = pools
+        self._wanted = {pool: self._wanted[pool] for pool in pools.values() if pool in self._wanted}
         models = {
             name: self._model(name, config.models[name], pools[first])
             for first, sharing in groups.items()
@@ -294,6 +329,22 @@ def pools_of(config: Config) -> dict[str, list[str]]:
     for name, model in config.models.items():
         groups.setdefault(_sharing_key(name, model), []).append(name)
     return {names[0]: names for names in groups.values()}
+
+
+def _identity(replica: Replica) -> _Identity:
+    return replica.address.url, replica.headers
+
+
+def _discovered(before: Discovered | None, settings: ModelConfig) -> Discovered | None:
+    """Know what the source of a pool has told; of another source, what the one before it told until it answers."""
+    if settings.engine != "remote" or settings.discover is None:
+        return None
+    source = settings.discover.source
+    if before is None:
+        return Discovered(source, succeeded_at=perf_counter())
+    if before.source != source:
+        before.source, before.trouble, before.succeeded_at = source, "", perf_counter()
+    return before
 
 
 def _credentials(settings: ModelConfig | None) -> str | None:

@@ -293,11 +293,11 @@ class HealthChecks:
 
     def _follow_all(self) -> None:
         """Begin to check the replicas that there are now, and end the checks of those that no pool has."""
-        for pool in self._registry.pools:
-            for replica in pool.replicas:
-                if replica.name not in self._checks:
-                    check = self._checks[replica.name] = self._check(pool, replica, phase=1.0)
-                    self._tasks[replica.name] = asyncio.get_running_loop().create_task(check.run())
+        pools = self._registry.pools
+        new = [(pool, each) for pool in pools for each in pool.replicas if each.name not in self._checks]
+        for number, (pool, replica) in enumerate(new, 1):
+            check = self._checks[replica.name] = self._check(pool, replica, phase=number / len(new))
+            self._tasks[replica.name] = asyncio.get_running_loop().create_task(check.run())
         for name in self._checks.keys() - {replica.name for replica in self._registry.replicas}:
             del self._checks[name]
             self._tasks.pop(name).cancel()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gateway.core.errors import NoReadyReplica, Unavailable
 from gateway.pools.admission import Admission
+from gateway.pools.discovered import Discovered
 from gateway.pools.hedge_budget import HedgeBudget
 from gateway.pools.policies.policy import Assigned, Policy, Routable
 from gateway.pools.replica import Replica, ReplicaState
@@ -56,6 +57,7 @@ class Pool:
         "admission",
         "assigned",
         "closing",
+        "discovered",
         "draining",
         "gate_moved_at",
         "hedging",
@@ -108,6 +110,8 @@ class Pool:
         self.ready: list[Replica] = []
         self.draining: list[Replica] = []
         """Those that get nothing new, and leave the pool when they have nothing left to do."""
+        self.discovered: Discovered | None = None
+        """What a source tells of the replicas; ``None`` where they are listed by hand or started here."""
         self.closing = False
         """Whether no model leads here any more; then the replicas go when the last request has ended."""
         self._observers: tuple[Callable[[Pool], None], ...] = ()
@@ -159,6 +163,13 @@ class Pool:
         self._outgoing = (*self._outgoing, *leave)
         self._set_replicas((*self.replicas, *come))
 
+    def keep(self, replicas: Iterable[Replica]) -> None:
+        """Let replicas stay after all that were to go as soon as another one is ready."""
+        kept = set(replicas)
+        for replica in kept:
+            replica.leaving = False
+        self._outgoing = tuple(each for each in self._outgoing if each not in kept)
+
     # which replicas there are
 
     def observe(self, changed: Callable[[Pool], None]) -> None:
@@ -182,9 +193,10 @@ class Pool:
 
         ``confirmed`` tells whether all who send requests know already that a replica is to drain.
         """
-        for replica in self.draining:
-            if not replica.in_flight and (confirmed is None or confirmed(replica)):
-                self.remove(replica)
+        idle = [each for each in self.draining if not each.in_flight and (confirmed is None or confirmed(each))]
+        if idle:
+            self.remove(*idle)
+            for replica in idle:
                 replica.drained()
 
     def drain_if_idle(self, now: float) -> None:
@@ -195,15 +207,19 @@ class Pool:
                 replica.leaving = True
                 self.drain(replica)
 
-    def remove(self, replica: Replica) -> None:
-        """Forget a replica; the requests that are there go on to their end. Harmless if it is not here."""
-        self._set_replicas(tuple(each for each in self.replicas if each is not replica))
+    def remove(self, *gone: Replica) -> None:
+        """Forget replicas; the requests that are there go on to their end. Harmless for one that is not here."""
+        leaving = set(gone)
+        self._set_replicas(tuple(each for each in self.replicas if each not in leaving))
 
     def _set_replicas(self, replicas: tuple[Replica, ...]) -> None:
+        before, now = set(self.replicas), set(replicas)
         for replica in replicas:
-            if replica not in self.replicas:
+            if replica not in before:
                 replica.observe(self._sort_by_state)
         self.replicas = replicas
+        # One that has gone must not drain once more: its name may be another's by then.
+        self._outgoing = tuple(each for each in self._outgoing if each in now)
         self.hedging = self._hedge_budget if len(replicas) > 1 else None
         if self._replicas_changed is not None:
             self._replicas_changed(replicas)
@@ -226,8 +242,10 @@ class Pool:
 
     @property
     def may_return(self) -> bool:
-        """Whether a replica is ready or may be soon, without anything being changed."""
-        return bool(self.ready) or any(replica.state in _MAY_RETURN for replica in self.replicas)
+        """Whether a replica is ready or may be soon, without anything being changed; one may be discovered any time."""
+        if self.ready or self.discovered is not None:
+            return True
+        return any(replica.state in _MAY_RETURN for replica in self.replicas)
 
     def _hold_or_let_through(self) -> None:
         """Let requests wait while no replica is ready but one may be soon.

@@ -109,7 +109,8 @@ class Broadcast:
 
     def _send_changes(self) -> None:
         """Send the states that have changed: first who is ready, so that nobody drains before another can be asked."""
-        changed, self._changed = self._changed, {}
+        # One that has gone by now is not told of: its name may be another's already.
+        changed, self._changed = [each for each in self._changed if each in self._observed], {}
         draining = [replica for replica in changed if replica.state is ReplicaState.DRAINING]
         for replica in (*(each for each in changed if each not in draining), *draining):
             self._send(_update_of(replica))

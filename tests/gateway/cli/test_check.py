@@ -23,7 +23,7 @@ def test_check_of_a_wrong_file_is_2_and_tells_every_mistake(tmp_path: Path) -> N
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr.splitlines() == [
         "a.toml:2: gateway.lisen: is not an option; did you mean 'listen'?",
-        "a.toml:3: models.m.urls: is missing; expected: one address per replica: `http://`, `https://` or `unix:PATH`, "
-        "with the base path of its API if it has one",
         'a.toml:5: models.m.replicas: is an option of engine = "vllm" or "onnx", not of "remote"',
+        "a.toml:3: models.m.urls: is missing; expected: one address per replica: `http://`, `https://` or `unix:PATH`, "
+        "with the base path of its API if it has one, or a table `discover`",
     ]

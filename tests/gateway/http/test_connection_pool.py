@@ -143,3 +143,12 @@ def test_an_address_whose_pool_was_retired_gets_a_new_one() -> None:
     second = pools.of(address)
     assert second is not first
     assert pools.of(address) is second
+
+
+def test_the_pool_of_an_address_is_forgotten_with_the_last_replica_that_had_it() -> None:
+    pools = ConnectionPools(connect_timeout=1.0)
+    first, second = pools.of(Address.parse("http://a")), pools.of(Address.parse("http://b"))
+    assert pools.of(Address.parse("http://a")) is first
+    assert "http://b" in repr(pools)
+    del second
+    assert repr(pools) == f"<ConnectionPools [{first!r}]>"

@@ -9,6 +9,9 @@ import pytest
 from gateway.config.models import RemoteModel
 from gateway.config.schema import Config
 from gateway.pools.build import POOL_OPTIONS, PoolLayout, RegistryBuilder, pools_of
+from gateway.pools.discovered import Found
+from gateway.pools.pool import Pool
+from gateway.pools.replica import ReplicaState
 
 DIGEST = "a" * 64
 
@@ -185,3 +188,177 @@ def test_replicas_whose_credentials_are_others_now_are_others_too(monkeypatch: p
         replicas = follower.follow(config, leader.layout).replicas
     assert all(b"Bearer secret" in each.headers for each in replicas if each.name in ("a-2", "a-3"))
     assert {"a-2", "a-3"} <= {each.name for each in replicas}
+
+
+# replicas that a source has found
+
+DISCOVER = {"engine": "remote", "discover": {"file": "/replicas.json"}}
+
+
+def states(pool: Pool) -> dict[str, str]:
+    """Give the state of each replica by the name of its host, with a star where it leaves."""
+    return {each.address.host: f"{each.state}{'*' * each.leaving}" for each in pool.replicas}
+
+
+def ready(pool: Pool, *hosts: str) -> None:
+    for each in pool.replicas:
+        if each.address.host in hosts:
+            each.set_state(ReplicaState.READY)
+
+
+class Discovering:
+    """A builder with one model ``m``, whose replicas are discovered."""
+
+    def __init__(self, **options: Any) -> None:
+        self.builder = RegistryBuilder()
+        self.config = configured(m=DISCOVER | options)
+        self.pool = self.builder.build(self.config).find("m").pool
+
+    def find(self, *hosts: str, spare: tuple[str, ...] | None = None) -> dict[str, str]:
+        """Let the source tell these hosts, and return what follows."""
+        left = None if spare is None else tuple(f"http://{host}" for host in spare)
+        self.builder.set_found(self.pool, Found(tuple(f"http://{host}" for host in hosts), left))
+        return states(self.pool)
+
+    def reload(self, **options: Any) -> dict[str, str]:
+        assert self.builder.build(configured(m=DISCOVER | options)).find("m").pool is self.pool
+        return states(self.pool)
+
+
+def test_requests_may_wait_for_replicas_that_no_source_has_told_yet() -> None:
+    made = Discovering()
+    assert (made.pool.replicas, made.pool.may_return) == ((), True)
+
+
+def test_what_is_found_starts_beside_what_is_listed() -> None:
+    made = Discovering(urls=["http://a"])
+    assert made.find("b", "c") == {"a": "starting", "b": "starting", "c": "starting"}
+    assert [each.name for each in made.pool.replicas] == ["m-0", "m-1", "m-2"]
+    assert made.find("a") == {"a": "starting", "b": "starting*", "c": "starting*"}
+
+
+def test_what_is_found_no_more_serves_until_another_is_ready_and_drains_then() -> None:
+    made = Discovering()
+    made.find("a")
+    ready(made.pool, "a")
+    assert made.find("b") == {"a": "ready*", "b": "starting"}
+    ready(made.pool, "b")
+    assert states(made.pool) == {"a": "draining*", "b": "ready"}
+    made.pool.remove_drained()
+    assert states(made.pool) == {"b": "ready"}
+
+
+def test_what_cannot_be_asked_any_more_drains_at_once() -> None:
+    made = Discovering()
+    made.find("a", "b")
+    ready(made.pool, "a", "b")
+    assert made.find(spare=("b",)) == {"a": "draining*", "b": "ready*"}
+    assert made.find(spare=()) == {"a": "draining*", "b": "draining*"}
+
+
+def test_a_replica_that_returns_before_it_drains_stays_as_if_nothing_had_been() -> None:
+    made = Discovering()
+    made.find("a")
+    ready(made.pool, "a")
+    (replica,) = made.pool.replicas
+    made.find("b")
+    assert made.find("a", "b") == {"a": "ready", "b": "starting"}
+    ready(made.pool, "b")
+    assert states(made.pool) == {"a": "ready", "b": "ready"}
+    assert made.pool.replicas[0] is replica
+
+
+def test_a_replica_that_returns_while_it_drains_is_taken_in_anew_and_finishes_what_it_has() -> None:
+    made = Discovering()
+    made.find("a", "b")
+    ready(made.pool, "a", "b")
+    old = made.pool.replicas[0]
+    old.load.entered()
+    made.find("b")
+    made.find("a", "b")
+    assert [(each.name, each.address.host, str(each.state)) for each in made.pool.replicas] == [
+        ("m-0", "a", "draining"),
+        ("m-1", "b", "ready"),
+        ("m-2", "a", "starting"),
+    ]
+    # It is asked on the same connections.
+    assert made.pool.replicas[2].connections is old.connections
+    made.pool.remove_drained()
+    assert len(made.pool.replicas) == 3
+    old.load.left()
+    made.pool.remove_drained()
+    assert states(made.pool) == {"b": "ready", "a": "starting"}
+
+
+def test_names_are_used_again_so_that_there_are_no_more_series_than_replicas() -> None:
+    made = Discovering()
+    for number in range(0, 30, 2):
+        made.find(f"h{number}", f"h{number + 1}")
+        ready(made.pool, f"h{number}", f"h{number + 1}")
+        made.pool.remove_drained()
+    assert {each.name for each in made.pool.replicas} <= {"m-0", "m-1", "m-2", "m-3"}
+
+
+def test_a_replica_that_was_drained_by_hand_stays_out_until_its_address_was_gone() -> None:
+    made = Discovering()
+    made.find("a", "b")
+    ready(made.pool, "a", "b")
+    made.pool.drain(made.pool.replicas[0])
+    assert made.find("a", "b", "c") == {"a": "draining", "b": "ready", "c": "starting"}
+    made.pool.remove_drained()
+    assert made.find("a", "b") == {"b": "ready", "c": "draining*"}
+    assert made.reload(max_in_flight=5)["b"] == "ready"
+    assert "a" not in states(made.pool)
+    made.find("b")
+    assert made.find("a", "b")["a"] == "starting"
+
+
+def test_a_reload_keeps_what_was_found_also_when_the_source_is_another() -> None:
+    made = Discovering()
+    made.find("a", "b")
+    ready(made.pool, "a", "b")
+    assert made.reload(max_in_flight=3) == {"a": "ready", "b": "ready"}
+    assert made.reload(discover={"dns": "http://vllm:1"}) == {"a": "ready", "b": "ready"}
+    assert made.pool.discovered is not None
+    assert made.pool.discovered.source == "dns http://vllm:1"
+    assert made.reload(discover=None, urls=["http://b"]) == {"a": "draining*", "b": "ready"}
+    assert made.pool.discovered is None
+
+
+def test_a_pool_that_closes_and_opens_again_has_its_replicas_again() -> None:
+    made = Discovering()
+    made.find("a")
+    ready(made.pool, "a")
+    closing = made.builder.build(configured(n={"engine": "remote", "urls": ["http://n"]}))
+    closing.tick(0.0)
+    assert states(made.pool) == {"a": "draining*"}
+    assert made.builder.build(made.config).find("m").pool is made.pool
+    assert [str(each.state) for each in made.pool.replicas] == ["draining", "starting"]
+
+
+def test_another_process_follows_what_was_found() -> None:
+    made, follower = Discovering(), RegistryBuilder()
+    follower.follow(made.config, made.builder.layout)
+    made.find("a", "b")
+    followed = follower.follow(made.config, made.builder.layout).find("m").pool
+    assert PoolLayout.of(followed) == PoolLayout.of(made.pool)
+    assert followed.may_return
+    made.pool.remove(*made.pool.replicas)
+    follower.set_replicas(followed, PoolLayout.of(made.pool))
+    assert (followed.replicas, followed.may_return) == ((), True)
+
+
+def test_a_thousand_replicas_come_and_go_in_few_steps() -> None:
+    made = Discovering()
+    changes = 0
+
+    def count(_: Pool) -> None:
+        nonlocal changes
+        changes += 1
+
+    made.pool.observe(count)
+    made.find(*(f"h{number}" for number in range(1000)))
+    assert changes == 1
+    made.find("b", spare=())
+    made.pool.remove_drained()
+    assert (states(made.pool), changes) == ({"b": "starting"}, 3)

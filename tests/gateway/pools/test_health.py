@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
 from gateway.pools.admission import Admission
@@ -17,6 +19,7 @@ from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
+from tests.gateway.pools.made import replica
 
 MODELS = b'{"data":[{"id":"other","max_model_len":1},{"id":"m","max_model_len":2048}]}'
 
@@ -237,6 +240,27 @@ async def test_replicas_that_come_and_go_are_checked_as_long_as_they_are_there(t
         await second.until(lambda: len(second.asked) > there + 5)
         assert len(first.asked) <= asked + 1
         await checks.stop()
+
+
+async def test_replicas_that_come_together_are_probed_at_different_moments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.get_running_loop().create_future()
+
+    model = model_at(tmp_path / "a")
+    checks = HealthChecks(Registry([model]), {"m": 1000.0}, timeout=1.0)
+    checks.start()
+    await checks.first_probes()
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    model.pool.replace([replica(f"m-{number}", ready=False) for number in range(1, 5)], ())
+    await checks.first_probes()
+    monkeypatch.undo()
+    assert sorted(pauses) == [250.0, 500.0, 750.0, 1000.0]
+    await checks.stop()
 
 
 async def test_a_supervised_replica_is_not_probed_before_it_is_up(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.errors import NoReadyReplica
+from gateway.pools.discovered import Discovered
 from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Load
@@ -217,6 +218,38 @@ def test_a_replica_that_drains_is_replaced_by_one_that_starts() -> None:
     assert repr(made.admission) == "<Admission [0 running, 0 waiting; limit 8; closed]>"
     new.set_state(ReplicaState.READY)
     assert made.admission.open
+
+
+def test_requests_wait_where_a_replica_may_be_discovered_any_time() -> None:
+    made = pool("m")
+    made.set_waits(30.0, None)
+    assert made.admission.open
+    made.discovered = Discovered("file a")
+    made.set_waits(30.0, None)
+    assert not made.admission.open
+
+
+def test_replicas_that_were_to_go_may_stay() -> None:
+    old, other, new = replica("a"), replica("b"), replica("c", ready=False)
+    made = pool("m", old, other)
+    made.replace([new], [old, other])
+    made.keep([old])
+    new.set_state(ReplicaState.READY)
+    assert [(each.name, str(each.state), each.leaving) for each in made.replicas] == [
+        ("a", "ready", False),
+        ("b", "draining", True),
+        ("c", "ready", False),
+    ]
+
+
+def test_a_replica_that_has_gone_does_not_drain_once_more() -> None:
+    old = replica("a")
+    made = pool("m", old)
+    made.replace([], [old])
+    made.drain(old)
+    made.remove_drained()
+    made.add(replica("b"))
+    assert old.state is ReplicaState.STOPPED
 
 
 def test_how_long_a_request_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:

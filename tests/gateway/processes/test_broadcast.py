@@ -107,3 +107,19 @@ async def test_a_replica_that_is_added_is_told_with_its_state() -> None:
         state("m-7", ReplicaState.STARTING),
     ]
     assert [replica.name for replica in node.followed] == ["m-0", "m-7"]
+
+
+async def test_of_one_that_is_gone_nothing_is_told_as_its_name_may_be_that_of_another() -> None:
+    node = Node("http://a")
+    (pool,) = node.registry.pools
+    (old,) = pool.replicas
+    pool.drain(old)
+    pool.remove_drained()
+    pool.add(node.builder.new_replica("m-0", "unix:/s"))
+    await asyncio.sleep(0)
+    assert old.state is ReplicaState.STOPPED
+    assert node.told == [
+        PoolUpdate(PoolLayout("m", ())),
+        PoolUpdate(PoolLayout("m", (("m-0", "unix:/s"),))),
+        state("m-0", ReplicaState.STARTING),
+    ]
