@@ -18,6 +18,7 @@ import uvloop
 from engines.errors import EngineError
 from engines.processes.gpus import Gpus, available
 from engines.supervisor import ReplicaStatus, State
+from gateway.config.discovery import DiscoverTable
 from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
@@ -26,6 +27,7 @@ from gateway.core.keys import Key, Keyring
 from gateway.core.limits import group_owner
 from gateway.core.tasks import cancelled
 from gateway.data_plane import DataPlane, StartError, split, url_of
+from gateway.discovery.discovery import Discoveries
 from gateway.drain import Drainable, drain
 from gateway.engine_specs import cache_of, specs_of
 from gateway.local_engines import LocalEngines
@@ -126,6 +128,7 @@ class Gateway:
             timeout=_PROBE_SECONDS,
             supervised=self._engines.names,
         )
+        self._discoveries = Discoveries(self._builder.set_found, start_up.say)
         self._ending = False
         self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
         self._watching: asyncio.Task[None] | None = None
@@ -251,12 +254,14 @@ class Gateway:
             await self._plane.stop()
             raise
         self._health_checks.start()
+        self._discoveries.follow(_discover_tables(self._config, self._registry))
         self._engines.start()
         if self._reloader is not None:
             self._watching = asyncio.get_running_loop().create_task(self._reloader.watch())
 
     async def settle(self) -> None:
         """Wait until every replica is ready or has failed once, saying now and then who of ours is not."""
+        await self._discoveries.first_answers()
         await self._health_checks.first_probes()
         while self._engines.awaited:
             self._settled.clear()
@@ -277,6 +282,7 @@ class Gateway:
         if self._watching is not None:
             await cancelled([self._watching])
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
+        await self._discoveries.stop()
         await self._health_checks.stop()
         await self._engines.stop()
         self._control.stop()
@@ -295,6 +301,8 @@ class Gateway:
         troubled = next((replica for replica in pool.replicas if not replica.ready), None)
         state = "ready" if troubled is None else str(troubled.state)
         reason = "" if troubled is None else troubled.reason
+        if pool.discovered is not None and not pool.replicas:
+            state, reason = "nothing found", pool.discovered.trouble
         ready, replicas = len(pool.ready), len(pool.replicas)
         return Row(model.name, settings.engine, settings.tasks_here, ready, replicas, state, reason)
 
@@ -308,6 +316,7 @@ class Gateway:
         registry = self._builder.build(config)
         self._plane.apply(config, registry)
         self._health_checks.follow(registry, _intervals(config, registry))
+        self._discoveries.follow(_discover_tables(config, registry))
         self._engines.apply(specs, self._pools_by_model())
         self._config = config
 
@@ -334,6 +343,16 @@ def _intervals(config: Config, registry: Registry) -> dict[str, float]:
     """Give how often the replicas of each pool are probed, in seconds."""
     models = {model.pool.name: model.name for model in reversed(registry.models)}
     return {pool: config.models[model].health_interval for pool, model in models.items()}
+
+
+def _discover_tables(config: Config, registry: Registry) -> dict[Pool, DiscoverTable]:
+    """Give the pools whose replicas are discovered, and where."""
+    found = {}
+    for model in registry.models:
+        settings = config.models[model.name]
+        if settings.engine == "remote" and settings.discover is not None:
+            found[model.pool] = settings.discover
+    return found
 
 
 def serve(source: ConfigSource) -> int:

@@ -34,7 +34,7 @@ SPINE = {
         {"console", "drain", "engine_specs", "process_tuning"},
         {"api"},
         {"exchange"},
-        {"control", "observe"},
+        {"control", "discovery", "observe"},
         {"files", "pools"},
         {"config"},
         {"http"},

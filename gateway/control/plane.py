@@ -20,6 +20,7 @@ from gateway.control.engine_metrics import read_engine_metrics
 from gateway.control.keys import keys_and_groups
 from gateway.core.keys import Key
 from gateway.pools.model import Model
+from gateway.pools.pool import Pool
 
 Result = TypeVar("Result")
 
@@ -256,6 +257,7 @@ def _status_of(model: Model) -> Mapping[str, Any]:
         "running": load.running,
         "waiting": load.waiting,
         "limit": pool.admission.limit,
+        **_discovery_of(pool),
         "replicas": [
             {
                 "name": replica.name,
@@ -268,3 +270,18 @@ def _status_of(model: Model) -> Mapping[str, Any]:
             for replica in pool.replicas
         ],
     }
+
+
+def _discovery_of(pool: Pool) -> Mapping[str, Any]:
+    """Show the source of a pool's replicas, where they are not only those of the configuration."""
+    discovered = pool.discovered
+    if discovered is None:
+        return {}
+    shown = {
+        "source": discovered.source,
+        "addresses": list(discovered.urls),
+        "age_seconds": round(discovered.age(), 1),
+        "errors": discovered.errors,
+        "trouble": discovered.trouble,
+    }
+    return {"discovery": shown}

@@ -17,6 +17,7 @@ from prometheus_client import ProcessCollector
 
 from gateway.observe.counters import DURATION_BOUNDS, Counters, Histogram, ModelMetrics
 from gateway.observe.text_format import Family, Kind, Samples, Value, text_of
+from gateway.pools.discovered import Discovered
 from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
@@ -180,6 +181,13 @@ def _replica_states(scrape: _Scrape) -> Samples:
     for pool in scrape.registry.pools:
         states = [replica.state for replica in pool.replicas]
         yield from (((pool.name, state.value), states.count(state)) for state in ReplicaState)
+
+
+def _per_discovery(get: Callable[[Discovered], float]) -> Callable[[_Scrape], Samples]:
+    """Make the series of a metric that each pool has whose replicas are discovered."""
+    return lambda scrape: (
+        ((pool.name,), get(pool.discovered)) for pool in scrape.registry.pools if pool.discovered is not None
+    )
 
 
 def _model_info(scrape: _Scrape) -> Iterator[tuple[Sequence[str], Value]]:
@@ -362,6 +370,27 @@ _FAMILIES = (
         "Requests in flight at a replica from this gateway.",
         _REPLICA,
         _per_replica(lambda replica: replica.in_flight),
+    ),
+    _Row(
+        Kind.GAUGE,
+        "discovered_replicas",
+        "Replicas that the source of a pool told last.",
+        _MODEL,
+        _per_discovery(lambda discovered: len(discovered.urls)),
+    ),
+    _Row(
+        Kind.COUNTER,
+        "discovery_errors",
+        "Failures to learn from the source of a pool which replicas there are.",
+        _MODEL,
+        _per_discovery(lambda discovered: discovered.errors),
+    ),
+    _Row(
+        Kind.GAUGE,
+        "discovery_age_seconds",
+        "Time since the source of a pool answered last.",
+        _MODEL,
+        _per_discovery(lambda discovered: discovered.age()),
     ),
     _Row(
         Kind.GAUGE,

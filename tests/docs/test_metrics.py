@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.control.engine_metrics import EngineMetrics
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
+from gateway.pools.discovered import Discovered
 from gateway.pools.registry import Registry
 from tests.gateway.pools.made import model, replica
 
@@ -24,6 +25,7 @@ NAME = r"\b(?:headgate|process)_[a-z_]+"
 def scrape() -> str:
     """What both paths show of a gateway that has counted something in every family."""
     registry, counters, engines = Registry([model("chat", replica("chat-0"))]), Counters(), EngineMetrics()
+    registry.pools[0].discovered = Discovered("file replicas.json")
     counters.of("chat").fallbacks["small"] += 1
     counters.key_input_tokens["research"] += 1
     counters.key_refused("research", "expired")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,6 +12,7 @@ from gateway.core.context import RequestContext, RequestHead
 from gateway.files.store import FileCounts
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
+from gateway.pools.discovered import Discovered
 from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 from gateway.pools.replica import ReplicaState
@@ -87,6 +90,18 @@ def test_every_series_of_a_configured_model_exists_from_the_start(exposition: Ex
         assert value(samples, family, model=name) == 0
 
 
+def test_a_pool_whose_replicas_are_discovered_shows_what_its_source_told(
+    exposition: Exposition, registry: Registry
+) -> None:
+    pool, without = registry.pools
+    pool.discovered = Discovered("file a", ("http://a", "http://b"), succeeded_at=perf_counter(), errors=3)
+    samples = scraped(exposition)
+    assert value(samples, "discovered_replicas", model="m") == 2
+    assert value(samples, "discovery_errors_total", model="m") == 3
+    assert value(samples, "discovery_age_seconds", model="m") < 60
+    assert not [name for name, labels in samples if "discover" in name and ("model", without.name) in labels]
+
+
 def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
     assert {family.name.removeprefix("headgate_") for family in families(exposition)} == {
         "requests",
@@ -125,6 +140,9 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "config_last_reload_successful",
         "build_info",
         "model_info",
+        "discovered_replicas",
+        "discovery_errors",
+        "discovery_age_seconds",
     }
 
 
