@@ -302,7 +302,8 @@ class Gateway:
         state = "ready" if troubled is None else str(troubled.state)
         reason = "" if troubled is None else troubled.reason
         if pool.discovered is not None and not pool.replicas:
-            state, reason = "nothing found", pool.discovered.trouble
+            trouble = pool.discovered.trouble
+            state, reason = "nothing found", f"{pool.discovered.source}: {trouble}" if trouble else ""
         ready, replicas = len(pool.ready), len(pool.replicas)
         return Row(model.name, settings.engine, settings.tasks_here, ready, replicas, state, reason)
 

@@ -47,6 +47,7 @@ class Discovery:
         self._set_found = set_found
         self._troubles = troubles
         self._discovered: Discovered = pool.discovered
+        self._found: Found | None = None
         self._answered = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -81,13 +82,16 @@ class Discovery:
                 kind="too many",
             )
             found = found._replace(urls=self._limited(found.urls))
-        self._set_found(self._pool, found)
+        if found != self._found:
+            self._found = found
+            self._set_found(self._pool, found)
         self._answered.set()
 
     def _fail(self, reason: str) -> None:
         self._discovered.errors += 1
         self._discovered.trouble = reason
-        self._troubles.begin(f"{reason}; {len(self._discovered.urls)} replicas found before stay", kind=reason)
+        known = len(self._discovered.urls)
+        self._troubles.begin(f"{reason}; what was found before stays ({known})" if known else reason, kind=reason)
         self._answered.set()
 
     def _limited(self, urls: tuple[str, ...]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class FileSource:
             reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
             known, self._trouble = self._trouble, reason
             if reason == known or self._taken is None:
-                raise SourceError(f"{self._path}: {reason}") from None
+                raise SourceError(reason) from None
         else:
             self._taken, self._trouble = content, ""
         return self._found

@@ -259,9 +259,8 @@ class RegistryBuilder:
             names = (name for number in count() if (name := f"{pool.name}-{number}") not in taken)
             replicas = self._replicas(list(zip(names, come, strict=False)), settings)
             pool.replace(replicas, [each for each in gone if not each.leaving])
-        for replica in gone:
-            if spare is not None and replica.address.url not in spare:
-                pool.drain(replica)
+        if spare is not None:
+            pool.drain(*(each for each in gone if each.address.url not in spare))
 
     def _replicas(self, named: Sequence[tuple[str, Address]], settings: ModelConfig | None) -> list[Replica]:
         """Make replicas of these names and addresses. One that another pool has and knows to be ready is so here."""

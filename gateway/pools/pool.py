@@ -47,6 +47,7 @@ class Pool:
     """
 
     __slots__ = (
+        "_changing_many",
         "_hedge_budget",
         "_load",
         "_observers",
@@ -89,6 +90,7 @@ class Pool:
         """To be called once for each pick, when the request is no longer at the replica; ``None``: not wanted."""
         self._replicas_changed: Callable[[Sequence[Replica]], None] | None
         self._state_changed: Callable[[Replica], None] | None
+        self._changing_many = False
         self._outgoing: tuple[Replica, ...] = ()
         """Replicas that serve until one of the others is ready, and drain then."""
         self.admission = admission
@@ -184,9 +186,9 @@ class Pool:
         """Take a replica in, which gets requests as soon as it is ready."""
         self._set_replicas((*self.replicas, replica))
 
-    def drain(self, replica: Replica) -> None:
-        """Send a replica nothing new; ``remove_drained`` removes it when the requests that are there have ended."""
-        replica.set_state(ReplicaState.DRAINING)
+    def drain(self, *replicas: Replica) -> None:
+        """Send replicas nothing new; ``remove_drained`` removes each when the requests that are there have ended."""
+        self._change_states(replicas, lambda replica: replica.set_state(ReplicaState.DRAINING))
 
     def remove_drained(self, confirmed: Confirmed | None = None) -> None:
         """Remove the replicas that were to drain and have nothing in flight any more.
@@ -196,8 +198,7 @@ class Pool:
         idle = [each for each in self.draining if not each.in_flight and (confirmed is None or confirmed(each))]
         if idle:
             self.remove(*idle)
-            for replica in idle:
-                replica.drained()
+            self._change_states(idle, Replica.drained)
 
     def drain_if_idle(self, now: float) -> None:
         """Let all replicas go if no request is here, running or waiting; ``now`` is a ``perf_counter`` reading."""
@@ -205,7 +206,7 @@ class Pool:
         if not load.running and not load.waiting:
             for replica in self.replicas:
                 replica.leaving = True
-                self.drain(replica)
+            self.drain(*self.replicas)
 
     def remove(self, *gone: Replica) -> None:
         """Forget replicas; the requests that are there go on to their end. Harmless for one that is not here."""
@@ -232,13 +233,24 @@ class Pool:
         """List the replicas that are ready and those that drain anew; called by a replica whose state changed."""
         if changed is not None and self._state_changed is not None:
             self._state_changed(changed)
+        if self._changing_many:
+            return
         self.ready = [replica for replica in self.replicas if replica.ready]
         self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
         if self._outgoing and any(replica not in self._outgoing for replica in self.ready):
             outgoing, self._outgoing = self._outgoing, ()
-            for replica in outgoing:
-                self.drain(replica)
+            self.drain(*outgoing)
         self._hold_or_let_through()
+
+    def _change_states(self, replicas: Iterable[Replica], change: Callable[[Replica], None]) -> None:
+        """Change the states of several, and list all replicas anew once instead of after each."""
+        self._changing_many = True
+        try:
+            for replica in replicas:
+                change(replica)
+        finally:
+            self._changing_many = False
+        self._sort_by_state()
 
     @property
     def may_return(self) -> bool:

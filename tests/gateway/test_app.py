@@ -116,9 +116,10 @@ async def test_a_gateway_that_served_leaves_nothing_behind(tmp_path: Path) -> No
 
 async def test_the_panel_shows_each_model_as_it_is(tmp_path: Path) -> None:
     slow = Faults(delay=0.3, also_get=True)  # Not even a probe's answer is there at once.
+    nowhere = {"engine": "remote", "discover": {"file": str(tmp_path / "none.json")}}
     async with (
         SimulatedEngine("m", uds=tmp_path / "engine", faults=slow) as engine,
-        gateway({"m": remote(engine.address), "n": NOBODY}, ready=[]) as served,
+        gateway({"m": remote(engine.address), "n": NOBODY, "o": nowhere}, ready=[]) as served,
     ):
         async with asyncio.timeout(10):
             await served.gateway.settle()
@@ -126,6 +127,10 @@ async def test_the_panel_shows_each_model_as_it_is(tmp_path: Path) -> None:
     assert lines[0].startswith(f"Headgate serves at {served.address} ")
     assert lines[3].split() == ["m", "remote", "1/1", "ready"]
     assert lines[4].split() == ["n", "remote", "0/1", "failing"]
+    assert lines[6:8] == [
+        "  o      remote  0/0       nothing found",
+        f"      file {tmp_path / 'none.json'}: cannot be read: No such file or directory",
+    ]
 
 
 async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Path) -> None:

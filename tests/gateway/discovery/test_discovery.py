@@ -56,8 +56,13 @@ class Discovering:
         self.source = Scripted()
         self.said: list[str] = []
         self.builder = RegistryBuilder()
-        self.discoveries = Discoveries(self.builder.set_found, self.said.append, source_of=lambda _: self.source)
+        self.found: list[Found] = []
+        self.discoveries = Discoveries(self._set_found, self.said.append, source_of=lambda _: self.source)
         self.reload(file="/replicas.json", **options)
+
+    def _set_found(self, pool: Pool, found: Found) -> None:
+        self.found.append(found)
+        self.builder.set_found(pool, found)
 
     def reload(self, **table: object) -> None:
         model = {"engine": "remote", "discover": table}
@@ -96,6 +101,15 @@ async def test_a_pool_has_what_its_source_tells() -> None:
         assert repr(made.discoveries) == "<Discoveries [<Discovery of 'm' by <Scripted>>]>"
 
 
+async def test_a_pool_is_left_alone_as_long_as_nothing_has_changed() -> None:
+    async with discovering() as made:
+        for host in ("a", "a", "b", "b", "a"):
+            made.source.tell(host)
+        made.source.fail("end")
+        await eventually(lambda: made.discovered.errors)
+        assert [found.urls for found in made.found] == [("http://a",), ("http://b",), ("http://a",)]
+
+
 async def test_the_start_waits_for_the_first_answer_or_the_first_failure() -> None:
     for first in ("tell", "fail"):
         async with discovering() as made:
@@ -128,7 +142,7 @@ async def test_a_source_that_fails_leaves_what_there_is_and_is_said_once() -> No
         await made.until("a", "b")
         assert made.discovered.trouble == ""
         assert made.said == [
-            "discovery of 'm' by file /replicas.json: no file; 1 replicas found before stay",
+            "discovery of 'm' by file /replicas.json: no file; what was found before stays (1)",
             "discovery of 'm' by file /replicas.json: works again",
         ]
 

@@ -109,7 +109,7 @@ def test_what_is_broken_at_two_looks_is_an_error_and_may_be_half_written_at_one(
     listed.path.write_bytes(content)
     assert listed.look() == ("http://a:1",)
     for _ in range(2):
-        with pytest.raises(SourceError, match=rf"^{listed.path}: "):
+        with pytest.raises(SourceError, match=r"JSON|no port"):
             listed.look()
     listed.write("b:1")
     assert listed.look() == ("http://b:1",)
@@ -118,7 +118,7 @@ def test_what_is_broken_at_two_looks_is_an_error_and_may_be_half_written_at_one(
 
 
 def test_a_file_that_is_not_there_is_an_error_until_it_is(listed: Listed) -> None:
-    with pytest.raises(SourceError, match=rf"^{listed.path}: cannot be read: No such file or directory$"):
+    with pytest.raises(SourceError, match=r"^cannot be read: No such file or directory$"):
         listed.look()
     listed.write("a:1")
     assert listed.look() == ("http://a:1",)
