@@ -135,7 +135,7 @@ class ModelBase(Table):
         None,
         description=f"How a replica is chosen for a request: {', '.join(f'`{name}`' for name in ALL_POLICIES)}; see "
         "[scheduling.md](scheduling.md). Default: `prefix` for a model with two replicas or more that can `generate` "
-        "(of a remote one, `tasks` must say so), else `least_in_flight`.",
+        "(of a remote one, `tasks` must say so; one with `discover` counts as having several), else `least_in_flight`.",
         examples=["least_tokens"],
     )
     prefix_cache_tokens: int = Field(

@@ -96,6 +96,8 @@ def replicas_of(slices: Collection[EndpointSlice], at: ServicePort) -> Found:
 def _endpoints(each: EndpointSlice) -> Iterator[tuple[str, str, _Use]]:
     """Give the pod of each endpoint, or its address where that is not told, its host, and what it is good for."""
     for endpoint in each.endpoints or ():
+        if not endpoint.addresses:
+            continue
         address = endpoint.addresses[0]
         pod = endpoint.target_ref.uid if endpoint.target_ref is not None else ""
         yield pod or address, f"[{address}]" if ":" in address else address, _use(endpoint.conditions)

@@ -24,6 +24,7 @@ from gateway.http.connection_pool import ConnectionPool
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
 from gateway.pools.admission import Admission
+from gateway.pools.discovered import Discovered
 from gateway.pools.model import Model
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
@@ -129,6 +130,20 @@ def test_the_status_tells_each_replica(running: Running) -> None:
         "replicas": [replica | {"reason": "no file"}],
     }
     assert running.json("/status") == (200, {"draining": False, "models": [shown]})
+
+
+def test_the_status_tells_where_replicas_were_found(running: Running) -> None:
+    made = model("m")
+    made.pool.discovered = Discovered("dns http://vllm:1", ("http://10.0.0.1:1",), perf_counter(), 3, "no addresses")
+    running.gateway.models = [made]
+    (shown,) = running.json("/status")[1]["models"]
+    assert 0 <= shown["discovery"].pop("age_seconds") < 60
+    assert shown["discovery"] == {
+        "source": "dns http://vllm:1",
+        "addresses": ["http://10.0.0.1:1"],
+        "errors": 3,
+        "trouble": "no addresses",
+    }
 
 
 def test_keys_are_shown_with_what_they_have_used(running: Running) -> None:

@@ -70,6 +70,10 @@ def test_names_that_are_no_addresses_are_left_out() -> None:
     assert found(endpoint_slice("vllm-a", endpoint("a.example"), family="FQDN")) == ([], set())
 
 
+def test_an_endpoint_without_an_address_is_left_out() -> None:
+    assert found(endpoint_slice("vllm-a", {"addresses": []}, endpoint("10.0.0.1"))) == (["10.0.0.1:8000"], set())
+
+
 def test_a_port_may_be_given_by_its_number() -> None:
     made = endpoint_slice("vllm-a", endpoint("10.0.0.1"), ports={"": 8000})
     assert found(made, at=ServicePort("default", "vllm", "8000")) == (["10.0.0.1:8000"], set())
