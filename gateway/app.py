@@ -26,10 +26,11 @@ from gateway.control.plane import ControlPlane
 from gateway.core.keys import Key, Keyring
 from gateway.core.limits import group_owner
 from gateway.core.tasks import cancelled
+from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.discovery.discovery import Discoveries
 from gateway.drain import Drainable, drain
-from gateway.engine_specs import cache_of, specs_of
+from gateway.engine_specs import cache_of, rules_of, specs_of
 from gateway.local_engines import LocalEngines
 from gateway.observe.exposition import Exposition
 from gateway.pools.build import RegistryBuilder
@@ -40,6 +41,8 @@ from gateway.pools.registry import Registry
 from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
 from gateway.processes.parent import Parent
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
+from gateway.scaling.decide import Decision
+from gateway.scaling.scaler import ScaledModel, Scaler
 
 _PROBE_SECONDS = 5.0
 """Longest wait for the response to one probe."""
@@ -122,6 +125,10 @@ class Gateway:
             folder, cache_of(config), self._gpus, self._builder.new_replica, self._engine_changed
         )
         self._engines.apply(specs, self._pools_by_model())
+        self._scaler = Scaler(self._engines, self._scaled)
+        self._scaler.apply(rules_of(config), self._pools_by_model())
+        self._scaling_ticker = Ticker(self._scaler.tick, lambda _: None)
+        self._plane.exposition.scaled = lambda: list(self._scaler.models)
         self._health_checks = HealthChecks(
             self._registry,
             _intervals(config, self._registry),
@@ -256,6 +263,7 @@ class Gateway:
         self._health_checks.start()
         self._discoveries.follow(_discover_tables(self._config, self._registry))
         self._engines.start()
+        self._scaling_ticker.start()
         if self._reloader is not None:
             self._watching = asyncio.get_running_loop().create_task(self._reloader.watch())
 
@@ -281,6 +289,7 @@ class Gateway:
         self._ending = True
         if self._watching is not None:
             await cancelled([self._watching])
+        self._scaling_ticker.stop()
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await self._discoveries.stop()
         await self._health_checks.stop()
@@ -298,6 +307,8 @@ class Gateway:
 
     def _row(self, model: Model, settings: ModelConfig) -> Row:
         pool = model.pool
+        if pool.on_demand and not pool.replicas:
+            return Row(model.name, settings.engine, settings.tasks_here, 0, 0, "asleep until it is asked")
         troubled = next((replica for replica in pool.replicas if not replica.ready), None)
         state = "ready" if troubled is None else str(troubled.state)
         reason = "" if troubled is None else troubled.reason
@@ -319,6 +330,7 @@ class Gateway:
         self._health_checks.follow(registry, _intervals(config, registry))
         self._discoveries.follow(_discover_tables(config, registry))
         self._engines.apply(specs, self._pools_by_model())
+        self._scaler.apply(rules_of(config), self._pools_by_model())
         self._config = config
 
     def _reloaded(self, outcome: ReloadOutcome) -> None:
@@ -331,6 +343,10 @@ class Gateway:
 
     def _pools_by_model(self) -> dict[str, Pool]:
         return {model.name: model.pool for model in self._registry.models}
+
+    def _scaled(self, model: ScaledModel, before: int, decision: Decision) -> None:
+        """Say that a model is to have another number of replicas, and why."""
+        self._start_up.say(f"{model.name}: {before} -> {decision.replicas} replicas ({decision.reason})")
 
     def _engine_changed(self, status: ReplicaStatus) -> None:
         """Show what the supervisor says of an engine, and probe it while it is up."""

@@ -10,6 +10,7 @@ from engines.processes.gpus import check_demand
 from engines.spec import EngineSpec, FolderSource, HubSource, PackageFile, PackageSource, Source
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
+from gateway.scaling.decide import ScalingRule
 
 
 def source_of(source: str | PackageTable) -> Source:
@@ -25,17 +26,27 @@ def cache_of(config: Config) -> Path:
     return config.gateway.cache or default_cache()
 
 
+def rules_of(config: Config) -> dict[str, ScalingRule]:
+    """Say by which rule the replicas of each model are scaled that is to be."""
+    tables = {name: model.scaling for name, model in config.models.items() if model.engine != "remote"}
+    return {
+        name: ScalingRule(each.min, each.max, each.target, each.idle, each.keep)
+        for name, each in tables.items()
+        if each is not None
+    }
+
+
 def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
     """Say what the supervisor is to start on a machine with so many GPUs. Raises ``EngineError`` for too few."""
     here = {name: model for name, model in config.models.items() if model.engine != "remote"}
     each = {name: model.gpus_each(has_gpu=gpus > 0) for name, model in here.items()}
-    check_demand({name: (model.replicas, each[name]) for name, model in here.items()}, gpus)
+    check_demand({name: (model.replicas_at_first, each[name]) for name, model in here.items()}, gpus)
     return [
         EngineSpec(
             model=name,
             engine=model.engine,
             source=source_of(model.source),
-            replicas=model.replicas,
+            replicas=model.replicas_at_first,
             gpus=each[name],
             args=model.args,
             env=model.env,

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from engines.launchers import LAUNCHERS
 from engines.processes.gpus import Gpus
@@ -23,7 +24,7 @@ _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class LocalEngine:
     """One engine that runs here: what it was started as, on which GPUs, and the replica that it is in a pool."""
 
@@ -31,6 +32,9 @@ class LocalEngine:
     devices: tuple[str, ...]
     pool: Pool
     replica: Replica
+    since: float
+    """When it was wanted, as a ``monotonic`` reading."""
+    was_ready: bool = False
 
     @property
     def draining(self) -> bool:
@@ -62,6 +66,9 @@ class LocalEngines:
         self._on_change = on_change
         self._engines: dict[str, LocalEngine] = {}
         self._wanted: dict[str, tuple[EngineSpec, Pool]] = {}
+        self._numbers: dict[str, int] = {}
+        """How many replicas a model is to have, where that is not for its specification to say."""
+        self._start_seconds: dict[str, float] = {}
         self._due: set[str] = set()
         """The models that will be looked at in the loop's next turn."""
         self._stopping: set[asyncio.Task[None]] = set()
@@ -89,6 +96,25 @@ class LocalEngines:
         for model in sorted(self._wanted, key=running.__contains__):
             self._advance(model)
 
+    def scale(self, numbers: Mapping[str, int]) -> None:
+        """Have so many replicas of these models from now on, and of all others as many as their specifications say."""
+        changed = {model for model in self._wanted if numbers.get(model) != self._numbers.get(model)}
+        self._numbers = dict(numbers)
+        self._look_again(changed)
+
+    def number(self, model: str) -> int:
+        """Tell how many replicas of a model there are, without those on their way out."""
+        return sum(each.spec.model == model and not each.draining for each in self._engines.values())
+
+    @property
+    def leaving(self) -> int:
+        """How many engines are on their way out, whose GPUs will be free."""
+        return sum(each.draining for each in self._engines.values())
+
+    def start_seconds(self, model: str) -> float | None:
+        """Tell how long the last start of a replica took until it was ready; ``None`` before the first."""
+        return self._start_seconds.get(model)
+
     def start(self) -> None:
         """Start all engines; returns at once."""
         self._supervisor.start()
@@ -106,15 +132,16 @@ class LocalEngines:
         here = [each for each in self._engines.values() if each.spec.model == model and not each.draining]
         new = [each for each in here if each.spec == spec]
         old = [each for each in here if each.spec != spec]
-        useless = [each for each in old if not each.replica.ready] + _surplus(new, spec.replicas)
+        number = self._numbers.get(model, spec.replicas)
+        useless = [each for each in old if not each.replica.ready] + _surplus(new, number)
         if useless:
             for each in useless:
                 pool.drain(each.replica)
         elif not old:
-            for _ in range(spec.replicas - len(new)):
+            for _ in range(number - len(new)):
                 self._start_one(spec, pool)
         elif all(each.replica.ready for each in new):
-            enough = len(here) > spec.replicas
+            enough = len(here) > number
             if enough or not (self._start_one(spec, pool) or self._any_draining(model)):
                 pool.drain(old[0].replica)
 
@@ -126,7 +153,7 @@ class LocalEngines:
         status = self._supervisor.add(spec, devices)
         replica = self._new_replica(status.replica, status.address)
         replica.set_state(ReplicaState(status.state))
-        self._engines[status.replica] = LocalEngine(spec, devices, pool, replica)
+        self._engines[status.replica] = LocalEngine(spec, devices, pool, replica, monotonic())
         replica.observe(self._replica_changed)
         pool.add(replica)
         return True
@@ -144,6 +171,9 @@ class LocalEngines:
     def _replica_changed(self, replica: Replica) -> None:
         """Stop the engine of a replica that has drained, and go on with whatever waits for this change."""
         engine = self._engines[replica.name]
+        if replica.ready and not engine.was_ready:
+            engine.was_ready = True
+            self._start_seconds[engine.spec.model] = monotonic() - engine.since
         if replica.state is ReplicaState.STOPPED and not self._ended:
             task = asyncio.get_running_loop().create_task(self._stop(engine))
             self._stopping.add(task)
@@ -174,6 +204,6 @@ class LocalEngines:
 
 
 def _surplus(engines: list[LocalEngine], wanted: int) -> list[LocalEngine]:
-    """Choose the engines that are too many: first those that are not ready, then those that were added last."""
-    least_useful_last = sorted(engines, key=lambda engine: not engine.replica.ready)
+    """Choose the engines that are too many: those that are not ready, then the least busy, of these the youngest."""
+    least_useful_last = sorted(engines, key=lambda engine: (not engine.replica.ready, -engine.replica.in_flight))
     return least_useful_last[wanted:]

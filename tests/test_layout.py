@@ -35,6 +35,7 @@ SPINE = {
         {"api"},
         {"exchange"},
         {"control", "discovery", "observe"},
+        {"scaling"},
         {"files", "pools"},
         {"config"},
         {"http"},

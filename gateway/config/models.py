@@ -29,6 +29,7 @@ from engines.onnx.options import Golden, OnnxOptions
 from gateway.config.addresses import EngineUrl
 from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
 from gateway.config.discovery import DiscoverTable
+from gateway.config.scaling import ScalingTable
 from gateway.config.source import ModelSource
 from gateway.config.struct_fields import table_of, with_options_of
 from gateway.config.table import SECRET, Mistake, Place, Table, nearest, plain
@@ -257,6 +258,7 @@ class LocalModel(ModelBase):
         examples=["Qwen/Qwen3-8B"],
     )
     replicas: int = Field(1, ge=0, le=64, description="How many copies to start.")
+    scaling: ScalingTable | None = Field(None, description="See `[models.NAME.scaling]`.")
     gpus: int | None = Field(
         None,
         ge=0,
@@ -275,6 +277,32 @@ class LocalModel(ModelBase):
         examples=[{"OMP_NUM_THREADS": "4"}],
     )
     startup_timeout: Seconds = Field(600.0, description="How long an engine may take to become ready, in seconds.")
+
+    @property
+    def replicas_at_first(self) -> int:
+        """How many replicas are started before anything has been asked."""
+        return self.replicas if self.scaling is None else self.scaling.min
+
+    @property
+    def from_zero(self) -> bool:
+        """Whether there may be no replica until something is asked."""
+        return self.scaling is not None and self.scaling.min == 0
+
+    @property
+    def replicas_at_most(self) -> int:
+        """How many replicas there may be."""
+        return self.replicas if self.scaling is None else self.scaling.max
+
+    @classmethod
+    def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        """Find numbers of replicas that contradict each other, and a model that nobody could wake."""
+        yield from super().mistakes(given)
+        scaling = plain(given, "scaling")
+        if "replicas" in given and scaling:
+            yield Mistake(("replicas",), "is given beside the table 'scaling', which has min and max instead")
+        hold = given.get("hold", plain(given, "limits").get("hold"))
+        if scaling.get("min") == 0 and hold == 0:
+            yield Mistake(("limits", "hold"), "is 0, but with scaling.min = 0 requests have to wait for a replica")
 
     def gpus_each(self, *, has_gpu: bool) -> int:
         """How many GPUs each replica gets on a machine that has some, or none."""
@@ -306,7 +334,7 @@ class VllmModel(LocalModel):
     @property
     def policy_here(self) -> PolicyName:
         """How a replica is chosen, with the default filled in."""
-        return self.policy or _default_policy(self.tasks_here, self.replicas)
+        return self.policy or _default_policy(self.tasks_here, self.replicas_at_most)
 
 
 @with_options_of(OnnxOptions)

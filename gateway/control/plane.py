@@ -243,7 +243,7 @@ class ControlPlane:
     def _why_not_ready(self) -> list[str]:
         reasons = ["the gateway is shutting down"] if self._gateway.draining else []
         reasons += self._gateway.troubles
-        missing = [model for model in self._gateway.models if model.required and not model.pool.ready]
+        missing = [model for model in self._gateway.models if model.required and not model.pool.on_call]
         return reasons + [model.pool.not_ready(model.name).message for model in missing]
 
 

@@ -9,9 +9,9 @@ must not count those twice. ``headgate_model_info`` tells the pool of each model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter, sleep
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from prometheus_client import ProcessCollector
 
@@ -21,6 +21,8 @@ from gateway.pools.discovered import Discovered
 from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.scaling.decide import KEEPING, Reason
+from gateway.scaling.scaler import ScaledModel
 
 _REST_SECONDS = 0.0001
 """How long a scrape rests after each family."""
@@ -41,6 +43,7 @@ class _Scrape(NamedTuple):
     loads: Sequence[tuple[Pool, Load]]
     build: tuple[str, str]
     reloaded: bool
+    scaled: Collection[ScaledModel]
 
     @property
     def configured(self) -> set[str]:
@@ -76,6 +79,8 @@ class Exposition:
         self._build = (version, commit)
         self._process = ProcessCollector(registry=None)
         self.last_reload_successful = True
+        self.scaled: Callable[[], Collection[ScaledModel]] = tuple
+        """The models whose replicas follow their demand."""
 
     def __repr__(self) -> str:
         return f"<Exposition of {len(_FAMILIES)} families>"
@@ -100,7 +105,13 @@ class Exposition:
         now = perf_counter()
         loads = [(pool, pool.load(now)) for pool in registry.pools]
         scrape = _Scrape(
-            registry, counters, sorted(counters.models().items()), loads, self._build, self.last_reload_successful
+            registry,
+            counters,
+            sorted(counters.models().items()),
+            loads,
+            self._build,
+            self.last_reload_successful,
+            self.scaled(),
         )
         for row in _FAMILIES:
             yield row.read(scrape)
@@ -116,6 +127,13 @@ def _requests(scrape: _Scrape) -> Samples:
             counted.setdefault((name, _COMMON_ENDPOINT, code), 0)
     for (model, endpoint, code), number in sorted(counted.items()):
         yield (model, endpoint, str(code)), number
+
+
+def _decisions(scrape: _Scrape) -> Samples:
+    for model in scrape.scaled:
+        for reason in get_args(Reason):
+            if reason not in KEEPING:
+                yield (model.name, reason), model.decisions[reason]
 
 
 def _key_tokens(scrape: _Scrape) -> Samples:
@@ -363,6 +381,27 @@ _FAMILIES = (
         "Replicas of a pool, by their state.",
         ("model", "state"),
         _replica_states,
+    ),
+    _Row(
+        Kind.GAUGE,
+        "desired_replicas",
+        "Replicas that a scaled model is to have.",
+        _MODEL,
+        lambda scrape: [((each.name,), each.desired) for each in scrape.scaled],
+    ),
+    _Row(
+        Kind.COUNTER,
+        "scaling_decisions",
+        "Changes of the number of desired replicas, by their reason.",
+        ("model", "reason"),
+        _decisions,
+    ),
+    _Row(
+        Kind.GAUGE,
+        "cold_start_seconds",
+        "How long the last start of a replica took until it was ready.",
+        _MODEL,
+        lambda scrape: [((each.name,), each.start_seconds) for each in scrape.scaled if each.start_seconds],
     ),
     _Row(
         Kind.GAUGE,

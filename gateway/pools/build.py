@@ -231,6 +231,7 @@ class RegistryBuilder:
             pool.set_hedging(hedge=settings.hedge)
         pool.discovered = _discovered(pool.discovered, settings)
         pool.set_waits(limits.hold, limits.queue_timeout)
+        pool.set_on_demand(on_demand=settings.engine != "remote" and settings.from_zero)
         self._settings[pool] = settings
         return pool
 

@@ -64,6 +64,7 @@ class Pool:
         "hedging",
         "hold",
         "name",
+        "on_demand",
         "policy",
         "queue_timeout",
         "ready",
@@ -98,6 +99,8 @@ class Pool:
         """How long requests wait while no replica is ready but one may be soon, in seconds; 0: not at all."""
         self.queue_timeout: float | None = None
         """How long requests wait for a slot, in seconds; ``None``: as ``[gateway.timeouts]`` has it."""
+        self.on_demand = False
+        """Whether a replica is started here when there is none and a request comes."""
         self.short_waits = False
         """Whether either is so short that it has to be timed closely."""
         self.gate_moved_at = 0.0
@@ -148,6 +151,11 @@ class Pool:
         """Begin or cease to ask a second replica where the first is late."""
         self._hedge_budget = (self._hedge_budget or HedgeBudget()) if hedge else None
         self.hedging = self._hedge_budget if len(self.replicas) > 1 else None
+
+    def set_on_demand(self, *, on_demand: bool) -> None:
+        """Begin or cease to let requests wait where there is no replica: one is started for them."""
+        self.on_demand = on_demand
+        self._hold_or_let_through()
 
     def set_waits(self, hold: float, queue_timeout: float | None) -> None:
         """Change how long requests may wait for a replica and for a slot, in seconds; those too that wait already."""
@@ -255,9 +263,16 @@ class Pool:
     @property
     def may_return(self) -> bool:
         """Whether a replica is ready or may be soon, without anything being changed; one may be discovered any time."""
-        if self.ready or self.discovered is not None:
+        if self.on_call or self.discovered is not None:
             return True
         return any(replica.state in _MAY_RETURN for replica in self.replicas)
+
+    @property
+    def on_call(self) -> bool:
+        """Whether requests are answered: by a replica that is ready, or by one that is started for them."""
+        if self.ready:
+            return True
+        return self.on_demand and all(replica.state is not ReplicaState.FAILED for replica in self.replicas)
 
     def _hold_or_let_through(self) -> None:
         """Let requests wait while no replica is ready but one may be soon.

@@ -47,7 +47,7 @@ async def show_model(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
 
 def _cards(info: GatewayInfo, key: Key) -> Iterator[ModelCard]:
     for name, model in info.registry.names.items():
-        if model.pool.ready and key.may_use(model.name):
+        if model.pool.on_call and key.may_use(model.name):
             yield _card(name, model, info.started_at)
 
 

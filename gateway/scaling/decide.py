@@ -1,0 +1,119 @@
+"""How many replicas a model is to have: a plain decision over what is known now.
+
+Demand that is there is answered at once, counting replicas that start; what was needed lately is kept, for as long as
+it would cost to bring it back; and the way down is one replica at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+_BACKLOG_SECONDS = 10.0
+"""Within this time those that wait are to be served. A backlog of short requests needs few replicas for that."""
+
+_PANIC = 2.0
+"""Demand of so many times what the replicas can take is answered without averaging, as Knative's panic mode does."""
+
+_STEP_DOWN_SECONDS = 5.0
+
+_KEEP_STARTS = 15.0
+_LEAST_KEEP, _MOST_KEEP = 60.0, 900.0
+
+Reason = Literal["steady", "demand", "panic", "wake", "min", "max", "peak", "surplus", "idle", "evicted"]
+
+KEEPING: frozenset[Reason] = frozenset({"steady", "peak"})
+"""The reasons for which nothing changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingRule:
+    """Between which numbers a model's replicas are, and what one of them is for.
+
+    ``target`` is how many requests one replica has under way when it is well used. After ``idle`` seconds without any
+    request the last replica goes too, where ``least`` is 0. ``keep`` is how long a peak is remembered, in seconds;
+    ``None``: 15 times as long as a start takes, from a minute to a quarter of an hour.
+    """
+
+    least: int
+    most: int
+    target: float
+    idle: float
+    keep: float | None = None
+
+    def window(self, start_seconds: float) -> float:
+        """Give how long a peak is remembered where a replica takes so long to start, in seconds."""
+        if self.keep is not None:
+            return self.keep
+        return min(_MOST_KEEP, max(_LEAST_KEEP, _KEEP_STARTS * start_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is known of a model: its replicas (those that start are counted, those that drain are not), and its demand.
+
+    ``needed`` is how many requests should run at once now, as ``slots_needed`` gives it; ``recent`` is its mean over
+    the last seconds, ``peak`` the highest such mean of the window. ``since_down`` is how long ago a replica was let go,
+    ``idle_for`` how long there has been nothing to do, both in seconds.
+    """
+
+    replicas: int
+    needed: float
+    recent: float
+    peak: float
+    since_down: float
+    idle_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many replicas there are to be, and why."""
+
+    replicas: int
+    reason: Reason
+
+
+def slots_needed(running: int, waiting: int, service_time: float | None) -> float:
+    """Give how many requests have to run at once so that those that wait are served soon.
+
+    One that waits needs a slot for ``service_time`` seconds, which may be a small part of the time that there is.
+    """
+    share = 1.0 if service_time is None else min(1.0, service_time / _BACKLOG_SECONDS)
+    return running + waiting * share
+
+
+def decide(rule: ScalingRule, seen: Observation) -> Decision:
+    """Say how many replicas there are to be from now on."""
+    now = seen.replicas
+    demanded, reason = _demanded(rule, seen)
+    most_wanted = max(demanded, rule.least)
+    if most_wanted > now and now < rule.most:
+        if demanded > rule.most:
+            return Decision(rule.most, "max")
+        return Decision(most_wanted, reason if demanded > now else "min")
+    wanted = max(rule.least, _kept(rule, seen))
+    if now > rule.most:
+        return Decision(rule.most, "max")
+    if now <= max(wanted, demanded):
+        by_peak = math.ceil(seen.peak / rule.target) >= now > max(demanded, rule.least)
+        return Decision(now, "peak" if by_peak else "steady")
+    if now > 1 and seen.since_down < _STEP_DOWN_SECONDS:
+        return Decision(now, "steady")
+    return Decision(now - 1, "idle" if not wanted else "surplus")
+
+
+def _demanded(rule: ScalingRule, seen: Observation) -> tuple[int, Reason]:
+    """Say how many replicas the requests need that are here."""
+    if not seen.replicas:
+        return math.ceil(seen.needed / rule.target), "wake"
+    if seen.needed > _PANIC * seen.replicas * rule.target:
+        return math.ceil(seen.needed / rule.target), "panic"
+    return math.ceil(seen.recent / rule.target), "demand"
+
+
+def _kept(rule: ScalingRule, seen: Observation) -> int:
+    """Say how many replicas are kept because they were needed lately: one at least, but for a model that sleeps."""
+    if rule.least == 0 and seen.idle_for >= rule.idle:
+        return 0
+    return max(1, math.ceil(seen.peak / rule.target))

@@ -1,0 +1,73 @@
+"""What a pool has had to do lately: its demand, averaged over seconds and remembered by its peaks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+_AVERAGE_SECONDS = 3.0
+"""A burst that is over sooner needs no replica of its own."""
+
+_SERVICE_SECONDS = 60.0
+"""Over how long the time in service is measured."""
+
+
+class DemandHistory:
+    """Remembers the demand of a pool, in requests; ``now`` is in seconds, and never falls.
+
+    ``recent`` is the mean of the last seconds. ``peak`` is the highest such mean of the last ``window`` seconds. Both
+    cost the same, however many readings there are.
+    """
+
+    def __init__(self) -> None:
+        self._readings: deque[tuple[float, float]] = deque()
+        self._sum = 0.0
+        self._peaks: deque[tuple[float, float]] = deque()
+        """Moments and means, each higher than all that follow: the first is the highest."""
+        self._work: deque[tuple[float, float, int]] = deque()
+        self._served_seconds = 0.0
+        self.recent = 0.0
+        self.busy_at = 0.0
+        """When there was something to do for the last time, or the first reading was taken."""
+
+    def __repr__(self) -> str:
+        return f"<DemandHistory [{self.recent:.1f} now, {self.peak:.1f} at most]>"
+
+    @property
+    def peak(self) -> float:
+        """The highest demand that is remembered."""
+        return self._peaks[0][1] if self._peaks else 0.0
+
+    def record(self, now: float, demand: float, window: float) -> None:
+        """Take a reading, and forget peaks that are older than ``window`` seconds."""
+        if demand or not self._peaks:
+            self.busy_at = now
+        readings = self._readings
+        readings.append((now, demand))
+        self._sum += demand
+        while readings[0][0] <= now - _AVERAGE_SECONDS:
+            self._sum -= readings.popleft()[1]
+        self.recent = self._sum / len(readings)
+        peaks = self._peaks
+        while peaks and peaks[-1][1] <= self.recent:
+            peaks.pop()
+        peaks.append((now, self.recent))
+        while peaks[0][0] < now - window:
+            peaks.popleft()
+
+    def served(self, now: float, running: int, answers: int) -> None:
+        """Take a reading of the requests that run and of those that were ever answered, for ``service_time``."""
+        work = self._work
+        if work:
+            before, _, _ = work[-1]
+            self._served_seconds += running * (now - before)
+        work.append((now, self._served_seconds, answers))
+        while work[0][0] < now - _SERVICE_SECONDS and len(work) > 2:
+            work.popleft()
+
+    @property
+    def service_time(self) -> float | None:
+        """How long a request runs on average, in seconds, by Little's law; ``None`` while none has been answered."""
+        if len(self._work) < 2:
+            return None
+        (_, seconds, answers), (_, latest, answered) = self._work[0], self._work[-1]
+        return (latest - seconds) / (answered - answers) if answered > answers else None

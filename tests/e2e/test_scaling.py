@@ -1,0 +1,74 @@
+"""Replicas come and go with demand: a model at zero is woken by its first request, and sleeps again when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import HANGING_SECONDS, Served, serving
+from tests.engines.onnx.tiny import write_embedder
+from tests.kit.eventually import eventually
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """\
+[models.m]
+engine = "onnx"
+source = "./m"
+tasks = ["embed"]
+hold = 120
+scaling = { min = 0, max = 2, target = 100, idle = 2, keep = 1 }
+"""
+
+
+@pytest.fixture(scope="module")
+def asleep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("scaled")
+    (folder / "m").mkdir()
+    write_embedder(folder / "m")
+    (folder / "models.toml").write_text(CONFIG)
+    with serving(folder / "models.toml") as running:
+        yield running
+
+
+def metric(served: Served, name: str, **labels: str) -> float:
+    text = httpx.get(f"{served.control}/metrics", timeout=HANGING_SECONDS).text
+    wanted = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    found = re.search(rf"^{name}\{{{wanted}\}} (\S+)$", text, re.MULTILINE)
+    assert found is not None, name
+    return float(found[1])
+
+
+def replicas(served: Served) -> list[object]:
+    found = served.status()["m"]["replicas"]
+    assert isinstance(found, list)
+    return found
+
+
+def ask(served: Served) -> int:
+    body = {"model": "m", "input": "good"}
+    return httpx.post(f"{served.address}/v1/embeddings", json=body, timeout=HANGING_SECONDS).status_code
+
+
+def test_a_model_at_zero_is_there_for_whoever_looks(asleep: Served) -> None:
+    assert "asleep until it is asked" in asleep.panel
+    assert replicas(asleep) == []
+    assert httpx.get(f"{asleep.control}/readyz").status_code == 200
+    assert [card["id"] for card in httpx.get(f"{asleep.address}/v1/models").json()["data"]] == ["m"]
+
+
+async def test_fifty_requests_wake_one_replica_and_all_are_answered(asleep: Served) -> None:
+    answers = await asyncio.gather(*(asyncio.to_thread(ask, asleep) for _ in range(50)))
+    assert set(answers) == {200}
+    assert metric(asleep, "headgate_scaling_decisions_total", model="m", reason="wake") == 1
+    assert metric(asleep, "headgate_cold_start_seconds", model="m") > 0
+    assert len(replicas(asleep)) <= 1
+
+    await eventually(lambda: not replicas(asleep), HANGING_SECONDS)
+    assert metric(asleep, "headgate_desired_replicas", model="m") == 0
+    assert metric(asleep, "headgate_scaling_decisions_total", model="m", reason="idle") == 1
+    assert await asyncio.to_thread(ask, asleep) == 200

@@ -1,0 +1,64 @@
+"""Demand is averaged over seconds, and its peaks are remembered for a window."""
+
+from __future__ import annotations
+
+from gateway.scaling.demand import DemandHistory
+
+
+def test_the_mean_is_of_the_last_three_seconds() -> None:
+    history = DemandHistory()
+    for second, demand in enumerate((30, 3, 6, 9)):
+        history.record(float(second), demand, 60.0)
+    assert history.recent == 6.0
+    history.record(100.0, 1, 60.0)
+    assert history.recent == 1.0
+
+
+def test_the_peak_is_the_highest_mean_of_the_window() -> None:
+    history = DemandHistory()
+    peaks = []
+    for second in range(0, 60, 4):
+        history.record(float(second), {8: 9.0, 20: 5.0}.get(second, 1.0), 20.0)
+        peaks.append(history.peak)
+    assert peaks == [1, 1, 9, 9, 9, 9, 9, 9, 5, 5, 5, 1, 1, 1, 1]
+
+
+def test_memory_does_not_grow_with_time() -> None:
+    history = DemandHistory()
+    for tick in range(20_000):
+        history.record(tick / 10, tick % 7, 60.0)
+        history.served(tick / 10, 1, tick)
+    assert len(history._readings) <= 31
+    assert len(history._peaks) <= 601
+    assert len(history._work) <= 602
+
+
+def test_idleness_counts_from_the_last_request() -> None:
+    history = DemandHistory()
+    history.record(5.0, 0.0, 60.0)
+    assert history.busy_at == 5.0
+    history.record(6.0, 1.0, 60.0)
+    history.record(9.0, 0.0, 60.0)
+    assert history.busy_at == 6.0
+
+
+def test_time_in_service_follows_from_what_runs_and_what_is_answered() -> None:
+    history = DemandHistory()
+    assert history.service_time is None
+    for second in range(11):
+        history.served(float(second), 4, second * 2)
+    assert history.service_time == 2.0
+
+
+def test_without_answers_nothing_is_known_of_it() -> None:
+    history = DemandHistory()
+    history.served(0.0, 1, 7)
+    history.served(9.0, 1, 7)
+    assert history.service_time is None
+
+
+def test_reprs_tell_the_demand() -> None:
+    history = DemandHistory()
+    history.record(0.0, 4, 60.0)
+    history.record(4.0, 2, 60.0)
+    assert repr(history) == "<DemandHistory [2.0 now, 4.0 at most]>"
