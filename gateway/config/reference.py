@@ -29,6 +29,7 @@ from gateway.config.gateway import (
     Timeouts,
 )
 from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
+from gateway.config.scaling import ScalingTable
 from gateway.config.source import PackageFile, PackageTable
 
 EXAMPLE = """\
@@ -116,6 +117,12 @@ SECTIONS: tuple[Section, ...] = (
         ModelLimits,
         "How many requests of a model may be under way, and how many may wait. These options may be written in "
         "`[models.NAME]` too, but not in both.",
+    ),
+    Section(
+        "`[models.NAME.scaling]`",
+        ScalingTable,
+        "Replicas of an engine that is started here, as many as demand needs; instead of `replicas`. See "
+        "[scaling.md](scaling.md).",
     ),
     Section(
         "`[models.NAME.guard]`",

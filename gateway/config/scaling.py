@@ -34,7 +34,7 @@ class ScalingTable(Table):
     )
     keep: Seconds | None = Field(
         None,
-        description="For how long replicas are kept that were needed lately, in seconds. Default: 15 times as long as "
+        description="For how long replicas are kept that were needed lately, in seconds. Default: 30 times as long as "
         "a start takes, from a minute to a quarter of an hour.",
         examples=[300.0],
     )

@@ -15,6 +15,8 @@ from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
 from gateway.pools.discovered import Discovered
 from gateway.pools.registry import Registry
+from gateway.scaling.decide import ScalingRule
+from gateway.scaling.scaler import ScaledModel
 from tests.gateway.pools.made import model, replica
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/metrics.md").read_text(encoding="utf-8")
@@ -30,8 +32,10 @@ def scrape() -> str:
     counters.key_input_tokens["research"] += 1
     counters.key_refused("research", "expired")
     engines.add("chat", "chat-0", None)
-    own = Exposition(lambda: counters, lambda: registry, "1.0", "abc").text()
-    return (own + generate_latest(engines)).decode()
+    exposition = Exposition(lambda: counters, lambda: registry, "1.0", "abc")
+    scaled = ScaledModel("chat", ScalingRule(0, 2, 8.0, 300.0), registry.find("chat").pool, 1, start_seconds=40.0)
+    exposition.scaled = lambda: [scaled]
+    return (exposition.text() + generate_latest(engines)).decode()
 
 
 @pytest.fixture(scope="module")

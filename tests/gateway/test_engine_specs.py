@@ -17,7 +17,8 @@ from engines.onnx.options import Golden, OnnxOptions, options_of
 from engines.spec import FolderSource, HubSource, PackageFile, PackageSource
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable
-from gateway.engine_specs import cache_of, source_of, specs_of
+from gateway.engine_specs import cache_of, rules_of, source_of, specs_of
+from gateway.scaling.decide import ScalingRule
 from tests.kit.gateways import remote
 
 DIGEST = "0" * 64
@@ -90,3 +91,9 @@ def test_each_declared_option_of_an_onnx_model_reaches_its_server() -> None:
     assert options_in(parsed) == msgspec.structs.replace(spec.onnx, variant=None)
     assert msgspec.to_builtins(spec.onnx) == msgspec.to_builtins(msgspec.convert(given, OnnxOptions))
     assert all(getattr(spec.onnx, name) != option.default for name, option in declared.items())
+
+
+def test_a_scaled_model_begins_with_as_few_replicas_as_it_may_have() -> None:
+    config = configured({"m": VLLM | {"scaling": {"min": 0, "max": 3, "target": 4.0}}, "n": VLLM, "r": NOBODY})
+    assert [spec.replicas for spec in specs_of(config, 0)] == [0, 1]
+    assert rules_of(config) == {"m": ScalingRule(0, 3, 4.0, 300.0, None)}

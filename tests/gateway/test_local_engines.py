@@ -223,3 +223,34 @@ async def test_an_end_in_the_middle_of_a_change_leaves_nothing(folder: Path) -> 
             for _ in range(3):
                 await asyncio.sleep(0)
         assert {replica.state for replica in made.pool.replicas} == {"stopped"}
+
+
+async def test_a_number_that_demand_asks_for_holds_until_it_is_taken_back(folder: Path) -> None:
+    async with nothing_left(), here(folder) as made:
+        made.want(m=(1, "a"))
+        made.engines.scale({"m": 3})
+        await made.until_ready("m-0", "m-1", "m-2")
+        assert made.engines.number("m") == 3
+        assert (made.engines.start_seconds("m") or 0) > 0
+        made.want(m=(1, "b"))
+        await eventually(lambda: [made.told(name) for name in made.engines.names] == ["b on"] * 3, 30)
+        made.engines.scale({"m": 0})
+        await eventually(lambda: not made.engines.names)
+        made.engines.scale({})
+        await eventually(lambda: len(made.ready) == 1)
+
+
+async def test_the_least_busy_goes_first(folder: Path) -> None:
+    async with here(folder) as made:
+        made.want(m=(3, "a"))
+        await made.until_ready("m-0", "m-1", "m-2")
+        for replica, number in zip(made.pool.replicas, (2, 1, 3), strict=True):
+            for _ in range(number):
+                replica.load.entered()
+        made.engines.scale({"m": 1})
+        await eventually(lambda: made.ready == ["m-2"])
+        assert made.engines.leaving == 2
+        for replica in made.pool.replicas:
+            while replica.in_flight:
+                replica.load.left()
+        await made.until_ready("m-2")

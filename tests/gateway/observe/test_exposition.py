@@ -16,6 +16,8 @@ from gateway.pools.discovered import Discovered
 from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 from gateway.pools.replica import ReplicaState
+from gateway.scaling.decide import ScalingRule
+from gateway.scaling.scaler import ScaledModel
 from tests.gateway.pools.made import model, replica
 from tests.kit.waiters import Waiter
 
@@ -105,6 +107,9 @@ def test_a_pool_whose_replicas_are_discovered_shows_what_its_source_told(
 def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
     assert {family.name.removeprefix("headgate_") for family in families(exposition)} == {
         "requests",
+        "desired_replicas",
+        "scaling_decisions",
+        "cold_start_seconds",
         "retries",
         "fallbacks",
         "stream_recoveries",
@@ -260,3 +265,19 @@ def test_keys_are_shown_by_group(exposition: Exposition, metrics: Counters) -> N
     assert value(samples, "key_tokens_total", group="team", type="input") == 5
     assert value(samples, "key_tokens_total", group="team", type="output") == 7
     assert value(samples, "key_refusals_total", group="team", reason="tokens_per_day") == 1
+
+
+def test_a_scaled_model_shows_how_many_replicas_it_is_to_have_and_why(
+    exposition: Exposition, registry: Registry
+) -> None:
+    assert not [name for name, _ in scraped(exposition) if "desired" in name]
+    scaled = ScaledModel("m", ScalingRule(0, 4, 8.0, 300.0), registry.find("m").pool, 2)
+    scaled.decisions["wake"] = 3
+    exposition.scaled = lambda: [scaled]
+    samples = scraped(exposition)
+    assert value(samples, "desired_replicas", model="m") == 2
+    assert value(samples, "scaling_decisions_total", model="m", reason="wake") == 3
+    assert value(samples, "scaling_decisions_total", model="m", reason="idle") == 0
+    assert not [name for name, _ in samples if "cold_start" in name]
+    scaled.start_seconds = 12.5
+    assert value(scraped(exposition), "cold_start_seconds", model="m") == 12.5

@@ -267,3 +267,31 @@ def test_how_long_a_request_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     only.set_state(ReplicaState.READY)
     assert made.wait_until(90.0, 60.0) == 104.0
     assert repr(made.waited_too_long("m", 7.0)).startswith("<QueueTimeout 503")
+
+
+def test_where_replicas_come_on_demand_requests_wait_for_the_first() -> None:
+    made = pool("m")
+    made.set_waits(30.0, None)
+    before = made.on_call
+    made.set_on_demand(on_demand=True)
+    assert (before, made.on_call) == (False, True)
+    waiter = Waiter()
+    assert not made.admission.admit(waiter)
+    first = replica("a", ready=False)
+    made.add(first)
+    assert made.on_call
+    first.set_state(ReplicaState.READY)
+    assert waiter.slots == 1
+    made.drain(first)
+    made.remove_drained()
+    assert made.replicas == ()
+    assert made.on_call
+
+
+def test_a_replica_that_has_failed_for_good_is_not_waited_for() -> None:
+    made = pool("m", failing := replica("a", ready=False))
+    made.set_waits(30.0, None)
+    made.set_on_demand(on_demand=True)
+    failing.set_state(ReplicaState.FAILED)
+    assert not made.on_call
+    assert not made.may_return

@@ -1,0 +1,139 @@
+"""The command that compares rules of scaling: ``python -m loadtest.bench.elastic TRACE``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from gateway.scaling.decide import ScalingRule
+from loadtest import traces
+from loadtest.bench.elastic import report
+from loadtest.bench.elastic.fleet import FleetRun, FleetSettings, Rule, simulate
+from loadtest.bench.elastic.rules import Fixed, HorizontalPodAutoscaler, KnativePodAutoscaler, Oracle, Ours, RayServe
+from loadtest.bench.elastic.traffic import day
+from loadtest.simulator.profile import PROFILES
+from loadtest.traces import TraceError, TraceRequest
+
+_EXAMPLES = """\
+examples:
+  python -m loadtest.bench.elastic AzureLLMInferenceTrace_code.csv            all, in about ten minutes
+  python -m loadtest.bench.elastic trace.csv --start 40 --out /tmp/scaling    one start-up time
+
+The trace's format is that of github.com/Azure/AzurePublicDataset (LLM inference 2023), or Mooncake's.
+Files: scaling.json and a plot for each traffic at 40 s, in --out; the table goes to standard output.
+"""
+
+_PROFILE = "gpu-8b"
+_TARGET = 3.0
+_ATTAINED = 0.99
+_MOST = 64
+_PLOTTED = 40.0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    command = argparse.ArgumentParser(
+        prog="python -m loadtest.bench.elastic",
+        description="Compare rules of scaling on simulated engines in virtual time: what they attain, at what cost.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("trace", type=Path, metavar="TRACE", help="recorded requests")
+    command.add_argument("--requests", type=int, metavar="N", help="only so many of them")
+    command.add_argument(
+        "--start",
+        type=float,
+        nargs="+",
+        default=[0.0, 10.0, 40.0, 120.0],
+        metavar="S",
+        help="how long the start of a replica takes, in seconds (0 10 40 120)",
+    )
+    command.add_argument("--out", type=Path, default=Path("docs/scaling"), metavar="DIR", help="for JSON and plots")
+    return command
+
+
+def compare(
+    traffic: str, trace: Sequence[TraceRequest], starts: Sequence[float], log: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Measure each rule at each start-up time, beside the smallest fixed fleet that meets the objective."""
+    number, fixed = _fixed_fleet(trace)
+    log(f"{traffic}: a fixed fleet of {number} attains {fixed.attained:.1%}")
+    for start in starts:
+        yield _row(traffic, start, f"fixed, {number}", fixed, fixed)
+        for name, rule in _rules(number, start, fixed.demand).items():
+            run = simulate(trace, FleetSettings(PROFILES[_PROFILE], start), rule, at_first=1)
+            row = _row(traffic, start, name, run, fixed)
+            shares = f"{row['goodput_share']:.1%} for {row['replica_seconds_share']:.1%}"
+            log(f"{traffic}, start {start:g} s, {name}: {shares}")
+            yield row
+
+
+def _rules(most: int, start: float, demand: Sequence[int]) -> Mapping[str, Rule]:
+    """Give all rules the same target and the fixed fleet's size as their most."""
+    return {
+        "headgate": Ours(ScalingRule(1, most, _TARGET, 300.0), start),
+        "HPA": HorizontalPodAutoscaler(_TARGET, most),
+        "KPA": KnativePodAutoscaler(_TARGET, most),
+        "Ray Serve": RayServe(_TARGET, most),
+        "oracle": Oracle(demand, _TARGET, most, start),
+        "oracle, 2 per replica": Oracle(demand, 2.0, most, start),
+    }
+
+
+def _fixed_fleet(trace: Sequence[TraceRequest]) -> tuple[int, FleetRun]:
+    """Find the smallest fleet that meets the objective for so many requests."""
+    settings = FleetSettings(PROFILES[_PROFILE], 0.0)
+    for number in range(1, _MOST + 1):
+        run = simulate(trace, settings, Fixed(number), at_first=number)
+        if run.attained >= _ATTAINED:
+            return number, run
+    raise TraceError(f"{_MOST} replicas attain {run.attained:.1%}, less than {_ATTAINED:.0%}; give fewer requests")
+
+
+def _row(traffic: str, start: float, rule: str, run: FleetRun, fixed: FleetRun) -> dict[str, Any]:
+    return {
+        "traffic": traffic,
+        "start_seconds": start,
+        "rule": rule,
+        "attained": run.attained,
+        "goodput_share": run.attained / fixed.attained,
+        "replica_seconds": run.replica_seconds,
+        "replica_seconds_share": run.replica_seconds / fixed.replica_seconds,
+        "changes": run.changes,
+        "demand": run.demand,
+        "replicas": run.replicas,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 if the trace cannot be read."""
+    options = parser().parse_args(arguments)
+    began = monotonic()
+
+    def log(what: str) -> None:
+        print(f"[{monotonic() - began:6.1f} s] {what}", file=sys.stderr, flush=True)
+
+    try:
+        recorded = traces.read(options.trace, options.requests)
+        runs = list(compare("trace", recorded, options.start, log))
+        runs += compare("day", day(recorded), options.start, log)
+    except TraceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    options.out.mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        if run["rule"] == "headgate" and run["start_seconds"] == _PLOTTED:
+            (options.out / f"{run['traffic']}.svg").write_text(report.chart(run, _TARGET).file(), "utf-8")
+    kept = [{key: value for key, value in run.items() if key not in ("demand", "replicas")} for run in runs]
+    (options.out / "scaling.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    print(report.table(runs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
