@@ -16,21 +16,24 @@ from tests.kit.eventually import eventually
 pytestmark = pytest.mark.slow
 
 CONFIG = """\
+[gateway]
+processes = {processes}
+
 [models.m]
 engine = "onnx"
 source = "./m"
 tasks = ["embed"]
 hold = 120
-scaling = { min = 0, max = 2, target = 100, idle = 2, keep = 1 }
+scaling = {{ min = 0, max = 2, target = 100, idle = 5, keep = 1 }}
 """
 
 
-@pytest.fixture(scope="module")
-def asleep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def asleep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("scaled")
     (folder / "m").mkdir()
     write_embedder(folder / "m")
-    (folder / "models.toml").write_text(CONFIG)
+    (folder / "models.toml").write_text(CONFIG.format(processes=request.param))
     with serving(folder / "models.toml") as running:
         yield running
 
@@ -62,8 +65,10 @@ def test_a_model_at_zero_is_there_for_whoever_looks(asleep: Served) -> None:
 
 
 async def test_fifty_requests_wake_one_replica_and_all_are_answered(asleep: Served) -> None:
-    answers = await asyncio.gather(*(asyncio.to_thread(ask, asleep) for _ in range(50)))
-    assert set(answers) == {200}
+    async with httpx.AsyncClient(timeout=HANGING_SECONDS) as client:
+        url, body = f"{asleep.address}/v1/embeddings", {"model": "m", "input": "good"}
+        answers = await asyncio.gather(*(client.post(url, json=body) for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
     assert metric(asleep, "headgate_scaling_decisions_total", model="m", reason="wake") == 1
     assert metric(asleep, "headgate_cold_start_seconds", model="m") > 0
     assert len(replicas(asleep)) <= 1
