@@ -124,7 +124,7 @@ class Gateway:
         self._engines = LocalEngines(
             folder, cache_of(config), self._gpus, self._builder.new_replica, self._engine_changed
         )
-        self._engines.apply(specs, self._pools_by_model())
+        self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
         self._scaler = Scaler(self._engines, self._scaled)
         self._scaler.apply(rules_of(config), self._pools_by_model())
         self._scaling_ticker = Ticker(self._scaler.tick, lambda _: None)
@@ -329,7 +329,7 @@ class Gateway:
         self._plane.apply(config, registry)
         self._health_checks.follow(registry, _intervals(config, registry))
         self._discoveries.follow(_discover_tables(config, registry))
-        self._engines.apply(specs, self._pools_by_model())
+        self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
         self._scaler.apply(rules_of(config), self._pools_by_model())
         self._config = config
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from engines.errors import EngineError
 from engines.files.sources import default_cache
 from engines.onnx.options import OnnxOptions
 from engines.processes.gpus import check_demand
@@ -26,6 +28,17 @@ def cache_of(config: Config) -> Path:
     return config.gateway.cache or default_cache()
 
 
+def _check_cpu_engines(config: Config, gpus_each: Mapping[str, int]) -> None:
+    most = config.gateway.cpu_engines
+    on_cpu = {name: config.models[name] for name, gpus in gpus_each.items() if not gpus}
+    wanted = sum(model.replicas_at_first for model in on_cpu.values() if model.engine != "remote")
+    if most is not None and wanted > most:
+        raise EngineError(
+            f"The models ask for {wanted} engines without a GPU, but gateway.cpu_engines allows {most}; "
+            "lower replicas or scaling.min, or raise it."
+        )
+
+
 def rules_of(config: Config) -> dict[str, ScalingRule]:
     """Say by which rule the replicas of each model are scaled that is to be."""
     tables = {name: model.scaling for name, model in config.models.items() if model.engine != "remote"}
@@ -37,9 +50,13 @@ def rules_of(config: Config) -> dict[str, ScalingRule]:
 
 
 def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
-    """Say what the supervisor is to start on a machine with so many GPUs. Raises ``EngineError`` for too few."""
+    """Say what the supervisor is to start on a machine with so many GPUs.
+
+    Raises ``EngineError`` where there are too few of them, or where more engines would run on the CPU than may.
+    """
     here = {name: model for name, model in config.models.items() if model.engine != "remote"}
     each = {name: model.gpus_each(has_gpu=gpus > 0) for name, model in here.items()}
+    _check_cpu_engines(config, each)
     check_demand({name: (model.replicas_at_first, each[name]) for name, model in here.items()}, gpus)
     return [
         EngineSpec(

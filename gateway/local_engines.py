@@ -66,6 +66,7 @@ class LocalEngines:
         self._on_change = on_change
         self._engines: dict[str, LocalEngine] = {}
         self._wanted: dict[str, tuple[EngineSpec, Pool]] = {}
+        self._cpu_engines: int | None = None
         self._numbers: dict[str, int] = {}
         """How many replicas a model is to have, where that is not for its specification to say."""
         self._start_seconds: dict[str, float] = {}
@@ -88,8 +89,12 @@ class LocalEngines:
         statuses = self._supervisor.statuses
         return [each.replica for each in statuses if each.state in (State.FETCHING, State.STARTING)]
 
-    def apply(self, specs: Iterable[EngineSpec], pools: Mapping[str, Pool]) -> None:
-        """Bring about what these models want from now on. ``pools`` are those of the models, by their names."""
+    def apply(self, specs: Iterable[EngineSpec], pools: Mapping[str, Pool], *, cpu_engines: int | None = None) -> None:
+        """Bring about what these models want from now on. ``pools`` are those of the models, by their names.
+
+        At most ``cpu_engines`` without a GPU run at the same time, those on their way out included.
+        """
+        self._cpu_engines = cpu_engines
         self._wanted = {spec.model: (spec, pools[spec.model]) for spec in specs}
         # A new model gets its GPUs before an update that could do without one more.
         running = {engine.spec.model for engine in self._engines.values()}
@@ -146,8 +151,8 @@ class LocalEngines:
                 pool.drain(old[0].replica)
 
     def _start_one(self, spec: EngineSpec, pool: Pool) -> bool:
-        """Start an engine, and take it into its pool; return whether there were GPUs for it."""
-        devices = self._gpus.take(spec.gpus)
+        """Start an engine, and take it into its pool; return whether there was room for it."""
+        devices = self._gpus.take(spec.gpus) if spec.gpus or not self._cpu_is_full else None
         if devices is None:
             return False
         status = self._supervisor.add(spec, devices)
@@ -157,6 +162,12 @@ class LocalEngines:
         replica.observe(self._replica_changed)
         pool.add(replica)
         return True
+
+    @property
+    def _cpu_is_full(self) -> bool:
+        return self._cpu_engines is not None and self._cpu_engines <= sum(
+            not each.spec.gpus for each in self._engines.values()
+        )
 
     def _any_draining(self, model: str) -> bool:
         return any(each.draining for each in self._engines.values() if each.spec.model == model)

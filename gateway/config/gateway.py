@@ -196,6 +196,14 @@ class GatewayConfig(Table):
     groups: Mapping[KeyName, GroupConfig] = Field(
         default_factory=dict, description="A table `[gateway.groups.NAME]` for each group of keys."
     )
+    cpu_engines: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Most engines without a GPU that run here at the same time. Replicas that demand asks for beyond "
+        "that wait until there is room, or until a scaled model that is idle gives one up. Default: no limit.",
+        examples=[4],
+    )
     access_log: str = Field(
         "stdout",
         description="Where the access log goes: `stdout`, `off`, or a file.",

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engines.errors import GpuError
+from engines.errors import EngineError, GpuError
 from engines.launchers import LAUNCHERS
 from engines.onnx.command_line import add_options, options_in
 from engines.onnx.options import Golden, OnnxOptions, options_of
@@ -97,3 +97,10 @@ def test_a_scaled_model_begins_with_as_few_replicas_as_it_may_have() -> None:
     config = configured({"m": VLLM | {"scaling": {"min": 0, "max": 3, "target": 4.0}}, "n": VLLM, "r": NOBODY})
     assert [spec.replicas for spec in specs_of(config, 0)] == [0, 1]
     assert rules_of(config) == {"m": ScalingRule(0, 3, 4.0, 300.0, None)}
+
+
+def test_engines_on_the_cpu_have_a_limit() -> None:
+    config = configured({"m": VLLM | {"replicas": 2}, "n": ONNX}, cpu_engines=2)
+    with pytest.raises(EngineError, match=r"ask for 3 engines without a GPU, but gateway.cpu_engines allows 2"):
+        specs_of(config, 0)
+    assert len(specs_of(config, 2)) == 2

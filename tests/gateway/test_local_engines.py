@@ -46,6 +46,7 @@ class Here:
         self.said: list[tuple[str, str]] = []
         self.least_ready: int | None = None
         """The fewest replicas that were ready at one time since this was set."""
+        self.cpu_engines: int | None = None
         self._folder = folder
         self._builder = RegistryBuilder()
         self.registry = Registry([])
@@ -64,7 +65,8 @@ class Here:
             EngineSpec(model, "vllm", FolderSource(self._folder), replicas=replicas, gpus=gpus, env={"TOLD": told})
             for model, (replicas, told) in models.items()
         ]
-        self.engines.apply(specs, {model.name: model.pool for model in self.registry.models})
+        pools = {model.name: model.pool for model in self.registry.models}
+        self.engines.apply(specs, pools, cpu_engines=self.cpu_engines)
 
     @property
     def pool(self) -> Pool:
@@ -254,3 +256,16 @@ async def test_the_least_busy_goes_first(folder: Path) -> None:
             while replica.in_flight:
                 replica.load.left()
         await made.until_ready("m-2")
+
+
+async def test_where_the_cpu_is_full_an_engine_waits_for_another_to_go(folder: Path) -> None:
+    async with here(folder) as made:
+        made.cpu_engines = 2
+        made.want(m=(1, "a"), n=(1, "a"))
+        made.engines.scale({"m": 2, "n": 1})
+        await made.until_ready("m-0")
+        await eventually(lambda: len(made.registry.find("n").pool.ready) == 1)
+        assert made.engines.number("m") == 1
+        made.engines.scale({"m": 2, "n": 0})
+        await made.until_ready("m-0", "m-1")
+        assert made.engines.number("n") == 0

