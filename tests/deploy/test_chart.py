@@ -10,11 +10,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
-from tests.kit.kubectl import unpack
 
 from gateway.config.load import load
 from gateway.config.models import RemoteModel
@@ -22,6 +21,7 @@ from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
 from gateway.pools.registry import Registry
 from tests.gateway.pools.made import model, replica
+from tests.kit.kubectl import unpack
 from tests.kit.waiters import Waiter
 
 CHART = Path(__file__).parent.parent.parent / "deploy/chart"
