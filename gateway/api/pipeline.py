@@ -24,6 +24,7 @@ from gateway.exchange.dispatcher import Dispatcher
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.files.store import FileStore
+from gateway.http import trace_context
 from gateway.http.downstream import Downstream
 from gateway.http.request_head import headers_up
 from gateway.observe.access_log import AccessLog
@@ -66,6 +67,7 @@ class Pipeline:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._access_log = access_log
+        self._new_traces = trace_context.new_traces()
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.registry!r}>"
@@ -84,6 +86,8 @@ class Pipeline:
 
     def admit_head(self, head: RequestHead) -> None:
         """Check path, method, key and media type, before a byte of the body is taken."""
+        if b"traceparent" in head.headers:
+            head.trace = trace_context.read(head.headers)
         self._check_head(head)
         if self._access_log is not None:
             head.logged = self._access_log.of_head(head)
@@ -91,6 +95,7 @@ class Pipeline:
     def answer(self, context: RequestContext, downstream: Downstream) -> Exchange | Fallback | LocalCall | None:
         """Decide which pool is asked, and with what bytes, and ask it; or answer here."""
         head = context.head
+        context.trace = head.trace or next(self._new_traces)
         match: Match | None = head.match
         if match is None:
             headers = _preflight(head) if head.headers_down else b""

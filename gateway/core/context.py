@@ -58,6 +58,8 @@ class RequestHead(msgspec.Struct, eq=False):
     """Those lines of it that an engine gets."""
     headers_down: bytes = b""
     """Lines that each of their responses gets."""
+    trace: bytes = b""
+    """The client's trace context, as the lines that an engine gets; empty without a valid one."""
     logged: bytes = b""
     """The end of its line in the access log, where that is encoded already."""
 
@@ -85,6 +87,8 @@ class RequestContext(msgspec.Struct, eq=False):
     error: GatewayError | None = None
     response_headers: bytes = b""
     """Lines that this response gets beside those of its head."""
+    trace: bytes = b""
+    """The trace context that an engine gets, as lines: the client's, or that of a new trace."""
     streamed: bool = False
     input_tokens: int = 0
     output_tokens: int = 0

@@ -98,10 +98,11 @@ class UpstreamRequest(msgspec.Struct, eq=False):
         address = replica.address
         # One call more only where it changes something.
         target = address.target(head.target) if address.replaces_v1 else address.prefix + head.target
-        return b"POST %b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+        return b"POST %b HTTP/1.1\r\n%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
             target,
             replica.headers,
             head.headers_up,
+            context.trace,
             context.request_id.encode(),
             length,
         )

@@ -45,8 +45,6 @@ _PASSED_UP = (
     b"anthropic-beta",
     b"anthropic-version",
     b"content-type",
-    b"traceparent",
-    b"tracestate",
     b"user-agent",
     b"x-request-timeout-ms",
 )

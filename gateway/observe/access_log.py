@@ -17,6 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from gateway.core.context import RequestContext, RequestHead
+from gateway.http.trace_context import TRACE_ID
 
 _MAX_PENDING = 100_000
 """Lines that may wait for the disk; beyond this new ones are dropped, and the log says how many."""
@@ -57,6 +58,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    trace_id: str = ""
 
 
 class AccessLog:
@@ -129,6 +131,7 @@ class AccessLog:
             context.input_tokens,
             context.output_tokens,
             context.cached_tokens,
+            (context.trace or context.head.trace)[TRACE_ID].decode("ascii"),
         )
         error = context.error
         if error is not None:

@@ -47,7 +47,7 @@ async def check(application: Application, guard: GuardTable, context: RequestCon
     if not texts:
         return
     body = msgspec.json.encode({"model": guard.model, "input": list(texts)})
-    call = RequestContext(_head(), f"{context.request_id}-guard", body, perf_counter())
+    call = RequestContext(_head(context.trace), f"{context.request_id}-guard", body, perf_counter())
     response = await InternalCall(application).ask(call)
     if response.status != 200:
         error = call.error
@@ -113,9 +113,9 @@ def _texts(given: Any) -> Iterator[str]:
             yield from _texts(given.get(name))
 
 
-def _head() -> RequestHead:
+def _head(trace: bytes) -> RequestHead:
     """Make the head of a request to a guard, as the pipeline would admit it; no key is needed for it."""
-    head = RequestHead("internal", b"POST", _PATH, _PATH, "1.0", endpoint=_PATH.decode())
+    head = RequestHead("internal", b"POST", _PATH, _PATH, "1.0", endpoint=_PATH.decode(), trace=trace)
     head.match = TABLE.find(head.method, head.path)
     head.headers_up = b"accept-encoding: identity\r\ncontent-type: application/json\r\n"
     return head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -13,6 +14,8 @@ import pytest
 
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import RunningGateway, gateway, remote
+from tests.kit.playbook import Playbook, post
+from tests.kit.scripted import whole
 from tests.kit.wire import Response
 
 CHAT = "/v1/chat/completions"
@@ -196,3 +199,39 @@ async def test_a_refused_upload_can_be_read_by_a_page() -> None:
             refused = await wire.response()
         assert (refused.status, refused.header("access-control-allow-origin")) == (413, origin)
         assert 'endpoint="/v1/chat/completions"' in await running.metrics()
+
+
+TRACE_ID = b"4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def told(asked: bytes) -> list[bytes]:
+    """Return what an engine gets to know of a trace."""
+    return [line for line in asked.split(b"\r\n") if line.startswith(b"trace")]
+
+
+async def test_the_trace_of_a_client_goes_on_to_the_engine_as_it_is() -> None:
+    play = Playbook()
+    lines = [b"traceparent: 00-%b-00f067aa0ba902b7-01" % TRACE_ID, b"tracestate: a=1"]
+    play.client.sends(post(headers=b"%b\r\n%b\r\n" % (lines[0], lines[1])))
+    assert told(play.last_asked.line.got()) == lines
+
+
+@pytest.mark.parametrize("given", [b"", b"tracestate: a=1\r\n", b"traceparent: 00-1-2-01\r\ntracestate: a=1\r\n"])
+async def test_without_a_valid_trace_each_request_begins_one_that_is_not_recorded(given: bytes) -> None:
+    play, traces = Playbook(), set()
+    for _ in range(3):
+        play.client.sends(post(headers=given))
+        (line,) = told(play.last_asked.line.got())
+        assert re.fullmatch(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-00", line)
+        traces.add(line)
+        play.last_asked.says(whole(b"{}"))
+    assert len(traces) == 3
+
+
+async def test_a_retry_belongs_to_the_same_trace() -> None:
+    play = Playbook(engines=2)
+    play.client.sends(post())
+    first = told(play.last_asked.line.got())
+    play.last_asked.says(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
+    assert sorted(play.asked) == [0, 1]
+    assert told(play.last_asked.line.got()) == first

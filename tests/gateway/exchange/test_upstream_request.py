@@ -93,7 +93,7 @@ async def test_the_engine_gets_the_body_byte_for_byte_and_few_headers(tmp_path: 
             cookie="a=b",
             x_forwarded_for="10.0.0.1",
             x_data_parallel_rank="3",
-            traceparent="00-1-2-03",
+            traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03",
             x_request_id="mine",
             connection="keep-alive, x-named",
             x_named="yes",

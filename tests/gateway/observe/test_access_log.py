@@ -92,6 +92,15 @@ def test_all_that_happened_is_told_in_milliseconds(tmp_path: Path) -> None:
     assert times == pytest.approx([500, 125, 750], abs=0.01)
 
 
+def test_a_line_names_the_trace_of_its_request(tmp_path: Path) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    trace = f"traceparent: 00-{trace_id}-00f067aa0ba902b7-01\r\n".encode()
+    asked, refused = request(), request()
+    asked.trace = trace
+    refused.head.trace = trace
+    assert [line["trace_id"] for line in logged(tmp_path / "log", asked, refused)] == [trace_id, trace_id]
+
+
 def test_what_a_head_says_may_be_encoded_before(tmp_path: Path) -> None:
     log = AccessLog.open(str(tmp_path / "log"))
     assert log is not None

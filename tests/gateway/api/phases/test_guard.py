@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -56,6 +57,16 @@ async def test_what_the_guard_lets_pass_is_asked_of_the_engine() -> None:
         assert json.loads(here.guard.bodies[0]) == {"model": "guard", "input": ["Hello"]}
         metrics = await here.running.metrics()
         assert 'headgate_requests_total{code="200",endpoint="/classify",model="guard"} 1.0' in metrics
+
+
+async def test_the_guard_is_asked_within_the_same_trace() -> None:
+    async with guarded() as here:
+        here.guard.answer = [verdict(("benign", 0.9))]
+        assert (await here.ask()).status == 200
+        asked, guarded_by = here.engine.heads[0], here.guard.heads[0]
+        trace = re.findall(rb"traceparent: .*", asked)
+        assert trace
+        assert re.findall(rb"traceparent: .*", guarded_by) == trace
 
 
 @pytest.mark.parametrize(("probability", "status"), [(0.79, 200), (0.8, 400)])
