@@ -56,12 +56,21 @@ Source = FolderSource | HubSource | PackageSource
 
 
 @dataclass(frozen=True, slots=True)
+class TraceExport:
+    """Where an engine sends its own spans: the URL of an OTLP receiver over HTTP, and headers for it."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One model as it is to be run.
 
     ``gpus`` is how many each replica gets, 0 for the CPU. ``args`` are options of the engine's own command line by
     their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds. ``onnx`` is what
-    the ONNX engine alone is told. Two are equal if one's engines need no restart to be the other's.
+    the ONNX engine alone is told. ``traces`` is for engines that record spans.
+    Two are equal if one's engines need no restart to be the other's.
     """
 
     model: str
@@ -74,6 +83,7 @@ class EngineSpec:
     startup_timeout: float = field(default=600.0, compare=False)
     tasks: tuple[str, ...] = ()
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
+    traces: TraceExport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
 from gateway.config.schema import Config
+from gateway.config.tracing import settings_of
 from gateway.core.keys import Keyring
 from gateway.core.limits import LocalUsage, UsageStore
 from gateway.core.ticker import Sweep, Ticker
@@ -23,7 +26,11 @@ from gateway.http.listener import Listener
 from gateway.observe.access_log import AccessLog
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
+from gateway.observe.tracing.tracer import Tracer
 from gateway.pools.registry import Registry
+
+if TYPE_CHECKING:
+    from gateway.observe.tracing.exporter import SpanExporter
 
 
 class StartError(Exception):
@@ -84,7 +91,11 @@ class DataPlane:
         self._usage = LocalUsage() if usage is None else usage
         snapshot = Snapshot.of(config.gateway, registry, self._usage)
         self._files = FileStore(config.gateway.files, self.counters.files)
-        self._pipeline = Pipeline(snapshot, self._dispatcher, self.counters, self._access_log, version, self._files)
+        self._exporter: SpanExporter | None
+        tracer, self._exporter = tracing_of(config, self.counters, version) or (None, None)
+        self._pipeline = Pipeline(
+            snapshot, self._dispatcher, self.counters, self._access_log, version, self._files, tracer
+        )
         self._listener = Listener(
             self._pipeline, config.gateway.limits, config.gateway.timeouts, fast_paths=config.gateway.fast_paths
         )
@@ -159,6 +170,8 @@ class DataPlane:
             raise StartError(f"Cannot listen on {self._where} (gateway.listen): {error.strerror}.") from None
         self._ticker.start()
         self._files.start()
+        if self._exporter is not None:
+            self._exporter.start()
 
     async def stop(self) -> None:
         """Stop ticking, and close what is open towards engines, files and the log."""
@@ -168,6 +181,8 @@ class DataPlane:
         await self._files.stop()
         for pool in self.registry.connection_pools:
             pool.close()
+        if self._exporter is not None:
+            await self._exporter.stop()
         if self._access_log is not None:
             self._access_log.close()
 
@@ -230,6 +245,21 @@ def access_log_of(config: Config, lock: AbstractContextManager[object] | None) -
         return AccessLog.open(where, lock)
     except OSError as error:
         raise StartError(f"Cannot write to {where} (gateway.access_log): {error.strerror}.") from None
+
+
+def tracing_of(config: Config, counters: Counters, version: str) -> tuple[Tracer, SpanExporter] | None:
+    """Make what records and sends spans, if that is asked for; each process has its own."""
+    settings = settings_of(config.gateway.tracing, os.environ)
+    if settings is None:
+        return None
+    # Loaded here, because without it a process that takes requests needs no HTTP client, and is 9 MB smaller.
+    from gateway.observe.tracing.exporter import SpanExporter
+    from gateway.observe.tracing.otlp import TraceEncoder
+
+    instance = {"service.version": version, "service.instance.id": str(uuid.uuid4())}
+    encoder = TraceEncoder({**instance, **settings.resource}, version)
+    exporter = SpanExporter(settings.url, settings.headers, encoder, counters.spans)
+    return Tracer(settings.ratio, exporter.add, parent_based=settings.parent_based), exporter
 
 
 def tls_of(config: Config) -> ssl.SSLContext | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from engines.errors import EngineError
 from engines.files.sources import default_cache
 from engines.onnx.options import OnnxOptions
 from engines.processes.gpus import check_demand
-from engines.spec import EngineSpec, FolderSource, HubSource, PackageFile, PackageSource, Source
+from engines.spec import EngineSpec, FolderSource, HubSource, PackageFile, PackageSource, Source, TraceExport
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
+from gateway.config.tracing import settings_of
 from gateway.scaling.decide import ScalingRule
 
 
@@ -58,6 +60,8 @@ def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
     each = {name: model.gpus_each(has_gpu=gpus > 0) for name, model in here.items()}
     _check_cpu_engines(config, each)
     check_demand({name: (model.replicas_at_first, each[name]) for name, model in here.items()}, gpus)
+    tracing = settings_of(config.gateway.tracing, os.environ)
+    traces = None if tracing is None else TraceExport(tracing.url, tracing.headers)
     return [
         EngineSpec(
             model=name,
@@ -70,6 +74,7 @@ def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
             startup_timeout=model.startup_timeout,
             tasks=model.tasks_here,
             onnx=model.options if model.engine == "onnx" else OnnxOptions(),
+            traces=traces,
         )
         for name, model in here.items()
     ]

@@ -6,11 +6,12 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from engines.errors import SourceError
 from engines.files.sources import fetch, made_once
 from engines.processes.shim_command import run
-from engines.spec import EngineSpec, HubSource, Launch, PackageSource, Progress, Source, options
+from engines.spec import EngineSpec, HubSource, Launch, PackageSource, Progress, Source, TraceExport, options
 
 
 class Vllm:
@@ -45,12 +46,33 @@ class Vllm:
             environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
         elif len(devices) > 1 and not any(_says_how_to_divide(name) for name in spec.args):
             command += ["--tensor-parallel-size", str(len(devices))]
+        if spec.traces is not None and not any(_names_a_receiver(name) for name in spec.args):
+            command += ["--otlp-traces-endpoint", spec.traces.url]
+            environment |= _traced(spec.traces)
         return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)
 
 
 def _says_how_to_divide(name: str) -> bool:
     """Whether an option spreads a model over GPUs, as ``pipeline-parallel-size`` and its kind do."""
     return name.replace("_", "-").endswith("-parallel-size")
+
+
+def _names_a_receiver(name: str) -> bool:
+    return name.replace("_", "-") == "otlp-traces-endpoint"
+
+
+def _traced(traces: TraceExport) -> dict[str, str]:
+    """Give the variables by which vLLM exports its spans over HTTP, of those requests that the gateway records.
+
+    Without the protocol it would use gRPC; a name and a sampler that the gateway has in its environment are its own.
+    """
+    headers = ",".join(f"{quote(name)}={quote(value)}" for name, value in traces.headers.items())
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": headers,
+        "OTEL_SERVICE_NAME": "vllm",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_on",
+    }
 
 
 def _identity(source: Source, folder: Path) -> str:

@@ -29,6 +29,7 @@ from gateway.http.downstream import Downstream
 from gateway.http.request_head import headers_up
 from gateway.observe.access_log import AccessLog
 from gateway.observe.counters import Counters
+from gateway.observe.tracing.tracer import Tracer
 from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 
@@ -58,6 +59,7 @@ class Pipeline:
         access_log: AccessLog | None,
         version: str,
         files: FileStore,
+        tracer: Tracer | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.version = version
@@ -67,6 +69,7 @@ class Pipeline:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._access_log = access_log
+        self._tracer = tracer
         self._new_traces = trace_context.new_traces()
 
     def __repr__(self) -> str:
@@ -95,7 +98,10 @@ class Pipeline:
     def answer(self, context: RequestContext, downstream: Downstream) -> Exchange | Fallback | LocalCall | None:
         """Decide which pool is asked, and with what bytes, and ask it; or answer here."""
         head = context.head
-        context.trace = head.trace or next(self._new_traces)
+        if self._tracer is None:
+            context.trace = head.trace or next(self._new_traces)
+        else:
+            self._tracer.begin(context)
         match: Match | None = head.match
         if match is None:
             headers = _preflight(head) if head.headers_down else b""
@@ -135,6 +141,8 @@ class Pipeline:
             metrics.key_input_tokens[group] += context.input_tokens
             metrics.key_output_tokens[group] += context.output_tokens
         self._metrics.ended(context, now)
+        if self._tracer is not None:
+            self._tracer.end(context, now)
         if self._access_log is not None:
             self._access_log.ended(context, now)
 

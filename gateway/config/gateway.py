@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_serializer, fi
 
 from gateway.config.paths import FilePath, folder_of, resolved
 from gateway.config.table import Mistake, Table
+from gateway.config.tracing import Tracing
 from gateway.config.types import Day, Endpoint, KeyName, Seconds, Sha256
 
 
@@ -234,6 +235,7 @@ class GatewayConfig(Table):
     limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
     files: Files = Field(default_factory=Files, description="See `[gateway.files]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
+    tracing: Tracing = Field(default_factory=Tracing, description="See `[gateway.tracing]`.")
 
     @field_validator("groups", mode="after")
     @classmethod

@@ -31,6 +31,7 @@ from gateway.config.gateway import (
 from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
 from gateway.config.scaling import ScalingTable
 from gateway.config.source import PackageFile, PackageTable
+from gateway.config.tracing import Tracing
 
 EXAMPLE = """\
 [gateway]
@@ -74,6 +75,12 @@ SECTIONS: tuple[Section, ...] = (
     Section("`[gateway.limits]`", Limits, "How much a client may ask of the gateway itself."),
     Section("`[gateway.timeouts]`", Timeouts, "How long each part of a request may take."),
     Section("`[gateway.files]`", Files, "Uploaded files: where they are kept, and how much of them."),
+    Section(
+        "`[gateway.tracing]`",
+        Tracing,
+        "Spans of requests: where they are sent, and of how many requests. Off without an endpoint; see "
+        "[tracing.md](tracing.md).",
+    ),
     Section("`[[gateway.keys]]`", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
     Section(
         "`[gateway.groups.NAME]`",

@@ -6,6 +6,7 @@ The descriptions here are the reference that operators read (``docs/configuratio
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError, field_serializer, field_validator
 from gateway.config.gateway import GatewayConfig, GroupConfig, KeyConfig
 from gateway.config.models import ModelConfig, TaggedModel
 from gateway.config.table import Mistake, Place, Table, plain
+from gateway.config.tracing import Tracing, settings_of
 from gateway.config.types import ALL_ENGINES, ModelName
 
 
@@ -36,12 +38,13 @@ class Config(Table):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find names that mean two things, and keys, groups, guards and fallbacks that name nothing."""
+        """Find names that mean two things, those that name nothing, and what the environment says wrong of tracing."""
         aliases, keys, groups = _aliases_in(given), _keys_in(given), _groups_in(given)
         yield from clashes(aliases, keys)
         yield from groups_amiss(aliases, keys, groups)
         yield from _fallbacks_amiss(given)
         yield from _guards_amiss(given)
+        yield from _tracing_amiss(given)
 
     @classmethod
     def place(cls, at: Place, given: Any) -> Place:
@@ -133,6 +136,20 @@ def _guards_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
             yield Mistake(("models", name, "guard", "model"), f"there is no model {guard!r}")
         elif isinstance(named, Mapping) and not does_all and "classify" not in (tasks or ()):
             yield Mistake(("models", name, "guard", "model"), f"{guard!r} cannot do `classify`; name a classifier")
+
+
+def _tracing_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find variables of the environment that tracing cannot follow, where its table is right by itself."""
+    gateway = given.get("gateway")
+    table = gateway.get("tracing", {}) if isinstance(gateway, Mapping) else getattr(gateway, "tracing", {})
+    try:
+        tracing = Tracing.model_validate(table)
+    except ValidationError:
+        return
+    try:
+        settings_of(tracing, os.environ)
+    except ValueError as error:
+        yield Mistake(("gateway", "tracing"), str(error))
 
 
 def _aliases_in(given: Mapping[str, Any]) -> dict[str, list[str]]:

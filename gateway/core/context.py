@@ -10,6 +10,7 @@ import msgspec
 from gateway.core.errors import GatewayError
 from gateway.core.keys import ANYONE, Key
 from gateway.core.limits import Reservation
+from gateway.core.recording import Recording
 
 
 class BodyLimit(msgspec.Struct, frozen=True):
@@ -89,6 +90,8 @@ class RequestContext(msgspec.Struct, eq=False):
     """Lines that this response gets beside those of its head."""
     trace: bytes = b""
     """The trace context that an engine gets, as lines: the client's, or that of a new trace."""
+    recording: Recording | None = None
+    """What its spans are made of, if they are recorded."""
     streamed: bool = False
     input_tokens: int = 0
     output_tokens: int = 0

@@ -12,9 +12,12 @@ from enum import Enum, auto
 from time import perf_counter
 from typing import Protocol
 
+from gateway.core.context import RequestContext
+from gateway.core.recording import AttemptRecord, Recording, new_span_id
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http import sse
 from gateway.http.response_head import EVENTS, WHOLE, ResponseHead
+from gateway.http.trace_context import with_parent
 from gateway.http.upstream import Receiver, UpstreamConnection, UpstreamError
 from gateway.pools.policies.policy import Assigned
 from gateway.pools.replica import Replica
@@ -84,6 +87,7 @@ class Attempt(Receiver):
         "_held_bytes",
         "_outcome",
         "_owner",
+        "_record",
         "_released",
         "_request",
         "_splitter",
@@ -120,6 +124,8 @@ class Attempt(Receiver):
         self.state = CONNECTING
         self.replica = replica
         replica.load.entered()
+        recording = request.context.recording
+        self._record = None if recording is None else _recorded(recording, request.context, replica)
 
     def __repr__(self) -> str:
         return f"<Attempt at {self.replica.name} [{self.state.name.lower()}]>"
@@ -145,10 +151,15 @@ class Attempt(Receiver):
         self.connection = connection
         self.state = SENT
         request = self._request
+        context = request.context
+        record = self._record
+        if record is not None:
+            context.trace = record.trace
         body = request.body if not request.usage_bytes else request.body_for(self.replica)
         connection.send(request.head_for(self.replica, len(body)), body, self)
         self.sent_at = now = perf_counter()
-        context = request.context
+        if record is not None:
+            record.sent_at = now
         if not context.overhead:
             context.overhead = now - context.received_at - context.queued_for
         if self._owner.paused:
@@ -159,6 +170,8 @@ class Attempt(Receiver):
         if not self._outcome:
             self._outcome = outcome
             self._attempts[outcome][self.replica.name] += 1
+            if self._record is not None:
+                self._record.end(outcome)
 
     def release(self, outcome: str = "aborted") -> None:
         """Return everything, and count the attempt if it has not been counted; do nothing the second time.
@@ -169,6 +182,8 @@ class Attempt(Receiver):
             return
         if not self._outcome:
             self._attempts[outcome][self.replica.name] += 1
+            if self._record is not None:
+                self._record.end(outcome)
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -187,6 +202,8 @@ class Attempt(Receiver):
         """Take a good response that is no stream, as most are that come at once; of any other decide by its parts."""
         if head.kind is not WHOLE:
             return False
+        if self._record is not None:
+            self._record.status = head.status
         return self._owner.attempt_whole(self, head, body)
 
     def receive_head(self, head: ResponseHead) -> None:
@@ -194,6 +211,9 @@ class Attempt(Receiver):
         assert self.state is SENT
         self.state = ANSWERING
         self.head = head
+        record = self._record
+        if record is not None:
+            record.answered(head.status, streams=head.kind is EVENTS)
         self._held = []
         self._held_bytes = 0
         self._begun = False
@@ -247,6 +267,8 @@ class Attempt(Receiver):
 
     def receive_failure(self, error: UpstreamError) -> None:
         """Hand on that there is no response."""
+        if self._record is not None:
+            self._record.reason = str(error)
         self._connecting = None
         self.connection = None
         if self.state is not DONE:
@@ -261,3 +283,19 @@ class Attempt(Receiver):
     def _take_held(self) -> bytes:
         held, self._held = self._held, []
         return b"".join(held)
+
+
+def _recorded(recording: Recording, context: RequestContext, replica: Replica) -> AttemptRecord:
+    """Begin to note an attempt, whose span is the parent of what the replica records."""
+    span_id, address = new_span_id(), replica.address
+    record = AttemptRecord(
+        span_id,
+        with_parent(context.trace, span_id, record=True),
+        context.model,
+        replica.name,
+        address.path or address.host,
+        address.port,
+        perf_counter(),
+    )
+    recording.attempts.append(record)
+    return record

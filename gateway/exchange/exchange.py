@@ -119,7 +119,7 @@ class Exchange(UpstreamSide):
     def granted(self) -> None:
         """Leave the queue with a slot; go on in a turn of its own, so that a long queue cannot become a deep stack."""
         assert self._state is QUEUED
-        self.context.queued_for += perf_counter() - self._queued_at
+        self._count_wait(perf_counter())
         self._hold_slot()
         asyncio.get_running_loop().call_soon(self._go_on)
 
@@ -244,6 +244,13 @@ class Exchange(UpstreamSide):
         self._slot = True
         self._state = TRYING
         self._pool.tokens_in_flight += self._request.max_tokens
+
+    def _count_wait(self, now: float) -> None:
+        """Count how long it has waited for a slot."""
+        context = self.context
+        context.queued_for += now - self._queued_at
+        if context.recording is not None:
+            context.recording.waits.append((self._queued_at, now))
 
     def _wait_for_return(self, error: GatewayError, now: float) -> None:
         """Wait in the queue for a replica that may come back, or fail with ``error`` if there is no place."""
@@ -441,7 +448,7 @@ class Exchange(UpstreamSide):
         """Give back everything that is held, in whatever state, and be forgotten by the owner."""
         if self._state is QUEUED:
             self._pool.admission.withdraw(self)
-            self.context.queued_for += perf_counter() - self._queued_at
+            self._count_wait(perf_counter())
         self._state = ENDED
         if self._preparing is not None:
             self._preparing.cancel()

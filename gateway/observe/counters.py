@@ -177,6 +177,7 @@ class Snapshot(msgspec.Struct):
     key_input_tokens: dict[str, int]
     key_output_tokens: dict[str, int]
     key_refusals: dict[tuple[str, str], int]
+    spans: dict[str, int]
 
 
 class Outcome:
@@ -214,6 +215,8 @@ class Counters:
         self.key_output_tokens = ZeroDict()
         """Tokens of requests whose keys have limits, by the groups of the keys."""
         self.key_refusals: dict[tuple[str, str], int] = {}
+        self.spans = {"exported": 0, "dropped": 0}
+        """Spans of sampled requests, by what became of them."""
 
     def __repr__(self) -> str:
         return f"<Counters [{sum(self.requests().values())} requests of {len(self._models)} models]>"
@@ -281,7 +284,9 @@ class Counters:
     def snapshot(self) -> Snapshot:
         """Give everything that was counted, to be encoded at once: it is what is still being counted."""
         given, made, refused = self.key_input_tokens, self.key_output_tokens, self.key_refusals
-        return Snapshot(self.models(), self.requests(), self.lag, self.files, dict(given), dict(made), dict(refused))
+        return Snapshot(
+            self.models(), self.requests(), self.lag, self.files, dict(given), dict(made), dict(refused), self.spans
+        )
 
     def add(self, other: Snapshot) -> None:
         """Count what another process has counted."""
@@ -297,3 +302,5 @@ class Counters:
             self.key_output_tokens[group] += number
         for labels, number in other.key_refusals.items():
             self.key_refusals[labels] = self.key_refusals.get(labels, 0) + number
+        for outcome, number in other.spans.items():
+            self.spans[outcome] += number

@@ -453,6 +453,13 @@ _FAMILIES = (
         lambda scrape: [((), scrape.counters.files.expired)],
     ),
     _Row(
+        Kind.COUNTER,
+        "trace_spans",
+        "Spans of sampled requests: exported, or dropped because the receiver did not take them in time.",
+        ("outcome",),
+        lambda scrape: [((outcome,), number) for outcome, number in sorted(scrape.counters.spans.items())],
+    ),
+    _Row(
         Kind.HISTOGRAM,
         "event_loop_lag_seconds",
         "How late the data plane's event loop was for its own tick.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 import uvloop
+
+from tests.kit.otlp import ThreadedReceiver, threaded_receiver
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 420
@@ -46,7 +49,7 @@ class Served:
 
 
 @contextmanager
-def serving(config: Path) -> Iterator[Served]:
+def serving(config: Path, **environment: str) -> Iterator[Served]:
     """Run ``headgate serve`` until the block ends; it must end cleanly then, unless the block killed it."""
     with tempfile.TemporaryDirectory(prefix="hg-e2e-") as folder:
         said = Path(folder) / "stderr"
@@ -54,7 +57,7 @@ def serving(config: Path) -> Iterator[Served]:
         command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
         command += ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
         with said.open("wb") as stderr, log.open("wb") as stdout:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr)
+            process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, env=os.environ | environment)
         try:
             panel = _panel(process, said)
             addresses = re.search(r"serves at (\S+) \(up after .*; metrics and probes at (\S+)\)", panel)
@@ -66,9 +69,20 @@ def serving(config: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
-    """Start the default models once for all tests: real vLLM, real ONNX Runtime."""
-    with serving(ROOT / "models.toml") as running:
+def traces() -> Iterator[ThreadedReceiver]:
+    """Receive the spans of ``served`` and of its engines."""
+    with threaded_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def served(traces: ThreadedReceiver) -> Iterator[Served]:
+    """Start the default models once for all tests: real vLLM, real ONNX Runtime.
+
+    Those requests are traced whose clients ask for it.
+    """
+    tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_TRACES_SAMPLER": "parentbased_always_off"}
+    with serving(ROOT / "models.toml", **tracing) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from engines.errors import EngineError, GpuError
 from engines.launchers import LAUNCHERS
 from engines.onnx.command_line import add_options, options_in
 from engines.onnx.options import Golden, OnnxOptions, options_of
-from engines.spec import FolderSource, HubSource, PackageFile, PackageSource
+from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, TraceExport
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable
 from gateway.engine_specs import cache_of, rules_of, source_of, specs_of
@@ -104,3 +104,11 @@ def test_engines_on_the_cpu_have_a_limit() -> None:
     with pytest.raises(EngineError, match=r"ask for 3 engines without a GPU, but gateway.cpu_engines allows 2"):
         specs_of(config, 0)
     assert len(specs_of(config, 2)) == 2
+
+
+def test_engines_send_their_spans_where_the_gateway_sends_its_own() -> None:
+    (untraced,) = specs_of(configured({"a": VLLM}), 0)
+    assert untraced.traces is None
+    tracing = {"endpoint": "http://127.0.0.1:4318", "headers": {"x-key": "k"}}
+    (traced,) = specs_of(configured({"a": VLLM}, tracing=tracing), 0)
+    assert traced.traces == TraceExport("http://127.0.0.1:4318/v1/traces", {"x-key": "k"})

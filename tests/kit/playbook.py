@@ -28,6 +28,7 @@ from gateway.http.connection_pool import ConnectionPool
 from gateway.http.listener import Listener
 from gateway.http.upstream import UpstreamConnection, UpstreamError
 from gateway.observe.counters import Counters
+from gateway.observe.tracing.tracer import Tracer
 from gateway.pools.admission import Admission
 from gateway.pools.model import Model
 from gateway.pools.policies.round_robin import RoundRobin
@@ -272,6 +273,7 @@ class Playbook:
         queue_timeout: float | None = None,
         hedge: bool = False,
         recovery: bool = False,
+        tracer: Tracer | None = None,
         **gateway: Any,
     ) -> None:
         self.config = GatewayConfig.model_validate(gateway)
@@ -295,7 +297,7 @@ class Playbook:
         self._registry = registry
         snapshot = Snapshot.of(self.config, registry, self.usage)
         files = FileStore(self.config.files, self.metrics.files)
-        self.pipeline = Pipeline(snapshot, self.dispatcher, self.metrics, None, "0", files)
+        self.pipeline = Pipeline(snapshot, self.dispatcher, self.metrics, None, "0", files, tracer)
         self.listener = Listener(self.pipeline, self.config.limits, self.config.timeouts)
         self.client = self.new_client()
         self._clock = clock

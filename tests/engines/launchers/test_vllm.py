@@ -10,7 +10,7 @@ import pytest
 
 from engines.errors import SourceError
 from engines.launchers.vllm import Vllm
-from engines.spec import EngineSpec, FolderSource, HubSource
+from engines.spec import EngineSpec, FolderSource, HubSource, TraceExport
 from tests.engines.tiny_gguf import write_gguf
 
 FOLDER, SOCKET = Path("/models/chat"), Path("/run/chat-0.sock")
@@ -40,6 +40,24 @@ def test_the_command_names_the_files_the_model_and_the_socket() -> None:
 def test_options_follow() -> None:
     args = {"enforce-eager": True, "max-model-len": 2048}
     assert command_of(spec(args=args)) == (*COMMAND, "--enforce-eager", "--max-model-len", "2048")
+
+
+def test_its_spans_go_where_the_gateways_go_over_http() -> None:
+    traces = TraceExport("http://127.0.0.1:4318/v1/traces", {"authorization": "Basic a=", "x-team": "b"})
+    traced = spec(traces=traces)
+    assert command_of(traced) == (*COMMAND, "--otlp-traces-endpoint", "http://127.0.0.1:4318/v1/traces")
+    assert environment_of(traced).items() - environment_of(spec()).items() == {
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Basic%20a%3D,x-team=b"),
+        ("OTEL_SERVICE_NAME", "vllm"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
+    }
+
+
+def test_a_receiver_in_its_own_options_is_left_alone() -> None:
+    own = spec(args={"otlp_traces_endpoint": "http://a:4317"}, traces=TraceExport("http://b:4318/v1/traces", {}))
+    assert command_of(own) == (*COMMAND, "--otlp-traces-endpoint", "http://a:4317")
+    assert environment_of(own) == environment_of(spec())
 
 
 def test_without_gpus_it_sees_none_and_takes_a_fixed_share_of_memory() -> None:

@@ -133,6 +133,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "file_bytes",
         "files_expired",
         "event_loop_lag_seconds",
+        "trace_spans",
         "replica_ready",
         "replica_in_flight",
         "replicas",
