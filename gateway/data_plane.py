@@ -86,8 +86,11 @@ class DataPlane:
         self._listen = listen
         self._access_log = access_log_of(config, log_lock)
         self.counters = Counters()
-        self.exposition = Exposition(lambda: self.counters, lambda: self.registry, version, commit)
+        self.exposition = Exposition(
+            lambda: self.counters, lambda: self.registry, version, commit, connections=lambda: self.connections
+        )
         self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters, fast_paths=config.gateway.fast_paths)
+        self.counters.set_objectives({model.name: model.slo for model in registry.models})
         self._usage = LocalUsage() if usage is None else usage
         snapshot = Snapshot.of(config.gateway, registry, self._usage)
         self._files = FileStore(config.gateway.files, self.counters.files)
@@ -159,6 +162,7 @@ class DataPlane:
         self._listener.set_limits(config.gateway.limits, config.gateway.timeouts)
         self._dispatcher.set_deadlines(config.gateway.timeouts)
         old.succeeded_by(registry)
+        self.counters.set_objectives({model.name: model.slo for model in registry.models})
 
     # start and stop
 
@@ -220,6 +224,7 @@ class DataPlane:
             pool.tick(now)
         if self._access_log is not None:
             self._access_log.flush()
+            self.counters.lost_log_lines = self._access_log.lost
 
 
 def split(address: str) -> tuple[str, int]:

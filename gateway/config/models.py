@@ -30,6 +30,7 @@ from gateway.config.addresses import EngineUrl
 from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
 from gateway.config.discovery import DiscoverTable
 from gateway.config.scaling import ScalingTable
+from gateway.config.slo import Slo
 from gateway.config.source import ModelSource
 from gateway.config.struct_fields import table_of, with_options_of
 from gateway.config.table import SECRET, Mistake, Place, Table, nearest, plain
@@ -177,6 +178,7 @@ class ModelBase(Table):
         examples=[["small"]],
     )
     limits: ModelLimits = Field(default_factory=ModelLimits, description="See `[models.NAME.limits]`.")
+    slo: Slo = Field(default_factory=Slo, description="See `[models.NAME.slo]`.")
     guard: GuardTable | None = Field(None, description="See `[models.NAME.guard]`.")
 
     @property

@@ -30,6 +30,7 @@ from gateway.config.gateway import (
 )
 from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
 from gateway.config.scaling import ScalingTable
+from gateway.config.slo import Slo
 from gateway.config.source import PackageFile, PackageTable
 from gateway.config.tracing import Tracing
 
@@ -130,6 +131,12 @@ SECTIONS: tuple[Section, ...] = (
         ScalingTable,
         "Replicas of an engine that is started here, as many as demand needs; instead of `replicas`. See "
         "[scaling.md](scaling.md).",
+    ),
+    Section(
+        "`[models.NAME.slo]`",
+        Slo,
+        "How quickly a model is to answer. Nothing is refused or hurried for it: requests are counted as `met` or "
+        "`missed`, see [metrics.md](metrics.md#know-whether-objectives-are-met).",
     ),
     Section(
         "`[models.NAME.guard]`",

@@ -102,6 +102,11 @@ class AccessLog:
         """How many lines wait for the disk."""
         return len(self._lines) + sum(map(len, list(self._batches)))
 
+    @property
+    def lost(self) -> int:
+        """How many lines were not written: there was no room for them here, or none where they were to go."""
+        return self._dropped + self._unwritten
+
     def of_head(self, head: RequestHead) -> bytes:
         """Encode what a head says, as the end of a line."""
         method, path = head.method.decode("latin-1"), head.path.decode("latin-1")
@@ -175,7 +180,7 @@ class AccessLog:
         lines: list[bytes] = []
         while self._batches:
             lines += self._batches.popleft()
-        missing = self._dropped + self._unwritten
+        missing = self.lost
         telling = missing != self._told
         if telling:
             lines.append(b'{"dropped_lines":%d}' % (missing - self._told))

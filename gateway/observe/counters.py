@@ -8,7 +8,7 @@ counter whole, if not all of them at one instant.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -36,6 +36,10 @@ _LAG = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 _NUMBERS = ("admitted", "queued", "held", "refused", "queue_timeouts", "input_tokens", "output_tokens", "cached_tokens")
 """The fields of ``ModelMetrics`` that are plain numbers."""
+
+
+_OBJECTIVES = ("ttft", "tpot", "e2e")
+"""What an objective of a model may be about."""
 
 
 class ZeroDict(dict[str, int]):
@@ -91,6 +95,9 @@ class ModelMetrics:
     replicas too, ``ineligible``, without another ``no_replica``, ``over_budget``, or ``aborted`` meanwhile."""
     fallbacks: dict[str, int]
     """How often another model was asked instead, by its name."""
+    slo_met: dict[str, int]
+    slo_missed: dict[str, int]
+    """Requests that kept to an objective of the model, or did not: ``ttft``, ``tpot`` or ``e2e``."""
     # What nearly every request counts are fields: a dictionary for each would be more to touch, of a model among many.
     admitted: int = 0
     queued: int = 0
@@ -114,6 +121,8 @@ class ModelMetrics:
             attempts={outcome: ZeroDict() for outcome in ("ok", "failed", "full", "timeout", "aborted")},
             fallbacks=ZeroDict(),
             retries=dict.fromkeys(("retried", "over_budget", "held"), 0),
+            slo_met=dict.fromkeys(_OBJECTIVES, 0),
+            slo_missed=dict.fromkeys(_OBJECTIVES, 0),
             recoveries=dict.fromkeys(("recovered", "failed", "ineligible", "no_replica", "over_budget", "aborted"), 0),
         )
 
@@ -147,7 +156,7 @@ class ModelMetrics:
             getattr(self, name).add(getattr(other, name))
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("aborts", "fallbacks", "retries", "recoveries"):
+        for name in ("aborts", "fallbacks", "retries", "recoveries", "slo_met", "slo_missed"):
             mine: dict[str, int] = getattr(self, name)
             for label, number in getattr(other, name).items():
                 mine[label] += number
@@ -178,17 +187,33 @@ class Snapshot(msgspec.Struct):
     key_output_tokens: dict[str, int]
     key_refusals: dict[tuple[str, str], int]
     spans: dict[str, int]
+    lost_log_lines: int
 
 
 class Outcome:
     """The requests of one model, endpoint and status: how many, and where else each of them is counted."""
 
-    __slots__ = ("durations", "metrics", "number")
+    __slots__ = ("durations", "metrics", "number", "slo")
 
     def __init__(self, metrics: ModelMetrics, durations: Histogram) -> None:
         self.metrics = metrics
         self.durations = durations
         self.number = 0
+        self.slo: Mapping[str, float] = {}
+        """How quickly the model is to answer, in seconds; empty where nothing is said, and for errors."""
+
+
+def _judge(outcome: Outcome, context: RequestContext, duration: float) -> None:
+    """Count whether a request kept to the objectives of its model, as far as they are about it."""
+    took = {"e2e": duration}
+    if context.first_token_at is not None:
+        took["ttft"] = to_first = context.first_token_at - context.received_at
+        if context.output_tokens > 1:
+            took["tpot"] = (duration - to_first) / (context.output_tokens - 1)
+    for name, most in outcome.slo.items():
+        if name in took:
+            counted = outcome.metrics.slo_met if took[name] <= most else outcome.metrics.slo_missed
+            counted[name] += 1
 
 
 class _Models(dict[str, ModelMetrics]):
@@ -215,6 +240,8 @@ class Counters:
         self.key_output_tokens = ZeroDict()
         """Tokens of requests whose keys have limits, by the groups of the keys."""
         self.key_refusals: dict[tuple[str, str], int] = {}
+        self._objectives: Mapping[str, Mapping[str, float]] = {}
+        self.lost_log_lines = 0
         self.spans = {"exported": 0, "dropped": 0}
         """Spans of sampled requests, by what became of them."""
 
@@ -254,6 +281,20 @@ class Counters:
             metrics.first_token.observe(to_first)
             if context.output_tokens > 1:
                 metrics.per_token.observe((duration - to_first) / (context.output_tokens - 1))
+        if outcome.slo:
+            _judge(outcome, context, duration)
+
+    def set_objectives(self, objectives: Mapping[str, Mapping[str, float]]) -> None:
+        """Judge requests by other objectives from now on: seconds by name, for each model that has any."""
+        self._objectives = objectives
+        for model, by_endpoint in self._outcomes.items():
+            for by_status in by_endpoint.values():
+                self._give_objectives(model, by_status)
+
+    def _give_objectives(self, model: str, by_status: Mapping[int, Outcome]) -> None:
+        """Let requests be judged, but for errors: they are quick, and not what an objective is about."""
+        for status, outcome in by_status.items():
+            outcome.slo = self._objectives.get(model, {}) if status < 400 else {}
 
     def key_refused(self, group: str, reason: str) -> None:
         """Count a request that a limit or another restriction of its key has refused."""
@@ -266,6 +307,7 @@ class Counters:
             metrics = self.of(model)
             durations = metrics.durations.setdefault(endpoint, Histogram.of(DURATION_BOUNDS))
             by_status[status] = Outcome(metrics, durations)
+            self._give_objectives(model, by_status)
         return by_status[status]
 
     def models(self) -> dict[str, ModelMetrics]:
@@ -285,7 +327,15 @@ class Counters:
         """Give everything that was counted, to be encoded at once: it is what is still being counted."""
         given, made, refused = self.key_input_tokens, self.key_output_tokens, self.key_refusals
         return Snapshot(
-            self.models(), self.requests(), self.lag, self.files, dict(given), dict(made), dict(refused), self.spans
+            self.models(),
+            self.requests(),
+            self.lag,
+            self.files,
+            dict(given),
+            dict(made),
+            dict(refused),
+            self.spans,
+            self.lost_log_lines,
         )
 
     def add(self, other: Snapshot) -> None:
@@ -304,3 +354,4 @@ class Counters:
             self.key_refusals[labels] = self.key_refusals.get(labels, 0) + number
         for outcome, number in other.spans.items():
             self.spans[outcome] += number
+        self.lost_log_lines += other.lost_log_lines

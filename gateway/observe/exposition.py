@@ -44,6 +44,7 @@ class _Scrape(NamedTuple):
     build: tuple[str, str]
     reloaded: bool
     scaled: Collection[ScaledModel]
+    connections: int
 
     @property
     def configured(self) -> set[str]:
@@ -68,15 +69,22 @@ class _Row(NamedTuple):
 class Exposition:
     """Turns counters and pools into what Prometheus reads, at each scrape, on the control plane's thread.
 
-    ``counters`` gives those of this process, or the sum over several.
+    ``counters`` and ``connections`` give those of this process, or the sum over several.
     """
 
     def __init__(
-        self, counters: Callable[[], Counters], registry: Callable[[], Registry], version: str, commit: str
+        self,
+        counters: Callable[[], Counters],
+        registry: Callable[[], Registry],
+        version: str,
+        commit: str,
+        *,
+        connections: Callable[[], int] = lambda: 0,
     ) -> None:
         self._counters = counters
         self._registry = registry
         self._build = (version, commit)
+        self._connections = connections
         self._process = ProcessCollector(registry=None)
         self.last_reload_successful = True
         self.scaled: Callable[[], Collection[ScaledModel]] = tuple
@@ -112,6 +120,7 @@ class Exposition:
             self._build,
             self.last_reload_successful,
             self.scaled(),
+            self._connections(),
         )
         for row in _FAMILIES:
             yield row.read(scrape)
@@ -169,6 +178,22 @@ def _fallbacks(scrape: _Scrape) -> Samples:
     for model, metrics in scrape.models:
         counted = dict.fromkeys(configured.get(model, ()), 0) | dict(metrics.fallbacks)
         yield from (((model, to), number) for to, number in sorted(counted.items()))
+
+
+def _slo_requests(scrape: _Scrape) -> Samples:
+    """Show those objectives that a model has, and those that it had when its requests were counted."""
+    objectives = {model.name: model.slo for model in scrape.registry.models}
+    for name, metrics in scrape.models:
+        for slo, met in metrics.slo_met.items():
+            missed = metrics.slo_missed[slo]
+            if met or missed or slo in objectives.get(name, {}):
+                yield (name, slo, "met"), met
+                yield (name, slo, "missed"), missed
+
+
+def _slo_seconds(scrape: _Scrape) -> Samples:
+    for model in scrape.registry.models:
+        yield from (((model.name, name), seconds) for name, seconds in model.slo.items())
 
 
 def _per_model(get: Callable[[ModelMetrics], Histogram]) -> Callable[[_Scrape], Samples]:
@@ -248,6 +273,20 @@ _FAMILIES = (
         "Time per output token (TPOT): (E2E - TTFT) / (output tokens - 1).",
         _MODEL,
         _per_model(lambda metrics: metrics.per_token),
+    ),
+    _Row(
+        Kind.COUNTER,
+        "slo_requests",
+        "Requests without an error, by whether they met an objective of their model or missed it.",
+        ("model", "slo", "outcome"),
+        _slo_requests,
+    ),
+    _Row(
+        Kind.GAUGE,
+        "slo_seconds",
+        "The objectives of a model, as its configuration has them.",
+        ("model", "slo"),
+        _slo_seconds,
     ),
     _Row(
         Kind.HISTOGRAM,
@@ -411,6 +450,13 @@ _FAMILIES = (
         _per_replica(lambda replica: replica.in_flight),
     ),
     _Row(
+        Kind.COUNTER,
+        "replica_restarts",
+        "How often the engine of a replica has ended unasked and was started again.",
+        _REPLICA,
+        _per_replica(lambda replica: replica.restarts),
+    ),
+    _Row(
         Kind.GAUGE,
         "discovered_replicas",
         "Replicas that the source of a pool told last.",
@@ -451,6 +497,20 @@ _FAMILIES = (
         "Files removed because their time was over.",
         (),
         lambda scrape: [((), scrape.counters.files.expired)],
+    ),
+    _Row(
+        Kind.GAUGE,
+        "client_connections",
+        "Connections of clients that are open.",
+        (),
+        lambda scrape: [((), scrape.connections)],
+    ),
+    _Row(
+        Kind.COUNTER,
+        "access_log_lost_lines",
+        "Lines of the access log that were not written, because its target was full or too slow.",
+        (),
+        lambda scrape: [((), scrape.counters.lost_log_lines)],
     ),
     _Row(
         Kind.COUNTER,

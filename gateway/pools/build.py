@@ -312,6 +312,7 @@ class RegistryBuilder:
             guard=settings.guard,
             fallback=settings.fallback,
             recovery=settings.engine != "onnx" and settings.recovery,
+            slo=settings.slo.objectives,
         )
         before = self._models.get(name)
         if before is not None and (before.pool, before.upstream_name) == (pool, model.upstream_name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.config.models import GuardTable
 from gateway.pools.pool import Pool
@@ -27,6 +27,7 @@ class Model:
         "recovery",
         "required",
         "send_priority",
+        "slo",
         "tasks",
         "upstream_name",
     )
@@ -45,6 +46,7 @@ class Model:
         guard: GuardTable | None = None,
         fallback: Iterable[str] = (),
         recovery: bool = False,
+        slo: Mapping[str, float] | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -61,6 +63,8 @@ class Model:
         """The models that take its place, in this order, where it has no capacity, fails, or cannot take so much."""
         self.guard = guard
         """The classifier that looks at each request first, if there is one."""
+        self.slo = slo or {}
+        """How quickly it is to answer: seconds by ``ttft``, ``tpot`` and ``e2e``, as far as that is said."""
         self.max_model_len: int | None = None
         """How many tokens a request may have, as an engine's model card says; ``None`` as long as none does."""
         self._observers: tuple[Callable[[Model], None], ...] = ()

@@ -80,6 +80,7 @@ class Replica:
         "on_ejection",
         "ready",
         "reason",
+        "restarts",
         "state",
     )
 
@@ -105,6 +106,8 @@ class Replica:
         self.state = ReplicaState.READY if ready else ReplicaState.STARTING
         self.ready = ready
         self.reason = ""
+        self.restarts = 0
+        """How often its engine has ended unasked and was started again."""
         self.leaving = False
         """Whether it is to drain as soon as another of its pool is ready."""
         self.on_ejection: Callable[[Replica], None] | None = None
@@ -141,6 +144,8 @@ class Replica:
             self._failures = 0
         if state is self.state and reason == self.reason:
             return
+        if state is ReplicaState.RESTARTING and self.state is not state:
+            self.restarts += 1
         self.state, self.reason = state, reason
         self.ready = state is ReplicaState.READY
         for changed in self._observers:

@@ -26,7 +26,11 @@ NAME = r"\b(?:headgate|process)_[a-z_]+"
 @pytest.fixture(scope="module")
 def scrape() -> str:
     """What both paths show of a gateway that has counted something in every family."""
-    registry, counters, engines = Registry([model("chat", replica("chat-0"))]), Counters(), EngineMetrics()
+    registry, counters, engines = (
+        Registry([model("chat", replica("chat-0"), slo={"ttft": 0.5})]),
+        Counters(),
+        EngineMetrics(),
+    )
     registry.pools[0].discovered = Discovered("file replicas.json")
     counters.of("chat").fallbacks["small"] += 1
     counters.key_input_tokens["research"] += 1

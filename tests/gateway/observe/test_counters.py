@@ -110,3 +110,62 @@ def quantile(histogram: Histogram, share: float) -> float:
     lower = histogram.bounds[at - 1] if at else 0.0
     before = totals[at - 1] if at else 0
     return lower + (histogram.bounds[at] - lower) * (rank - before) / (totals[at] - before)
+
+
+def streamed(status: int = 200) -> RequestContext:
+    """Return a request whose first token came after a second, and four more in two seconds."""
+    context = RequestContext(RequestHead(""), model="m", status=status)
+    context.received_at, context.overhead = 100.0, 0.25
+    context.first_token_at, context.output_tokens = 101.0, 5
+    return context
+
+
+@pytest.mark.parametrize(
+    ("objectives", "met", "missed"),
+    [
+        ({"ttft": 1.0, "tpot": 0.5, "e2e": 3.0}, {"ttft": 1, "tpot": 1, "e2e": 1}, {"ttft": 0, "tpot": 0, "e2e": 0}),
+        ({"ttft": 0.9, "tpot": 0.4, "e2e": 2.9}, {"ttft": 0, "tpot": 0, "e2e": 0}, {"ttft": 1, "tpot": 1, "e2e": 1}),
+        ({"ttft": 0.9, "e2e": 9.0}, {"ttft": 0, "tpot": 0, "e2e": 1}, {"ttft": 1, "tpot": 0, "e2e": 0}),
+        ({}, {"ttft": 0, "tpot": 0, "e2e": 0}, {"ttft": 0, "tpot": 0, "e2e": 0}),
+    ],
+)
+def test_requests_are_judged_by_the_objectives_of_their_model(
+    objectives: dict[str, float], met: dict[str, int], missed: dict[str, int]
+) -> None:
+    counters = Counters()
+    counters.set_objectives({"m": objectives})
+    counters.ended(streamed(), 103.0)
+    assert (counters.of("m").slo_met, counters.of("m").slo_missed) == (met, missed)
+
+
+def test_neither_errors_nor_what_has_no_tokens_are_judged_by_objectives_of_tokens() -> None:
+    counters = Counters()
+    counters.set_objectives({"m": {"ttft": 1.0, "tpot": 0.5, "e2e": 3.0}})
+    counters.ended(streamed(status=504), 103.0)
+    ended(counters, seconds=4.0)
+    assert counters.of("m").slo_met == {"ttft": 0, "tpot": 0, "e2e": 0}
+    assert counters.of("m").slo_missed == {"ttft": 0, "tpot": 0, "e2e": 1}
+
+
+def test_other_objectives_hold_for_requests_from_then_on() -> None:
+    counters = Counters()
+    counters.ended(streamed(), 103.0)
+    counters.set_objectives({"m": {"e2e": 3.0}})
+    counters.ended(streamed(), 103.0)
+    counters.set_objectives({"m": {"e2e": 2.0}})
+    counters.ended(streamed(), 103.0)
+    counters.set_objectives({})
+    counters.ended(streamed(), 103.0)
+    assert (counters.of("m").slo_met["e2e"], counters.of("m").slo_missed["e2e"]) == (1, 1)
+
+
+def test_objectives_lost_lines_and_spans_of_another_process_are_added() -> None:
+    total, process = Counters(), Counters()
+    process.set_objectives({"m": {"e2e": 3.0}})
+    process.ended(streamed(), 103.0)
+    process.lost_log_lines = 2
+    process.spans["exported"] = 5
+    total.add(process.snapshot())
+    total.add(process.snapshot())
+    assert total.of("m").slo_met["e2e"] == 2
+    assert (total.lost_log_lines, total.spans) == (4, {"exported": 10, "dropped": 0})

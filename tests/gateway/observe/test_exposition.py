@@ -134,6 +134,11 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "files_expired",
         "event_loop_lag_seconds",
         "trace_spans",
+        "slo_requests",
+        "slo_seconds",
+        "replica_restarts",
+        "client_connections",
+        "access_log_lost_lines",
         "replica_ready",
         "replica_in_flight",
         "replicas",
@@ -282,3 +287,35 @@ def test_a_scaled_model_shows_how_many_replicas_it_is_to_have_and_why(
     assert not [name for name, _ in samples if "cold_start" in name]
     scaled.start_seconds = 12.5
     assert value(scraped(exposition), "cold_start_seconds", model="m") == 12.5
+
+
+def test_objectives_are_shown_with_what_met_them(metrics: Counters) -> None:
+    registry = Registry([model("m", replica("m-0"), slo={"ttft": 0.5, "e2e": 10.0}), model("other", replica("o-0"))])
+    metrics.set_objectives({each.name: each.slo for each in registry.models})
+    metrics.ended(ended(tokens=3), 103.0)
+    samples = scraped(Exposition(lambda: metrics, lambda: registry, "1.2", "abc"))
+    assert value(samples, "slo_seconds", model="m", slo="ttft") == 0.5
+    shown = {labels: number for (name, labels), number in samples.items() if name == "headgate_slo_requests_total"}
+    assert {tuple(text for _, text in labels): number for labels, number in shown.items()} == {
+        ("m", "met", "e2e"): 1,
+        ("m", "missed", "e2e"): 0,
+        ("m", "met", "ttft"): 0,
+        ("m", "missed", "ttft"): 1,
+    }
+
+
+def test_connections_and_lost_lines_of_the_log_are_shown(registry: Registry, metrics: Counters) -> None:
+    metrics.lost_log_lines = 3
+    samples = scraped(Exposition(lambda: metrics, lambda: registry, "1.2", "abc", connections=lambda: 7))
+    assert value(samples, "client_connections") == 7
+    assert value(samples, "access_log_lost_lines_total") == 3
+
+
+def test_restarts_of_engines_are_counted_once_each(registry: Registry, exposition: Exposition) -> None:
+    restarted = registry.replicas[0]
+    for state in (ReplicaState.RESTARTING, ReplicaState.RESTARTING, ReplicaState.READY, ReplicaState.RESTARTING):
+        restarted.set_state(state, f"{state} again")
+    samples = scraped(exposition)
+    counted = [number for (name, _), number in samples.items() if name == "headgate_replica_restarts_total"]
+    assert sorted(counted)[-1] == 2
+    assert sum(counted) == 2
