@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import time
+from typing import NamedTuple
 
 import msgspec
 
@@ -49,6 +51,14 @@ class ZeroDict(dict[str, int]):
         return 0
 
 
+class Exemplar(NamedTuple):
+    """One observation of a bucket, with the trace of its request; ``at`` is a Unix time in seconds."""
+
+    trace_id: str
+    value: float
+    at: float
+
+
 # Two dataclasses, because they change with each request: to set a field of a msgspec.Struct takes four times as long.
 @dataclass(slots=True)
 class Histogram:
@@ -57,6 +67,8 @@ class Histogram:
     bounds: tuple[float, ...]
     counts: list[int]
     sum: float = 0.0
+    exemplars: dict[int, Exemplar] | None = None
+    """The latest observation of a traced request in each bucket, by the bucket's place; ``None`` before the first."""
 
     @classmethod
     def of(cls, bounds: tuple[float, ...]) -> Histogram:
@@ -68,10 +80,20 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def exemplify(self, value: float, trace_id: str, at: float) -> None:
+        """Let a traced request, whose value was observed at that Unix time, stand for its bucket."""
+        if self.exemplars is None:
+            self.exemplars = {}
+        self.exemplars[bisect_left(self.bounds, value)] = Exemplar(trace_id, value, at)
+
     def add(self, other: Histogram) -> None:
         """Count what another histogram with the same bounds has counted."""
         self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
+        for bucket, exemplar in (other.exemplars or {}).items():
+            mine = self.exemplars = self.exemplars or {}
+            if bucket not in mine or mine[bucket].at < exemplar.at:
+                mine[bucket] = exemplar
 
 
 @dataclass(slots=True)
@@ -130,7 +152,7 @@ class ModelMetrics:
     def waits(self) -> Histogram:
         """How long requests waited for a slot; those admitted at once, which are counted already, did not wait."""
         at_once, *others = self.queue.counts
-        return Histogram(self.queue.bounds, [at_once + self.admitted, *others], self.queue.sum)
+        return Histogram(self.queue.bounds, [at_once + self.admitted, *others], self.queue.sum, self.queue.exemplars)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -201,6 +223,20 @@ class Outcome:
         self.number = 0
         self.slo: Mapping[str, float] = {}
         """How quickly the model is to answer, in seconds; empty where nothing is said, and for errors."""
+
+
+def _exemplify(outcome: Outcome, context: RequestContext, duration: float, trace_id: str) -> None:
+    """Let a traced request stand for the buckets in which it was observed."""
+    metrics, at = outcome.metrics, time()
+    outcome.durations.exemplify(duration, trace_id, at)
+    metrics.overhead.exemplify(context.overhead, trace_id, at)
+    if context.queued_for:
+        metrics.queue.exemplify(context.queued_for, trace_id, at)
+    if context.first_token_at is not None:
+        to_first = context.first_token_at - context.received_at
+        metrics.first_token.exemplify(to_first, trace_id, at)
+        if context.output_tokens > 1:
+            metrics.per_token.exemplify((duration - to_first) / (context.output_tokens - 1), trace_id, at)
 
 
 def _judge(outcome: Outcome, context: RequestContext, duration: float) -> None:
@@ -283,6 +319,8 @@ class Counters:
                 metrics.per_token.observe((duration - to_first) / (context.output_tokens - 1))
         if outcome.slo:
             _judge(outcome, context, duration)
+        if context.recording is not None:
+            _exemplify(outcome, context, duration, context.recording.trace_id)
 
     def set_objectives(self, objectives: Mapping[str, Mapping[str, float]]) -> None:
         """Judge requests by other objectives from now on: seconds by name, for each model that has any."""

@@ -6,7 +6,7 @@ of each sample first, which for a thousand models is a second of processor time 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from itertools import accumulate, chain, repeat
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
-from gateway.observe.counters import Histogram
+from gateway.observe.counters import Exemplar, Histogram
 
 _EXPONENT_FROM = 1_000_000
 """Go writes numbers with an exponent from here on; below, it writes what Python does."""
@@ -54,7 +54,7 @@ def text_of(family: Family, *, openmetrics: bool) -> str:
     for values, value in family.samples:
         pairs = [f'{label}="{_escaped(values[at])}"' for label, at in order]
         if isinstance(value, Histogram):
-            lines.append(_histogram(name, pairs, before_le, value))
+            lines.append(_histogram(name, pairs, before_le, value, exemplars=openmetrics))
         elif pairs:
             lines.append(f"{name}{{{','.join(pairs)}}} {number(value)}\n")
         else:
@@ -69,7 +69,7 @@ def number(value: float) -> str:
     return str(floatToGoString(value))  # type: ignore[no-untyped-call]
 
 
-def _histogram(name: str, pairs: Sequence[str], before_le: int, histogram: Histogram) -> str:
+def _histogram(name: str, pairs: Sequence[str], before_le: int, histogram: Histogram, *, exemplars: bool) -> str:
     """Write the buckets, each of which counts those below it too, their sum, and the number of observations.
 
     Labels are in the order of their names; the first ``before_le`` of them stand before that of the bucket.
@@ -82,10 +82,23 @@ def _histogram(name: str, pairs: Sequence[str], before_le: int, histogram: Histo
         numbers, tail = map(str, totals), ".0\n"
     else:
         numbers, tail = map(number, totals), "\n"
+    ends: Iterable[str] = repeat(tail)
+    if exemplars and histogram.exemplars is not None:
+        ends = _with_exemplars(tail, len(totals), dict(histogram.exemplars))
     # perf: a join of what repeats takes a third of the time of a line each.
     bounds = _names_of(histogram.bounds)
-    buckets = "".join(chain.from_iterable(zip(repeat(start), bounds, repeat(end), numbers, repeat(tail), strict=False)))
+    buckets = "".join(chain.from_iterable(zip(repeat(start), bounds, repeat(end), numbers, ends, strict=False)))
     return f"{buckets}{name}_count{labels} {number(totals[-1])}\n{name}_sum{labels} {number(histogram.sum)}\n"
+
+
+def _with_exemplars(tail: str, buckets: int, exemplars: Mapping[int, Exemplar]) -> Sequence[str]:
+    """Write the ends of the lines of buckets, some of which have an exemplar."""
+    ends = [tail] * buckets
+    for bucket, exemplar in exemplars.items():
+        # To the millisecond, as Prometheus keeps it.
+        said = f'# {{trace_id="{exemplar.trace_id}"}} {number(exemplar.value)} {exemplar.at:.3f}'
+        ends[bucket] = f"{tail[:-1]} {said}\n"
+    return ends
 
 
 @cache

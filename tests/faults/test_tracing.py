@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.otlp import OtlpReceiver, attributes_of, otlp_receiver, plain
 from tests.kit.scripted import scripted_engine, whole
+from tests.kit.wire import Wire
 
 CHAT = "/v1/chat/completions"
 ANSWER = whole(b'{"id":"1","choices":[{"message":{"content":"Hi"}}]}')
@@ -19,10 +21,13 @@ STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encodi
 
 
 @asynccontextmanager
-async def traced(answer: bytes = ANSWER, **settings: Any) -> AsyncIterator[tuple[RunningGateway, OtlpReceiver]]:
+async def traced(
+    answer: bytes = ANSWER, processes: int = 1, **tracing: Any
+) -> AsyncIterator[tuple[RunningGateway, OtlpReceiver]]:
     async with otlp_receiver() as receiver, scripted_engine() as engine:
         engine.answer = [answer]
-        async with gateway({"m": remote(engine.url)}, tracing={"endpoint": receiver.url}, **settings) as running:
+        tracing = {"endpoint": receiver.url, **tracing}
+        async with gateway({"m": remote(engine.url)}, processes=processes, tracing=tracing) as running:
             yield running, receiver
 
 
@@ -66,6 +71,24 @@ async def test_a_stream_arrives_in_parts() -> None:
         attempt, first_byte, stream = await receiver.spans_named("chat m", "first byte", "stream")
         assert {first_byte.parent_span_id, stream.parent_span_id} == {attempt.span_id}
         assert first_byte.end_time_unix_nano == stream.start_time_unix_nano
+
+
+async def test_a_bucket_of_openmetrics_leads_to_the_trace() -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with traced(sample_ratio=0.0) as (running, _):
+        assert await ask(running) == 200
+        async with await running.wire() as wire:
+            headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+            await wire.request("POST", CHAT, {"model": "m", "messages": []}, headers)
+            assert (await wire.response()).status == 200
+        async with await Wire.connect_to(running.control) as wire:
+            await wire.request("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+            text = (await wire.response()).body.decode()
+        families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        found = {sample.name: sample.exemplar for family in families for sample in family.samples if sample.exemplar}
+        assert found.keys() == {"headgate_request_duration_seconds_bucket", "headgate_overhead_seconds_bucket"}
+        assert {exemplar.labels["trace_id"] for exemplar in found.values()} == {trace_id}
+        assert trace_id not in await running.metrics()
 
 
 async def test_requests_are_answered_while_the_receiver_hangs_and_the_end_does_not_wait_for_it() -> None:

@@ -7,11 +7,13 @@ from itertools import accumulate
 from math import exp, log
 from statistics import NormalDist
 
+import msgspec
 import pytest
 
 from gateway.core.context import RequestContext, RequestHead
+from gateway.core.recording import Recording
 from gateway.files.store import FileCounts
-from gateway.observe.counters import DURATION_BOUNDS, Counters, Histogram, outcome_of
+from gateway.observe.counters import DURATION_BOUNDS, Counters, Exemplar, Histogram, Snapshot, outcome_of
 
 
 def ended(counters: Counters, model: str = "m", status: int = 200, *, seconds: float = 3.0) -> None:
@@ -169,3 +171,44 @@ def test_objectives_lost_lines_and_spans_of_another_process_are_added() -> None:
     total.add(process.snapshot())
     assert total.of("m").slo_met["e2e"] == 2
     assert (total.lost_log_lines, total.spans) == (4, {"exported": 10, "dropped": 0})
+
+
+def test_a_traced_request_stands_for_its_buckets_and_any_other_does_not() -> None:
+    counters = Counters()
+    counters.ended(streamed(), 103.0)
+    assert counters.of("m").first_token.exemplars is None
+    traced = streamed()
+    traced.recording = Recording("a" * 32, "b" * 16, "", "")
+    traced.queued_for = 0.1
+    counters.ended(traced, 103.0)
+    metrics = counters.of("m")
+    (durations,) = metrics.durations.values()
+    for histogram, value in (
+        (durations, 3.0),
+        (metrics.first_token, 1.0),
+        (metrics.per_token, 0.5),
+        (metrics.overhead, 0.25),
+        (metrics.waits, 0.1),
+    ):
+        assert histogram.exemplars is not None
+        ((bucket, exemplar),) = histogram.exemplars.items()
+        assert (exemplar.trace_id, exemplar.value) == ("a" * 32, value)
+        assert histogram.counts[bucket] >= 1
+
+
+def test_of_exemplars_of_several_processes_the_latest_stands() -> None:
+    total, processes = Histogram.of((1.0, 2.0)), [Histogram.of((1.0, 2.0)) for _ in range(2)]
+    for number, (process, at) in enumerate(zip(processes, (20.0, 10.0), strict=True)):
+        process.observe(0.5)
+        process.exemplify(0.5, f"of {number}", at)
+    processes[1].exemplify(9.0, "alone", 5.0)
+    for process in processes:
+        total.add(process)
+    assert total.exemplars == {0: Exemplar("of 0", 0.5, 20.0), 2: Exemplar("alone", 9.0, 5.0)}
+
+
+def test_exemplars_go_from_one_process_to_another() -> None:
+    counters = Counters()
+    counters.lag.exemplify(0.002, "a" * 32, 10.0)
+    sent = msgspec.msgpack.encode(counters.snapshot())
+    assert msgspec.msgpack.decode(sent, type=Snapshot).lag == counters.lag

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as LibraryExemplar
 
-from gateway.observe.counters import Histogram
+from gateway.observe.counters import Exemplar, Histogram
 from gateway.observe.text_format import Family, Kind, text_of
 
 MAKE = {Kind.COUNTER: CounterMetricFamily, Kind.GAUGE: GaugeMetricFamily, Kind.HISTOGRAM: HistogramMetricFamily}
@@ -65,3 +67,32 @@ def test_a_family_without_labels() -> None:
     family = Family(Kind.GAUGE, "up", "Whether.", (), [((), 1.0)])
     assert text_of(family, openmetrics=False) == "# HELP up Whether.\n# TYPE up gauge\nup 1.0\n"
     same(family)
+
+
+EXEMPLARS = {0: Exemplar("a" * 32, 0.000_01, 1_700_000_000.123), 3: Exemplar("b" * 32, 2e6, 1_700_000_000.5)}
+
+
+@pytest.mark.parametrize("counts", [[1, 0, 2, 3], [10**6, 0, 2, 3]])
+def test_exemplars_are_written_as_the_library_writes_them_and_in_openmetrics_only(counts: list[int]) -> None:
+    histogram = Histogram((0.00005, 0.005, 10.0), counts, 1.5, dict(EXEMPLARS))
+    family = Family(Kind.HISTOGRAM, "headgate_x_seconds", "X.", ("model",), [(("m",), histogram)])
+    metric = HistogramMetricFamily("headgate_x_seconds", "X.", labels=("model",))
+    names = [*map(str, histogram.bounds), "+Inf"]
+    totals = map(float, accumulate(histogram.counts))
+    marked = [LibraryExemplar({"trace_id": each.trace_id}, each.value, each.at) for each in EXEMPLARS.values()]
+    plain = list(zip(names, totals, strict=True))
+    metric.add_metric(["m"], [(*plain[0], marked[0]), *plain[1:3], (*plain[3], marked[1])], 1.5)
+
+    class Exemplified(Collector):
+        def collect(self) -> Iterable[Metric]:
+            yield metric
+
+    by_library = generate_openmetrics(Exemplified()).decode()  # type: ignore[no-untyped-call]
+    ours = text_of(family, openmetrics=True) + "# EOF\n"
+    assert ours == by_library.replace("1700000000.5\n", "1700000000.500\n")
+    assert "trace_id" not in text_of(family, openmetrics=False)
+    (read,) = parse_openmetrics(ours)  # type: ignore[no-untyped-call]
+    found = {sample.labels["le"]: sample.exemplar for sample in read.samples if sample.exemplar is not None}
+    assert {le: each.labels["trace_id"] for le, each in found.items()} == {"5e-05": "a" * 32, "+Inf": "b" * 32}
+    assert [each.value for each in found.values()] == [0.000_01, 2e6]
+    assert [float(each.timestamp) for each in found.values()] == [1_700_000_000.123, 1_700_000_000.5]
