@@ -27,6 +27,7 @@ from gateway.files.store import FileStore
 from gateway.http import trace_context
 from gateway.http.downstream import Downstream
 from gateway.http.request_head import headers_up
+from gateway.http.trace_context import SAMPLED_BY
 from gateway.observe.access_log import AccessLog
 from gateway.observe.counters import Counters
 from gateway.observe.tracing.tracer import Tracer
@@ -98,10 +99,11 @@ class Pipeline:
     def answer(self, context: RequestContext, downstream: Downstream) -> Exchange | Fallback | LocalCall | None:
         """Decide which pool is asked, and with what bytes, and ask it; or answer here."""
         head = context.head
-        if self._tracer is None:
-            context.trace = head.trace or next(self._new_traces)
-        else:
-            self._tracer.begin(context)
+        context.trace = trace = head.trace or next(self._new_traces)
+        tracer = self._tracer
+        # One call more only where it may be recorded.
+        if tracer is not None and (head.trace or trace[SAMPLED_BY] < tracer.bound):
+            tracer.begin(context)
         match: Match | None = head.match
         if match is None:
             headers = _preflight(head) if head.headers_down else b""
@@ -141,7 +143,7 @@ class Pipeline:
             metrics.key_input_tokens[group] += context.input_tokens
             metrics.key_output_tokens[group] += context.output_tokens
         self._metrics.ended(context, now)
-        if self._tracer is not None:
+        if self._tracer is not None and (context.recording is not None or not context.trace):
             self._tracer.end(context, now)
         if self._access_log is not None:
             self._access_log.ended(context, now)

@@ -59,6 +59,9 @@ class EngineMetrics(Collector):
         except ValueError:
             families = None
         for family in families or ():
+            if family.name == self._up.name:
+                # Another gateway's: two families of one name are no metrics that Prometheus could read.
+                continue
             known = self._families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
                 known.samples.append(sample._replace(labels=labels | dict(_exported(sample.labels))))

@@ -16,6 +16,9 @@ from gateway.http.request_head import tokens
 TRACE_ID = slice(16, 48)
 """Where the trace's id stands in such lines, as 32 hexadecimal digits."""
 
+SAMPLED_BY = slice(32, 48)
+"""Its right half, by which services with the same ratio sample alike: OpenTelemetry's ``TraceIdRatioBased``."""
+
 SPAN_ID = slice(49, 65)
 """Where the id of the parent span stands, as 16 hexadecimal digits."""
 

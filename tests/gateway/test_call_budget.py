@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gateway.observe.tracing.tracer import Tracer
 from gateway.pools.policies.prefix import Prefix
 from tests.kit.playbook import CHAT, Playbook, post
 from tests.kit.scripted import whole
@@ -72,6 +73,18 @@ async def test_a_key_costs_no_calls_and_its_limits_so_many(limits: dict[str, int
     back = calls(lambda: line.says(RESPONSE))
     assert play.client.got().count(b"HTTP/1.1 200 OK") == 5
     assert (down + back).total() <= most, f"{down + back}"
+
+
+async def test_tracing_costs_a_request_that_is_not_recorded_no_call() -> None:
+    play, request = Playbook(engines=2, tracer=Tracer(0.0, print, parent_based=True)), post(CHAT, **HELLO)
+    for _ in range(4):
+        play.client.sends(request)
+        play.last_asked.says(RESPONSE)
+    down = calls(lambda: play.client.sends(request))
+    line = play.last_asked.line
+    back = calls(lambda: line.says(RESPONSE))
+    assert down.total() <= 25, f"{down}"
+    assert back.total() <= 21, f"{back}"
 
 
 async def test_routing_by_prefix_costs_so_many_calls_more() -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import Gateway
 from gateway.config.load import load
+from gateway.config.reference import toml
 from gateway.config.schema import Config
 from gateway.console import StartupLog
 from gateway.data_plane import StartError
@@ -33,7 +35,7 @@ HEAD = '[gateway]\nlisten = "127.0.0.1:0"\ncontrol = "127.0.0.1:0"\naccess_log =
 
 def model(name: str, *urls: str, **options: Any) -> str:
     lines = [f"[models.{name}]", 'engine = "remote"', f"urls = {json.dumps(urls)}", "health_interval = 0.05"]
-    return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in options.items()), ""])
+    return "\n".join([*lines, *(f"{key} = {toml(value)}" for key, value in options.items()), ""])
 
 
 def also_n(engine: SimulatedEngine) -> str:
@@ -95,6 +97,23 @@ async def test_models_and_aliases_are_added_and_removed(tmp_path: Path, engine: 
         assert here.reload(HEAD, model("m", engine.address)).successful
         assert [(await here.ask(name)).status for name in ("m", "n", "o")] == [200, 404, 404]
         assert "the configuration was reloaded" in here.said.getvalue()
+
+
+async def test_a_scrape_during_reloads_is_of_one_configuration_or_the_other(
+    tmp_path: Path, engine: SimulatedEngine
+) -> None:
+    more = "".join(model(f"n{number}", engine.address, slo={"ttft": 1.0}) for number in range(20))
+    async with configured(tmp_path, model("m", engine.address)) as here:
+        scrapes: set[int] = set()
+        for number in range(20):
+            scraping = asyncio.create_task(here.running.metrics())
+            await asyncio.sleep(0)
+            assert here.reload(HEAD, model("m", engine.address), more if number % 2 else "").successful
+            families = {family.name: family for family in text_string_to_metric_families(await scraping)}
+            named = {sample.labels["model"] for sample in families["headgate_model_info"].samples}
+            scrapes.add(len(named))
+            assert {sample.labels["model"] for sample in families["headgate_slo_seconds"].samples} == named - {"m"}
+        assert scrapes <= {1, 21}
 
 
 async def test_the_model_that_a_shared_pool_is_called_after_may_go(tmp_path: Path, engine: SimulatedEngine) -> None:

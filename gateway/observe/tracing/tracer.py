@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from random import getrandbits
+from collections.abc import Callable
 
 from gateway.core.context import RequestContext
 from gateway.core.recording import Recording, new_span_id
 from gateway.http import trace_context
-from gateway.http.trace_context import SPAN_ID, TRACE_ID
+from gateway.http.trace_context import SAMPLED_BY, SPAN_ID, TRACE_ID
 from gateway.observe.tracing.request_spans import EndedRequest
 
-_HALF = 64
-"""Bits of a trace's id that decide: those on the right, as in OpenTelemetry's ``TraceIdRatioBased``."""
+_ALL = b"g"
+"""Behind all hexadecimal digits."""
 
 
 class Tracer:
@@ -22,33 +21,37 @@ class Tracer:
     """
 
     def __init__(self, ratio: float, ended: Callable[[EndedRequest], None], *, parent_based: bool) -> None:
-        self._bound = round(ratio * 2**_HALF)
+        # perf: digits are compared as they stand, which spares their reading; see docs/python-idioms.md#known-bytes.
+        self.bound = b"%016x" % round(ratio * 2**64) if ratio < 1 else _ALL
+        """A trace is sampled if the half of its id at ``SAMPLED_BY`` is before this."""
+        self._ratio = ratio
         self._parent_based = parent_based
         self._ended = ended
-        self._new_traces: Iterator[bytes] = trace_context.new_traces()
+        self._new_traces = trace_context.new_traces()
 
     def __repr__(self) -> str:
-        return f"<Tracer [{self._bound / 2**_HALF:.2%} of requests]>"
+        return f"<Tracer [{self._ratio:.2%} of requests]>"
 
     def begin(self, context: RequestContext) -> None:
-        """Give a request its trace context, and begin to record it if it is sampled."""
+        """Begin to record a request whose trace was sampled or is the client's, unless the client does not want it."""
         given = context.head.trace
-        if given:
-            self._go_on(context, given)
+        asked = bool(given) and trace_context.sampled(given)
+        record = asked if given and self._parent_based else context.trace[SAMPLED_BY] < self.bound
+        if not record and not asked:
             return
-        right = getrandbits(_HALF)
-        if right >= self._bound:
-            context.trace = next(self._new_traces)
-            return
+        # Where the client's decision does not hold, another span stands for that (section 3.4 of the recommendation).
         span_id = new_span_id()
-        trace_id = f"{getrandbits(_HALF):016x}{right:016x}"
-        context.trace = b"traceparent: 00-%b-%b-01\r\n" % (trace_id.encode("ascii"), span_id.encode("ascii"))
-        context.recording = Recording(trace_id, span_id, parent_id="", state="")
+        context.trace = trace_context.with_parent(context.trace, span_id, record=record)
+        if record:
+            trace_id = context.trace[TRACE_ID].decode("ascii")
+            parent_id = given[SPAN_ID].decode("ascii")
+            context.recording = Recording(trace_id, span_id, parent_id, trace_context.state_of(given))
 
     def end(self, context: RequestContext, now: float) -> None:
         """Hand on what was noted of a request, if it was; ``now`` is a ``perf_counter`` reading."""
         if not context.trace:
-            # It was refused for its head alone.
+            # It was refused for its head alone, before it could begin.
+            context.trace = context.head.trace or next(self._new_traces)
             self.begin(context)
         recording = context.recording
         if recording is None:
@@ -71,17 +74,3 @@ class Tracer:
                 context.cached_tokens,
             )
         )
-
-    def _go_on(self, context: RequestContext, given: bytes) -> None:
-        """Go on with the trace of a client."""
-        asked = trace_context.sampled(given)
-        record = asked if self._parent_based else int(given[TRACE_ID][16:], 16) < self._bound
-        if not record and not asked:
-            context.trace = given
-            return
-        # Where the client's decision does not hold, a span must stand for that (section 3.4 of the recommendation).
-        span_id = new_span_id()
-        context.trace = trace_context.with_parent(given, span_id, record=record)
-        if record:
-            trace_id, parent_id = given[TRACE_ID].decode("ascii"), given[SPAN_ID].decode("ascii")
-            context.recording = Recording(trace_id, span_id, parent_id, trace_context.state_of(given))

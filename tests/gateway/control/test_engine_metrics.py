@@ -65,6 +65,15 @@ def test_engines_with_the_same_family_share_it() -> None:
     assert [(sample.labels["replica"], sample.value) for sample in running.samples] == [("m-0", 0.0), ("m-1", 1.0)]
 
 
+def test_a_family_that_is_called_as_ours_is_left_out() -> None:
+    metrics = EngineMetrics()
+    ours = '# TYPE headgate_engine_metrics_up gauge\nheadgate_engine_metrics_up{model="x",replica="x-0"} 0\n'
+    metrics.add("m", "m-0", ours + RUNNING % ("", 3))
+    running, up = metrics.collect()
+    assert [sample.value for sample in running.samples] == [3.0]
+    assert [(sample.labels["replica"], sample.value) for sample in up.samples] == [("m-0", 1.0)]
+
+
 async def test_each_engine_is_asked_at_its_socket_and_what_fails_is_said(tmp_path: Path) -> None:
     async with (
         SimulatedEngine("m", uds=tmp_path / "a") as first,

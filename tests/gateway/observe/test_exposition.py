@@ -6,6 +6,7 @@ from time import perf_counter
 
 import pytest
 from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.context import RequestContext, RequestHead
@@ -319,3 +320,11 @@ def test_restarts_of_engines_are_counted_once_each(registry: Registry, expositio
     counted = [number for (name, _), number in samples.items() if name == "headgate_replica_restarts_total"]
     assert sorted(counted)[-1] == 2
     assert sum(counted) == 2
+
+
+def test_no_series_belongs_to_two_families(exposition: Exposition, metrics: Counters) -> None:
+    metrics.ended(ended(tokens=3), 103.0)
+    text = exposition.text(openmetrics=True).decode()
+    # The parser refuses names that clash, such as a counter that is called like the count of a histogram.
+    read = list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
+    assert len({family.name for family in read}) == len(read)
