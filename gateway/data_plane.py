@@ -99,6 +99,7 @@ class DataPlane:
         self._pipeline = Pipeline(
             snapshot, self._dispatcher, self.counters, self._access_log, version, self._files, tracer
         )
+        self._show_metrics(config)
         self._listener = Listener(
             self._pipeline, config.gateway.limits, config.gateway.timeouts, fast_paths=config.gateway.fast_paths
         )
@@ -163,6 +164,7 @@ class DataPlane:
         self._dispatcher.set_deadlines(config.gateway.timeouts)
         old.succeeded_by(registry)
         self.counters.set_objectives({model.name: model.slo for model in registry.models})
+        self._show_metrics(config)
 
     # start and stop
 
@@ -214,6 +216,9 @@ class DataPlane:
         self._pipeline.local_calls.cancel_all()
 
     # inside
+
+    def _show_metrics(self, config: Config) -> None:
+        self._pipeline.metrics = self.exposition if config.gateway.metrics_at_listen else None
 
     def _tick(self, now: float) -> None:
         """Let everything with a deadline look at the clock."""

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.api import multipart, rate_limit, request_fields
 from gateway.api.fallback import Fallback
-from gateway.api.local.route import LocalCall, LocalCalls, LocalRequest, LocalRoute
+from gateway.api.local.route import LocalCall, LocalCalls, LocalRequest, LocalRoute, Metrics
 from gateway.api.phases import guard
 from gateway.api.request_fields import UNSET_FIELD, RequestFields
 from gateway.api.routes import TABLE, EngineRoute, Match
@@ -71,6 +71,8 @@ class Pipeline:
         self._metrics = metrics
         self._access_log = access_log
         self._tracer = tracer
+        self.metrics: Metrics | None = None
+        """What clients may read at ``/metrics``."""
         self._new_traces = trace_context.new_traces()
 
     def __repr__(self) -> str:

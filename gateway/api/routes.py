@@ -15,7 +15,7 @@ from gateway.api.dialects.messages import Messages
 from gateway.api.dialects.responses import Responses
 from gateway.api.dialects.stream_reader import Dialect
 from gateway.api.dialects.transcriptions import Transcriptions
-from gateway.api.local import files, health, models, uploads
+from gateway.api.local import files, health, metrics, models, uploads
 from gateway.api.local.documentation import Documentation
 from gateway.api.local.route import LocalRoute
 from gateway.api.openapi.document import ServedRoute
@@ -88,6 +88,7 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "/ping"): LocalRoute(health.health, guarded=False),
     ("POST", "/ping"): LocalRoute(health.health, guarded=False),
     ("GET", "/version"): LocalRoute(health.version, guarded=False),
+    ("GET", "/metrics"): LocalRoute(metrics.expose),
     **Documentation(served_routes).routes,
 }
 """Who answers what."""

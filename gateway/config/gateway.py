@@ -172,6 +172,11 @@ class GatewayConfig(Table):
     control: Listen = Field(
         "127.0.0.1:9000", description="Address of metrics and probes, HOST:PORT; keep it off public networks."
     )
+    metrics_at_listen: bool = Field(
+        False,
+        description="Whether `/metrics` is answered at `listen` too, as vLLM does it, to clients with a key if there "
+        "are any; with several processes it is at `control` only.",
+    )
     processes: int = Field(
         1,
         ge=1,
@@ -261,6 +266,8 @@ class GatewayConfig(Table):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find a certificate without its key, and a key alone."""
+        """Find a certificate without its key, a key alone, and metrics where they would be those of one process."""
         if (given.get("tls_certificate") is None) != (given.get("tls_key") is None):
             yield Mistake((), "tls_certificate and tls_key belong together; give both or none")
+        if given.get("metrics_at_listen") is True and given.get("processes", 1) != 1:
+            yield Mistake(("metrics_at_listen",), "needs processes = 1; those of several are at the address of control")

@@ -22,6 +22,13 @@ from gateway.pools.registry import Registry
 JSON = b"content-type: application/json\r\n"
 
 
+class Metrics(Protocol):
+    """What the gateway measures of itself."""
+
+    def text(self, *, openmetrics: bool = False) -> bytes:
+        """Write it as Prometheus reads it."""
+
+
 class GatewayInfo(Protocol):
     """What a local route may know of the gateway."""
 
@@ -44,6 +51,10 @@ class GatewayInfo(Protocol):
     @property
     def draining(self) -> bool:
         """Whether it is about to stop."""
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """What it measures, if clients may read that."""
 
 
 @dataclass(frozen=True, slots=True)

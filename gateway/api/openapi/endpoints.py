@@ -171,6 +171,9 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "/ping"): _HEALTH,
     ("POST", "/ping"): _HEALTH,
     ("GET", "/version"): Endpoint(_STATE, "Tell the gateway's version", None, responses.Version),
+    ("GET", "/metrics"): Endpoint(
+        _STATE, "Show the metrics of the gateway, where `gateway.metrics_at_listen` is on", media="text/plain"
+    ),
     ("GET", "/openapi.json"): Endpoint(_STATE, "Describe all endpoints, by OpenAPI 3.1"),
     ("GET", "/docs"): Endpoint(_STATE, "Describe all endpoints on a page", media="text/html"),
 }

@@ -21,7 +21,7 @@ class Tracer:
     """
 
     def __init__(self, ratio: float, ended: Callable[[EndedRequest], None], *, parent_based: bool) -> None:
-        # perf: digits are compared as they stand, which spares their reading; see docs/python-idioms.md#known-bytes.
+        # Hexadecimal digits have the order of the numbers that they write, so no request needs to have them read.
         self.bound = b"%016x" % round(ratio * 2**64) if ratio < 1 else _ALL
         """A trace is sampled if the half of its id at ``SAMPLED_BY`` is before this."""
         self._ratio = ratio

@@ -91,7 +91,7 @@ def test_another_method_is_told_those_that_there_are(method: bytes, path: bytes,
     assert refused.value.headers == f"allow: {allow}\r\n".encode()
 
 
-@pytest.mark.parametrize("path", [b"/", b"/v1", b"/v1/models/", b"/v1/chat", b"/metrics", b"/v1/load_lora_adapter"])
+@pytest.mark.parametrize("path", [b"/", b"/v1", b"/v1/models/", b"/v1/chat", b"/v1/load_lora_adapter"])
 def test_what_is_not_in_the_table_does_not_exist(path: bytes) -> None:
     with pytest.raises(UnknownUrl, match="the paths are those of OpenAI and vLLM"):
         TABLE.find(b"POST", path)
