@@ -24,7 +24,7 @@ from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
 from gateway.control.plane import ControlPlane
 from gateway.core.keys import Key, Keyring
-from gateway.core.limits import group_owner
+from gateway.core.limits import UsageStore, group_owner
 from gateway.core.tasks import cancelled
 from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, StartError, split, url_of
@@ -43,6 +43,7 @@ from gateway.processes.parent import Parent
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
 from gateway.scaling.decide import Decision
 from gateway.scaling.scaler import ScaledModel, Scaler
+from gateway.shared_limits.sharing import NoClient, Sharing
 
 _PROBE_SECONDS = 5.0
 """Longest wait for the response to one probe."""
@@ -72,6 +73,10 @@ class Plane(Drainable, Protocol):
     @property
     def keyring(self) -> Keyring:
         """The keys, with what they have used."""
+
+    @property
+    def usage(self) -> UsageStore:
+        """What keys and groups have used."""
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -136,6 +141,7 @@ class Gateway:
             supervised=self._engines.names,
         )
         self._discoveries = Discoveries(self._builder.set_found, start_up.say)
+        self._sharing = self._share_limits(config)
         self._ending = False
         self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
         self._watching: asyncio.Task[None] | None = None
@@ -217,6 +223,7 @@ class Gateway:
         key = next((key for key in self.keys if key.id == name), None)
         if key is not None and key.limits is not None:
             key.limits.clear(key.owner)
+            self._reset_elsewhere(key.owner)
         return key is not None
 
     def reset_group(self, name: str) -> bool:
@@ -232,6 +239,7 @@ class Gateway:
         shared = next((each for each in limits if any(quota.owner == owner for quota in each.quotas)), None)
         if shared is not None:
             shared.clear(owner)
+            self._reset_elsewhere(owner)
         return True
 
     @property
@@ -254,11 +262,13 @@ class Gateway:
         except OSError as error:
             await self._plane.stop()
             raise StartError(f"Cannot listen on {where} (gateway.control): {error.strerror}.") from None
+        if self._sharing is not None:
+            await self._sharing.start()
         try:
             await self._plane.start()
         except StartError:
             self._control.stop()
-            await self._plane.stop()
+            await self._stop_plane()
             raise
         self._health_checks.start()
         self._discoveries.follow(_discover_tables(self._config, self._registry))
@@ -295,7 +305,7 @@ class Gateway:
         await self._health_checks.stop()
         await self._engines.stop()
         self._control.stop()
-        await self._plane.stop()
+        await self._stop_plane()
 
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""
@@ -304,6 +314,34 @@ class Gateway:
         return render(self.address, self.control_address, rows, self._start_up.seconds, keyed=keyed)
 
     # inside
+
+    def _share_limits(self, config: Config) -> Sharing | None:
+        """Share limits with other nodes, if there is a Redis for that. Raises ``StartError``."""
+        settings, exposition = config.gateway.redis, self._plane.exposition
+        if settings is None:
+            return None
+
+        def changed(shared: bool) -> None:
+            exposition.limits_shared = shared
+
+        changed(False)
+        try:
+            sharing = Sharing(settings, self._plane.usage.sharing, self._start_up.say, changed)
+        except NoClient as error:
+            raise StartError(str(error)) from None
+        sharing.follow(self.keys)
+        return sharing
+
+    def _reset_elsewhere(self, owner: str) -> None:
+        """Let other nodes forget what an owner of limits has used."""
+        if self._sharing is not None:
+            self._sharing.reset(owner)
+
+    async def _stop_plane(self) -> None:
+        """End what takes requests, then what shares what they have used."""
+        if self._sharing is not None:
+            await self._sharing.stop()
+        await self._plane.stop()
 
     def _row(self, model: Model, settings: ModelConfig) -> Row:
         pool = model.pool
@@ -327,6 +365,8 @@ class Gateway:
         self._plane.renew_certificate(config)
         registry = self._builder.build(config)
         self._plane.apply(config, registry)
+        if self._sharing is not None:
+            self._sharing.follow(self.keys)
         self._health_checks.follow(registry, _intervals(config, registry))
         self._discoveries.follow(_discover_tables(config, registry))
         self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)

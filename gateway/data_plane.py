@@ -91,8 +91,8 @@ class DataPlane:
         )
         self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters, fast_paths=config.gateway.fast_paths)
         self.counters.set_objectives({model.name: model.slo for model in registry.models})
-        self._usage = LocalUsage() if usage is None else usage
-        snapshot = Snapshot.of(config.gateway, registry, self._usage)
+        self.usage = LocalUsage() if usage is None else usage
+        snapshot = Snapshot.of(config.gateway, registry, self.usage)
         self._files = FileStore(config.gateway.files, self.counters.files)
         self._exporter: SpanExporter | None
         tracer, self._exporter = tracing_of(config, self.counters, version) or (None, None)
@@ -159,7 +159,7 @@ class DataPlane:
     def apply(self, config: Config, registry: Registry) -> None:
         """Go by another configuration from now on, but for what is read at the start only."""
         old = self.registry
-        self._pipeline.snapshot = Snapshot.of(config.gateway, registry, self._usage)
+        self._pipeline.snapshot = Snapshot.of(config.gateway, registry, self.usage)
         self._listener.set_limits(config.gateway.limits, config.gateway.timeouts)
         self._dispatcher.set_deadlines(config.gateway.timeouts)
         old.succeeded_by(registry)

@@ -36,7 +36,7 @@ SPINE = {
         {"exchange"},
         {"control", "discovery", "observe"},
         {"scaling"},
-        {"files", "pools"},
+        {"files", "pools", "shared_limits"},
         {"config"},
         {"http"},
         {"core"},

@@ -13,7 +13,8 @@ _NO_GROUP = GroupConfig()
 
 def keyring_of(config: GatewayConfig, usage: UsageStore) -> Keyring:
     """Build the keys. What they have used according to ``usage`` counts on."""
-    quotas = {owner: _quota(owner, limits, usage) for owner, limits in limited_owners(config).items()}
+    shared = config.redis is not None
+    quotas = {owner: _quota(owner, limits, usage, shared=shared) for owner, limits in limited_owners(config).items()}
     return Keyring((_key(key, config, quotas, usage), key.sha256) for key in config.keys)
 
 
@@ -41,11 +42,14 @@ def _key(key: KeyConfig, config: GatewayConfig, quotas: Mapping[str, Quota], usa
     )
 
 
-def _quota(owner: str, limits: KeyLimitsConfig, usage: UsageStore) -> Quota:
+def _quota(owner: str, limits: KeyLimitsConfig, usage: UsageStore, *, shared: bool) -> Quota:
     given = {name: limit for name in RATES if (limit := getattr(limits, name)) is not None}
     return Quota(
         owner,
-        [Rate(name, limit, usage.window(owner, name)) for name, limit in given.items()],
+        [
+            Rate(name, limit, usage.window(owner, name), usage.lease(owner, name) if shared else None)
+            for name, limit in given.items()
+        ],
         limits.max_in_flight,
         usage.in_flight(owner) if limits.max_in_flight is not None else None,
     )

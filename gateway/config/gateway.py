@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from types import MappingProxyType
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_serializer, field_validator
 
 from gateway.config.paths import FilePath, folder_of, resolved
-from gateway.config.table import Mistake, Table
+from gateway.config.table import SECRET, Mistake, Table
 from gateway.config.tracing import Tracing
 from gateway.config.types import Day, Endpoint, KeyName, Seconds, Sha256
 
@@ -25,6 +26,21 @@ def host_and_port(value: str) -> str:
 
 
 Listen = Annotated[str, AfterValidator(host_and_port)]
+
+
+def _redis_url(value: str) -> str:
+    """Return the address of a Redis server as it is. Raises ``ValueError`` that does not show it if it is none."""
+    expected = (
+        "expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, with a password as in redis://:PASSWORD@HOST"
+    )
+    try:
+        url = urlsplit(value)
+        named = url.hostname and url.port != 0 and re.fullmatch(r"(/\d{0,4})?", url.path)
+    except ValueError:
+        raise ValueError(expected) from None
+    if (url.scheme == "unix" and url.path.startswith("/")) or (url.scheme in ("redis", "rediss") and named):
+        return value
+    raise ValueError(expected)
 
 
 class Limits(Table):
@@ -84,6 +100,22 @@ class Files(Table):
         100 * 1024 * 1024 * 1024,
         ge=0,
         description="How much all files of one key may take, in bytes; beyond it 413; 0 is no limit.",
+    )
+
+
+class Redis(Table):
+    """``[gateway.redis]``: the Redis through which several nodes share the limits of keys and groups."""
+
+    url: Annotated[str, AfterValidator(_redis_url), SECRET] = Field(
+        description="Address of the Redis server: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, the same with "
+        "`rediss://` for TLS, or `unix:///PATH`. It is never shown.",
+        examples=["rediss://:s3cret@10.0.0.9:6379/0"],
+        repr=False,
+    )
+    prefix: str = Field(
+        "headgate",
+        pattern=r"^[A-Za-z0-9._:-]{1,64}$",
+        description="What the names of all keys in Redis begin with; nodes with the same one share their limits.",
     )
 
 
@@ -241,6 +273,9 @@ class GatewayConfig(Table):
     files: Files = Field(default_factory=Files, description="See `[gateway.files]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
     tracing: Tracing = Field(default_factory=Tracing, description="See `[gateway.tracing]`.")
+    redis: Redis | None = Field(
+        None, description="See `[gateway.redis]`. Without it, limits hold for this node by itself."
+    )
 
     @field_validator("groups", mode="after")
     @classmethod

@@ -26,6 +26,7 @@ from gateway.config.gateway import (
     KeyConfig,
     KeyLimitsConfig,
     Limits,
+    Redis,
     Timeouts,
 )
 from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
@@ -81,6 +82,11 @@ SECTIONS: tuple[Section, ...] = (
         Tracing,
         "Spans of requests: where they are sent, and of how many requests. Off without an endpoint; see "
         "[tracing.md](tracing.md).",
+    ),
+    Section(
+        "`[gateway.redis]`",
+        Redis,
+        "The Redis through which several nodes share the limits of keys and groups. It needs the extra `redis`.",
     ),
     Section("`[[gateway.keys]]`", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
     Section(

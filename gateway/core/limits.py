@@ -17,7 +17,8 @@ from typing import Protocol
 import msgspec
 
 from gateway.core.errors import LimitExceeded
-from gateway.core.sliding_window import NANOSECONDS, SlidingWindow, WindowCells
+from gateway.core.lease import Lease
+from gateway.core.sliding_window import NANOSECONDS, Cell, SlidingWindow, WindowCells
 
 REQUESTS, TOKENS = "requests", "tokens"
 
@@ -28,6 +29,9 @@ RATES = {
     "tokens_per_day": (TOKENS, 86_400),
 }
 """What each limit of a rate counts, and the length of its window in seconds."""
+
+_LEASE_SECONDS = 0.2
+"""When to come back for what the other nodes have to be asked for first."""
 
 _COME_BACK_SECONDS = 1.0
 """When to come back for a place among the requests at once, whose end nobody knows."""
@@ -63,6 +67,13 @@ class UsageStore(Protocol):
     def window(self, owner: str, rate: str) -> WindowCells:
         """Give the state of one of the ``RATES``."""
 
+    @property
+    def sharing(self) -> Cell:
+        """How many nodes share limits at this moment; 0 while this one counts by itself."""
+
+    def lease(self, owner: str, rate: str) -> Lease:
+        """Give what this node may use of one of the ``RATES`` that it shares with other nodes."""
+
     def in_flight(self, owner: str) -> InFlight:
         """Give the count of requests at once."""
 
@@ -71,13 +82,17 @@ class UsageStore(Protocol):
 
 
 class Rate:
-    """So many requests or tokens within a minute or a day, and what was used of them."""
+    """So many requests or tokens within a minute or a day, and what was used of them.
 
-    __slots__ = ("anthropic_headers", "headers", "limit", "name", "per_request", "unit", "window")
+    Where several nodes share it, ``lease`` is what this one may use without asking the others.
+    """
 
-    def __init__(self, name: str, limit: int, cells: WindowCells) -> None:
+    __slots__ = ("anthropic_headers", "headers", "lease", "limit", "name", "per_request", "unit", "window")
+
+    def __init__(self, name: str, limit: int, cells: WindowCells, lease: Lease | None = None) -> None:
         self.name = name
         self.limit = limit
+        self.lease = lease
         self.unit, seconds = RATES[name]
         self.per_request = self.unit == REQUESTS
         self.headers = (
@@ -94,6 +109,12 @@ class Rate:
 
     def __repr__(self) -> str:
         return f"<Rate {self.name} {self.limit} {self.window!r}>"
+
+    def clear(self) -> None:
+        """Forget what was used."""
+        self.window.clear()
+        if self.lease is not None:
+            self.lease.clear()
 
 
 class Quota:
@@ -121,7 +142,7 @@ class Quota:
     def clear(self) -> None:
         """Forget what was used of the rates; requests under way stay counted."""
         for rate in self.rates:
-            rate.window.clear()
+            rate.clear()
 
 
 Left = tuple[int, Rate]
@@ -139,6 +160,7 @@ class KeyLimits:
         self.lock = lock
         self._rates = [(quota, rate) for quota in quotas for rate in quota.rates]
         self._by_tokens = any(not rate.per_request for _, rate in self._rates)
+        self._leased = [(quota, rate, rate.lease) for quota, rate in self._rates if rate.lease is not None]
         self._counted = [
             (quota, quota.counted, quota.max_in_flight)
             for quota in quotas
@@ -161,14 +183,20 @@ class KeyLimits:
                 amount = 1 if rate.per_request else tokens
                 rest = rate.limit - rate.window.advance(now) - amount
                 if rest < 0:
+                    if rate.lease is not None:
+                        rate.lease.refused(amount)
                     raise _exceeded(quota, rate, amount, now)
                 left.append((rest, rate))
+            if self._leased:
+                self._check_leases(tokens, left, now)
             for quota, counted, most in self._counted:
                 if counted.in_flight >= most:
                     raise _too_many_at_once(quota, most)
             for _, rate in self._rates:
                 rate.window.current[0] += 1 if rate.per_request else tokens
                 began.append(rate.window.began[0])
+            for _, rate, lease in self._leased:
+                lease.use(1 if rate.per_request else tokens)
             for _, counted, _ in self._counted:
                 counted.entered()
         return Reservation(self, prompt, tokens, began), left
@@ -197,9 +225,19 @@ class KeyLimits:
             with self.lock:
                 for (_, rate), began in zip(self._rates, reservation.began, strict=True):
                     if not rate.per_request:
-                        rate.window.settle(correction, began, now)
+                        cell = rate.window.settle(correction, began, now)
+                        if rate.lease is not None and cell is not None:
+                            rate.lease.settle(correction, in_current=cell is rate.window.current)
         for _, counted, _ in self._counted:
             counted.left()
+
+    def _check_leases(self, tokens: int, left: Sequence[Left], now: int) -> None:
+        """Refuse what fits under a limit as far as this node knows, but not under what it may use of it unasked."""
+        for (quota, rate, lease), (rest, _) in zip(self._leased, left, strict=True):
+            amount = 1 if rate.per_request else tokens
+            if not lease.covers(amount, used=rate.limit - rest - amount, limit=rate.limit):
+                lease.refused(amount)
+                raise _exceeded(quota, rate, amount, now)
 
 
 class Reservation(msgspec.Struct, eq=False):
@@ -240,6 +278,9 @@ class LocalUsage:
 
     def __init__(self) -> None:
         self._windows: dict[tuple[str, str], WindowCells] = {}
+        self._leases: dict[tuple[str, str], Lease] = {}
+        self.sharing: Cell = [0]
+        """How many nodes share limits at this moment; 0 while this one counts by itself."""
         self._in_flight: dict[str, LocalInFlight] = {}
         # Taken by one thread only, and never waited for. A lock of the interpreter's takes no Python call.
         self._lock = Lock()
@@ -250,6 +291,10 @@ class LocalUsage:
     def window(self, owner: str, rate: str) -> WindowCells:
         """Give the state of one of the ``RATES``."""
         return self._windows.setdefault((owner, rate), WindowCells([0], [0], [0]))
+
+    def lease(self, owner: str, rate: str) -> Lease:
+        """Give what this node may use of one of the ``RATES`` that it shares with other nodes."""
+        return self._leases.setdefault((owner, rate), Lease(self.sharing, [0], [0], [0], [0]))
 
     def in_flight(self, owner: str) -> InFlight:
         """Give the count of requests at once."""
@@ -268,7 +313,8 @@ def _exceeded(quota: Quota, rate: Rate, amount: int, now: int) -> LimitExceeded:
     if amount > limit:
         message = f"The request is too large for {quota.owner} on {words}: {said} Ask for fewer tokens."
         return LimitExceeded(message, reason=rate.name, kind=rate.unit, retry_after=None)
-    wait = window.wait(amount, limit, now) / NANOSECONDS
+    # Where it fits as far as this node knows, a lease is on its way.
+    wait = window.wait(amount, limit, now) / NANOSECONDS or _LEASE_SECONDS
     message = f"Rate limit reached for {quota.owner} on {words}: {said} Please try again in {duration(wait)}."
     return LimitExceeded(message, reason=rate.name, kind=rate.unit, retry_after=wait)
 

@@ -70,22 +70,23 @@ class SlidingWindow:
         self.current[0] = 0
         return self.used(now)
 
-    def settle(self, correction: int, began: int, now: int) -> None:
-        """Correct by so much what was added to the window that began then.
+    def settle(self, correction: int, began: int, now: int) -> Cell | None:
+        """Correct by so much what was added to the window that began then, and return the cell that was changed.
 
         What is to be given back goes to that window; it is gone if the window is. What was used beyond the estimate
         counts in the window that it was added to, or in the current one.
         """
         self.advance(now)
-        if began == self.began[0]:
+        if began >= self.began[0]:
             cell = self.current
-        elif began + self.length == self.began[0]:
+        elif began + self.length >= self.began[0]:
             cell = self.previous
         elif correction > 0:
             cell = self.current
         else:
-            return
+            return None
         cell[0] = max(0, cell[0] + correction)
+        return cell
 
     def wait(self, amount: int, limit: int, now: int) -> int:
         """Tell in how many nanoseconds ``amount`` fits under ``limit``, if nothing is used until then; 0 if it does."""

@@ -45,6 +45,7 @@ class _Scrape(NamedTuple):
     reloaded: bool
     scaled: Collection[ScaledModel]
     connections: int
+    limits_shared: bool | None
 
     @property
     def configured(self) -> set[str]:
@@ -89,6 +90,8 @@ class Exposition:
         self.last_reload_successful = True
         self.scaled: Callable[[], Collection[ScaledModel]] = tuple
         """The models whose replicas follow their demand."""
+        self.limits_shared: bool | None = None
+        """Whether limits are shared with other nodes; ``None`` where they need not be."""
 
     def __repr__(self) -> str:
         return f"<Exposition of {len(_FAMILIES)} families>"
@@ -121,6 +124,7 @@ class Exposition:
             self.last_reload_successful,
             self.scaled(),
             self._connections(),
+            self.limits_shared,
         )
         for row in _FAMILIES:
             yield row.read(scrape)
@@ -532,6 +536,13 @@ _FAMILIES = (
         "Whether the latest reload of the configuration succeeded; 1 before the first.",
         (),
         lambda scrape: [((), float(scrape.reloaded))],
+    ),
+    _Row(
+        Kind.GAUGE,
+        "limits_shared",
+        "Whether limits are shared with other nodes through Redis at this moment; only where one is configured.",
+        (),
+        lambda scrape: [] if scrape.limits_shared is None else [((), float(scrape.limits_shared))],
     ),
     _Row(
         Kind.GAUGE,

@@ -65,7 +65,8 @@ class Parent:
         self._addresses: list[socket.socket] = []
         self._answers = AnswerTotals(self._cells)
         make_usage_rows(self._cells, config.gateway)
-        self.keyring = keyring_of(config.gateway, SharedUsage(self._cells, own=0))
+        self.usage = SharedUsage(self._cells, own=0)
+        self.keyring = keyring_of(config.gateway, self.usage)
         self.builder = RegistryBuilder(ParentCounting(self._cells, self._send_rows))
         self.registry = self.builder.build(config)
         self._broadcast = Broadcast(self.builder, config, self.registry, self._send, self._answers.set_replicas)
@@ -129,7 +130,7 @@ class Parent:
         """Let all processes go by another configuration from now on, but for what is read at the start only."""
         self._config = config
         self._send_rows(make_usage_rows(self._cells, config.gateway))
-        self.keyring = keyring_of(config.gateway, SharedUsage(self._cells, own=0))
+        self.keyring = keyring_of(config.gateway, self.usage)
         self.registry.succeeded_by(registry)
         self.registry = registry
         self._broadcast.apply(config, registry)

@@ -28,6 +28,34 @@ def test_origins_are_explicit(write: Write, origin: str) -> None:
     assert f"gateway.cors_origins: {origin!r} is not an origin" in line
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "10.0.0.9:6379",
+        "http://:s3cret@10.0.0.9",
+        "redis://:s3cret@",
+        "redis://:s3cret@a:port",
+        "redis://a/s3cret",
+        "unix://s3cret",
+    ],
+)
+def test_what_is_no_address_of_a_redis_is_not_shown(write: Write, url: str) -> None:
+    (line,) = mistakes(write(f'[gateway.redis]\nurl = "{url}"\n{REMOTE}'))
+    assert line.startswith("models.toml:2: gateway.redis.url: expected redis://HOST:PORT")
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://10.0.0.9", "rediss://alice:s3cret@redis.example:6380/2", "redis://[::1]:6379/", "unix:///run/r.sock"],
+)
+def test_an_address_of_a_redis_is_in_no_repr(write: Write, url: str) -> None:
+    redis = load(write(f'[gateway.redis]\nurl = "{url}"\n{REMOTE}')).gateway.redis
+    assert redis is not None
+    assert (redis.url, redis.prefix, repr(redis)) == (url, "headgate", "Redis(prefix='headgate')")
+
+
 def test_fast_paths_are_taken_unless_they_are_switched_off(write: Write) -> None:
     assert load(write(REMOTE)).gateway.fast_paths is True
     assert load(write(f"[gateway]\nfast_paths = false\n{REMOTE}")).gateway.fast_paths is False

@@ -149,3 +149,34 @@ def test_what_is_used_and_settled_is_never_beyond_the_limit_unless_the_estimate_
 )
 def test_times_are_written_as_openai_writes_them(seconds: float, written: str) -> None:
     assert duration(seconds) == written
+
+
+def test_what_is_shared_with_other_nodes_is_used_on_trust_at_first_and_then_only_as_it_is_leased() -> None:
+    usage = LocalUsage()
+    usage.sharing[0] = 2
+    lease = usage.lease("key 'alice'", "requests_per_minute")
+    rate = Rate("requests_per_minute", 4, usage.window("key 'alice'", "requests_per_minute"), lease)
+    limits = limits_of(Quota("key 'alice'", [rate]))
+    limits.admit(0, 0, NOW)
+    limits.admit(0, 0, NOW)
+    with pytest.raises(LimitExceeded, match=r"Limit 4, Used 2, Requested 1\. Please try again in 200ms\."):
+        limits.admit(0, 0, NOW)
+    assert (lease.credit[0], lease.short[0], left(limits)) == (-2, 1, {"requests_per_minute": 2})
+    lease.credit[0] += 3
+    limits.admit(0, 0, NOW)
+    assert lease.credit[0] == 0
+
+
+def test_what_was_reserved_and_not_used_goes_back_to_the_lease() -> None:
+    usage = LocalUsage()
+    lease = usage.lease("key 'alice'", "tokens_per_minute")
+    rate = Rate("tokens_per_minute", 1000, usage.window("key 'alice'", "tokens_per_minute"), lease)
+    limits = limits_of(Quota("key 'alice'", [rate]))
+    early, _ = limits.admit(0, 300, NOW)
+    late, _ = limits.admit(0, 300, NOW)
+    limits.settle(early, 100, NOW)
+    assert (lease.credit[0], lease.late[0]) == (-400, 0)
+    limits.settle(late, 100, NOW + MINUTE)
+    assert (lease.credit[0], lease.late[0]) == (-400, -200)
+    limits.clear("key 'alice'")
+    assert (lease.credit[0], lease.late[0], left(limits)) == (0, 0, {"tokens_per_minute": 1000})

@@ -1,0 +1,1 @@
+"""Several nodes share the limits of keys and groups through Redis, of which no request knows."""
