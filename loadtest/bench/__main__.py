@@ -13,9 +13,10 @@ from typing import Any
 import uvloop
 
 from loadtest import traces
-from loadtest.bench import machine, memory, peers, report, scaling, soak
+from loadtest.bench import limits, machine, memory, peers, report, scaling, soak
 from loadtest.bench.cpu_affinity import load_and_gateway_cpus, pinned_to
 from loadtest.bench.launch import DidNotStart
+from loadtest.bench.limits import SCENARIOS, LimitsSettings
 from loadtest.bench.peer_gateways import PEERS, Peer
 from loadtest.bench.prefix import gateways as prefix_gateways
 from loadtest.bench.prefix import measure as prefix
@@ -42,6 +43,8 @@ _TINY = 3
 """With --smoke each curve has so many points, the smallest."""
 
 _SMOKE_PREFIX = PrefixSettings(requests=20, replicas=(2,), loads=(0.6,), cached_share=3.0)
+
+_SMOKE_LIMITS = LimitsSettings(keys=10, limit=10, seconds=2.0)
 
 _MOST_FILES = 12_000
 """Open files that the largest number of connections needs."""
@@ -118,6 +121,8 @@ async def _measured(
         return await memory.measure(idle=idle, streams=streams, log=log)
     if part == "soak":
         return await soak.measure(_smoke() if options.smoke else SoakSettings(seconds=options.minutes * 60), log)
+    if part == "limits":
+        return await _limits(options, log)
     seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
     if part == "prefix":
         return await _prefix(options, log)
@@ -126,6 +131,11 @@ async def _measured(
     curve = next(curve for curve in CURVES if curve.name == part)
     values = curve.values[:_TINY] if options.smoke else curve.values
     return await scaling.measure(curve, values, seconds=seconds, rounds=rounds, log=log)
+
+
+async def _limits(options: argparse.Namespace, log: Callable[[str], None]) -> dict[str, Any]:
+    settings = _SMOKE_LIMITS if options.smoke else LimitsSettings()
+    return await limits.measure(settings, SCENARIOS[-1:] if options.smoke else SCENARIOS, log)
 
 
 async def _prefix(options: argparse.Namespace, log: Callable[[str], None]) -> dict[str, Any]:

@@ -9,15 +9,21 @@ from typing import Any, Protocol
 
 import msgspec
 
-from loadtest.bench import memory, scaling_report, soak_report, targets
+from loadtest.bench import limits, memory, scaling_report, soak_report, targets
 from loadtest.bench.prefix import report as prefix_report
 from loadtest.bench.scaling import CURVES
 from loadtest.svg.drawing import Drawing
 
-PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "peers", "prefix")
+PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "limits", "peers", "prefix")
 """Everything that can be measured, in the order in which it is."""
 
-_REPORTS: Mapping[str, _Report] = {"memory": memory, "soak": soak_report, "peers": targets, "prefix": prefix_report}
+_REPORTS: Mapping[str, _Report] = {
+    "limits": limits,
+    "memory": memory,
+    "peers": targets,
+    "prefix": prefix_report,
+    "soak": soak_report,
+}
 """The modules that write a part's ``table`` and name its ``misses``; all other parts are scaling curves."""
 
 _BLOCK = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -60,7 +60,19 @@ def test_no_option_is_left_out() -> None:
         return set(model.model_fields)
 
     listed = {name for section in SECTIONS for name, _ in section.options()}
-    own_table = {"keys", "groups", "limits", "timeouts", "files", "guard", "discover", "scaling", "tracing", "slo"}
+    own_table = {
+        "keys",
+        "groups",
+        "limits",
+        "timeouts",
+        "files",
+        "guard",
+        "discover",
+        "scaling",
+        "tracing",
+        "slo",
+        "redis",
+    }
     assert set().union(*(keys(section.model) for section in SECTIONS)) == listed | own_table
     assert keys(Config) == {"gateway", "models"}
 
