@@ -42,6 +42,14 @@ def onnx_mistakes(given: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _unknown_labels(moderation, given.get("labels", ()))
 
 
+def timeouts_amiss(given: Mapping[str, Any], total: float) -> Iterator[Mistake]:
+    """Find parts of a request that may take longer than the whole of it, which is ``total`` seconds."""
+    for name in ("connect", "first_byte", "between_bytes"):
+        seconds = given.get(name)
+        if isinstance(seconds, int | float) and seconds > total:
+            yield Mistake((name,), f"is longer than a whole request may take, which is total = {total:g} s")
+
+
 def key_in_environment(variable: str) -> str:
     """Read an API key, without the white space around it, which files and shells add.
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_serializer, field_validator
 
+from gateway.config.checks import timeouts_amiss
 from gateway.config.paths import FilePath, folder_of, resolved
 from gateway.config.table import SECRET, Mistake, Table
 from gateway.config.tracing import Tracing
@@ -67,10 +68,24 @@ class Timeouts(Table):
     )
     keep_alive: Seconds = Field(75.0, description="How long a connection may stay idle between requests, in seconds.")
     queue: Seconds = Field(60.0, description="Longest wait for a slot, in seconds; then 503 `queue_timeout`.")
-    connect: Seconds = Field(5.0, description="Longest wait for an engine to accept a connection, in seconds.")
-    first_byte: Seconds = Field(600.0, description="Longest silence of an engine before its response, in seconds.")
-    between_bytes: Seconds = Field(300.0, description="Longest silence of an engine within its response, in seconds.")
-    total: Seconds = Field(3600.0, description="Longest request from start to end, in seconds.")
+    connect: Seconds = Field(
+        5.0,
+        description="Longest wait for an engine to accept a connection, in seconds; then another replica is asked, or "
+        "504 `connect_timeout`. A model may have its own; so with the next three.",
+    )
+    first_byte: Seconds = Field(
+        600.0,
+        description="Longest silence of an engine before its response, in seconds; then another replica is asked, or "
+        "504 `first_byte_timeout`. A response that is no stream begins when all of it was generated.",
+    )
+    between_bytes: Seconds = Field(
+        300.0,
+        description="Longest silence of an engine within its response, in seconds; then its stream is recovered, or "
+        "ends with `between_bytes_timeout`.",
+    )
+    total: Seconds = Field(
+        3600.0, description="Longest request from start to end, in seconds; then 504 `total_timeout`."
+    )
     stalled_client: Seconds = Field(
         60.0,
         description="How long a client may read nothing of a complete response, or of as much as is held for it, "
@@ -79,6 +94,13 @@ class Timeouts(Table):
     keep_alive_comment: Seconds = Field(
         15.0, description="Silence in a stream, in seconds, after which the client gets a comment."
     )
+
+    @classmethod
+    def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        """Find parts of a request that may take longer than the whole of it."""
+        total = given.get("total", cls.model_fields["total"].default)
+        if isinstance(total, int | float):
+            yield from timeouts_amiss(given, total)
 
 
 class Files(Table):

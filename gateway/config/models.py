@@ -90,6 +90,24 @@ class ModelLimits(Table):
     )
 
 
+class ModelTimeouts(Table):
+    """``[models.NAME.timeouts]``: how long a model's engines may take, unless ``[gateway.timeouts]`` says it."""
+
+    connect: Seconds | None = Field(
+        None,
+        description="Longest wait for an engine to accept a connection, in seconds. Default, as for the others here: "
+        "the value of `[gateway.timeouts]`.",
+        examples=[1.0],
+    )
+    first_byte: Seconds | None = Field(
+        None, description="Longest silence of an engine before its response, in seconds.", examples=[30.0]
+    )
+    between_bytes: Seconds | None = Field(
+        None, description="Longest silence of an engine within its response, in seconds.", examples=[20.0]
+    )
+    total: Seconds | None = Field(None, description="Longest request from start to end, in seconds.", examples=[600.0])
+
+
 class GuardTable(Table):
     """``[models.NAME.guard]``: a classifier that looks at each request before an engine of this model is asked."""
 
@@ -179,6 +197,7 @@ class ModelBase(Table):
     )
     limits: ModelLimits = Field(default_factory=ModelLimits, description="See `[models.NAME.limits]`.")
     slo: Slo = Field(default_factory=Slo, description="See `[models.NAME.slo]`.")
+    timeouts: ModelTimeouts = Field(default_factory=ModelTimeouts, description="See `[models.NAME.timeouts]`.")
     guard: GuardTable | None = Field(None, description="See `[models.NAME.guard]`.")
 
     @property
@@ -383,8 +402,8 @@ class RemoteModel(ModelBase):
         (),
         description=_URLS + "Required, unless there is a table `[models.NAME.discover]`; with both, the replicas are "
         "those of both. Models with the same `urls`, `discover`, `api_key_env`, `policy`, `session_header`, "
-        "`prefix_cache_tokens`, `limits`, `hedge` and `health_interval` share one pool: its replicas are probed once, "
-        "and its limits are for all of them together.",
+        "`prefix_cache_tokens`, `limits`, `timeouts`, `hedge` and `health_interval` share one pool: its replicas are "
+        "probed once, and its limits are for all of them together.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )

@@ -29,7 +29,16 @@ from gateway.config.gateway import (
     Redis,
     Timeouts,
 )
-from gateway.config.models import GoldenTable, GuardTable, ModelBase, ModelLimits, OnnxModel, RemoteModel, VllmModel
+from gateway.config.models import (
+    GoldenTable,
+    GuardTable,
+    ModelBase,
+    ModelLimits,
+    ModelTimeouts,
+    OnnxModel,
+    RemoteModel,
+    VllmModel,
+)
 from gateway.config.scaling import ScalingTable
 from gateway.config.slo import Slo
 from gateway.config.source import PackageFile, PackageTable
@@ -143,6 +152,12 @@ SECTIONS: tuple[Section, ...] = (
         Slo,
         "How quickly a model is to answer. Nothing is refused or hurried for it: requests are counted as `met` or "
         "`missed`, see [metrics.md](metrics.md#know-whether-objectives-are-met).",
+    ),
+    Section(
+        "`[models.NAME.timeouts]`",
+        ModelTimeouts,
+        "How long the engines of a model may take, where that is not as `[gateway.timeouts]` has it. A changed timeout "
+        "holds for the requests that come after the reload.",
     ),
     Section(
         "`[models.NAME.guard]`",

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_serializer, field_validator
 
-from gateway.config.gateway import GatewayConfig, GroupConfig, KeyConfig
+from gateway.config.checks import timeouts_amiss
+from gateway.config.gateway import GatewayConfig, GroupConfig, KeyConfig, Timeouts
 from gateway.config.models import ModelConfig, TaggedModel
 from gateway.config.table import Mistake, Place, Table, plain
 from gateway.config.tracing import Tracing, settings_of
@@ -38,13 +39,14 @@ class Config(Table):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find names that mean two things, those that name nothing, and what the environment says wrong of tracing."""
+        """Find names that mean two things or nothing, timeouts that cannot pass, and variables that are no use."""
         aliases, keys, groups = _aliases_in(given), _keys_in(given), _groups_in(given)
         yield from clashes(aliases, keys)
         yield from groups_amiss(aliases, keys, groups)
         yield from _fallbacks_amiss(given)
         yield from _guards_amiss(given)
         yield from _tracing_amiss(given)
+        yield from _timeouts_amiss(given)
 
     @classmethod
     def place(cls, at: Place, given: Any) -> Place:
@@ -150,6 +152,19 @@ def _tracing_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
         settings_of(tracing, os.environ)
     except ValueError as error:
         yield Mistake(("gateway", "tracing"), str(error))
+
+
+def _timeouts_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find timeouts of models that are longer than their requests may take, also by what the gateway says."""
+    gateway = given.get("gateway")
+    limits = plain(gateway, "timeouts") if isinstance(gateway, Mapping) else getattr(gateway, "timeouts", {})
+    default = limits.get("total") if isinstance(limits, Mapping) else limits.total
+    for name, model in plain(given, "models").items():
+        timeouts = plain(model, "timeouts") if isinstance(model, Mapping) else {}
+        total = timeouts.get("total", Timeouts.model_fields["total"].default if default is None else default)
+        if isinstance(total, int | float):
+            for mistake in timeouts_amiss(timeouts, total):
+                yield Mistake(("models", name, "timeouts", *mistake.at), mistake.reason)
 
 
 def _aliases_in(given: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -361,6 +361,33 @@ class UpstreamTimeout(GatewayError):
     source = Source.ENGINE
 
 
+class ConnectTimeout(UpstreamTimeout):
+    """The engine did not accept a connection in time (``timeouts.connect``)."""
+
+    code = "connect_timeout"
+    retry = Retry.YES
+
+
+class FirstByteTimeout(UpstreamTimeout):
+    """The engine did not begin to answer in time (``timeouts.first_byte``)."""
+
+    code = "first_byte_timeout"
+    retry = Retry.YES
+
+
+class BetweenBytesTimeout(UpstreamTimeout):
+    """The engine fell silent within its response (``timeouts.between_bytes``)."""
+
+    code = "between_bytes_timeout"
+    retry = Retry.YES
+
+
+class TotalTimeout(UpstreamTimeout):
+    """The request took longer than it may in all (``timeouts.total``, or what its client allows)."""
+
+    code = "total_timeout"
+
+
 class EngineRefusal(GatewayError):
     """An error that the engine itself answered with, in our shape; its status is the engine's."""
 

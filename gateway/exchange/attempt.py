@@ -51,6 +51,10 @@ class AttemptOwner(Protocol):
     heard: bool
     """Set when anything comes from the engine."""
 
+    @property
+    def connect_timeout(self) -> float:
+        """How long the opening of a connection may take, in seconds."""
+
     def attempt_whole(self, attempt: Attempt, head: ResponseHead, body: bytes) -> bool:
         """Take a whole good response that is no stream of events; decline with ``False`` where a stream has begun."""
 
@@ -139,10 +143,17 @@ class Attempt(Receiver):
         """Whether the beginning of an event has come whose end has not."""
         return self._splitter.pending > 0
 
+    @property
+    def answering(self) -> bool:
+        """Whether the response has begun. That of a stream begins with its first event: vLLM sends the head at once."""
+        return self.state is ANSWERING and (self.head.kind is not EVENTS or self._begun)
+
     def connect(self) -> None:
         """Ask on a new connection."""
         self.state = CONNECTING
-        self._connecting = self.replica.connections.connect(self.send, self.receive_failure)
+        self._connecting = self.replica.connections.connect(
+            self.send, self.receive_failure, self._owner.connect_timeout
+        )
 
     def send(self, connection: UpstreamConnection) -> None:
         """Ask on this connection."""

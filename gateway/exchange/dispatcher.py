@@ -62,8 +62,7 @@ class Dispatcher:
     def set_deadlines(self, deadlines: Deadlines) -> None:
         """Hold to other deadlines from now on, also for what is under way."""
         self.deadlines = deadlines
-        nearest = min(deadlines.queue, deadlines.total, deadlines.first_byte, deadlines.between_bytes)
-        self._short = nearest < _SWEPT
+        self._short = deadlines.queue < _SWEPT
 
     def begin(
         self,

@@ -12,8 +12,8 @@ from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
 
-from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
-from gateway.exchange.attempt import ANSWERING, DONE, Attempt
+from gateway.core.errors import FirstByteTimeout, GatewayError, TotalTimeout, Unavailable, UpstreamFailed
+from gateway.exchange.attempt import ANSWERING, DONE, SENT, Attempt
 from gateway.exchange.deadlines import overdue
 from gateway.exchange.decide import Failure
 from gateway.exchange.ports import Stream
@@ -43,7 +43,7 @@ class Exchange(UpstreamSide):
     @property
     def _total(self) -> float:
         """How long the request may take in all, in seconds."""
-        asked, allowed = self.context.head.timeout, self._owner.deadlines.total
+        asked, allowed = self.context.head.timeout, self._timeouts.total
         return allowed if asked is None else min(asked, allowed)
 
     @property
@@ -153,7 +153,7 @@ class Exchange(UpstreamSide):
 
     def next_deadline(self, now: float) -> float:
         """Give the earliest moment at which a deadline may pass, as far as that can be told now."""
-        limits, attempt = self._owner.deadlines, self._attempt
+        limits, attempt = self._timeouts, self._attempt
         received_at = self.context.received_at
         if self._state is QUEUED:
             return self._waits_until
@@ -405,26 +405,33 @@ class Exchange(UpstreamSide):
     # inside: keeping deadlines
 
     def _enforce_deadlines(self, now: float) -> None:
-        """Fail if the queue, the engine or the whole request took too long; silence counts against the replica."""
-        limits, attempt, waited = self._owner.deadlines, self._attempt, now - self.context.received_at
-        total = self._total
+        """Fail if the queue or the whole request took too long; go on at another replica where one is silent."""
+        attempt = self._attempt
         if self._state is QUEUED:
             if now > self._waits_until:
                 self._metrics.queue_timeouts += 1
                 self._fail(self._pool.waited_too_long(self.context.model, now - self._queued_at))
             return
-        asked = attempt if not self.paused else None
-        silence = 0.0 if asked is None else now - max(asked.sent_at, self._last_at)
-        late = overdue(limits, None if asked is None else asked.state, total=total, waited=waited, silence=silence)
+        silence, answering = 0.0, False
+        if attempt is not None and not self.paused and attempt.state in (SENT, ANSWERING):
+            silence, answering = now - max(attempt.sent_at, self._last_at), attempt.answering
+        waited = now - self.context.received_at
+        late = overdue(self._timeouts, total=self._total, waited=waited, silence=silence, answering=answering)
         if late is None:
             return
         self._count_abort("timeout")
         if attempt is not None and attempt.state is not DONE:
-            if late.silent:
-                attempt.replica.failed(late.message)
             attempt.count("timeout")
-        first = self._race.failure if self._race is not None else None
-        self._fail(UpstreamTimeout(late.message) if first is None else first.error)
+        if isinstance(late, TotalTimeout):
+            first = self._race.failure if self._race is not None else None
+            self._fail(late if first is None else first.error)
+            return
+        assert attempt is not None
+        attempt.replica.failed(late.message)
+        if isinstance(late, FirstByteTimeout):
+            self._go_on_after(attempt, Failure(late, reached=True))
+        else:
+            self._go_on_within(attempt, late)
 
     # inside: the end
 

@@ -92,23 +92,11 @@ class Dialect(Protocol):
 
 
 class Deadlines(Protocol):
-    """The part of ``[gateway.timeouts]`` that an exchange keeps, in seconds."""
+    """The part of ``[gateway.timeouts]`` that an exchange keeps whatever its model is, in seconds."""
 
     @property
     def queue(self) -> float:
         """Longest wait for a slot."""
-
-    @property
-    def first_byte(self) -> float:
-        """Longest silence of an engine before its response."""
-
-    @property
-    def between_bytes(self) -> float:
-        """Longest silence of an engine within its response."""
-
-    @property
-    def total(self) -> float:
-        """Longest request."""
 
     @property
     def keep_alive_comment(self) -> float:

@@ -8,7 +8,7 @@ from collections.abc import MutableSet
 from time import perf_counter
 from typing import Any, Protocol
 
-from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
+from gateway.core.errors import ConnectTimeout, GatewayError, Unavailable, UpstreamFailed
 from gateway.exchange.attempt import CONNECTING, DONE, Attempt
 from gateway.exchange.decide import Failure, Next, decide, says_no_more_than_try_elsewhere
 from gateway.exchange.ports import Deadlines
@@ -63,6 +63,7 @@ class UpstreamSide(ABC):
         "_request",
         "_slot",
         "_state",
+        "_timeouts",
         "_tried",
         "context",
         "heard",
@@ -72,6 +73,8 @@ class UpstreamSide(ABC):
     def __init__(self, owner: Owner, pool: Pool, request: UpstreamRequest, client: Downstream) -> None:
         self._owner = owner
         self._pool = pool
+        # A reload changes them for others, and not in the middle of a request.
+        self._timeouts = pool.timeouts
         self._client = client
         self._slot = False
         self._request = request
@@ -97,6 +100,11 @@ class UpstreamSide(ABC):
         # The tick turns this into a moment, so that an event need not look at the clock.
         self.heard = False
         self._last_at = context.received_at
+
+    @property
+    def connect_timeout(self) -> float:
+        """How long the opening of a connection to a replica may take, in seconds."""
+        return self._timeouts.connect
 
     # called by the client's connection
 
@@ -137,7 +145,7 @@ class UpstreamSide(ABC):
         if self._state is FLUSHING:
             self.release()
             return
-        failed = UpstreamFailed(str(error))
+        failed = ConnectTimeout(str(error)) if error.timed_out else UpstreamFailed(str(error))
         reached = attempt.state is not CONNECTING
         if decide(stale=error.stale, asked=len(self._tried)) is Next.RECONNECT:
             attempt.connect()

@@ -71,10 +71,16 @@ class ConnectionPool:
         return None
 
     def connect(
-        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]
+        self,
+        done: Callable[[UpstreamConnection], None],
+        failed: Callable[[UpstreamError], None],
+        within: float | None = None,
     ) -> asyncio.Task[None]:
-        """Open a connection and call one of the two; cancelling the task calls neither."""
-        task = asyncio.get_running_loop().create_task(self._connect(done, failed))
+        """Open a connection and call one of the two; cancelling the task calls neither.
+
+        ``within`` are the seconds that it may take, where that is not ``connect_timeout``.
+        """
+        task = asyncio.get_running_loop().create_task(self._connect(done, failed, within or self.connect_timeout))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         return task
@@ -120,12 +126,12 @@ class ConnectionPool:
             connection.transport.abort()
 
     async def _connect(
-        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]
+        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None], within: float
     ) -> None:
         loop = asyncio.get_running_loop()
         address = self.address
         try:
-            async with asyncio.timeout(self.connect_timeout):
+            async with asyncio.timeout(within):
                 if address.path is not None:
                     _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), address.path)
                 else:
@@ -133,7 +139,7 @@ class ConnectionPool:
                         lambda: UpstreamConnection(self), address.host, address.port, ssl=self._tls
                     )
         except TimeoutError:
-            failed(UpstreamError(f"The engine did not accept a connection within {self.connect_timeout:g} s."))
+            failed(UpstreamError(f"The engine did not accept a connection within {within:g} s.", timed_out=True))
         except OSError as error:
             failed(UpstreamError(f"The engine refused the connection: {error.strerror or error}."))
         except UnicodeError:

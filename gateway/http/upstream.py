@@ -26,12 +26,17 @@ _COPIED_BYTES = 64 * 1024
 
 
 class UpstreamError(Exception):
-    """The exchange with a replica failed. ``answered`` says whether a first byte of a response had come."""
+    """The exchange with a replica failed.
 
-    def __init__(self, message: str, *, answered: bool = False, stale: bool = False) -> None:
+    ``answered`` says whether a first byte of a response had come, ``stale`` that an idle connection had been closed
+    meanwhile, and ``timed_out`` that no connection was accepted in time.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False, stale: bool = False, timed_out: bool = False) -> None:
         super().__init__(message)
         self.answered = answered
         self.stale = stale
+        self.timed_out = timed_out
 
 
 class Receiver(Protocol):

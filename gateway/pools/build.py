@@ -19,6 +19,7 @@ from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import LocalLoad, Replica, ReplicaLoad, ReplicaState, header_lines
 from gateway.pools.slots import LocalSlots, NewSlots
+from gateway.pools.timeouts import Timeouts
 
 POOL_OPTIONS = (
     "urls",
@@ -28,6 +29,7 @@ POOL_OPTIONS = (
     "session_header",
     "prefix_cache_tokens",
     "limits",
+    "timeouts",
     "hedge",
     "health_interval",
 )
@@ -124,7 +126,7 @@ class RegistryBuilder:
             pool = found.get(first)
             was_remote = pool is not None and self._settings[pool].engine == "remote"
             name = self._unused_name(first) if pool is None else pool.name
-            pool = self._configured(pool, name, settings)
+            pool = self._configured(pool, name, settings, config)
             if settings.engine == "remote":
                 self._set_addresses(pool, settings)
             elif was_remote:
@@ -144,7 +146,7 @@ class RegistryBuilder:
         pools: dict[str, Pool] = {}
         for first in groups:
             wanted = layout[first]
-            pool = pools[first] = self._configured(known.get(wanted.name), wanted.name, config.models[first])
+            pool = pools[first] = self._configured(known.get(wanted.name), wanted.name, config.models[first], config)
             self.set_replicas(pool, wanted)
         return self._registry(config, groups, pools, follows=True)
 
@@ -204,7 +206,7 @@ class RegistryBuilder:
 
     # pools, replicas and models
 
-    def _configured(self, pool: Pool | None, name: str, settings: ModelConfig) -> Pool:
+    def _configured(self, pool: Pool | None, name: str, settings: ModelConfig, config: Config) -> Pool:
         """Make a pool, or change what is different now of one that is there."""
         limits = settings.limits
         if pool is None:
@@ -232,6 +234,7 @@ class RegistryBuilder:
         pool.discovered = _discovered(pool.discovered, settings)
         pool.set_waits(limits.hold, limits.queue_timeout)
         pool.set_on_demand(on_demand=settings.engine != "remote" and settings.from_zero)
+        pool.set_timeouts(Timeouts.of(settings.timeouts, config.gateway.timeouts))
         self._settings[pool] = settings
         return pool
 

@@ -13,6 +13,7 @@ from gateway.pools.hedge_budget import HedgeBudget
 from gateway.pools.policies.policy import Assigned, Policy, Routable
 from gateway.pools.replica import Replica, ReplicaState
 from gateway.pools.retry_budget import RetryBudget
+from gateway.pools.timeouts import NO_TIMEOUTS, Timeouts
 
 Confirmed = Callable[[object], bool]
 """Whether all who send requests know already what was last said of a replica or a pool."""
@@ -71,6 +72,7 @@ class Pool:
         "released",
         "replicas",
         "short_waits",
+        "timeouts",
         "tokens_in_flight",
     )
 
@@ -101,8 +103,10 @@ class Pool:
         """How long requests wait for a slot, in seconds; ``None``: as ``[gateway.timeouts]`` has it."""
         self.on_demand = False
         """Whether a replica is started here when there is none and a request comes."""
+        self.timeouts = NO_TIMEOUTS
+        """How long requests that come from now on may take at a replica."""
         self.short_waits = False
-        """Whether either is so short that it has to be timed closely."""
+        """Whether any of these is so short that it has to be timed closely."""
         self.gate_moved_at = 0.0
         """When requests began or ceased to be held, as a ``perf_counter`` reading."""
         self._hedge_budget = HedgeBudget() if hedge else None
@@ -160,8 +164,17 @@ class Pool:
     def set_waits(self, hold: float, queue_timeout: float | None) -> None:
         """Change how long requests may wait for a replica and for a slot, in seconds; those too that wait already."""
         self.hold, self.queue_timeout = hold, queue_timeout
-        self.short_waits = any(0 < each < _SHORT_SECONDS for each in (hold, queue_timeout or 0.0))
+        self._look_for_short_waits()
         self._hold_or_let_through()
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        """Change how long the requests that come from now on may take at a replica."""
+        self.timeouts = timeouts
+        self._look_for_short_waits()
+
+    def _look_for_short_waits(self) -> None:
+        _, *timeouts = self.timeouts
+        self.short_waits = any(0 < each < _SHORT_SECONDS for each in (self.hold, self.queue_timeout or 0.0, *timeouts))
 
     def replace(self, come: Sequence[Replica], leave: Sequence[Replica]) -> None:
         """Take replicas in and let others go: at once where others are ready, else as soon as one of the new ones is.

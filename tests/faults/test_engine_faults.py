@@ -112,7 +112,7 @@ async def test_an_engine_that_never_answers_is_a_504(tmp_path: Path) -> None:
     async with one_engine(tmp_path, timeouts={"first_byte": 0.2}) as (engine, running):
         engine.faults = Faults(silent=True)
         answer = await answer_to(running, ask())
-        assert error_of(answer) == (504, "upstream_timeout")
+        assert error_of(answer) == (504, "first_byte_timeout")
         await engine.until(lambda e: e.aborted == 1)
 
 
@@ -136,7 +136,7 @@ async def test_an_engine_that_falls_silent_within_its_answer_ends_the_stream_wit
     async with one_engine(tmp_path, timeouts={"between_bytes": 0.2}) as (engine, running):
         engine.faults = Faults(hang_after=2)
         answer = await answer_to(running, ask(stream=True))
-        assert json.loads(answer.events[-2].removeprefix(b"data: "))["error"]["code"] == "upstream_timeout"
+        assert json.loads(answer.events[-2].removeprefix(b"data: "))["error"]["code"] == "between_bytes_timeout"
         await engine.until(lambda e: e.aborted == 1)
 
 

@@ -380,7 +380,7 @@ def check_stream(path: str, body: bytes) -> None:
     events = [event.strip() for event in _BLANK_LINE.split(body)]
     assert any(is_end(path, event) for event in events)
     for event in events:
-        if b'"upstream_failed"' in event or b'"upstream_timeout"' in event:
+        if b'"upstream_failed"' in event or b'_timeout"' in event:
             assert json.loads(event.partition(b"data: ")[2])["error"]["message"]
 
 

@@ -18,6 +18,7 @@ import pytest
 from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
 from gateway.config.gateway import GatewayConfig
+from gateway.config.models import ModelTimeouts
 from gateway.config.types import ALL_TASKS
 from gateway.core.limits import LocalUsage
 from gateway.exchange.dispatcher import Dispatcher
@@ -35,6 +36,7 @@ from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
+from gateway.pools.timeouts import Timeouts
 from tests.kit.memory import MemoryTransport
 
 CHAT = "/v1/chat/completions"
@@ -159,7 +161,10 @@ class Engine(ConnectionPool):
         return self._open_line() if connection is None and not self.slow_to_accept else connection
 
     def connect(
-        self, done: Callable[[UpstreamConnection], None], failed: Callable[[UpstreamError], None]
+        self,
+        done: Callable[[UpstreamConnection], None],
+        failed: Callable[[UpstreamError], None],
+        within: float | None = None,
     ) -> asyncio.Task[None]:
         """Begin to open a connection; ``accepts`` or ``refuses`` ends that."""
         connecting = Connecting(done, failed)
@@ -289,6 +294,7 @@ class Playbook:
             hedge=hedge,
         )
         self.pool.set_waits(hold, queue_timeout)
+        self.pool.set_timeouts(Timeouts.of(ModelTimeouts(), self.config.timeouts))
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS, recovery=recovery)])
         self.metrics = Counters()
         self.timers = Timers()

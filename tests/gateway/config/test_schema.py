@@ -97,3 +97,31 @@ def test_a_fallback_is_another_model_of_the_file(fallback: str, reason: str) -> 
 def test_a_guard_that_can_do_everything_is_one() -> None:
     config = Config.model_validate({"models": {"m": REMOTE | {"guard": {"model": "n", "block": ["b"]}}, "n": REMOTE}})
     assert config.models["m"].guard is not None
+
+
+@pytest.mark.parametrize(
+    ("own", "gateway", "mistake"),
+    [
+        ({"first_byte": 9.0, "total": 5.0}, {}, "m.timeouts.first_byte: is longer .* total = 5 s"),
+        ({"between_bytes": 9.0}, {"total": 5.0}, "m.timeouts.between_bytes: is longer .* total = 5 s"),
+        ({"connect": 4000}, {}, "m.timeouts.connect: is longer .* total = 3600 s"),
+        ({}, {"first_byte": 3601.0}, "gateway.timeouts.first_byte: is longer .* total = 3600 s"),
+        ({"total": 0}, {}, "m.timeouts.total: input should be greater than 0"),
+        ({"first_byte": -1.0}, {}, "m.timeouts.first_byte: input should be greater than 0"),
+        ({"between_bytes": "9"}, {}, "m.timeouts.between_bytes: input should be a valid number"),
+        ({"first_bite": 1.0}, {}, "m.timeouts.first_bite: .* did you mean 'first_byte'"),
+    ],
+)
+def test_a_timeout_that_cannot_pass_is_named(own: dict[str, Any], gateway: dict[str, Any], mistake: str) -> None:
+    model = {"engine": "remote", "urls": ["http://h:1"], "timeouts": own}
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({"gateway": {"timeouts": gateway}, "models": {"m": model}})
+    told = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in caught.value.errors()]
+    assert len(told) == 1
+    assert re.search(mistake, told[0])
+
+
+def test_a_total_below_what_the_gateway_allows_an_engine_is_fine() -> None:
+    model = {"engine": "remote", "urls": ["http://h:1"], "timeouts": {"total": 5.0}}
+    config = Config.model_validate({"gateway": {"timeouts": {"first_byte": 60.0}}, "models": {"m": model}})
+    assert config.models["m"].timeouts.total == 5.0

@@ -74,6 +74,10 @@ def test_what_else_an_engine_said_stands_beside_the_fields_that_clients_know() -
         (errors.NoReadyReplica("x"), errors.Source.GATEWAY, errors.Retry.NO),
         (errors.UpstreamFailed("x"), errors.Source.ENGINE, errors.Retry.YES),
         (errors.UpstreamTimeout("x"), errors.Source.ENGINE, errors.Retry.NO),
+        (errors.ConnectTimeout("x"), errors.Source.ENGINE, errors.Retry.YES),
+        (errors.FirstByteTimeout("x"), errors.Source.ENGINE, errors.Retry.YES),
+        (errors.BetweenBytesTimeout("x"), errors.Source.ENGINE, errors.Retry.YES),
+        (errors.TotalTimeout("x"), errors.Source.ENGINE, errors.Retry.NO),
         (errors.EngineRefusal(400, "x"), errors.Source.ENGINE, errors.Retry.NO),
     ],
 )

@@ -27,6 +27,7 @@ class Owner:
     def __init__(self) -> None:
         self.paused = False
         self.heard = False
+        self.connect_timeout = 1.0
         self.told: list[tuple[Any, ...]] = []
 
     def attempt_whole(self, _attempt: Attempt, head: ResponseHead, body: bytes) -> bool:

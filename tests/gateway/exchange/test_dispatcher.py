@@ -29,11 +29,11 @@ async def test_a_short_deadline_is_kept_without_a_tick_of_the_ticker() -> None:
 
 
 async def test_an_engine_that_goes_on_keeps_its_short_deadline_moving() -> None:
-    play = Playbook(timeouts={"between_bytes": 0.05})
+    play = Playbook(timeouts={"first_byte": 0.05})
     play.client.sends(post(stream=True))
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     play.engines[0].says(head)
-    await eventually(lambda: b"upstream_timeout" in play.client.got())
+    await eventually(lambda: b"first_byte_timeout" in play.client.got())
     assert play.engines[0].line.aborted
 
 

@@ -16,6 +16,7 @@ from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import BadRequest, GatewayError
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.upstream_request import UpstreamRequest
+from gateway.http.upstream import UpstreamError
 from tests.kit.playbook import CHAT, Clock, Playbook, post
 from tests.kit.scripted import whole
 
@@ -294,7 +295,7 @@ async def test_no_request_takes_longer_than_the_longest(clock: Clock) -> None:
     play.client.sends(post())
     play.tick(5.1)
     got = play.client.got()
-    assert (status_of(got), error_of(got)["code"]) == (504, "upstream_timeout")
+    assert (status_of(got), error_of(got)["code"]) == (504, "total_timeout")
     assert play.engines[0].line.aborted
     assert play.attempts("timeout") == {"m-0": 1}
     assert play.aborts("timeout") == 1
@@ -306,7 +307,7 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_within_it(clock: 
     play.engines[0].says(STREAM_HEAD + chunk(said("a")))
     play.tick(5.1)
     got = play.client.got()
-    assert b'"code":"upstream_timeout"' in got
+    assert b'"code":"total_timeout"' in got
     assert got.endswith(b"data: [DONE]\n\n\r\n" + END)
 
 
@@ -322,6 +323,47 @@ async def test_a_silent_engine_is_given_up_and_that_counts(said_before: bytes, a
         play.tick(5.1)
         assert status_of(play.client.got()) == 504
     assert "0 ready" in repr(play.pool)
+
+
+@pytest.mark.parametrize("begun", [b"", STREAM_HEAD, STREAM_HEAD + chunk(b": soon\n\n")], ids=["", "head", "comment"])
+async def test_a_replica_that_does_not_begin_in_time_loses_its_request_to_another_once(
+    begun: bytes, clock: Clock
+) -> None:
+    play = Playbook(engines=3, clock=clock, timeouts={"first_byte": 5.0})
+    play.client.sends(post(stream=True))
+    for number in (1, 2):
+        assert len(set(play.asked)) == number
+        asked = play.last_asked
+        asked.says(*filter(None, [begun]))
+        play.tick(5.1)
+        assert asked.line.aborted
+    got = play.client.got()
+    # What two replicas cannot begin in time may be the request's fault.
+    assert (status_of(got), error_of(got)["code"]) == (504, "first_byte_timeout")
+    assert play.attempts("timeout") == {"m-1": 1, "m-0": 1}
+    assert play.held() == (0,) * 7
+
+
+async def test_a_replica_that_does_not_accept_is_named_by_the_code(clock: Clock) -> None:
+    play = Playbook(clock=clock)
+    play.engines[0].slow_to_accept = True
+    play.client.sends(post())
+    play.engines[0].connecting.pop().failed(UpstreamError("Not within 1 s.", timed_out=True))
+    got = play.client.got()
+    assert (status_of(got), error_of(got)["code"]) == (504, "connect_timeout")
+
+
+async def test_timeouts_that_change_hold_for_the_requests_that_come_then(clock: Clock) -> None:
+    play = Playbook(clock=clock, timeouts={"first_byte": 5.0})
+    play.client.sends(post())
+    play.pool.set_timeouts(play.pool.timeouts._replace(first_byte=1.0))
+    other = play.new_client()
+    other.sends(post())
+    play.tick(1.1)
+    assert play.client.got() == b""
+    assert error_of(other.got())["message"] == "The engine did not begin to answer within 1 s."
+    play.tick(4.0)
+    assert error_of(play.client.got())["message"] == "The engine did not begin to answer within 5 s."
 
 
 async def test_an_engine_that_goes_on_is_not_silent(clock: Clock) -> None:

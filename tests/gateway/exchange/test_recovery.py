@@ -14,7 +14,7 @@ from gateway.exchange.recovery import Recovery
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.pools.replica import ReplicaState
 from tests.gateway.exchange.test_exchange import DONE, END, STREAM_HEAD, chunk
-from tests.kit.playbook import CHAT, Client, Engine, Playbook, post
+from tests.kit.playbook import CHAT, Client, Clock, Engine, Playbook, post
 from tests.kit.scripted import whole
 
 COMPLETIONS = "/v1/completions"
@@ -41,9 +41,12 @@ def usage(who: str, prompt: int, made: int) -> bytes:
     return b"data: %b\n\n" % json.dumps(event, separators=(",", ":")).encode()
 
 
-def streaming(engines: int = 2, **fields: Any) -> tuple[Playbook, Engine]:
-    """Begin a stream of three tokens, and return the engine that has sent them."""
-    play = Playbook(engines=engines, recovery=True)
+def streaming(engines: int = 2, clock: Clock | None = None, **fields: Any) -> tuple[Playbook, Engine]:
+    """Begin a stream of three tokens, and return the engine that has sent them.
+
+    With a clock, an engine may be silent for 5 s.
+    """
+    play = Playbook(engines=engines, recovery=True, clock=clock, timeouts={"between_bytes": 5.0} if clock else {})
     play.client.sends(post(CHAT, **(HELLO | fields)))
     play.last_asked.line.got()
     play.last_asked.says(
@@ -94,6 +97,32 @@ async def test_the_client_gets_one_unbroken_stream() -> None:
     end = said("a", " four") + said("a", "", "stop") + COMMENT % 1 + DONE
     assert body_of(play.client) == ONE_TWO_THREE + end
     assert outcomes(play) == {"recovered": 1}
+
+
+async def test_a_replica_that_falls_silent_in_the_middle_is_treated_as_one_that_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play, first = streaming(clock=Clock.install(monkeypatch))
+    play.tick(4.9)
+    assert play.attempts("timeout") == {}
+    play.tick(5.1)
+    assert first.line.aborted
+    play.last_asked.says(STREAM_HEAD, *map(chunk, (role("b"), said("b", " four"), said("b", "", "stop"), DONE)), END)
+    assert body_of(play.client) == ONE_TWO_THREE + said("a", " four") + said("a", "", "stop") + COMMENT % 1 + DONE
+    assert play.attempts("timeout") == {first.name: 1}
+    assert outcomes(play) == {"recovered": 1}
+
+
+async def test_a_silent_replica_whose_stream_cannot_go_on_ends_it_with_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play, first = streaming(clock=Clock.install(monkeypatch), stop=["x"])
+    play.tick(5.1)
+    body = body_of(play.client)
+    assert b'"code":"between_bytes_timeout"' in body
+    assert body.endswith(DONE)
+    assert first.line.aborted
+    assert set(play.held()) == {0}
 
 
 async def test_the_other_replica_is_asked_to_continue_the_assistants_message() -> None:
