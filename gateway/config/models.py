@@ -176,6 +176,13 @@ class ModelBase(Table):
         description="Time between two probes of a replica, in seconds; while requests to it are answered, five of six "
         "are left out.",
     )
+    outlier_factor: float = Field(
+        5.0,
+        ge=0,
+        le=1000,
+        description="How many times later than those of its peers the responses of a replica must begin for it to be "
+        "ejected for a while (see [resilience.md](resilience.md#replicas-that-are-slow)); 0: it never is for that.",
+    )
     send_priority: bool = Field(
         False, description="Whether `priority` is passed on; vLLM must run with priority scheduling."
     )
@@ -402,8 +409,8 @@ class RemoteModel(ModelBase):
         (),
         description=_URLS + "Required, unless there is a table `[models.NAME.discover]`; with both, the replicas are "
         "those of both. Models with the same `urls`, `discover`, `api_key_env`, `policy`, `session_header`, "
-        "`prefix_cache_tokens`, `limits`, `timeouts`, `hedge` and `health_interval` share one pool: its replicas are "
-        "probed once, and its limits are for all of them together.",
+        "`prefix_cache_tokens`, `limits`, `timeouts`, `hedge`, `health_interval` and `outlier_factor` share one pool: "
+        "its replicas are probed once, and its limits are for all of them together.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )

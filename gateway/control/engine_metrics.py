@@ -26,7 +26,9 @@ _MAX_BYTES = 8 * 1024 * 1024
 
 _ACCEPT = {"accept": "text/plain;version=0.0.4"}
 
-_ASKED = frozenset({ReplicaState.READY, ReplicaState.FAILING, ReplicaState.DRAINING})
+_ASKED = frozenset(
+    {ReplicaState.READY, ReplicaState.FAILING, ReplicaState.EJECTED, ReplicaState.HALF_OPEN, ReplicaState.DRAINING}
+)
 """The states in which a replica has a server that can be asked."""
 
 

@@ -99,7 +99,9 @@ class Attempt(Receiver):
         "head",
         "replica",
         "sent_at",
+        "slow",
         "state",
+        "trial",
     )
 
     # What the response is, from its head on.
@@ -127,6 +129,12 @@ class Attempt(Receiver):
         self.sent_at = 0.0
         self.state = CONNECTING
         self.replica = replica
+        self.slow = False
+        """Whether it was counted already that the response begins late."""
+        self.trial = replica.trial_due
+        """Whether this one request decides whether a replica that was ejected is ready again."""
+        if self.trial:
+            replica.trial_due = False
         replica.load.entered()
         recording = request.context.recording
         self._record = None if recording is None else _recorded(recording, request.context, replica)
@@ -195,6 +203,8 @@ class Attempt(Receiver):
             self._attempts[outcome][self.replica.name] += 1
             if self._record is not None:
                 self._record.end(outcome)
+        if self.trial:
+            self._end_trial(self._outcome or outcome)
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -286,6 +296,20 @@ class Attempt(Receiver):
             self._owner.attempt_failed(self, error)
 
     # inside
+
+    def _end_trial(self, outcome: str) -> None:
+        """Let this request, which nobody has judged yet, decide whether the replica is ready again.
+
+        It says nothing where the client has left, or the replica is full; then there will be another one.
+        """
+        self.trial = False
+        replica = self.replica
+        if outcome == "ok":
+            replica.pass_trial()
+        elif outcome in ("failed", "timeout"):
+            replica.suspect("failures", "The request failed with which it was tried.")
+        else:
+            replica.trial.release()
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)

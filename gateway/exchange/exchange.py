@@ -180,7 +180,12 @@ class Exchange(UpstreamSide):
             self._win(attempt)
         context, request = self.context, self._request
         attempt.connection = None
-        attempt.replica.succeeded()
+        replica = attempt.replica
+        replica.succeeded()
+        if not attempt.slow:
+            replica.latencies.append(began - attempt.sent_at)
+        if attempt.trial:
+            self._end_trial(attempt, began - attempt.sent_at)
         self._client.write_response(context, began, head.status, head.down, body, len(body))
         self._state = RELAYING
         now = perf_counter()
@@ -295,6 +300,10 @@ class Exchange(UpstreamSide):
             assert stream.failure is not None
             self._stream_refused(attempt, stream.failure)
             return None
+        if not attempt.slow:
+            attempt.replica.latencies.append(began - attempt.sent_at)
+        if attempt.trial:
+            self._end_trial(attempt, began - attempt.sent_at)
         self._relay = relay = StreamRelay(self._client, context, stream, attempt.head.down, events)
         self._state = RELAYING
         context.overhead += perf_counter() - began
@@ -333,6 +342,7 @@ class Exchange(UpstreamSide):
         add_advice(error, attempt.head)
         self._say_when(error)
         attempt.count("failed" if error.status >= 500 else "ok")
+        self._count_error(attempt, error)
         self._go_on_after(attempt, Failure.told_by(error))
 
     def _complete_stream(self, attempt: Attempt, relay: StreamRelay, last: bytes) -> None:
@@ -418,6 +428,9 @@ class Exchange(UpstreamSide):
         waited = now - self.context.received_at
         late = overdue(self._timeouts, total=self._total, waited=waited, silence=silence, answering=answering)
         if late is None:
+            if silence > self._pool.slow_after and not answering:
+                assert attempt is not None
+                self._note_slow(attempt, silence, now)
             return
         self._count_abort("timeout")
         if attempt is not None and attempt.state is not DONE:

@@ -8,7 +8,7 @@ from collections.abc import MutableSet
 from time import perf_counter
 from typing import Any, Protocol
 
-from gateway.core.errors import ConnectTimeout, GatewayError, Unavailable, UpstreamFailed
+from gateway.core.errors import ConnectTimeout, FirstByteTimeout, GatewayError, Retry, Unavailable, UpstreamFailed
 from gateway.exchange.attempt import CONNECTING, DONE, Attempt
 from gateway.exchange.decide import Failure, Next, decide, says_no_more_than_try_elsewhere
 from gateway.exchange.ports import Deadlines
@@ -23,7 +23,7 @@ from gateway.http.response_head import WHOLE, ResponseHead
 from gateway.http.upstream import UpstreamError
 from gateway.observe.counters import Counters, ModelMetrics, outcome_of
 from gateway.pools.pool import Pool
-from gateway.pools.replica import Replica
+from gateway.pools.replica import Replica, ReplicaState
 
 
 class Owner(Protocol):
@@ -135,6 +135,7 @@ class UpstreamSide(ABC):
         error = read_error(head, body)
         self._say_when(error)
         attempt.count(outcome_of(head.status))
+        self._count_error(attempt, error)
         if self._request.usage_bytes and head.status in (400, 422) and b"stream_options" in body:
             self._ask_without_usage(attempt)
         else:
@@ -288,6 +289,43 @@ class UpstreamSide(ABC):
                     "over_budget" if follows is Next.OVER_BUDGET else "failed" if others else "no_replica"
                 )
                 self._fail(recovery.error)
+
+    def _count_error(self, attempt: Attempt, error: GatewayError) -> None:
+        """Count an error against the replica, if another one may not have it; one that is full is not failing."""
+        if error.retry is Retry.YES and outcome_of(error.status) == "failed":
+            attempt.replica.erred(error.message)
+
+    def _end_trial(self, attempt: Attempt, latency: float) -> None:
+        """Let a response that has begun decide whether a replica that was ejected is ready again."""
+        attempt.trial = False
+        if latency <= self._pool.slow_after:
+            attempt.replica.pass_trial()
+        else:
+            attempt.replica.suspect("latency", f"The response began after {latency:.3g} s with which it was tried.")
+
+    def _note_slow(self, attempt: Attempt, silence: float, now: float) -> None:
+        """Count a request that waits for longer than usual, and leave a replica that was ejected meanwhile."""
+        replica = attempt.replica
+        if not attempt.slow:
+            attempt.slow = True
+            replica.latencies.append(silence)
+        if attempt.trial:
+            self._end_trial(attempt, silence)
+        if replica.state is ReplicaState.EJECTED and self._can_leave(now):
+            self._metrics.aborts["ejected"] += 1
+            attempt.count("timeout")
+            message = f"The engine had not begun to answer after {silence:.3g} s, when its replica was ejected."
+            self._go_on_after(attempt, Failure(FirstByteTimeout(message), reached=True))
+
+    def _can_leave(self, now: float) -> bool:
+        """Whether the request would be asked of another replica if it left its first one, and do no harm by that."""
+        return (
+            not self._tried
+            and self._race is None
+            and self._request.dialect.idempotent
+            and bool(self._pool.ready)
+            and self._pool.affords_retry(now)
+        )
 
     def _may_be_held(self, now: float) -> bool:
         """Whether it may wait for a replica to come back: for as long as requests are held, from the first time on."""

@@ -139,7 +139,7 @@ class ModelMetrics:
             per_token=Histogram.of(_PER_TOKEN),
             queue=Histogram.of(_QUEUE),
             overhead=Histogram.of(_OVERHEAD),
-            aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged"), 0),
+            aborts=dict.fromkeys(("client_left", "client_stalled", "timeout", "drain", "hedged", "ejected"), 0),
             attempts={outcome: ZeroDict() for outcome in ("ok", "failed", "full", "timeout", "aborted")},
             fallbacks=ZeroDict(),
             retries=dict.fromkeys(("retried", "over_budget", "held"), 0),

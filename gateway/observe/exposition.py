@@ -224,6 +224,12 @@ def _per_replica(get: Callable[[Replica], float]) -> Callable[[_Scrape], Samples
     )
 
 
+def _ejections(scrape: _Scrape) -> Samples:
+    for pool in scrape.registry.pools:
+        for replica in pool.replicas:
+            yield from (((pool.name, replica.name, cause), number) for cause, number in replica.ejections.items())
+
+
 def _replica_states(scrape: _Scrape) -> Samples:
     for pool in scrape.registry.pools:
         states = [replica.state for replica in pool.replicas]
@@ -480,6 +486,20 @@ _FAMILIES = (
         "Time since the source of a pool answered last.",
         _MODEL,
         _per_discovery(lambda discovered: discovered.age()),
+    ),
+    _Row(
+        Kind.COUNTER,
+        "ejections",
+        "Ejections of a replica because of what requests found, by reason: failures, errors or latency.",
+        ("model", "replica", "reason"),
+        _ejections,
+    ),
+    _Row(
+        Kind.COUNTER,
+        "probe_failures",
+        "Health probes of a replica that failed.",
+        _REPLICA,
+        _per_replica(lambda replica: replica.probe_failures),
     ),
     _Row(
         Kind.GAUGE,

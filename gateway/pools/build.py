@@ -13,6 +13,7 @@ from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPools
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered, Found
+from gateway.pools.ejection import LocalTrial, Trial
 from gateway.pools.model import Model
 from gateway.pools.policies.table import POLICIES
 from gateway.pools.pool import Load, Pool
@@ -32,6 +33,7 @@ POOL_OPTIONS = (
     "timeouts",
     "hedge",
     "health_interval",
+    "outlier_factor",
 )
 """The options that are a pool's and no model's: remote models that agree in all of them share one pool."""
 
@@ -48,6 +50,9 @@ class Counting(Protocol):
     def replica_load(self, replica: str) -> ReplicaLoad:
         """Give what a replica has to do."""
 
+    def replica_trial(self, replica: str) -> Trial:
+        """Give the right to try a replica that was ejected."""
+
     def new_slots(self, pool: str) -> NewSlots:
         """Tell how the slots of a pool are made, whenever it has a limit."""
 
@@ -61,6 +66,10 @@ class LocalCounting:
     def replica_load(self, _replica: str) -> ReplicaLoad:
         """Begin to count for a replica."""
         return LocalLoad()
+
+    def replica_trial(self, _replica: str) -> Trial:
+        """Let this process alone try a replica."""
+        return LocalTrial()
 
     def new_slots(self, _pool: str) -> NewSlots:
         """Let each pool have slots of its own."""
@@ -234,6 +243,7 @@ class RegistryBuilder:
         pool.discovered = _discovered(pool.discovered, settings)
         pool.set_waits(limits.hold, limits.queue_timeout)
         pool.set_on_demand(on_demand=settings.engine != "remote" and settings.from_zero)
+        pool.set_ejection(settings.health_interval, settings.outlier_factor)
         pool.set_timeouts(Timeouts.of(settings.timeouts, config.gateway.timeouts))
         self._settings[pool] = settings
         return pool
@@ -271,12 +281,14 @@ class RegistryBuilder:
         assert self._connections is not None
         credentials = _credentials(settings)
         ready = {_identity(each) for pool in self._settings for each in pool.ready}
+        counting = self._counting
         return [
             Replica(
                 name,
                 self._connections.of(address),
                 credentials=credentials,
-                load=self._counting.replica_load(name),
+                load=counting.replica_load(name),
+                trial=counting.replica_trial(name),
                 ready=(address.url, header_lines(address, credentials)) in ready,
             )
             for name, address in named

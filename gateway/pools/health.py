@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from random import random
+from time import perf_counter
 
 import msgspec
 
@@ -21,6 +24,12 @@ _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
 _LEFT_OUT = 5
 """Probes in a row that are left out at most while a replica answers requests."""
+
+_JITTER = 0.2
+"""How much intervals differ, as a share: gateways that start together would else probe together for ever."""
+
+_SOONEST_SECONDS = 1.0
+"""Two probes because requests found a replica failing are so far apart at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,8 @@ class HealthCheck:
 
     It probes only while the replica is ``up``: a remote one always is. ``models`` are those whose cards are read.
     ``phase`` is where in the interval it probes, from 0 to 1: checks begin together, and a thousand that went on
-    together would hold up all requests for a quarter of a second each time.
+    together would hold up all requests for a quarter of a second each time. ``draw`` gives numbers from 0 to 1, by
+    which intervals differ.
     """
 
     def __init__(
@@ -118,8 +128,10 @@ class HealthCheck:
         timeout: float,
         up: bool,
         phase: float = 1.0,
+        draw: Callable[[], float] = random,
     ) -> None:
         self._replica = replica
+        self._draw = draw
         self._models = models
         self._interval = interval
         self._timeout = timeout
@@ -128,9 +140,12 @@ class HealthCheck:
         self._answers = replica.answers
         self._cards_read = False
         self._probed = asyncio.Event()
+        self._suspected = asyncio.Event()
+        self._probed_at = 0.0
         self._up = asyncio.Event()
         if up:
             self._up.set()
+        replica.on_suspicion = self._suspected.set
 
     def __repr__(self) -> str:
         return f"<HealthCheck of {self._replica!r} [{'up' if self._up.is_set() else 'not up'}]>"
@@ -151,17 +166,27 @@ class HealthCheck:
         await self._probed.wait()
 
     async def run(self) -> None:
-        """Probe for ever, every ``interval`` seconds."""
+        """Probe for ever, about every ``interval`` seconds, and at once where requests find the replica failing."""
         pause = self._interval * self._phase
         try:
             while True:
                 await self._up.wait()
                 await self.probe_if_needed()
                 self._probed.set()
-                await asyncio.sleep(pause)
-                pause = self._interval
+                await self._rest(pause)
+                pause = self._interval * (1.0 + _JITTER * (self._draw() - 0.5))
         finally:
             self._probed.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait until the next probe is due, which is sooner where the replica is suspected or its ejection ends."""
+        now, replica = perf_counter(), self._replica
+        if replica.state is ReplicaState.EJECTED and replica.ejection is not None:
+            seconds = min(seconds, max(0.0, replica.ejection.until - now))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._suspected.wait()
+                await asyncio.sleep(self._probed_at + _SOONEST_SECONDS - perf_counter())
 
     async def probe_if_needed(self) -> None:
         """Probe, unless requests were answered since the last time, which says more than a probe would.
@@ -169,7 +194,8 @@ class HealthCheck:
         Now and then it probes all the same: requests go over old connections, and an engine may take no new ones.
         """
         before, self._answers = self._answers, self._replica.answers
-        if self._answers != before and self._replica.ready and self._left_out < _LEFT_OUT:
+        answers = self._answers != before and self._replica.ready and not self._suspected.is_set()
+        if answers and self._left_out < _LEFT_OUT:
             self._left_out += 1
         else:
             self._left_out = 0
@@ -178,6 +204,8 @@ class HealthCheck:
     async def probe(self) -> None:
         """Ask once. Anything below 500 is a sign of life: not every remote engine has ``/health``."""
         replica = self._replica
+        self._suspected.clear()
+        self._probed_at = perf_counter()
         try:
             answer = await Probe(replica).get(b"/health", self._timeout)
         except (UpstreamError, TimeoutError) as error:
@@ -188,11 +216,9 @@ class HealthCheck:
             return
         if reason:
             self._cards_read = False
-            replica.failed(reason)
-            if not replica.ready:
-                replica.set_state(ReplicaState.FAILING, reason)
+            replica.probe_failed(reason)
             return
-        replica.set_state(ReplicaState.READY)
+        replica.probe_succeeded(perf_counter())
         if not self._cards_read and any(model.max_model_len is None for model in self._models):
             await self._read_cards()
 
@@ -217,12 +243,19 @@ class HealthChecks:
     """One health check for each replica of a registry, those included that come and go while it runs.
 
     ``intervals`` are those of the pools, by name. Replicas that are ``supervised``, by name, are not up before the
-    supervisor says so.
+    supervisor says so. ``draw`` gives numbers from 0 to 1, by which they are spread.
     """
 
     def __init__(
-        self, registry: Registry, intervals: Mapping[str, float], *, timeout: float, supervised: Collection[str] = ()
+        self,
+        registry: Registry,
+        intervals: Mapping[str, float],
+        *,
+        timeout: float,
+        supervised: Collection[str] = (),
+        draw: Callable[[], float] = random,
     ) -> None:
+        self._draw = draw
         self._registry = registry
         self._intervals = intervals
         self._timeout = timeout
@@ -233,7 +266,7 @@ class HealthChecks:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         replicas = [(pool, replica) for pool in registry.pools for replica in pool.replicas]
         for number, (pool, replica) in enumerate(replicas, 1):
-            self._checks[replica.name] = self._check(pool, replica, phase=number / len(replicas))
+            self._checks[replica.name] = self._check(pool, replica, phase=(number - draw()) / len(replicas))
 
     def __repr__(self) -> str:
         return f"<HealthChecks of {list(self._checks)}>"
@@ -281,6 +314,7 @@ class HealthChecks:
             timeout=self._timeout,
             up=replica.name not in self._supervised,
             phase=phase,
+            draw=self._draw,
         )
 
     def _list_models(self) -> None:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from time import perf_counter
 from typing import NamedTuple
 
 from gateway.core.errors import NoReadyReplica, Unavailable
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered
+from gateway.pools.ejection import Cause, Overseer, may_eject
 from gateway.pools.hedge_budget import HedgeBudget
+from gateway.pools.outliers import LatencyOutliers
 from gateway.pools.policies.policy import Assigned, Policy, Routable
 from gateway.pools.replica import Replica, ReplicaState
 from gateway.pools.retry_budget import RetryBudget
 from gateway.pools.timeouts import NO_TIMEOUTS, Timeouts
+
+_LOG = logging.getLogger(__name__)
 
 Confirmed = Callable[[object], bool]
 """Whether all who send requests know already what was last said of a replica or a pool."""
 
 _SOON_READY = (ReplicaState.FETCHING, ReplicaState.STARTING, ReplicaState.RESTARTING)
 
-_MAY_RETURN = (*_SOON_READY, ReplicaState.FAILING)
+_ON_PROBATION = (ReplicaState.EJECTED, ReplicaState.HALF_OPEN)
+
+_MAY_RETURN = (*_SOON_READY, *_ON_PROBATION, ReplicaState.FAILING)
 """The states of a replica that requests are held for. One that has failed, stopped or drains comes back changed."""
 
 _SHORT_SECONDS = 5.0
@@ -53,6 +61,8 @@ class Pool:
         "_load",
         "_observers",
         "_outgoing",
+        "_outliers",
+        "_overseer",
         "_replicas_changed",
         "_retry_budget",
         "_state_changed",
@@ -61,7 +71,9 @@ class Pool:
         "closing",
         "discovered",
         "draining",
+        "ejection_base",
         "gate_moved_at",
+        "half_open",
         "hedging",
         "hold",
         "name",
@@ -72,6 +84,7 @@ class Pool:
         "released",
         "replicas",
         "short_waits",
+        "slow_after",
         "timeouts",
         "tokens_in_flight",
     )
@@ -121,6 +134,14 @@ class Pool:
         """Those that get nothing new, and leave the pool when they have nothing left to do."""
         self.discovered: Discovered | None = None
         """What a source tells of the replicas; ``None`` where they are listed by hand or started here."""
+        self.half_open: list[Replica] = []
+        """Those that were ejected, and are to be tried with one request."""
+        self.ejection_base = 5.0
+        """How long a replica is ejected for the first time, in seconds."""
+        self.slow_after = inf
+        """How long the response to a request may take to begin before it is called slow, in seconds."""
+        self._outliers: LatencyOutliers | None = None
+        self._overseer: Overseer = self
         self.closing = False
         """Whether no model leads here any more; then the replicas go when the last request has ended."""
         self._observers: tuple[Callable[[Pool], None], ...] = ()
@@ -175,6 +196,25 @@ class Pool:
     def _look_for_short_waits(self) -> None:
         _, *timeouts = self.timeouts
         self.short_waits = any(0 < each < _SHORT_SECONDS for each in (self.hold, self.queue_timeout or 0.0, *timeouts))
+
+    def set_ejection(self, base: float, outlier_factor: float) -> None:
+        """Change for how long replicas are ejected at first, and how much later than its peers' a slow one responds.
+
+        With a factor of 0 none is ejected for being slow.
+        """
+        self.ejection_base = base
+        if not outlier_factor:
+            self._outliers, self.slow_after = None, inf
+        elif self._outliers is None:
+            self._outliers = LatencyOutliers(outlier_factor, perf_counter())
+        else:
+            self._outliers.factor = outlier_factor
+
+    def set_overseer(self, overseer: Overseer) -> None:
+        """Let somebody else decide which replicas are ejected."""
+        self._overseer = overseer
+        for replica in self.replicas:
+            replica.overseer = overseer
 
     def replace(self, come: Sequence[Replica], leave: Sequence[Replica]) -> None:
         """Take replicas in and let others go: at once where others are ready, else as soon as one of the new ones is.
@@ -239,6 +279,7 @@ class Pool:
         for replica in replicas:
             if replica not in before:
                 replica.observe(self._sort_by_state)
+                replica.overseer = self._overseer
         self.replicas = replicas
         # One that has gone must not drain once more: its name may be another's by then.
         self._outgoing = tuple(each for each in self._outgoing if each in now)
@@ -258,9 +299,12 @@ class Pool:
             return
         self.ready = [replica for replica in self.replicas if replica.ready]
         self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
+        self.half_open = [replica for replica in self.replicas if replica.state is ReplicaState.HALF_OPEN]
         if self._outgoing and any(replica not in self._outgoing for replica in self.ready):
             outgoing, self._outgoing = self._outgoing, ()
             self.drain(*outgoing)
+        if not self.ready and self._overseer is self:
+            self._readmit_all()
         self._hold_or_let_through()
 
     def _change_states(self, replicas: Iterable[Replica], change: Callable[[Replica], None]) -> None:
@@ -272,6 +316,46 @@ class Pool:
         finally:
             self._changing_many = False
         self._sort_by_state()
+
+    # which replicas are ejected
+
+    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
+        """Eject a replica that requests have found failing, if the others can do without it; have it probed anyway."""
+        for each in self.replicas:
+            if each.name == replica:
+                if each.state is ReplicaState.HALF_OPEN or (each.ready and self._can_spare(each)):
+                    seconds = each.eject(cause, reason, self.ejection_base)
+                    _LOG.warning("%s is ejected for %.3g s (%s): %s", replica, seconds, cause, reason)
+                each.expect_the_worst()
+                if each.on_suspicion is not None:
+                    each.on_suspicion()
+
+    def readmit(self, replica: str) -> None:
+        """Take a replica in again that was ejected and has answered the request with which it was tried."""
+        for each in self.half_open:
+            if each.name == replica:
+                each.set_state(ReplicaState.READY)
+
+    def judge_latencies(self, now: float) -> None:
+        """Suspect a replica that is far slower than its peers; ``now`` is a ``perf_counter`` reading."""
+        outliers = self._outliers
+        if outliers is None:
+            return
+        outlier = outliers.look(self.replicas, now)
+        self.slow_after = outliers.slow_after
+        if outlier is not None:
+            outlier.replica.suspect("latency", outlier.reason)
+
+    def _can_spare(self, replica: Replica) -> bool:
+        ejected = sum(each.state in _ON_PROBATION for each in self.replicas)
+        others = sum(each is not replica for each in self.ready)
+        return may_eject(ejected=ejected, others_ready=others, replicas=len(self.replicas))
+
+    def _readmit_all(self) -> None:
+        """Where no replica is left, those are better than none that only requests have found failing."""
+        for replica in self.replicas:
+            if replica.state in _ON_PROBATION:
+                replica.set_state(ReplicaState.READY)
 
     @property
     def may_return(self) -> bool:
@@ -319,6 +403,8 @@ class Pool:
         ready = self.ready
         if tried:
             ready = [replica for replica in ready if replica not in tried]
+        elif self.half_open and (replica := self._tried_next()) is not None:
+            ready = [replica]
         if len(ready) == 1:
             replica = ready[0]
         elif ready:
@@ -328,6 +414,10 @@ class Pool:
         if self.assigned is not None:
             self.assigned(replica, request)
         return replica
+
+    def _tried_next(self) -> Replica | None:
+        """Give an ejected replica that may be tried with a request now."""
+        return next((replica for replica in self.half_open if replica.claim_trial()), None)
 
     def affords_retry(self, now: float) -> bool:
         """Whether one more request may be asked of another replica; ``now`` is a ``perf_counter`` reading."""

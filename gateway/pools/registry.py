@@ -61,10 +61,15 @@ class Registry:
         return tuple(replica for pool in self.pools for replica in pool.replicas)
 
     def tick(self, now: float, confirmed: Confirmed | None = None) -> None:
-        """Remove replicas that have drained, and pools that nobody needs; ``now`` is a ``perf_counter`` reading."""
+        """Remove replicas that have drained and pools that nobody needs, and find replicas that are too slow.
+
+        ``now`` is a ``perf_counter`` reading.
+        """
         for pool in self.pools:
             if pool.draining:
                 pool.remove_drained(confirmed)
+            if len(pool.replicas) > 1:
+                pool.judge_latencies(now)
         if self.closing:
             for pool in self.closing:
                 pool.remove_drained(confirmed)

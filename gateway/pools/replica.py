@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
+from time import perf_counter
 from typing import Protocol
 
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
+from gateway.pools.ejection import CAUSES, Cause, Ejection, LocalTrial, Overseer, Trial, ejection_seconds
 
 EJECT_AFTER_FAILURES = 3
-"""Consecutive failed requests after which a replica is ejected until a probe succeeds."""
+"""Consecutive requests without a response after which a replica is ejected, and probes after which it fails."""
+
+EJECT_AFTER_ERRORS = 5
+"""Consecutive responses of 500, 502 or 504 after which a replica is ejected, as Envoy's ``consecutive_5xx`` has it."""
 
 
 class ReplicaState(StrEnum):
@@ -18,14 +24,18 @@ class ReplicaState(StrEnum):
 
     An engine that is started here goes ``FETCHING`` → ``STARTING`` → ``READY``, back through ``RESTARTING`` when it
     ends unasked, and to ``FAILED`` or ``STOPPED`` at last; the supervisor says so. A remote one begins ``STARTING``.
-    Failed requests and probes turn ``READY`` into ``FAILING``, and a probe that succeeds turns it back. ``DRAINING``
-    gets nothing new and finishes what it has; it ends when the pool removes the replica, which is ``STOPPED`` then.
+    Failed probes turn ``READY`` into ``FAILING``, and a probe that succeeds turns it back. Requests turn it into
+    ``EJECTED`` for a while, if the pool can spare it; then a probe that succeeds turns that into ``HALF_OPEN``, in
+    which it gets one request, and that decides. ``DRAINING`` gets nothing new and finishes what it has; it ends when
+    the pool removes the replica, which is ``STOPPED`` then.
     """
 
     FETCHING = "fetching"
     STARTING = "starting"
     READY = "ready"
     FAILING = "failing"
+    EJECTED = "ejected"
+    HALF_OPEN = "half_open"
     RESTARTING = "restarting"
     DRAINING = "draining"
     FAILED = "failed"
@@ -67,21 +77,30 @@ class Replica:
     """One running copy of a model on one engine: where it is, whether it may be asked, and how much it has to do."""
 
     __slots__ = (
+        "_errors",
+        "_failed_probes",
         "_failures",
         "_observers",
         "address",
         "answers",
         "connections",
+        "ejection",
+        "ejections",
         "headers",
         "knows_stream_options",
+        "latencies",
         "leaving",
         "load",
         "name",
-        "on_ejection",
+        "on_suspicion",
+        "overseer",
+        "probe_failures",
         "ready",
         "reason",
         "restarts",
         "state",
+        "trial",
+        "trial_due",
     )
 
     def __init__(
@@ -92,6 +111,7 @@ class Replica:
         credentials: str | None = None,
         ready: bool = False,
         load: ReplicaLoad | None = None,
+        trial: Trial | None = None,
     ) -> None:
         self.name = name
         self.connections = connections
@@ -110,9 +130,22 @@ class Replica:
         """How often its engine has ended unasked and was started again."""
         self.leaving = False
         """Whether it is to drain as soon as another of its pool is ready."""
-        self.on_ejection: Callable[[Replica], None] | None = None
-        """Called when failed requests have ejected the replica, as opposed to what a probe or the supervisor says."""
+        self.overseer: Overseer | None = None
+        """Who decides whether it is ejected; its pool says so."""
+        self.on_suspicion: Callable[[], None] | None = None
+        """Called when requests have found it failing, so that it is probed at once."""
+        self.trial: Trial = LocalTrial() if trial is None else trial
+        self.trial_due = False
+        """Whether the next request that is sent to it is the one that decides whether it is ready again."""
+        self.ejection: Ejection | None = None
+        self.ejections: dict[Cause, int] = dict.fromkeys(CAUSES, 0)
+        """How often it was ejected, by the cause."""
+        self.probe_failures = 0
+        self.latencies: list[float] = []
+        """After how many seconds the latest responses began; ``LatencyOutliers`` takes them away."""
         self._failures = 0
+        self._errors = 0
+        self._failed_probes = 0
         self._observers: tuple[Callable[[Replica], None], ...] = ()
 
     def __repr__(self) -> str:
@@ -140,35 +173,98 @@ class Replica:
         self._set_state(ReplicaState.STOPPED, self.reason)
 
     def _set_state(self, state: ReplicaState, reason: str) -> None:
-        if state is ReplicaState.READY:
-            self._failures = 0
         if state is self.state and reason == self.reason:
             return
         if state is ReplicaState.RESTARTING and self.state is not state:
             self.restarts += 1
+        if state is not self.state:
+            self.trial.release()
+        if state is ReplicaState.READY:
+            self._failures = self._errors = self._failed_probes = 0
+            if self.ejection is not None and self.ejection.ended_at is None:
+                self.ejection = replace(self.ejection, ended_at=perf_counter())
         self.state, self.reason = state, reason
         self.ready = state is ReplicaState.READY
         for changed in self._observers:
             changed(self)
 
+    # what requests find
+
     def succeeded(self) -> None:
         """Count a response that does not say that the replica failed: it is well."""
-        self._failures = 0
+        self._failures = self._errors = self._failed_probes = 0
         self.answers += 1
 
     def set_answers(self, answers: int) -> None:
         """Take over how many requests other processes got answered; a new one shows that the replica is well."""
         if answers != self.answers:
             self.answers = answers
-            self._failures = 0
+            self._failures = self._failed_probes = 0
 
     def failed(self, reason: str) -> None:
-        """Count a request that got no response; several in a row eject the replica until a probe succeeds."""
+        """Count a request that got no response; several in a row make the replica suspect.
+
+        While it gets none, those that it had before say nothing new.
+        """
         self._failures += 1
-        if self._failures >= EJECT_AFTER_FAILURES and self.ready:
+        if self._failures % EJECT_AFTER_FAILURES == 0 and self.ready:
+            self.suspect("failures", reason)
+
+    def erred(self, reason: str) -> None:
+        """Count a response that says that the replica failed; several in a row make it suspect."""
+        self._errors += 1
+        if self._errors % EJECT_AFTER_ERRORS == 0 and self.ready:
+            self.suspect("errors", reason)
+
+    def suspect(self, cause: Cause, reason: str) -> None:
+        """Let it be decided whether the replica is ejected."""
+        if self.overseer is not None:
+            self.overseer.suspect(self.name, cause, reason)
+
+    def claim_trial(self) -> bool:
+        """Whether the next request that is sent to it is the one that decides; only while no other one is."""
+        self.trial_due = self.trial.claim()
+        return self.trial_due
+
+    def pass_trial(self) -> None:
+        """That request has succeeded."""
+        if self.overseer is not None:
+            self.overseer.readmit(self.name)
+
+    # what follows from it
+
+    def eject(self, cause: Cause, reason: str, base: float) -> float:
+        """Send it nothing for ``base`` seconds, or longer if it was ejected before; return for how long."""
+        now = perf_counter()
+        number = 1 if self.ejection is None else self.ejection.next_number(now, base)
+        seconds = ejection_seconds(number, base)
+        self.ejection = Ejection(number, now + seconds, reason)
+        self.ejections[cause] += 1
+        self.set_state(ReplicaState.EJECTED, reason)
+        return seconds
+
+    def expect_the_worst(self) -> None:
+        """Let the next probe decide if it fails, and not only the third."""
+        self._failed_probes = EJECT_AFTER_FAILURES
+
+    # what probes find
+
+    def probe_failed(self, reason: str) -> None:
+        """Count a probe that failed: a replica that is ready is given up after several, requests included."""
+        self.probe_failures += 1
+        self._failed_probes += 1
+        if self._failures + self._failed_probes >= EJECT_AFTER_FAILURES or not self.ready:
             self.set_state(ReplicaState.FAILING, reason)
-            if self.on_ejection is not None:
-                self.on_ejection(self)
+
+    def probe_succeeded(self, now: float) -> None:
+        """Take note that the replica lives: it is ready, or, if it was ejected, as soon as a request shows it too."""
+        ejection, self._failed_probes = self.ejection, 0
+        if ejection is None or ejection.ended_at is not None:
+            self.set_state(ReplicaState.READY)
+        elif now < ejection.until:
+            self.set_state(ReplicaState.EJECTED, ejection.reason)
+        else:
+            self.set_state(ReplicaState.HALF_OPEN, ejection.reason)
 
 
 def header_lines(address: Address, credentials: str | None) -> bytes:

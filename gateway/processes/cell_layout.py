@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.pools.admission import Admission
+from gateway.pools.ejection import LocalTrial, Trial
 from gateway.pools.pool import Load, Pool
 from gateway.pools.replica import Replica, ReplicaLoad
 from gateway.pools.slots import NO_LIMIT, LocalSlots, NewSlots, Slots
@@ -17,6 +18,7 @@ from gateway.processes.acceptor import ConnectionShare
 from gateway.processes.shared_cells import Cells, Row
 from gateway.processes.shared_load import SharedLoad
 from gateway.processes.shared_slots import SharedSlots, SharedTags, SlotRows
+from gateway.processes.shared_trial import SharedTrial
 
 TICKED_AT = "tick"
 """When each process ticked last: a ``monotonic`` reading in nanoseconds."""
@@ -101,6 +103,11 @@ def answers(replica: str) -> str:
     return f"{replica} answers"
 
 
+def trial(replica: str) -> str:
+    """Name the row of who tries a replica that was ejected."""
+    return f"{replica} trial"
+
+
 _SLOT_ROWS = (running, waiting, rank, since, slot_tokens)
 """The names of a pool's slots, in the order of ``SlotRows``."""
 
@@ -124,6 +131,11 @@ class ParentCounting:
         """Add up what all processes have at a replica."""
         self._make(in_flight(replica), answers(replica))
         return SharedLoad(self._cells.row(in_flight(replica)), own=0)
+
+    def replica_trial(self, replica: str) -> Trial:
+        """Let the children try a replica; the parent sends no requests."""
+        self._make(trial(replica))
+        return LocalTrial()
 
     def new_slots(self, pool: str) -> NewSlots:
         """Share no slots, because the parent admits nothing; but make the tags of virtual time where there is a limit.
@@ -168,6 +180,10 @@ class ChildCounting:
     def replica_load(self, replica: str) -> ReplicaLoad:
         """Share what is in flight at a replica."""
         return SharedLoad(self._cells.row(in_flight(replica)), self._own)
+
+    def replica_trial(self, replica: str) -> Trial:
+        """Share the right to try a replica."""
+        return SharedTrial(self._cells.row(trial(replica)), self._own, self._cells.lock(trial(replica)))
 
     def new_slots(self, pool: str) -> NewSlots:
         """Share the slots of a pool."""

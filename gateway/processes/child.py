@@ -17,6 +17,7 @@ from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, Server, StartError
 from gateway.pools.build import RegistryBuilder
+from gateway.pools.ejection import Cause, Overseer
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
@@ -39,6 +40,7 @@ from gateway.processes.messages import (
     Message,
     NotStarted,
     PoolUpdate,
+    ReplicaRecovered,
     ReplicaSuspected,
     ReplicaUpdate,
     RowsMade,
@@ -115,6 +117,14 @@ class Child:
             case _:
                 raise AssertionError(f"a parent does not send {message}")
 
+    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
+        """Let the parent decide whether a replica is ejected, because it decides for all processes."""
+        self.channel.send(ReplicaSuspected(replica, cause, reason))
+
+    def readmit(self, replica: str) -> None:
+        """Tell the parent that the request has succeeded with which a replica was tried here."""
+        self.channel.send(ReplicaRecovered(replica))
+
     def orphaned(self) -> None:
         """End: the parent is gone, or this process has sent its last message."""
         if self._code is None:
@@ -136,14 +146,11 @@ class Child:
     def _set_up(self, setup: Setup) -> None:
         """Become a data plane at once, because the next message may have come in the same read."""
         try:
-            serving = self._data_plane = ChildPlane(setup, self._report_ejection)
+            serving = self._data_plane = ChildPlane(setup, self)
         except StartError as error:
             self._give_up(error)
         else:
             self._spawn(self._begin(serving))
-
-    def _report_ejection(self, replica: Replica) -> None:
-        self.channel.send(ReplicaSuspected(replica.name, replica.reason))
 
     def _give_up(self, error: StartError) -> None:
         """Report why this process cannot serve, and end."""
@@ -184,13 +191,13 @@ Update = RowsMade | Served | PoolUpdate | ReplicaUpdate | LengthUpdate
 class ChildPlane:
     """The data plane of a child, its part in what the processes share, and the tick that shows it to the others.
 
-    Raises ``StartError`` when it cannot be built.
+    ``overseer`` hears what requests find of a replica. Raises ``StartError`` when it cannot be built.
     """
 
-    def __init__(self, setup: Setup, ejected: Callable[[Replica], None]) -> None:
+    def __init__(self, setup: Setup, overseer: Overseer) -> None:
         self._own = setup.own
         self._address = setup.listen
-        self._ejected = ejected
+        self._overseer = overseer
         self._cells = Cells(setup.cells, setup.rows, len(setup.senders))
         self._ticks = self._cells.row(TICKED_AT)
         self._datagrams = Datagrams(
@@ -280,8 +287,8 @@ class ChildPlane:
     def _list_replicas(self) -> None:
         """Know the replicas that there are now."""
         self._replicas = {replica.name: replica for pool in self._pools.values() for replica in pool.replicas}
-        for replica in self._replicas.values():
-            replica.on_ejection = self._ejected
+        for pool in self._pools.values():
+            pool.set_overseer(self._overseer)
         self._publisher.set_pools(tuple(self._pools.values()))
 
     async def _listen(

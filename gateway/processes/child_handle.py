@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from engines.processes.restart import RestartPolicy
 from gateway.core.tasks import cancelled
 from gateway.observe.counters import Snapshot
+from gateway.pools.ejection import Overseer
 from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
@@ -28,6 +29,7 @@ from gateway.processes.messages import (
     Message,
     NotStarted,
     PoolUpdate,
+    ReplicaRecovered,
     ReplicaSuspected,
     ReplicaUpdate,
     RowsMade,
@@ -50,7 +52,7 @@ Update = RowsMade | PoolUpdate | ReplicaUpdate | LengthUpdate | Served | Confirm
 """What a parent sends while all is well."""
 
 
-class ChildOwner(Protocol):
+class ChildOwner(Overseer, Protocol):
     """What the handle of a child needs of the parent."""
 
     @property
@@ -59,9 +61,6 @@ class ChildOwner(Protocol):
 
     def setup(self, process: int) -> Setup:
         """Give the first message to a process: which it is, and what it serves."""
-
-    def suspected(self, replica: str, reason: str) -> None:
-        """Eject a replica that gave a process no responses."""
 
     def confirmed(self, process: int, number: int) -> None:
         """Note that everything holds in a process which it was told before it was asked to confirm this."""
@@ -224,8 +223,10 @@ class ChildHandle:
                     self._first.set_result("")
             case NotStarted(reason):
                 self._reason = reason
-            case ReplicaSuspected(replica, reason):
-                self._owner.suspected(replica, reason)
+            case ReplicaSuspected(replica, cause, reason):
+                self._owner.suspect(replica, cause, reason)
+            case ReplicaRecovered(replica):
+                self._owner.readmit(replica)
             case Confirmed(number):
                 self._owner.confirmed(self._own, number)
             case Counted(snapshot):

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.observe.counters import Snapshot
 from gateway.pools.build import PoolLayout
+from gateway.pools.ejection import Cause
 from gateway.pools.replica import ReplicaState
 
 _LENGTH_BYTES = 4
@@ -110,10 +111,17 @@ class NotStarted(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReplicaSuspected(msgspec.Struct, frozen=True, tag=True):
-    """Child to parent: requests got no responses from a replica, which is ejected here."""
+    """Child to parent: requests have found a replica failing, so it may have to be ejected."""
 
     replica: str
+    cause: Cause
     reason: str
+
+
+class ReplicaRecovered(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: the request has succeeded with which an ejected replica was tried."""
+
+    replica: str
 
 
 class Confirmed(msgspec.Struct, frozen=True, tag=True):
@@ -148,6 +156,7 @@ Message = (
     | Serving
     | NotStarted
     | ReplicaSuspected
+    | ReplicaRecovered
     | Confirmed
     | Counted
     | Idle

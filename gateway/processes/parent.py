@@ -14,8 +14,8 @@ from gateway.data_plane import StartError, joined, split, tls_of, url_of
 from gateway.observe.counters import Snapshot
 from gateway.observe.exposition import Exposition
 from gateway.pools.build import RegistryBuilder
+from gateway.pools.ejection import Cause
 from gateway.pools.registry import Registry
-from gateway.pools.replica import ReplicaState
 from gateway.processes.acceptor import bound
 from gateway.processes.broadcast import Broadcast
 from gateway.processes.cell_layout import (
@@ -202,11 +202,15 @@ class Parent:
             senders=[each.fileno() for each in self._senders],
         )
 
-    def suspected(self, replica: str, reason: str) -> None:
-        """Eject a replica that gave a process no responses, until a probe succeeds."""
-        for each in self.registry.replicas:
-            if each.name == replica and each.ready:
-                each.set_state(ReplicaState.FAILING, reason)
+    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
+        """Eject a replica that a process's requests have found failing, if its pool can spare it."""
+        for pool in self.registry.pools:
+            pool.suspect(replica, cause, reason)
+
+    def readmit(self, replica: str) -> None:
+        """Take a replica in again that has answered the request with which a process tried it."""
+        for pool in self.registry.pools:
+            pool.readmit(replica)
 
     def confirmed(self, process: int, number: int) -> None:
         """Note that everything holds in a process which it was told before it was asked to confirm this."""

@@ -294,6 +294,7 @@ class Playbook:
             hedge=hedge,
         )
         self.pool.set_waits(hold, queue_timeout)
+        self.pool.set_ejection(5.0, 5.0)
         self.pool.set_timeouts(Timeouts.of(ModelTimeouts(), self.config.timeouts))
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS, recovery=recovery)])
         self.metrics = Counters()

@@ -314,15 +314,20 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_within_it(clock: 
 @pytest.mark.parametrize(("said_before", "allowed"), [(b"", "first_byte"), (GOOD[:-1], "between_bytes")])
 async def test_a_silent_engine_is_given_up_and_that_counts(said_before: bytes, allowed: str, clock: Clock) -> None:
     play = Playbook(clock=clock, timeouts={allowed: 5.0})
+    suspected: list[str] = []
+    play.replicas[0].on_suspicion = lambda: suspected.append("m-0")
     for _ in range(3):
         play.client.sends(post())
         if said_before:
             play.engines[0].says(said_before)
         play.tick(4.9)
         assert play.client.got() == b""
+        assert suspected == []
         play.tick(5.1)
         assert status_of(play.client.got()) == 504
-    assert "0 ready" in repr(play.pool)
+    # It is the last one that is ready, so it is probed and not ejected.
+    assert suspected == ["m-0"]
+    assert "1 ready" in repr(play.pool)
 
 
 @pytest.mark.parametrize("begun", [b"", STREAM_HEAD, STREAM_HEAD + chunk(b": soon\n\n")], ids=["", "head", "comment"])

@@ -176,10 +176,11 @@ async def test_a_limit_can_come_and_go_while_requests_are_held() -> None:
 async def test_requests_whose_only_replica_is_gone_wait_until_it_is_back() -> None:
     play = Playbook(hold=HOLD)
     play.engines[0].slow_to_accept = True
+    play.replicas[0].on_suspicion = lambda: play.replicas[0].probe_failed("The engine refused the connection.")
     clients = ask(play, 5)
     for _ in range(EJECT_AFTER_FAILURES):
         play.engines[0].refuses()
-    # The replica is ejected by now; what asks it meanwhile finds nobody either.
+    # The replica was probed and fails by now; what asks it meanwhile finds nobody either.
     while play.engines[0].connecting:
         play.engines[0].refuses()
         await play.turn()

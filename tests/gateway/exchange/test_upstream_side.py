@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
 import pytest
 
-from tests.kit.playbook import Clock, Playbook, post
+from gateway.pools.ejection import Cause
+from gateway.pools.policies.policy import Routable
+from gateway.pools.replica import Replica, ReplicaState
+from tests.gateway.exchange.test_exchange import STREAM_HEAD, chunk, said
+from tests.kit.playbook import Client, Clock, Playbook, post
 from tests.kit.scripted import whole
 
+EVENT = chunk(said("a"))
 GOOD = whole(b'{"ok":1}')
 FULL = whole(b'{"error":{"message":"Full."}}', b"503 Service Unavailable")
 
@@ -206,24 +215,216 @@ async def test_after_the_first_byte_no_other_replica_is_asked() -> None:
     assert status_of(play) == 502
 
 
-async def test_a_replica_that_fails_again_and_again_is_left_out() -> None:
-    play = Playbook()
-    for _ in range(3):
+def only(play: Playbook, number: int) -> None:
+    """Let the policy pick one replica as long as that is ready."""
+    play.pool.set_policy(Preferring(play.replicas[number]))
+
+
+class Preferring:
+    """Picks the same replica whenever it can."""
+
+    def __init__(self, preferred: Replica) -> None:
+        self._preferred = preferred
+
+    def pick(self, candidates: Sequence[Replica], _request: Routable) -> Replica:
+        return self._preferred if self._preferred in candidates else candidates[0]
+
+
+NONSENSE = b"nonsense\r\n\r\n"
+FAILS = refusal(b"500 Internal Server Error")
+
+
+def fails(play: Playbook, times: int, said: bytes) -> None:
+    """Let the replica that is preferred fail so many requests, which others answer."""
+    for _ in range(times):
         play.client.sends(post())
-        play.last_asked.says(b"nonsense\r\n\r\n")
-        assert status_of(play) == 502
-    play.client.sends(post())
-    assert b'"code":"no_ready_replica"' in play.client.got()
-    assert len(play.asked) == 3
+        play.last_asked.says(said)
+        play.last_asked.says(GOOD)
+        assert status_of(play) == 200
+
+
+@pytest.mark.parametrize(("said", "times", "cause"), [(NONSENSE, 3, "failures"), (FAILS, 5, "errors")])
+async def test_a_replica_that_fails_again_and_again_is_ejected(said: bytes, times: int, cause: Cause) -> None:
+    play = Playbook(engines=2)
+    only(play, 0)
+    fails(play, times - 1, said)
+    assert "2 ready" in repr(play.pool)
+    fails(play, 1, said)
+    assert (play.replicas[0].state, play.replicas[0].ejections[cause]) == (ReplicaState.EJECTED, 1)
 
 
 async def test_a_response_that_says_that_the_engine_failed_does_not_speak_for_its_replica() -> None:
-    play = Playbook()
-    for said in (b"nonsense\r\n\r\n", b"nonsense\r\n\r\n", refusal(b"500 Internal Server Error"), b"nonsense\r\n\r\n"):
+    play = Playbook(engines=2)
+    only(play, 0)
+    fails(play, 2, NONSENSE)
+    fails(play, 1, FAILS)
+    fails(play, 1, NONSENSE)
+    assert play.replicas[0].state is ReplicaState.EJECTED
+
+
+@pytest.mark.parametrize("said", [refusal(b"400 Bad Request"), refusal(b"429 Too Many Requests"), FULL])
+async def test_neither_a_clients_mistake_nor_its_departure_nor_a_full_queue_is_a_failure(said: bytes) -> None:
+    play = Playbook(engines=2)
+    only(play, 0)
+    for _ in range(9):
         play.client.sends(post())
         play.last_asked.says(said)
+        if play.last_asked is not play.engines[0]:
+            play.last_asked.says(GOOD)
         play.client.got()
-    assert "0 ready" in repr(play.pool)
+        leaving = play.new_client()
+        leaving.sends(post())
+        leaving.leaves()
+        await play.turn()
+    assert "2 ready" in repr(play.pool)
+
+
+async def test_the_last_replica_that_is_ready_is_not_ejected() -> None:
+    play = Playbook(engines=2)
+    play.replicas[1].set_state(ReplicaState.FAILING)
+    for _ in range(9):
+        play.client.sends(post())
+        play.last_asked.says(FAILS)
+        assert status_of(play) == 502
+    assert play.replicas[0].ready
+
+
+# an ejected replica is tried with one request
+
+
+def half_open(clock: Clock | None = None, **gateway: Any) -> Playbook:
+    """Give a conversation in which the first of three replicas was ejected, and its time is over."""
+    play = Playbook(engines=3, clock=clock, **gateway)
+    if clock is not None:
+        usual(play, clock)
+    play.pool.suspect("m-0", "failures", "It was.")
+    play.replicas[0].probe_succeeded(inf)
+    assert play.replicas[0].state is ReplicaState.HALF_OPEN
+    return play
+
+
+async def test_it_gets_one_request_and_is_ready_when_that_is_answered() -> None:
+    play = half_open()
+    clients = [play.new_client() for _ in range(5)]
+    for client in clients:
+        client.sends(post())
+    assert (play.asked[0], play.asked.count(0)) == (0, 1)
+    play.engines[0].says(GOOD)
+    assert play.replicas[0].ready
+
+
+async def test_the_first_event_of_a_stream_is_enough() -> None:
+    play = half_open()
+    play.client.sends(post(stream=True))
+    play.engines[0].says(STREAM_HEAD)
+    assert not play.replicas[0].ready
+    play.engines[0].says(EVENT)
+    assert play.replicas[0].ready
+
+
+@pytest.mark.parametrize("said", [NONSENSE, FAILS])
+async def test_it_is_ejected_again_when_that_request_fails(said: bytes) -> None:
+    play = half_open()
+    play.client.sends(post())
+    play.engines[0].says(said)
+    play.last_asked.says(GOOD)
+    assert status_of(play) == 200
+    assert play.replicas[0].state is ReplicaState.EJECTED
+    assert play.replicas[0].ejections["failures"] == 2
+
+
+async def test_a_client_that_leaves_leaves_it_to_the_next_request() -> None:
+    play = half_open()
+    leaving = play.new_client()
+    leaving.sends(post())
+    leaving.leaves()
+    await play.turn()
+    assert play.replicas[0].state is ReplicaState.HALF_OPEN
+    play.client.sends(post())
+    assert play.asked == [0, 0]
+    play.engines[0].says(refusal(b"400 Bad Request"))
+    assert play.replicas[0].ready
+
+
+async def test_what_it_was_asked_before_decides_nothing() -> None:
+    play = Playbook(engines=3)
+    only(play, 0)
+    for client in (before := [play.new_client() for _ in range(4)]):
+        client.sends(post())
+    play.pool.suspect("m-0", "failures", "It was.")
+    play.replicas[0].probe_succeeded(inf)
+    for line in play.engines[0].asked[:3]:
+        line.says(NONSENSE)
+    play.engines[0].asked[3].says(GOOD)
+    assert status_line(before[3]) == 200
+    assert play.replicas[0].state is ReplicaState.HALF_OPEN
+
+
+async def test_where_no_other_is_left_it_is_ready_at_once() -> None:
+    play = half_open()
+    for replica in play.replicas[1:]:
+        replica.set_state(ReplicaState.FAILING)
+    assert play.replicas[0].ready
+
+
+# a replica that does not answer
+
+
+def usual(play: Playbook, clock: Clock) -> None:
+    """Let a window pass in which the replicas respond at once."""
+    for replica in play.replicas:
+        replica.latencies.extend([0.1] * 5)
+    play.pool.judge_latencies(clock.now + 9.0)
+    assert play.pool.slow_after == 1.1
+
+
+async def test_requests_at_a_black_hole_eject_it_and_go_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock.install(monkeypatch)
+    play = Playbook(engines=3, clock=clock)
+    usual(play, clock)
+    only(play, 0)
+    for client in (clients := [play.new_client() for _ in range(6)]):
+        client.sends(post())
+    play.tick(1.2)
+    for replica in play.replicas[1:]:
+        replica.latencies.extend([0.1] * 5)
+    play.pool.judge_latencies(clock.now + 60.0)
+    assert play.replicas[0].state is ReplicaState.EJECTED
+    assert "began after 1.2 s, those of its peers after 0.1 s" in play.replicas[0].reason
+    play.tick(0.1)
+    assert set(play.asked[6:]) == {1}
+    for line in play.engines[1].asked:
+        line.says(GOOD)
+    assert {status_line(client) for client in clients} == {200}
+    assert (play.aborts("ejected"), play.attempts("timeout")) == (6, {"m-0": 6})
+    assert set(play.held()) == {0}
+
+
+async def test_the_request_with_which_it_is_tried_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock.install(monkeypatch)
+    play = half_open(clock)
+    play.client.sends(post())
+    assert play.asked == [0]
+    play.tick(1.2)
+    assert play.replicas[0].state is ReplicaState.EJECTED
+    assert play.last_asked is not play.engines[0]
+    play.last_asked.says(GOOD)
+    assert status_of(play) == 200
+
+
+async def test_a_request_that_might_be_done_twice_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock.install(monkeypatch)
+    play = half_open(clock)
+    play.client.sends(post("/v1/responses", input="Hi"))
+    play.tick(1.2)
+    assert play.replicas[0].state is ReplicaState.EJECTED
+    assert play.asked == [0]
+    play.engines[0].says(GOOD)
+    assert status_of(play) == 200
+
+
+def status_line(client: Client) -> int:
+    return int(client.got().split(b" ", 2)[1])
 
 
 async def test_cut_streams_alone_never_make_the_only_replica_unavailable() -> None:

@@ -114,6 +114,8 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "retries",
         "fallbacks",
         "stream_recoveries",
+        "ejections",
+        "probe_failures",
         "request_duration_seconds",
         "time_to_first_token_seconds",
         "time_per_output_token_seconds",

@@ -20,6 +20,7 @@ from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
 from tests.gateway.pools.made import replica
+from tests.kit.eventually import eventually
 
 MODELS = b'{"data":[{"id":"other","max_model_len":1},{"id":"m","max_model_len":2048}]}'
 
@@ -180,6 +181,55 @@ async def test_a_replica_that_is_out_is_probed_whatever_it_answers(tmp_path: Pat
         replica.succeeded()
         await check.probe_if_needed()
         assert replica.ready
+
+
+async def test_intervals_differ_by_a_tenth_each_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_at(tmp_path / "s")
+    draws = [1.0, 0.5, 0.0]
+    check = health_check(model, interval=100.0, phase=0.5, draw=draws.pop)
+    rested: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rested.append(seconds)
+
+    monkeypatch.setattr(check, "_rest", rest)
+    async with listening(tmp_path / "s"):
+        with pytest.raises(IndexError):
+            await check.run()
+    assert rested == pytest.approx([50.0, 90.0, 100.0, 110.0])
+
+
+async def test_a_suspect_is_probed_at_once_and_given_up_if_that_fails(tmp_path: Path) -> None:
+    model = model_at(tmp_path / "s")
+    replica = model.pool.replicas[0]
+    check = health_check(model, interval=3600.0)
+    async with listening(tmp_path / "s") as engine:
+        task = asyncio.create_task(check.run())
+        await check.first_probe()
+        engine.health = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
+        for _ in range(3):
+            replica.failed("It was silent.")
+        await engine.until(lambda: engine.asked.count(b"/health") == 2)
+        await eventually(lambda: replica.state is ReplicaState.FAILING)
+        assert replica.reason == "/health answered 500."
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_ejected_replica_is_probed_when_its_time_is_over(tmp_path: Path) -> None:
+    model = model_at(tmp_path / "s")
+    replica = model.pool.replicas[0]
+    model.pool.add(Replica("other", replica.connections, ready=True))
+    model.pool.set_ejection(0.01, 0.0)
+    check = health_check(model, interval=3600.0)
+    async with listening(tmp_path / "s"):
+        task = asyncio.create_task(check.run())
+        await check.first_probe()
+        model.pool.suspect("m-0", "failures", "It was silent.")
+        assert replica.state is ReplicaState.EJECTED
+        await eventually(lambda: replica.state is ReplicaState.HALF_OPEN)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_checks_that_begin_together_go_on_at_different_moments(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ async def test_a_child_says_that_a_replica_gives_no_answers() -> None:
                 await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
                 statuses.add((await wire.response()).status)
         doubt = await parent.hears(ReplicaSuspected)
-        assert doubt == ReplicaSuspected("m-0", "The engine refused the connection: Connection refused.")
+        assert doubt == ReplicaSuspected("m-0", "failures", "The engine refused the connection: Connection refused.")
         assert 502 in statuses
 
 

@@ -19,6 +19,7 @@ from gateway.processes.messages import (
     LengthUpdate,
     Message,
     PoolUpdate,
+    ReplicaRecovered,
     ReplicaSuspected,
     ReplicaUpdate,
     Served,
@@ -44,7 +45,8 @@ MESSAGES: list[Message] = [
     ),
     PoolUpdate(PoolLayout("m", ())),
     Count(),
-    ReplicaSuspected("m-0", "No answer, ä."),
+    ReplicaSuspected("m-0", "failures", "No answer, ä."),
+    ReplicaRecovered("m-0"),
     End(),
 ]
 
