@@ -23,6 +23,7 @@ from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
 from gateway.control.plane import ControlPlane
+from gateway.core import wall_clock
 from gateway.core.keys import Key, Keyring
 from gateway.core.limits import UsageStore, group_owner
 from gateway.core.tasks import cancelled
@@ -144,7 +145,7 @@ class Gateway:
         self._sharing = self._share_limits(config)
         self._ending = False
         self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         host, port = split(config.gateway.control)
         self._control = ControlPlane(host, port, self, self._plane.exposition, self, asyncio.get_running_loop())
         self._settled = asyncio.Event()
@@ -274,8 +275,10 @@ class Gateway:
         self._discoveries.follow(_discover_tables(self._config, self._registry))
         self._engines.start()
         self._scaling_ticker.start()
+        watches = [wall_clock.watch(self._start_up.say)]
         if self._reloader is not None:
-            self._watching = asyncio.get_running_loop().create_task(self._reloader.watch())
+            watches.append(self._reloader.watch())
+        self._watching = [asyncio.get_running_loop().create_task(each) for each in watches]
 
     async def settle(self) -> None:
         """Wait until every replica is ready or has failed once, saying now and then who of ours is not."""
@@ -297,9 +300,8 @@ class Gateway:
         """Drain, then stop the engines and everything else."""
         settings = self._config.gateway
         self._ending = True
-        if self._watching is not None:
-            await cancelled([self._watching])
         self._scaling_ticker.stop()
+        await cancelled(self._watching)
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await self._discoveries.stop()
         await self._health_checks.stop()

@@ -18,6 +18,7 @@ from gateway.config.tracing import settings_of
 from gateway.core.keys import Keyring
 from gateway.core.limits import LocalUsage, UsageStore
 from gateway.core.ticker import Sweep, Ticker
+from gateway.exchange.audit import Audit
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.files.store import FileStore
 from gateway.http.client_connection import ClientConnection
@@ -93,6 +94,7 @@ class DataPlane:
         self.counters.set_objectives({model.name: model.slo for model in registry.models})
         self.usage = LocalUsage() if usage is None else usage
         snapshot = Snapshot.of(config.gateway, registry, self.usage)
+        self._audit = Audit(self._dispatcher.exchanges, self.counters.lease_mismatches)
         self._files = FileStore(config.gateway.files, self.counters.files)
         self._exporter: SpanExporter | None
         tracer, self._exporter = tracing_of(config, self.counters, version) or (None, None)
@@ -225,6 +227,7 @@ class DataPlane:
         self._listener.tick(now)
         self._dispatcher.tick(now)
         self.registry.tick(now)
+        self._audit.tick(now, (*self.registry.pools, *self.registry.closing))
         for pool in self._sweep.next_batch(self.registry.connection_pools):
             pool.tick(now)
         if self._access_log is not None:

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 from gateway.core.errors import ConnectTimeout, FirstByteTimeout, GatewayError, Retry, Unavailable, UpstreamFailed
 from gateway.exchange.attempt import CONNECTING, DONE, Attempt
 from gateway.exchange.decide import Failure, Next, decide, says_no_more_than_try_elsewhere
+from gateway.exchange.holding import Holding
 from gateway.exchange.ports import Deadlines
 from gateway.exchange.race import CallLater, Race
 from gateway.exchange.recovery import Recovery
 from gateway.exchange.relay import BodyRelay, StreamRelay
-from gateway.exchange.state import FLUSHING, PREPARING
+from gateway.exchange.state import ENDED, FLUSHING, PREPARING, QUEUED
 from gateway.exchange.upstream_request import UpstreamRequest
 from gateway.http.downstream import Downstream
 from gateway.http.error_response import read_error
@@ -100,6 +101,16 @@ class UpstreamSide(ABC):
         # The tick turns this into a moment, so that an event need not look at the clock.
         self.heard = False
         self._last_at = context.received_at
+
+    @property
+    def holding(self) -> Holding | None:
+        """What it holds, as it sees it itself; ``None`` when it is over."""
+        if self._state is ENDED:
+            return None
+        rival = None if self._race is None else self._race.rival
+        attempts = {each for each in (self._attempt, rival) if each is not None and each.state is not DONE}
+        replicas = tuple(each.replica for each in attempts)
+        return Holding(self._pool, self._state is QUEUED, self._slot, self._request.max_tokens, replicas)
 
     @property
     def connect_timeout(self) -> float:

@@ -42,6 +42,17 @@ _NUMBERS = ("admitted", "queued", "held", "refused", "queue_timeouts", "input_to
 
 _OBJECTIVES = ("ttft", "tpot", "e2e")
 """What an objective of a model may be about."""
+LEASES = (
+    "requests",
+    "slots",
+    "shared_slots",
+    "slot_tokens",
+    "queue_places",
+    "shared_queue_places",
+    "tokens_in_flight",
+    "in_flight",
+)
+"""What requests hold and is counted: ``shared`` is what other processes see of it."""
 
 
 class ZeroDict(dict[str, int]):
@@ -210,6 +221,7 @@ class Snapshot(msgspec.Struct):
     key_refusals: dict[tuple[str, str], int]
     spans: dict[str, int]
     lost_log_lines: int
+    lease_mismatches: dict[str, int]
 
 
 class Outcome:
@@ -280,6 +292,8 @@ class Counters:
         self.lost_log_lines = 0
         self.spans = {"exported": 0, "dropped": 0}
         """Spans of sampled requests, by what became of them."""
+        self.lease_mismatches = dict.fromkeys(LEASES, 0)
+        """Counts that differed from what requests held, and were corrected, by what they count."""
 
     def __repr__(self) -> str:
         return f"<Counters [{sum(self.requests().values())} requests of {len(self._models)} models]>"
@@ -374,6 +388,7 @@ class Counters:
             dict(refused),
             self.spans,
             self.lost_log_lines,
+            dict(self.lease_mismatches),
         )
 
     def add(self, other: Snapshot) -> None:
@@ -388,6 +403,8 @@ class Counters:
             self.key_input_tokens[group] += number
         for group, number in other.key_output_tokens.items():
             self.key_output_tokens[group] += number
+        for lease, number in other.lease_mismatches.items():
+            self.lease_mismatches[lease] += number
         for labels, number in other.key_refusals.items():
             self.key_refusals[labels] = self.key_refusals.get(labels, 0) + number
         for outcome, number in other.spans.items():

@@ -551,6 +551,13 @@ _FAMILIES = (
         lambda scrape: [((), scrape.counters.lag)],
     ),
     _Row(
+        Kind.COUNTER,
+        "lease_mismatch",
+        "Counts that differed from what requests held, and were corrected, by what they count; always 0 but for a bug.",
+        ("lease",),
+        lambda scrape: (((lease,), number) for lease, number in scrape.counters.lease_mismatches.items()),
+    ),
+    _Row(
         Kind.GAUGE,
         "config_last_reload_successful",
         "Whether the latest reload of the configuration succeeded; 1 before the first.",

@@ -7,7 +7,9 @@ the time after which a slot is likely, estimated from how fast slots became free
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from time import perf_counter
+from typing import NamedTuple
 
 from gateway.core.errors import DeadlineUnreachable, QueueFull, QueueTimeout
 from gateway.pools.queue import FairQueue, Ticket, Waiter
@@ -15,6 +17,20 @@ from gateway.pools.slots import ANY_NUMBER, NO_LIMIT, LocalSlots, NewSlots, Slot
 
 _CLOSED = 1 << 62
 """The rank that a process shows whose gate is closed: others do not wait for its requests."""
+
+
+class AdmissionCounts(NamedTuple):
+    """What an admission has counted of this process's requests; what it does not count is ``None``.
+
+    ``charged`` are the tokens that are known request by request, whose sum ``slot_tokens`` should be.
+    """
+
+    running: int
+    queued: int
+    slots: int | None
+    slot_tokens: int | None
+    charged: int
+    shown: int | None
 
 
 class Admission:
@@ -187,6 +203,33 @@ class Admission:
         self._was_free = free
         for waiter in served:
             waiter.granted()
+
+    # what the audit compares
+
+    def counted_here(self) -> AdmissionCounts:
+        """Tell what is counted of the requests of this process."""
+        charged = sum(self._charged.values())
+        if self._slots is None:
+            return AdmissionCounts(self.running, self._queue.length, None, None, charged, None)
+        here = self._slots.here
+        return AdmissionCounts(self.running, self._queue.length, here.running, here.tokens, charged, here.waiting)
+
+    def correct(self, running: Collection[Waiter], waiting: Collection[Waiter]) -> None:
+        """Count those that run and wait in truth from now on, whatever was counted before."""
+        self.running = len(running)
+        for waiter in [each for each in self._charged if each not in running]:
+            del self._charged[waiter]
+        slots = self._slots
+        if slots is None:
+            return
+        with slots.lock:
+            for waiter in [each for each in self._queue.waiters if each not in waiting]:
+                self._queue.discard(waiter)
+            for waiter in [each for each in waiting if each not in self._queue.waiters]:
+                self._queue.push(waiter, waiter.ticket, perf_counter())
+            slots.correct(self.running, sum(self._charged.values()))
+            self._show(slots)
+        self.serve()
 
     # inside
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, Protocol
 
@@ -95,6 +96,11 @@ class FairQueue:
     def length(self) -> int:
         """How many requests wait."""
         return len(self._places)
+
+    @property
+    def waiters(self) -> Collection[Waiter]:
+        """Those that wait, in any order."""
+        return self._places.keys()
 
     def set_time(self, time: VirtualTime) -> None:
         """Order by another virtual time from now on; who waits keeps the place among those who wait here."""

@@ -49,11 +49,18 @@ class ReplicaLoad(Protocol):
     def in_flight(self) -> int:
         """How many requests are at the replica, from all who count together."""
 
+    @property
+    def here(self) -> int:
+        """How many of them are counted by this process."""
+
     def entered(self) -> None:
         """Count a request that is sent to the replica."""
 
     def left(self) -> None:
         """Count a request out that is no longer at the replica."""
+
+    def correct(self, in_flight: int) -> None:
+        """Count so many requests of this process from now on, whatever was counted before."""
 
 
 class LocalLoad:
@@ -71,6 +78,15 @@ class LocalLoad:
     def left(self) -> None:
         """Count a request out that is no longer at the replica."""
         self.in_flight -= 1
+
+    @property
+    def here(self) -> int:
+        """How many requests are at the replica: all are counted here."""
+        return self.in_flight
+
+    def correct(self, in_flight: int) -> None:
+        """Count so many requests from now on."""
+        self.in_flight = in_flight
 
 
 class Replica:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.pools.virtual_time import VirtualTime
 
@@ -74,6 +74,21 @@ class Slots(Protocol):
 
     def measure_anew(self) -> None:
         """Let no gap count between slots that began before now."""
+
+    @property
+    def here(self) -> SlotsHere:
+        """What is counted of this process."""
+
+    def correct(self, running: int, tokens: int) -> None:
+        """Count so many slots with so many tokens of this process from now on, whatever was counted before."""
+
+
+class SlotsHere(NamedTuple):
+    """What is counted of one process: slots taken, their tokens, and requests waiting."""
+
+    running: int
+    tokens: int
+    waiting: int
 
 
 class Pace:
@@ -175,6 +190,15 @@ class LocalSlots:
     def measure_anew(self) -> None:
         """Let the next gap begin with the next slot that becomes free."""
         self._pace.end()
+
+    @property
+    def here(self) -> SlotsHere:
+        """What is counted."""
+        return SlotsHere(self.running, self.tokens, self.waiting)
+
+    def correct(self, running: int, tokens: int) -> None:
+        """Count so many slots and tokens from now on."""
+        self.running, self.tokens = running, tokens
 
 
 def tokens_fit(used: int, more: int, most: int | None) -> bool:

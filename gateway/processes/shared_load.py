@@ -29,3 +29,12 @@ class SharedLoad:
     def left(self) -> None:
         """Count a request of this process out."""
         self._row[self._own] -= 1
+
+    @property
+    def here(self) -> int:
+        """How many of them are counted by this process."""
+        return self._row[self._own]
+
+    def correct(self, in_flight: int) -> None:
+        """Count so many requests of this process from now on."""
+        self._row[self._own] = in_flight

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from gateway.pools.slots import Pace, tokens_fit
+from gateway.pools.slots import Pace, SlotsHere, tokens_fit
 from gateway.pools.virtual_time import VirtualTime
 from gateway.processes.shared_cells import Row
 
@@ -181,3 +181,14 @@ class SharedSlots:
     def measure_anew(self) -> None:
         """Let the next gap begin with the next slot that becomes free."""
         self._pace.end()
+
+    @property
+    def here(self) -> SlotsHere:
+        """What the cells of this process say."""
+        rows, own = self._rows, self._own
+        return SlotsHere(rows.running[own], rows.tokens[own], rows.waiting[own])
+
+    def correct(self, running: int, tokens: int) -> None:
+        """Count so many slots and tokens of this process from now on."""
+        self._here = self._rows.running[self._own] = running
+        self._tokens = self._rows.tokens[self._own] = tokens

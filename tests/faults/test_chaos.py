@@ -280,6 +280,8 @@ def check_counts(tally: Tally, metrics: str, lines: list[dict[str, Any]]) -> Non
     for request_id, status in tally.statuses.items():
         line = logged[request_id]
         assert line["status"] == status or (status == 200 and line["stream"] and line["status"] >= 400)
+    mismatches = re.findall(r"^headgate_lease_mismatch_total\{.*\} (.*)$", metrics, re.M)
+    assert {float(value) for value in mismatches} == {0.0}
     gauges = re.findall(r"^headgate_(?:requests_running|requests_waiting|tokens_in_flight)\{.*\} (.*)$", metrics, re.M)
     assert [float(value) for value in gauges] == [0.0] * 3
     assert re.findall(r"^headgate_replica_in_flight\{.*\} (.*)$", metrics, re.M) == ["0.0"] * REPLICAS

@@ -116,6 +116,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "stream_recoveries",
         "ejections",
         "probe_failures",
+        "lease_mismatch",
         "request_duration_seconds",
         "time_to_first_token_seconds",
         "time_per_output_token_seconds",

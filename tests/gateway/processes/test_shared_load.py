@@ -48,3 +48,12 @@ def test_a_policy_sees_what_other_processes_have_in_flight(cells: Cells) -> None
         chosen = policy.pick(mine, Request())
         assert chosen.name == "b"
         chosen.load.entered()
+
+
+def test_a_wrong_count_of_this_process_is_corrected_without_the_others(cells: Cells) -> None:
+    here, there = replica(cells, "a", 0), replica(cells, "a", 1)
+    there.load.entered()
+    here.load.entered()
+    assert here.load.here == 1
+    here.load.correct(3)
+    assert (here.load.here, there.load.here, there.in_flight) == (3, 1, 4)

@@ -415,6 +415,23 @@ class AnyOrder(RuleBasedStateMachine):
 test_in_any_order = AnyOrder.TestCase
 
 
+def test_wrong_cells_of_this_process_are_corrected_without_the_others() -> None:
+    node = Node(2, limit=4, max_queue=2, max_tokens=100)
+    here, there = node.parts
+    waiters = [Waiter() for _ in range(3)]
+    assert here.admit(waiters[0])
+    assert there.admit(waiters[1])
+    node.rows.running[0] = node.rows.tokens[0] = 7
+    node.rows.waiting[0] = 9
+    counts = here.counted_here()
+    assert (counts.running, counts.slots, counts.slot_tokens, counts.charged, counts.shown) == (1, 7, 7, 1, 9)
+    here.correct({waiters[0]}, ())
+    assert [list(row) for row in (node.rows.running, node.rows.tokens, node.rows.waiting)] == [[1, 1], [1, 1], [0, 0]]
+    here.release(waiters[0])
+    assert list(node.rows.running) == [0, 1]
+    node.cells.close()
+
+
 class Inside:
     """How many slots each process holds, read as one: a reading during which any of the numbers changed is none."""
 
