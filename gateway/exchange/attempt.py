@@ -99,7 +99,7 @@ class Attempt(Receiver):
         "head",
         "replica",
         "sent_at",
-        "slow",
+        "slow_in",
         "state",
         "trial",
     )
@@ -129,8 +129,8 @@ class Attempt(Receiver):
         self.sent_at = 0.0
         self.state = CONNECTING
         self.replica = replica
-        self.slow = False
-        """Whether it was counted already that the response begins late."""
+        self.slow_in: int | None = None
+        """The latest window in which it was counted that the response is late, if it was."""
         self.trial = replica.trial_due
         """Whether this one request decides whether a replica that was ejected is ready again."""
         if self.trial:

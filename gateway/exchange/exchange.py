@@ -182,7 +182,7 @@ class Exchange(UpstreamSide):
         attempt.connection = None
         replica = attempt.replica
         replica.succeeded()
-        if not attempt.slow:
+        if attempt.slow_in is None:
             replica.latencies.append(began - attempt.sent_at)
         if attempt.trial:
             self._end_trial(attempt, began - attempt.sent_at)
@@ -300,7 +300,7 @@ class Exchange(UpstreamSide):
             assert stream.failure is not None
             self._stream_refused(attempt, stream.failure)
             return None
-        if not attempt.slow:
+        if attempt.slow_in is None:
             attempt.replica.latencies.append(began - attempt.sent_at)
         if attempt.trial:
             self._end_trial(attempt, began - attempt.sent_at)

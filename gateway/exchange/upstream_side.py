@@ -316,9 +316,9 @@ class UpstreamSide(ABC):
 
     def _note_slow(self, attempt: Attempt, silence: float, now: float) -> None:
         """Count a request that waits for longer than usual, and leave a replica that was ejected meanwhile."""
-        replica = attempt.replica
-        if not attempt.slow:
-            attempt.slow = True
+        replica, window = attempt.replica, self._pool.window
+        if attempt.slow_in != window:
+            attempt.slow_in = window
             replica.latencies.append(silence)
         if attempt.trial:
             self._end_trial(attempt, silence)

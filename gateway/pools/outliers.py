@@ -4,8 +4,8 @@ A replica is an outlier by the medians of a window: medians do not mind a few lo
 requests at the same time say what is usual now, so that a pool which is slow as a whole has no outlier. Envoy's and
 gRPC's outlier detection (gRFC A50) compare hosts of one interval with each other in this way, by their success rates;
 the thresholds here are a factor and a least difference, because the spread of a few equal replicas is about zero.
-A request that still waits counts too, once it has waited for longer than would be usual: of a replica that never
-responds there are no others.
+A request that still waits counts too, in each window in which it has waited for longer than would be usual: of a
+replica that never responds there are no others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from gateway.pools.replica import Replica
 
-WINDOW_SECONDS = 5.0
+WINDOW_SECONDS = 3.0
 """Replicas are compared by the requests of so many seconds."""
 
 MIN_SAMPLES = 5
@@ -32,7 +32,7 @@ MIN_DIFFERENCE_SECONDS = 1.0
 _NEWEST = 500
 """Of the requests of a window, at most so many of each replica are looked at."""
 
-_STALE_WINDOWS = 12
+_STALE_WINDOWS = 20
 """After so many windows without enough requests it is not known any more what is usual."""
 
 
@@ -59,6 +59,8 @@ class LatencyOutliers:
         self.factor = factor
         self.slow_after = inf
         """How long a response may take to begin before its request is called slow, in seconds."""
+        self.window = 0
+        """The number of the window that lasts: a request that waits counts in each one."""
         self._ends_at = now + WINDOW_SECONDS
         self._unknown_for = 0
 
@@ -73,6 +75,7 @@ class LatencyOutliers:
         if now < self._ends_at:
             return None
         self._ends_at = now + WINDOW_SECONDS
+        self.window += 1
         medians: dict[Replica, float] = {}
         for replica in replicas:
             latencies, replica.latencies = replica.latencies, []

@@ -87,6 +87,7 @@ class Pool:
         "slow_after",
         "timeouts",
         "tokens_in_flight",
+        "window",
     )
 
     def __init__(
@@ -140,6 +141,8 @@ class Pool:
         """How long a replica is ejected for the first time, in seconds."""
         self.slow_after = inf
         """How long the response to a request may take to begin before it is called slow, in seconds."""
+        self.window = 0
+        """The number of the window in which latencies are compared."""
         self._outliers: LatencyOutliers | None = None
         self._overseer: Overseer = self
         self.closing = False
@@ -342,7 +345,7 @@ class Pool:
         if outliers is None:
             return
         outlier = outliers.look(self.replicas, now)
-        self.slow_after = outliers.slow_after
+        self.slow_after, self.window = outliers.slow_after, outliers.window
         if outlier is not None:
             outlier.replica.suspect("latency", outlier.reason)
 

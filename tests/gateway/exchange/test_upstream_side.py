@@ -385,10 +385,14 @@ async def test_requests_at_a_black_hole_eject_it_and_go_on_elsewhere(monkeypatch
     only(play, 0)
     for client in (clients := [play.new_client() for _ in range(6)]):
         client.sends(post())
-    play.tick(1.2)
-    for replica in play.replicas[1:]:
-        replica.latencies.extend([0.1] * 5)
-    play.pool.judge_latencies(clock.now + 60.0)
+    # It has answered in this window before it ceased to.
+    play.replicas[0].latencies.extend([0.1] * 50)
+    for window in (1, 2):
+        assert play.replicas[0].ejections["latency"] == 0
+        play.tick(1.2)
+        for replica in play.replicas[1:]:
+            replica.latencies.extend([0.1] * 5)
+        play.pool.judge_latencies(clock.now + 60.0 * window)
     assert play.replicas[0].state is ReplicaState.EJECTED
     assert "began after 1.2 s, those of its peers after 0.1 s" in play.replicas[0].reason
     play.tick(0.1)

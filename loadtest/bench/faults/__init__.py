@@ -1,0 +1,1 @@
+"""What clients feel when something fails: one figure in each file, and one command repeats each."""
