@@ -21,7 +21,10 @@ WINDOW_SECONDS = 3.0
 """Replicas are compared by the requests of so many seconds."""
 
 MIN_SAMPLES = 5
-"""Of a replica with fewer requests in a window nothing is said."""
+"""Of a replica with fewer requests nothing is said; they are kept for the next window."""
+
+_KEPT_WINDOWS = 4
+"""After so many windows they are forgotten."""
 
 MIN_PEERS = 2
 """A replica is compared with at least so many others, because of two nobody knows which is the odd one."""
@@ -78,9 +81,12 @@ class LatencyOutliers:
         self.window += 1
         medians: dict[Replica, float] = {}
         for replica in replicas:
-            latencies, replica.latencies = replica.latencies, []
-            if replica.ready and len(latencies) >= MIN_SAMPLES:
+            latencies = replica.latencies
+            few = len(latencies) < MIN_SAMPLES
+            if replica.ready and not few:
                 medians[replica] = median(latencies[-_NEWEST:])
+            if not replica.ready or not few or self.window % _KEPT_WINDOWS == 0:
+                replica.latencies = []
         if len(medians) <= MIN_PEERS:
             self._unknown_for += 1
             if self._unknown_for >= _STALE_WINDOWS:

@@ -43,15 +43,15 @@ class BlackHoleSettings:
     """How many replicas with so many places each, and under which share of what they can do."""
 
     replicas: int = 8
-    places: int = 4
+    places: int = 16
     load: float = 0.7
-    tokens: int = 20
-    first: float = 0.1
+    tokens: int = 5
+    first: float = 0.3
     """Seconds to the first token."""
-    pace: float = 0.02
+    pace: float = 0.1
     """Seconds from one token to the next."""
     warm_seconds: float = 8.0
-    seconds: float = 30.0
+    seconds: float = 20.0
     rounds: int = 3
 
     @property

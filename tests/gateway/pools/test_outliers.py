@@ -47,6 +47,26 @@ def test_otherwise_there_is_none(latencies: list[list[float]]) -> None:
     assert look(*latencies)[0] is None
 
 
+def test_few_requests_are_kept_for_the_next_windows_and_then_forgotten() -> None:
+    outliers, replicas = LatencyOutliers(5.0, 0.0), [replica(str(number)) for number in range(3)]
+    counted = []
+    for window in range(1, 9):
+        replicas[0].latencies.append(9.0)
+        for each in replicas[1:]:
+            each.latencies.extend([0.2] * 9)
+        assert outliers.look(replicas, 3.0 * window) is None
+        counted.append(len(replicas[0].latencies))
+    assert counted == [1, 2, 3, 0, 1, 2, 3, 0]
+    replicas[0].latencies.extend([9.0] * 3)
+    for window in (9, 10):
+        for each in replicas[1:]:
+            each.latencies.extend([0.2] * 9)
+        found = outliers.look(replicas, 3.0 * window)
+        replicas[0].latencies.extend([9.0] * 3)
+    assert found is not None
+    assert found.replica is replicas[0]
+
+
 def test_of_two_outliers_the_slowest_comes_first() -> None:
     outlier, replicas = look([0.2] * 9, [0.2] * 9, [0.2] * 9, [5.0] * 9, [9.0] * 9)
     assert outlier is not None

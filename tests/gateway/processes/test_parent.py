@@ -7,6 +7,9 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from itertools import cycle
+from pathlib import Path
 from time import monotonic
 from typing import cast
 
@@ -16,6 +19,8 @@ from gateway.config.schema import Config
 from gateway.data_plane import StartError
 from gateway.pools.replica import ReplicaState
 from gateway.processes.parent import Parent
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.faults import NO_FAULTS, Faults
 from tests.kit.gateways import remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
@@ -23,9 +28,10 @@ from tests.kit.wire import Wire
 pytestmark = pytest.mark.slow
 
 
-def several(**settings: object) -> Parent:
+def several(*urls: str, **settings: object) -> Parent:
     base = {"listen": "127.0.0.1:0", "access_log": "off", "processes": 2}
-    config = Config.model_validate({"gateway": base | settings, "models": {"m": remote("http://127.0.0.1:1", hold=0)}})
+    model = remote(*(urls or ("http://127.0.0.1:1",)), hold=0)
+    config = Config.model_validate({"gateway": base | settings, "models": {"m": model}})
     return Parent(config, "1.2", "", lambda _: None)
 
 
@@ -60,25 +66,51 @@ async def test_what_a_process_cannot_do_at_the_start_ends_the_start() -> None:
         await made.stop()
 
 
-async def test_a_suspicion_of_one_process_counts_for_all_until_the_parent_knows_better() -> None:
-    async def asked(wire: Wire) -> int:
+async def ask(wire: Wire, times: int = 1) -> set[int]:
+    statuses = set()
+    for _ in range(times):
         await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
-        return (await wire.response()).status
+        statuses.add((await wire.response()).status)
+    return statuses
 
-    made = several()
-    await made.start()
-    (pool,) = made.registry.pools
-    (replica,) = pool.replicas
-    async with await Wire.connect_to(made.address) as first, await Wire.connect_to(made.address) as second:
-        for _ in range(2):
+
+async def test_what_one_process_finds_of_a_replica_counts_for_all_and_one_request_of_all_tries_it(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        bad, good = [
+            await stack.enter_async_context(SimulatedEngine("m", uds=tmp_path / f"{name}.sock")) for name in "ab"
+        ]
+        made = several(bad.address, good.address)
+        await made.start()
+        (pool,) = made.registry.pools
+        for replica in pool.replicas:
             replica.set_state(ReplicaState.READY)
-            while replica.ready:
-                assert await asked(first) in (502, 503)
-            assert (replica.state, replica.in_flight) == ("failing", 0)
-            async with asyncio.timeout(10):
-                while await asked(second) != 503:
-                    pass
-    await made.stop()
+        suspect = pool.replicas[0]
+        wires = [await stack.enter_async_context(await Wire.connect_to(made.address)) for _ in range(4)]
+        bad.faults = Faults(refuse=True)
+        async with asyncio.timeout(30):
+            while suspect.state is not ReplicaState.EJECTED:
+                await ask(wires[0])
+        bad.faults = NO_FAULTS
+        suspect.probe_succeeded(suspect.ejection.until if suspect.ejection else 0.0)
+        assert suspect.state is ReplicaState.HALF_OPEN
+        bad.faults = Faults(silent=True)
+        received = bad.counts.received
+        tried = asyncio.create_task(bad.until(lambda engine: engine.counts.received > received, 30))
+        for wire in cycle(wires):
+            asking = asyncio.create_task(ask(wire))
+            await asyncio.wait({asking, tried}, return_when=asyncio.FIRST_COMPLETED)
+            if tried.done():
+                break
+        # While that request is under way, all others of all processes go to the other replica.
+        for other in wires:
+            if other is not wire:
+                assert await ask(other, 5) == {200}
+        assert bad.counts.received == received + 1
+        asking.cancel()
+        await asyncio.wait([asking])
+        await made.stop()
 
 
 async def test_a_replica_is_drained_in_all_processes_and_then_gone() -> None:

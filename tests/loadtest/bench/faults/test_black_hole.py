@@ -38,7 +38,7 @@ async def test_eight_replicas_do_without_one_that_answers_health_and_nothing_els
     way = "answers /health"
     monkeypatch.setattr(black_hole, "WAYS", {"none": black_hole.WAYS["none"], way: black_hole.WAYS[way]})
     said: list[str] = []
-    settings = BlackHoleSettings(warm_seconds=4.0, seconds=10.0, rounds=1, first=0.2, pace=0.02, tokens=5)
+    settings = BlackHoleSettings(warm_seconds=4.0, seconds=10.0, rounds=1, places=6)
     found = (await black_hole.measure(said.append, settings))["medians"]
     assert len(said) == 2
     assert found["none"]["failed"] == found[way]["failed"] == 0
