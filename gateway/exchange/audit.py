@@ -40,9 +40,11 @@ class Mismatch(NamedTuple):
 class _PoolTotals:
     """What the requests of one pool hold together."""
 
+    __slots__ = ("in_flight", "running", "tokens", "waiting")
+
     def __init__(self) -> None:
-        self.running: set[Exchange] = set()
-        self.waiting: set[Exchange] = set()
+        self.running = 0
+        self.waiting = 0
         self.tokens = 0
         self.in_flight: dict[Replica, int] = {}
 
@@ -90,16 +92,16 @@ class Audit:
             if holding is None:
                 over.append(exchange)
                 continue
-            pool = holding.pool
-            if pool not in totals:
-                totals[pool] = _PoolTotals()
-            its = totals[pool]
-            if holding.waits:
-                its.waiting.add(exchange)
-            if holding.slot:
-                its.running.add(exchange)
-                its.tokens += holding.tokens
-            for replica in holding.replicas:
+            pool, waits, slot, tokens, replicas = holding
+            its = totals.get(pool)
+            if its is None:
+                its = totals[pool] = _PoolTotals()
+            if waits:
+                its.waiting += 1
+            if slot:
+                its.running += 1
+                its.tokens += tokens
+            for replica in replicas:
                 its.in_flight[replica] = its.in_flight.get(replica, 0) + 1
         return totals, over
 
@@ -107,8 +109,13 @@ class Audit:
         for exchange in over:
             self._exchanges.discard(exchange)
         for pool, held in totals.items():
+            here = [(each, each.holding) for each in self._exchanges]
+            holders = [(each, holding) for each, holding in here if holding is not None and holding.pool is pool]
             pool.tokens_in_flight = held.tokens
-            pool.admission.correct(held.running, held.waiting)
+            pool.admission.correct(
+                {each for each, holding in holders if holding.slot},
+                {each for each, holding in holders if holding.waits},
+            )
             for replica in pool.replicas:
                 replica.load.correct(held.in_flight.get(replica, 0))
 
@@ -118,7 +125,7 @@ def _mismatches_of(totals: dict[Pool, _PoolTotals], over: list[Exchange]) -> Ite
         yield Mismatch("requests", "The dispatcher", len(over), 0)
     for pool, held in totals.items():
         counts = pool.admission.counted_here()
-        running, waiting = len(held.running), len(held.waiting)
+        running, waiting = held.running, held.waiting
         compared = [
             ("slots", counts.running, running),
             ("shared_slots", counts.slots, None if counts.slots is None else running),

@@ -107,9 +107,10 @@ class UpstreamSide(ABC):
         """What it holds, as it sees it itself; ``None`` when it is over."""
         if self._state is ENDED:
             return None
-        rival = None if self._race is None else self._race.rival
-        attempts = {each for each in (self._attempt, rival) if each is not None and each.state is not DONE}
-        replicas = tuple(each.replica for each in attempts)
+        attempt, race = self._attempt, self._race
+        replicas = () if attempt is None or attempt.state is DONE else (attempt.replica,)
+        if race is not None and race.rival is not None and race.rival is not attempt and race.running:
+            replicas = (*replicas, race.rival.replica)
         return Holding(self._pool, self._state is QUEUED, self._slot, self._request.max_tokens, replicas)
 
     @property

@@ -94,7 +94,7 @@ async def test_what_one_process_finds_of_a_replica_counts_for_all_and_one_reques
                 await ask(wires[0])
         bad.faults = NO_FAULTS
         suspect.probe_succeeded(suspect.ejection.until if suspect.ejection else 0.0)
-        assert suspect.state is ReplicaState.HALF_OPEN
+        assert pool.half_open == [suspect]
         bad.faults = Faults(silent=True)
         received = bad.counts.received
         tried = asyncio.create_task(bad.until(lambda engine: engine.counts.received > received, 30))
