@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
-from loadtest.simulator.faults import Cut, Faults
+from loadtest.simulator.faults import NO_FAULTS, Cut, Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.scripted import events, scripted_engine, whole
 from tests.kit.wire import Response
@@ -138,6 +138,33 @@ async def test_an_engine_that_falls_silent_within_its_answer_ends_the_stream_wit
         answer = await answer_to(running, ask(stream=True))
         assert json.loads(answer.events[-2].removeprefix(b"data: "))["error"]["code"] == "between_bytes_timeout"
         await engine.until(lambda e: e.aborted == 1)
+
+
+async def test_a_stream_goes_on_at_another_engine_where_one_falls_silent_for_as_long_as_its_model_allows(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(SimulatedEngine("m", uds=tmp_path / name)) for name in "ab"]
+        model = remote(*(engine.address for engine in engines), recovery=True, timeouts={"between_bytes": 0.2})
+        running = await stack.enter_async_context(gateway({"m": model}, timeouts={"between_bytes": 60.0}))
+        expected = said(await answer_to(running, ask(stream=True, tokens=8)))
+        for first in engines:
+            first.faults = Faults(hang_after=3)
+            while not first.counts.aborted:
+                other = next(engine for engine in engines if engine is not first)
+                before = other.counts.served
+                answer = await answer_to(running, ask(stream=True, tokens=8))
+                assert said(answer) == expected
+                await other.until(lambda e, before=before: e.counts.served > before)
+            first.faults = NO_FAULTS
+        assert 'headgate_stream_recoveries_total{model="m",outcome="recovered"} 2' in await running.metrics()
+
+
+def said(answer: Response) -> str:
+    """Return what a stream says; it must have come to its end."""
+    assert answer.events[-1] == b"data: [DONE]"
+    chunks = [json.loads(event[6:]) for event in answer.events if event.startswith(b"data: {")]
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
 
 
 @pytest.mark.parametrize(("code", "status"), [(400, 400), (500, 502)])

@@ -362,3 +362,19 @@ def test_a_thousand_replicas_come_and_go_in_few_steps() -> None:
     made.find("b", spare=())
     made.pool.remove_drained()
     assert (states(made.pool), changes) == ({"b": "starting"}, 3)
+
+
+def test_a_model_has_its_own_timeouts_and_a_reload_changes_them_in_the_same_pool() -> None:
+    def config(gateway: float, own: dict[str, float]) -> Config:
+        models = {"m": AT | {"timeouts": own}, "n": AT}
+        return Config.model_validate({"gateway": {"timeouts": {"first_byte": gateway}}, "models": models})
+
+    builder = RegistryBuilder()
+    registry = builder.build(config(9.0, {"first_byte": 2.0}))
+    pool = registry.find("m").pool
+    assert (pool.timeouts.first_byte, registry.find("n").pool.timeouts.first_byte) == (2.0, 9.0)
+    assert (pool.short_waits, registry.find("n").pool.short_waits) == (True, False)
+    registry = builder.build(config(8.0, {"total": 7.0}))
+    assert registry.find("m").pool is pool
+    assert (pool.timeouts.first_byte, pool.timeouts.total) == (8.0, 7.0)
+    assert not pool.short_waits

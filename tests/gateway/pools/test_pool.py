@@ -6,6 +6,7 @@ import pytest
 
 from gateway.core.errors import NoReadyReplica
 from gateway.pools.discovered import Discovered
+from gateway.pools.ejection import Cause
 from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Load
@@ -295,3 +296,75 @@ def test_a_replica_that_has_failed_for_good_is_not_waited_for() -> None:
     failing.set_state(ReplicaState.FAILED)
     assert not made.on_call
     assert not made.may_return
+
+
+# which replicas are ejected
+
+
+def test_an_ejection_is_one_line_in_the_log_and_the_replica_is_probed(caplog: pytest.LogCaptureFixture) -> None:
+    replicas = [replica(name) for name in "abcd"]
+    made, probed = pool("m", *replicas), []
+    replicas[0].on_suspicion = lambda: probed.append("a")
+    for _ in range(3):
+        made.suspect("a", "latency", "It hangs.")
+    assert [record.message for record in caplog.records] == ["a is ejected for 5 s (latency): It hangs."]
+    assert probed == ["a"] * 3
+    assert {made.pick(ANY).name for _ in range(9)} == {"b", "c", "d"}
+
+
+def test_no_more_than_half_of_a_pool_is_ejected() -> None:
+    made = pool("m", *(replica(name) for name in "abcd"))
+    for name in "abcd":
+        made.suspect(name, "errors", "It is broken.")
+    assert [each.name for each in made.ready] == ["c", "d"]
+
+
+def test_an_ejected_replica_is_picked_once_when_its_time_is_over() -> None:
+    replicas = [replica(name) for name in "abc"]
+    made = pool("m", *replicas)
+    made.suspect("a", "errors", "It is broken.")
+    replicas[0].probe_succeeded(float("inf"))
+    picked = [made.pick(ANY).name for _ in range(5)]
+    assert (picked[0], picked.count("a")) == ("a", 1)
+    made.readmit("a")
+    assert made.ready == replicas
+
+
+def test_a_retry_tries_no_ejected_replica() -> None:
+    replicas = [replica(name) for name in "abc"]
+    made = pool("m", *replicas)
+    made.suspect("a", "errors", "It is broken.")
+    replicas[0].probe_succeeded(float("inf"))
+    assert made.pick(ANY, (replicas[1],)) is replicas[2]
+
+
+def test_those_that_were_ejected_are_ready_again_where_the_others_are_lost() -> None:
+    replicas = [replica(name) for name in "ab"]
+    made = pool("m", *replicas)
+    made.suspect("a", "errors", "It is broken.")
+    assert made.ready == [replicas[1]]
+    replicas[1].set_state(ReplicaState.FAILING)
+    assert made.ready == [replicas[0]]
+
+
+def test_where_another_decides_the_pool_only_reports() -> None:
+    told: list[tuple[str, ...]] = []
+
+    class Parent:
+        def suspect(self, name: str, cause: Cause, reason: str) -> None:
+            told.append((name, cause, reason))
+
+        def readmit(self, name: str) -> None:
+            told.append((name,))
+
+    replicas = [replica(name) for name in "ab"]
+    made = pool("m", *replicas)
+    made.set_overseer(Parent())
+    for _ in range(3):
+        replicas[0].failed("refused")
+    replicas[0].pass_trial()
+    assert told == [("a", "failures", "refused"), ("a",)]
+    assert made.ready == replicas
+    for each in replicas:
+        each.set_state(ReplicaState.EJECTED)
+    assert made.ready == []
