@@ -151,11 +151,7 @@ async def test_a_stream_goes_on_at_another_engine_where_one_falls_silent_for_as_
         for first in engines:
             first.faults = Faults(hang_after=3)
             while not first.counts.aborted:
-                other = next(engine for engine in engines if engine is not first)
-                before = other.counts.served
-                answer = await answer_to(running, ask(stream=True, tokens=8))
-                assert said(answer) == expected
-                await other.until(lambda e, before=before: e.counts.served > before)
+                assert said(await answer_to(running, ask(stream=True, tokens=8))) == expected
             first.faults = NO_FAULTS
         assert 'headgate_stream_recoveries_total{model="m",outcome="recovered"} 2' in await running.metrics()
 
