@@ -22,6 +22,7 @@ from gateway.config.discovery import DiscoverTable
 from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
+from gateway.control.access import new_token, token_of
 from gateway.control.plane import ControlPlane
 from gateway.core import wall_clock
 from gateway.core.keys import Key, Keyring
@@ -116,6 +117,12 @@ class Gateway:
     def __init__(self, config: Config, folder: Path, start_up: StartupLog, source: ConfigSource | None = None) -> None:
         self._config = config
         self._start_up = start_up
+        try:
+            self._token = token_of(os.environ)
+        except ValueError as error:
+            raise StartError(str(error)) from None
+        self._made_token = new_token()
+        """The token of the control port where the environment has none."""
         self._gpus = Gpus(available())
         specs = specs_of(config, len(self._gpus))
         version, commit = importlib.metadata.version("headgate"), os.environ.get("HEADGATE_COMMIT", "")
@@ -147,7 +154,9 @@ class Gateway:
         self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
         self._watching: list[asyncio.Task[None]] = []
         host, port = split(config.gateway.control)
-        self._control = ControlPlane(host, port, self, self._plane.exposition, self, asyncio.get_running_loop())
+        self._control = ControlPlane(
+            host, port, self, self._plane.exposition, self, asyncio.get_running_loop(), self._token or self._made_token
+        )
         self._settled = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -271,6 +280,7 @@ class Gateway:
             self._control.stop()
             await self._stop_plane()
             raise
+        self._control.announce_api(self._plane.address)
         self._health_checks.start()
         self._discoveries.follow(_discover_tables(self._config, self._registry))
         self._engines.start()
@@ -313,7 +323,8 @@ class Gateway:
         """Write what there is to see when the gateway serves."""
         rows = [self._row(model, self._config.models[model.name]) for model in self._registry.models]
         keyed = bool(self._config.gateway.keys)
-        return render(self.address, self.control_address, rows, self._start_up.seconds, keyed=keyed)
+        page = self.control_address + ("/" if self._token else f"/#token={self._made_token}")
+        return render(self.address, self.control_address, rows, self._start_up.seconds, page=page, keyed=keyed)
 
     # inside
 
@@ -378,6 +389,7 @@ class Gateway:
     def _reloaded(self, outcome: ReloadOutcome) -> None:
         """Say how a reload went."""
         self._plane.exposition.last_reload_successful = outcome.successful
+        self._control.note_reload(outcome.problems)
         if outcome.successful:
             self._start_up.say("the configuration was reloaded")
         for problem in outcome.problems:

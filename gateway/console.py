@@ -22,14 +22,20 @@ class Row:
     reason: str = ""
 
 
-def render(address: str, control: str, rows: Sequence[Row], seconds: float, *, keyed: bool = False) -> str:
+def render(
+    address: str, control: str, rows: Sequence[Row], seconds: float, *, page: str | None = None, keyed: bool = False
+) -> str:
     """Write the panel: where to ask, which models there are, and a line to paste for each kind.
 
-    ``keyed`` says that the lines need an API key, for which they leave a place.
+    ``page`` is where a browser finds all that and more. ``keyed`` says that the lines need an API key, for which they
+    leave a place.
     """
     wide = max([len("model"), *(len(row.model) for row in rows)])
     engine = max([len("engine"), *(len(row.engine) for row in rows)])
-    lines = [f"Headgate serves at {address} (up after {seconds:.0f} s; metrics and probes at {control})", ""]
+    lines = [f"Headgate serves at {address} (up after {seconds:.0f} s; metrics and probes at {control})"]
+    if page is not None:
+        lines.append(f"See and try it in a browser: {page}")
+    lines.append("")
     lines.append(f"  {'model':<{wide}}  {'engine':<{engine}}  replicas  state")
     for row in rows:
         count = f"{row.ready}/{row.replicas}"

@@ -147,6 +147,8 @@ class Pipeline:
         self._metrics.ended(context, now)
         if self._tracer is not None and (context.recording is not None or not context.trace):
             self._tracer.end(context, now)
+        if context.error is not None:
+            self._metrics.errors.add(context, context.error)
         if self._access_log is not None:
             self._access_log.ended(context, now)
 

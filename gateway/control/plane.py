@@ -2,7 +2,7 @@
 
 ``/livez`` says whether the process and the data plane's loop live and never asks engines; ``/readyz`` whether every
 required model can answer; ``/metrics`` is for Prometheus, and so is ``/metrics/engines``, which relays what the engines
-measure; ``/status`` and ``/keys`` are for people.
+measure; ``/status`` and ``/keys`` are for people, and so is the page at ``/``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ from typing import Any, Protocol, TypeVar
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
+from gateway.control.access import Access, new_token
+from gateway.control.bounded import Bounded
 from gateway.control.engine_metrics import read_engine_metrics
+from gateway.control.guard import Guard
 from gateway.control.keys import keys_and_groups
+from gateway.control.page.routes import PREFIX, SHOWN, Page
 from gateway.core.keys import Key
+from gateway.observe.counters import Counters
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 
@@ -26,6 +31,12 @@ Result = TypeVar("Result")
 
 _STALE_SECONDS = 5.0
 """A data plane that has not ticked for this long is stuck."""
+
+_SEND_SECONDS = 30.0
+"""How long a client may take to read a response."""
+
+_AT_ONCE = 64
+"""Requests of the page that are worked on at the same time."""
 
 _CLOSE_SECONDS = 1.0
 """How long the end waits for a client that does not read its response."""
@@ -81,6 +92,9 @@ class Commands(Protocol):
 class Metrics(Protocol):
     """What the gateway measures of itself."""
 
+    def counters(self) -> Counters:
+        """Give what was counted so far, as ``GatewayView.count`` has brought it up to date."""
+
     def text(self, *, openmetrics: bool = False) -> bytes:
         """Write it as Prometheus reads it."""
 
@@ -94,7 +108,10 @@ class ReloadResult(Protocol):
 
 
 class ControlPlane:
-    """The server and its thread. ``commands`` are carried out on the loop ``main``, and do not exist without."""
+    """The server and its thread. ``commands`` are carried out on the loop ``main``, and do not exist without.
+
+    Those who show ``token`` may give commands from elsewhere and with the page; by default it is a new one.
+    """
 
     def __init__(
         self,
@@ -104,6 +121,7 @@ class ControlPlane:
         metrics: Metrics,
         commands: Commands | None = None,
         main: asyncio.AbstractEventLoop | None = None,
+        token: str | None = None,
     ) -> None:
         self._commands = commands
         self._main = main
@@ -111,6 +129,8 @@ class ControlPlane:
         self._port = port
         self._gateway = gateway
         self._metrics = metrics
+        self._page = Page(gateway, metrics.counters)
+        self._guard = Guard(Access(token or new_token()), SHOWN, self._page.note_command)
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="control-plane", daemon=True)
@@ -132,6 +152,14 @@ class ControlPlane:
             self.stop()
             raise
 
+    def announce_api(self, address: str) -> None:
+        """Say where clients ask from now on."""
+        self._page.state.api = address
+
+    def note_reload(self, problems: Sequence[str]) -> None:
+        """Say how a reload of the configuration went, which the page shows; nothing is wrong if it is in force."""
+        self._page.note_reload(problems)
+
     def stop(self) -> None:
         """Close every connection and end the thread."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -140,7 +168,8 @@ class ControlPlane:
         self._loop.close()
 
     async def _listen(self) -> None:
-        application = web.Application()
+        bounded = Bounded(_SEND_SECONDS, _AT_ONCE, PREFIX)
+        application = web.Application(middlewares=[bounded.middleware(), self._guard.middleware()])
         if self._commands is not None:
             application.add_routes(
                 [
@@ -158,14 +187,20 @@ class ControlPlane:
                 web.get("/metrics/engines", self._relay_engines),
                 web.get("/status", self._status),
                 web.get("/keys", self._keys),
+                *self._page.routes(),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        # A playground's request ends when its page is closed; what has been begun on another loop goes on.
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=_CLOSE_SECONDS, handler_cancellation=True
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
         self._port = self._runner.addresses[0][1]
+        await self._page.start()
 
     async def _close(self) -> None:
+        await self._page.stop()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -238,7 +273,8 @@ class ControlPlane:
             return command()
 
         assert self._main is not None
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(carry_out(), self._main))
+        carried_out = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(carry_out(), self._main))
+        return await asyncio.shield(carried_out)
 
     def _why_not_ready(self) -> list[str]:
         reasons = ["the gateway is shutting down"] if self._gateway.draining else []

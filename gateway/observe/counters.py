@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.core.context import RequestContext
 from gateway.files.store import FileCounts
+from gateway.observe.recent_errors import RecentErrors, RequestError
 
 _TENTHS_OF_A_DECADE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 """Renard's series R10 (ISO 3): each is about 1.26 times the one before."""
@@ -209,7 +210,7 @@ class Snapshot(msgspec.Struct):
     """All that was counted, as it goes from one process to another.
 
     Requests are by model, endpoint and status; tokens of keys with limits by group, and what restrictions of
-    keys have refused by group and reason.
+    keys have refused by group and reason. ``errors`` are the latest ones.
     """
 
     models: dict[str, ModelMetrics]
@@ -222,6 +223,7 @@ class Snapshot(msgspec.Struct):
     spans: dict[str, int]
     lost_log_lines: int
     lease_mismatches: dict[str, int]
+    errors: list[RequestError]
 
 
 class Outcome:
@@ -294,6 +296,8 @@ class Counters:
         """Spans of sampled requests, by what became of them."""
         self.lease_mismatches = dict.fromkeys(LEASES, 0)
         """Counts that differed from what requests held, and were corrected, by what they count."""
+        self.errors = RecentErrors()
+        """The latest requests that have failed, with what their clients were told."""
 
     def __repr__(self) -> str:
         return f"<Counters [{sum(self.requests().values())} requests of {len(self._models)} models]>"
@@ -389,6 +393,7 @@ class Counters:
             self.spans,
             self.lost_log_lines,
             dict(self.lease_mismatches),
+            self.errors.latest(),
         )
 
     def add(self, other: Snapshot) -> None:
@@ -410,3 +415,4 @@ class Counters:
         for outcome, number in other.spans.items():
             self.spans[outcome] += number
         self.lost_log_lines += other.lost_log_lines
+        self.errors.merge(other.errors)

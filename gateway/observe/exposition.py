@@ -96,6 +96,10 @@ class Exposition:
     def __repr__(self) -> str:
         return f"<Exposition of {len(_FAMILIES)} families>"
 
+    def counters(self) -> Counters:
+        """Give what was counted so far."""
+        return self._counters()
+
     def text(self, *, openmetrics: bool = False) -> bytes:
         """Write every family.
 

@@ -92,6 +92,10 @@ class Admission:
         """How many requests wait for a slot, those of other processes too that share the slots."""
         return 0 if self._slots is None else self._slots.waiting
 
+    def waiting_by_class(self) -> dict[int, int]:
+        """Tell how many requests of this process wait in each class that has any."""
+        return self._queue.by_class()
+
     def set_limits(self, limit: int | None, max_queue: int, max_tokens: int | None = None) -> None:
         """Change how many requests may run and wait, and how many tokens those that run may have.
 

@@ -147,6 +147,14 @@ class FairQueue:
             self._enter(flow, flow.start)
         return True
 
+    def by_class(self) -> dict[int, int]:
+        """Tell how many wait in each class that has any; may be called from another thread."""
+        waiting: dict[int, int] = {}
+        for flow in list(self._flows.values()):
+            priority = flow.offset // CLASS_STEP
+            waiting[priority] = waiting.get(priority, 0) + len(flow.waiting)
+        return dict(sorted(waiting.items()))
+
     def head(self) -> tuple[int, int]:
         """Give the lowest rank, and when its request came, in nanoseconds; zeros for an empty queue."""
         if not self._places:

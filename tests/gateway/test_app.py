@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 
@@ -19,6 +21,7 @@ from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console import StartupLog
 from gateway.data_plane import StartError
+from gateway.reload import ConfigSource
 from loadtest.simulator import SimulatedEngine, Timing
 from loadtest.simulator.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
@@ -125,12 +128,53 @@ async def test_the_panel_shows_each_model_as_it_is(tmp_path: Path) -> None:
             await served.gateway.settle()
         lines = served.gateway.panel().splitlines()
     assert lines[0].startswith(f"Headgate serves at {served.address} ")
-    assert lines[3].split() == ["m", "remote", "1/1", "ready"]
-    assert lines[4].split() == ["n", "remote", "0/1", "failing"]
-    assert lines[6:8] == [
+    assert re.fullmatch(rf"See and try it in a browser: {served.control}/#token=\S{{32}}", lines[1])
+    assert lines[4].split() == ["m", "remote", "1/1", "ready"]
+    assert lines[5].split() == ["n", "remote", "0/1", "failing"]
+    assert lines[7:9] == [
         "  o      remote  0/0       nothing found",
         f"      file {tmp_path / 'none.json'}: cannot be read: No such file or directory",
     ]
+
+
+async def test_a_token_of_the_environment_is_used_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADGATE_CONTROL_TOKEN", "a-token-of-the-operator")
+    async with (
+        gateway({"n": NOBODY}, ready=[]) as served,
+        await Wire.connect_to(served.control) as control,
+    ):
+        assert f"See and try it in a browser: {served.control}/\n" in served.gateway.panel()
+        answers = []
+        for token in ("a-token-of-the-operator", "another-token-of-somebody"):
+            await control.request("POST", "/page/token", headers={"authorization": f"Bearer {token}"})
+            answers.append((await control.response()).status)
+    assert answers == [200, 401]
+
+
+async def test_a_token_that_is_too_short_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HEADGATE_CONTROL_TOKEN", "short")
+    async with nothing_left():
+        with pytest.raises(StartError, match="HEADGATE_CONTROL_TOKEN must be 16 or more visible ASCII characters"):
+            built(configured({"m": NOBODY}), tmp_path)
+
+
+async def test_a_reload_is_written_down_for_the_page(tmp_path: Path) -> None:
+    config = configured({"n": NOBODY})
+    source = ConfigSource(lambda: config, ())
+    served = Gateway(config, tmp_path, StartupLog(io.StringIO()), source)
+    await served.start()
+    try:
+        async with aiohttp.ClientSession(served.control_address) as http:
+            async with http.post("/reload") as answer:
+                assert await answer.json() == {"status": "reloaded", "problems": []}
+            async with http.get("/page/state") as answer:
+                decisions = (await answer.json())["decisions"]
+    finally:
+        await served.stop()
+    assert ("reload", "the configuration was reloaded") in [(each["kind"], each["what"]) for each in decisions]
+    assert ("command", "POST /reload") in [(each["kind"], each["what"]) for each in decisions]
 
 
 async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Path) -> None:

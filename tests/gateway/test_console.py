@@ -41,6 +41,11 @@ def test_each_kind_of_model_has_a_line_to_paste() -> None:
     ]
 
 
+def test_the_page_is_named_where_there_is_one() -> None:
+    assert f"See and try it in a browser: {CONTROL}/\n" in render(ADDRESS, CONTROL, [], 1.0, page=f"{CONTROL}/")
+    assert "browser" not in render(ADDRESS, CONTROL, [], 1.0)
+
+
 def test_where_keys_are_asked_for_the_line_has_a_place_for_one() -> None:
     panel = render(ADDRESS, CONTROL, [row("chat", "generate")], 1.0, keyed=True)
     assert "-H 'authorization: Bearer YOUR_KEY' -H 'content-type" in panel

@@ -207,8 +207,13 @@ def test_the_metrics_are_openmetrics_for_those_who_ask(running: Running) -> None
     assert families["headgate_overhead_seconds"].samples[0].labels["le"] == "5e-05"
 
 
+def test_a_page_for_people_is_at_the_root(running: Running) -> None:
+    status, media, body = running.get("/")
+    assert (status, media) == (200, "text/html; charset=utf-8")
+    assert "<title>Headgate</title>" in body
+
+
 def test_nothing_else_is_there(running: Running) -> None:
-    assert running.get("/")[0] == 404
     assert running.get("/v1/models")[0] == 404
 
 

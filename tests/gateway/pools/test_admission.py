@@ -33,6 +33,14 @@ def test_slots_are_given_up_to_the_limit() -> None:
     assert repr(admission) == "<Admission [2 running, 1 waiting; limit 2]>"
 
 
+def test_those_who_wait_are_told_by_class() -> None:
+    admission = Admission(1, max_queue=9)
+    take(admission)
+    for priority in (0, 0, 3):
+        admission.admit(Waiter(ticket=Ticket(priority=priority)))
+    assert admission.waiting_by_class() == {0: 2, 3: 1}
+
+
 def test_without_a_limit_everyone_runs() -> None:
     admission = Admission(None, max_queue=0)
     for _ in range(100):

@@ -122,6 +122,15 @@ def test_another_virtual_time_keeps_everyone_in_line(line: Line) -> None:
     assert [line.queue.pop() for _ in range(3)] == [waiters[1], waiters[0], waiters[2]]
 
 
+def test_how_many_wait_is_told_by_class(line: Line) -> None:
+    for tenant, priority in (("a", 0), ("b", 0), ("a", -5), ("a", 7), ("a", 0)):
+        line.come(tenant, priority=priority)
+    assert list(line.queue.by_class().items()) == [(-5, 1), (0, 3), (7, 1)]
+    while line.queue.length:
+        line.queue.pop()
+    assert line.queue.by_class() == {}
+
+
 def test_how_many_come_before_one_that_comes_now(line: Line) -> None:
     for _ in range(10):
         line.come("many")

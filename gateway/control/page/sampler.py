@@ -1,0 +1,212 @@
+"""Looks at replicas and counters now and then, and keeps what the page shows of the time before now.
+
+Requests pass nothing of this: what they are counted in exists anyway, and is read here as a scrape reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from time import monotonic, perf_counter, time
+from typing import NamedTuple, Protocol
+
+from gateway.control.page.history import STEP_SECONDS, History
+from gateway.control.page.journal import Decision, Journal, Kind
+from gateway.control.page.readings import Reading, statuses, total
+from gateway.observe.counters import Counters, ModelMetrics
+from gateway.observe.recent_errors import RequestError
+from gateway.pools.model import Model
+from gateway.pools.pool import Load, Pool
+from gateway.pools.replica import ReplicaState
+
+_LOOK_SECONDS = 1.0
+"""How often the states of replicas are looked at."""
+
+_COUNT_SECONDS = 2.0
+"""How often counters are read."""
+
+_MANY_MODELS = 200
+"""With more models than this they are read once in a step: to write down a thousand takes each process 10 ms."""
+
+_AT_ONCE = 50
+"""Models that are read without a rest, which leaves the interpreter to the data plane."""
+
+_REST_SECONDS = 0.001
+
+BAD_STATES = frozenset({ReplicaState.FAILING, ReplicaState.RESTARTING, ReplicaState.FAILED})
+"""The states of a replica that somebody has to look at."""
+
+UNKNOWN = "unknown"
+"""What requests without a model, or for one that there is not, are counted as."""
+
+
+class Watched(Protocol):
+    """What the page sees of the gateway, from another thread."""
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """All models."""
+
+    async def count(self) -> None:
+        """Bring the counters up to date, where that takes asking."""
+
+
+class Seen(NamedTuple):
+    """The state that a replica was seen in, and since when, as a Unix time."""
+
+    model: str
+    state: ReplicaState
+    since: float
+
+
+class Sampler:
+    """Fills history and journal from what there is to see. ``counters`` gives what was counted so far."""
+
+    def __init__(self, gateway: Watched, counters: Callable[[], Counters], journal: Journal) -> None:
+        self._gateway = gateway
+        self._counters = counters
+        self._journal = journal
+        self.history = History()
+        self.seen: dict[str, Seen] = {}
+        """The replicas by their names."""
+        self.rates: dict[str, Mapping[str, float | None]] = {}
+        """The latest numbers of each model, as they are in its history."""
+        self.all_rates: Mapping[str, float | None] = _numbers(Reading.zero(), 1.0, _NOTHING, 0)
+        self.counted: Mapping[str, ModelMetrics] = {}
+        """What each model has counted since the start."""
+        self.errors: Sequence[RequestError] = ()
+        """The latest failed requests, the oldest first."""
+        self._step = _step_of(time())
+        self._readings: dict[str, Reading] = {}
+        """What each model had counted at the latest look."""
+        self._read_at = monotonic()
+        self._base: dict[str, Reading] = {}
+        """What each model had counted when the step began."""
+        self._base_at = self._read_at
+
+    def __repr__(self) -> str:
+        return f"<Sampler of {len(self.seen)} replicas, {self.history!r}>"
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            now = time()
+            self.look(now)
+            if monotonic() - self._read_at >= self.pause:
+                await self.count(now)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    @property
+    def pause(self) -> float:
+        """The seconds between two readings of the counters."""
+        return _COUNT_SECONDS if len(self._gateway.models) <= _MANY_MODELS else STEP_SECONDS
+
+    def look(self, now: float) -> None:
+        """Note which replicas came, went, or are in another state; ``now`` is a Unix time."""
+        before, self.seen = self.seen, {}
+        for pool in self._pools():
+            for replica in pool.replicas:
+                known = before.get(replica.name)
+                if known is not None and known.state is replica.state:
+                    self.seen[replica.name] = known
+                    continue
+                self.seen[replica.name] = Seen(pool.name, replica.state, now)
+                what = f"{known.state} → {replica.state}" if known else f"added, {replica.state}"
+                bad = replica.state in BAD_STATES
+                self._journal.add(Decision(now, Kind.STATE, what, pool.name, replica.name, replica.reason, bad))
+        for name in before.keys() - self.seen.keys():
+            gone = before[name]
+            self._journal.add(Decision(now, Kind.STATE, f"{gone.state} → removed", gone.model, name))
+
+    async def count(self, now: float) -> None:
+        """Read all counters, and write the step in which ``now`` lies, a Unix time."""
+        await self._gateway.count()
+        counters = self._counters()
+        by_status = statuses(counters.requests())
+        models = {model.name: model for model in self._gateway.models}
+        metrics = counters.models()
+        step, moment = _step_of(now), monotonic()
+        if step != self._step:
+            self._step, self._base, self._base_at = step, self._readings, self._read_at
+        seconds = max(moment - self._base_at, 0.001)
+        readings: dict[str, Reading] = {}
+        rates: dict[str, Mapping[str, float | None]] = {}
+        active: list[Reading] = []
+        names = iter([*models, UNKNOWN])
+        while some := list(islice(names, _AT_ONCE)):
+            for name in some:
+                reading = readings[name] = (
+                    Reading.of(metrics[name], by_status.get(name, {})) if name in metrics else _ZERO
+                )
+                self._note(name, reading.since(self._readings.get(name, _ZERO)), now)
+                recent = reading.since(self._base.get(name, _ZERO))
+                if recent.requests or recent.refused:
+                    active.append(recent)
+                if name in models:
+                    pool = models[name].pool
+                    numbers = rates[name] = _numbers(recent, seconds, pool.load(perf_counter()), len(pool.ready))
+                    self.history.write(name, step, numbers)
+            await asyncio.sleep(_REST_SECONDS)
+        self._readings, self._read_at = readings, moment
+        self.rates, self.counted, self.errors = rates, metrics, counters.errors.latest()
+        self.all_rates = _numbers(total(active), seconds, self.load(), sum(len(pool.ready) for pool in self._pools()))
+        self.history.all.write(step, self.all_rates)
+        self.history.keep(models)
+
+    def load(self) -> Load:
+        """Add up what all pools have to do."""
+        now = perf_counter()
+        loads = [pool.load(now) for pool in self._pools()]
+        return Load(
+            sum(load.running for load in loads),
+            sum(load.waiting for load in loads),
+            max((load.oldest_wait for load in loads), default=0.0),
+            sum(load.tokens for load in loads),
+        )
+
+    def _pools(self) -> Iterator[Pool]:
+        return iter(dict.fromkeys(model.pool for model in self._gateway.models))
+
+    def _note(self, model: str, latest: Reading, now: float) -> None:
+        """Write down what was decided about requests since the latest look."""
+        decided = [
+            (Kind.RETRY, "retried at another replica", latest.retried, True),
+            (Kind.RETRY, "not retried, too many were", latest.over_budget, True),
+            (Kind.REFUSAL, "refused, no slot in time", latest.refused, True),
+            *((Kind.FALLBACK, f"asked of {to} instead", number, True) for to, number in latest.fallbacks.items()),
+            *(
+                (Kind.RECOVERY, f"stream whose replica died: {outcome}", number, outcome != "recovered")
+                for outcome, number in latest.recoveries.items()
+            ),
+        ]
+        for kind, what, number, bad in decided:
+            if number:
+                self._journal.add(Decision(now, kind, what, model, bad=bad, number=number))
+
+
+_ZERO = Reading.zero()
+_NOTHING = Load(0, 0, 0.0, 0)
+
+
+def _step_of(now: float) -> int:
+    return int(now // STEP_SECONDS)
+
+
+def _numbers(recent: Reading, seconds: float, load: Load, ready: int) -> dict[str, float | None]:
+    """Give what a step of history has: rates per second, gauges, and quantiles in seconds."""
+    return {
+        "requests": recent.requests / seconds,
+        "errors": recent.errors / seconds,
+        "refused": recent.refused / seconds,
+        "input_tokens": recent.input_tokens / seconds,
+        "output_tokens": recent.output_tokens / seconds,
+        "running": load.running,
+        "waiting": load.waiting,
+        "ready": ready,
+        "ttft_p50": recent.first_token.quantile(0.5),
+        "ttft_p95": recent.first_token.quantile(0.95),
+        "e2e_p50": recent.durations.quantile(0.5),
+        "e2e_p95": recent.durations.quantile(0.95),
+        "tpot_p50": recent.per_token.quantile(0.5),
+    }
