@@ -16,13 +16,13 @@ Noted = Callable[[str, str], None]
 class Guard:
     """An aiohttp middleware for all paths. Those below ``shown`` need not be commands to need a trusted host."""
 
-    def __init__(self, access: Access, shown: tuple[str, ...], noted: Noted) -> None:
+    def __init__(self, access: Access, shown: str, noted: Noted) -> None:
         self._access = access
         self._shown = shown
         self._noted = noted
 
     def __repr__(self) -> str:
-        return f"<Guard of {', '.join(self._shown)} and all commands>"
+        return f"<Guard of {self._shown} and all commands>"
 
     def middleware(self) -> Middleware:
         """Give the middleware."""

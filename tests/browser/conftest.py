@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.kit.gateways import RunningGateway
 
@@ -51,6 +51,10 @@ async def browser(installed: None) -> AsyncIterator[Browser]:
         await browser.close()
 
 
+expect.set_options(timeout=15_000)
+"""Milliseconds: nothing that is awaited takes nearly so long, unless the machine stands still."""
+
+
 @dataclass
 class Visit:
     """One person's look at the page, and what went wrong in it."""
@@ -64,7 +68,7 @@ class Visit:
         if token:
             await self.page.goto(f"{served.control}/#token={TOKEN}")
         await self.page.goto(f"{served.control}/{view}")
-        await self.page.wait_for_function("document.querySelector('#updated').textContent !== ''")
+        await expect(self.page.locator("#updated")).not_to_be_empty()
         return self.page
 
 
@@ -72,7 +76,7 @@ class Visit:
 async def visit(browser: Browser) -> AsyncIterator[Visit]:
     """Open a window of its own for one test; nothing may go wrong there, nor be fetched from elsewhere."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(15_000)
     page = await context.new_page()
     here = Visit(page)
     page.on("pageerror", lambda error: here.wrong.append(str(error)))

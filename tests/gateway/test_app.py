@@ -169,7 +169,7 @@ async def test_a_reload_is_written_down_for_the_page(tmp_path: Path) -> None:
         async with aiohttp.ClientSession(served.control_address) as http:
             async with http.post("/reload") as answer:
                 assert await answer.json() == {"status": "reloaded", "problems": []}
-            async with http.get("/page/state") as answer:
+            async with http.get("/page/api/state") as answer:
                 decisions = (await answer.json())["decisions"]
     finally:
         await served.stop()

@@ -50,7 +50,9 @@ class Journal:
     """Keeps the latest decisions. Written and read by several threads."""
 
     def __init__(self) -> None:
-        self._decisions: deque[Decision] = deque(maxlen=KEPT)
+        self._decisions: deque[Decision] = deque()
+        self._latest: dict[tuple[str, ...], Decision] = {}
+        """The latest of those that are the same but for their time."""
         self._lock = Lock()
 
     def __repr__(self) -> str:
@@ -59,15 +61,18 @@ class Journal:
     def add(self, decision: Decision) -> None:
         """Keep a decision. The same once more within a minute is counted instead of written again."""
         decision.reason = decision.reason[-_LONGEST:]
+        subject = _subject(decision)
         with self._lock:
-            for known in reversed(self._decisions):
-                if decision.at - known.at > _SAME_SECONDS:
-                    break
-                if _subject(known) == _subject(decision):
-                    self._decisions.remove(known)
-                    decision.number += known.number
-                    break
+            known = self._latest.get(subject)
+            if known is not None and decision.at - known.at <= _SAME_SECONDS:
+                self._decisions.remove(known)
+                decision.number += known.number
+            elif len(self._decisions) == KEPT:
+                oldest = self._decisions.popleft()
+                if self._latest[_subject(oldest)] is oldest:
+                    del self._latest[_subject(oldest)]
             self._decisions.append(decision)
+            self._latest[subject] = decision
 
     def latest(self, model: str | None = None) -> list[Decision]:
         """Give all decisions, or those about one model, the latest first."""
@@ -75,5 +80,5 @@ class Journal:
             return [each for each in reversed(self._decisions) if model in (None, each.model)]
 
 
-def _subject(decision: Decision) -> tuple[Kind, str, str, str, str]:
+def _subject(decision: Decision) -> tuple[str, ...]:
     return decision.kind, decision.what, decision.model, decision.replica, decision.reason

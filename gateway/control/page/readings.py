@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from itertools import accumulate
-from operator import sub
+from operator import add, sub
 from typing import TypeVar
 
 import msgspec
@@ -32,7 +33,7 @@ class Buckets(msgspec.Struct, frozen=True):
 
     def plus(self, other: Buckets) -> Buckets:
         """Add those of another histogram with the same bounds."""
-        return Buckets(self.bounds, tuple(map(sum, zip(self.counts, other.counts, strict=True))))
+        return Buckets(self.bounds, tuple(map(add, self.counts, other.counts)))
 
     def since(self, before: Buckets) -> Buckets:
         """Give the observations since an earlier moment."""
@@ -55,6 +56,9 @@ class Buckets(msgspec.Struct, frozen=True):
         return low + (self.bounds[at] - low) * (rank - below) / self.counts[at]
 
 
+_NO_DURATIONS = Buckets(DURATION_BOUNDS, (0,) * (len(DURATION_BOUNDS) + 1))
+
+
 class Reading(msgspec.Struct, frozen=True):
     """What was counted up to a moment, of one model or of several together, or what was counted between two."""
 
@@ -75,9 +79,7 @@ class Reading(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, metrics: ModelMetrics, responses: Mapping[int, int]) -> Reading:
         """Copy what a model has counted so far."""
-        durations = _no_durations()
-        for histogram in list(metrics.durations.values()):
-            durations = durations.plus(Buckets.of(histogram))
+        of_endpoints = [Buckets.of(histogram) for histogram in list(metrics.durations.values())]
         return cls(
             dict(responses),
             metrics.input_tokens,
@@ -89,7 +91,7 @@ class Reading(msgspec.Struct, frozen=True):
             _less(dict(metrics.recoveries), {}),
             Buckets.of(metrics.first_token),
             Buckets.of(metrics.per_token),
-            durations,
+            reduce(Buckets.plus, of_endpoints) if of_endpoints else _NO_DURATIONS,
         )
 
     @classmethod
@@ -142,10 +144,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 def total(readings: Iterable[Reading]) -> Reading:
     """Add up the readings of several models."""
-    result = Reading.zero()
-    for each in readings:
-        result = result.plus(each)
-    return result
+    return reduce(Reading.plus, readings, Reading.zero())
 
 
 def statuses(counted: Mapping[tuple[str, str, int], int]) -> dict[str, dict[int, int]]:
@@ -155,10 +154,6 @@ def statuses(counted: Mapping[tuple[str, str, int], int]) -> dict[str, dict[int,
         of_model = result.setdefault(model, {})
         of_model[status] = of_model.get(status, 0) + number
     return result
-
-
-def _no_durations() -> Buckets:
-    return Buckets(DURATION_BOUNDS, (0,) * (len(DURATION_BOUNDS) + 1))
 
 
 def _added(first: Mapping[Name, int], second: Mapping[Name, int]) -> dict[Name, int]:

@@ -20,8 +20,8 @@ from gateway.observe.counters import Counters
 PREFIX = "/page/"
 """Where everything is that belongs to the page; the page itself is at ``/``."""
 
-SHOWN = ("/page/state", "/page/model", "/page/ask/")
-"""The paths that show something of the gateway, or ask it."""
+SHOWN = f"{PREFIX}api/"
+"""Where the paths are that show something of the gateway, or ask it."""
 
 _FRESH_SECONDS = 0.5
 """The overview is put together once in this time, however many look at it."""
@@ -47,9 +47,9 @@ class Page:
         """Give all paths."""
         return [
             web.get("/", self._index),
-            web.get("/page/state", self._show_state),
-            web.get("/page/model", self._show_model),
-            web.post("/page/ask/{path:.+}", self._ask),
+            web.get("/page/api/state", self._show_state),
+            web.get("/page/api/model", self._show_model),
+            web.post("/page/api/ask/{path:.+}", self._ask),
             web.post("/page/token", self._try_token),
             web.get("/page/{name}", self._file),
         ]

@@ -26,7 +26,7 @@ _LOOK_SECONDS = 1.0
 _COUNT_SECONDS = 2.0
 """How often counters are read."""
 
-_MANY_MODELS = 200
+_MANY_MODELS = 100
 """With more models than this they are read once in a step: to write down a thousand takes each process 10 ms."""
 
 _AT_ONCE = 50
@@ -136,11 +136,13 @@ class Sampler:
         names = iter([*models, UNKNOWN])
         while some := list(islice(names, _AT_ONCE)):
             for name in some:
-                reading = readings[name] = (
-                    Reading.of(metrics[name], by_status.get(name, {})) if name in metrics else _ZERO
-                )
-                self._note(name, reading.since(self._readings.get(name, _ZERO)), now)
-                recent = reading.since(self._base.get(name, _ZERO))
+                reading = Reading.of(metrics[name], by_status.get(name, {})) if name in metrics else _ZERO
+                readings[name] = reading
+                before, base = self._readings.get(name, _ZERO), self._base.get(name, _ZERO)
+                # Most of many models are asked nothing.
+                if reading != before:
+                    self._note(name, reading.since(before), now)
+                recent = _ZERO if reading == base else reading.since(base)
                 if recent.requests or recent.refused:
                     active.append(recent)
                 if name in models:

@@ -20,7 +20,7 @@ OTHER_PAGE = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 async def guarded() -> AsyncIterator[tuple[aiohttp.ClientSession, list[tuple[str, str]]]]:
     """Run a server with a guard before everything; give a client, and the commands that were noted."""
     noted: list[tuple[str, str]] = []
-    guard = Guard(Access("a-token-that-nobody-knows"), ("/page/state",), lambda what, who: noted.append((what, who)))
+    guard = Guard(Access("a-token-that-nobody-knows"), "/page/api/", lambda what, who: noted.append((what, who)))
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text="done", status=404 if request.path == "/absent" else 200)
@@ -63,9 +63,9 @@ async def test_a_page_of_another_origin_changes_nothing(method: str) -> None:
 async def test_what_is_looked_at_needs_a_host_that_is_trusted() -> None:
     async with guarded() as (http, _):
         for path, headers, status in (
-            ("/page/state", {}, 200),
-            ("/page/state", {"host": "evil.example"}, 403),
-            ("/page/state", {"host": "evil.example"} | RIGHT, 200),
+            ("/page/api/state", {}, 200),
+            ("/page/api/state", {"host": "evil.example"}, 403),
+            ("/page/api/state", {"host": "evil.example"} | RIGHT, 200),
             ("/metrics", {"host": "prometheus.example"}, 200),
         ):
             async with http.get(path, headers=headers) as answer:
@@ -78,4 +78,4 @@ async def test_a_command_that_failed_is_not_noted() -> None:
 
 
 def test_the_repr_tells_what_is_guarded() -> None:
-    assert repr(Guard(Access("x"), ("/page/state",), print)) == "<Guard of /page/state and all commands>"
+    assert repr(Guard(Access("x"), "/page/api/", print)) == "<Guard of /page/api/ and all commands>"

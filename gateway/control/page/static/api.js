@@ -42,7 +42,7 @@ async function ask(path, options = {}) {
   return body;
 }
 
-export const overview = () => ask("/page/state");
-export const model = (name) => ask(`/page/model?name=${encodeURIComponent(name)}`);
+export const overview = () => ask("/page/api/state");
+export const model = (name) => ask(`/page/api/model?name=${encodeURIComponent(name)}`);
 export const command = (path) => ask(path, { method: "POST" });
 export const tryToken = () => command("/page/token");

@@ -60,7 +60,7 @@ export function table(caption, headings) {
   const body = make("tbody");
   const node = make(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
     make(
       "table",
       {},

@@ -30,7 +30,7 @@ function show() {
   view?.close?.();
   view = viewOf(location.hash);
   find("main").replaceChildren(view.node);
-  document.title = `${view.title} – Headgate`;
+  document.title = `${view.title} - Headgate`;
   const here = location.hash.startsWith("#/playground") ? "playground" : location.hash.startsWith("#/models/") ? null : "overview";
   for (const link of document.querySelectorAll("nav [data-view]")) setAttribute(link, "aria-current", link.dataset.view === here ? "page" : null);
   look();

@@ -140,7 +140,7 @@ export function playground(wanted) {
     setText(figures, "Asked…");
     const began = performance.now();
     try {
-      const response = await fetch(`/page/ask/${TASKS[kept.task].path}`, {
+      const response = await fetch(`/page/api/ask/${TASKS[kept.task].path}`, {
         method: "POST",
         headers: headers({ "content-type": "application/json", ...(kept.key ? { "x-api-key": kept.key } : {}) }),
         body: JSON.stringify(request),

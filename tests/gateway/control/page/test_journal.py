@@ -47,6 +47,16 @@ def test_no_more_are_kept_than_so_many() -> None:
     assert repr(journal) == f"<Journal [{KEPT} of {KEPT}]>"
 
 
+def test_one_that_was_forgotten_begins_anew() -> None:
+    journal = Journal()
+    for at in (0.0, 100.0):
+        journal.add(decided(at, "again"))
+    for number in range(KEPT):
+        journal.add(decided(101.0, f"{number}"))
+    journal.add(decided(102.0, "again"))
+    assert (journal.latest()[0].what, journal.latest()[0].number, len(journal.latest())) == ("again", 1, KEPT)
+
+
 def test_of_a_long_reason_the_end_is_kept() -> None:
     journal = Journal()
     journal.add(decided(1.0, reason="x" * 10_000 + "its last words"))

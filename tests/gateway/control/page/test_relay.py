@@ -27,7 +27,7 @@ async def test_an_answer_comes_as_the_api_gives_it(tmp_path: Path) -> None:
         gateway({"m": remote(engine.address)}) as served,
         aiohttp.ClientSession() as http,
     ):
-        async with http.post(f"{served.control}/page/ask/v1/chat/completions", json=CHAT) as answer:
+        async with http.post(f"{served.control}/page/api/ask/v1/chat/completions", json=CHAT) as answer:
             relayed = await answer.json()
             assert answer.status == 200
             assert answer.headers["x-request-id"].startswith("req-")
@@ -41,7 +41,7 @@ async def test_an_error_is_the_api_s_own(tmp_path: Path) -> None:
     async with (
         gateway({"m": NOBODY}, ready=[]) as served,
         aiohttp.ClientSession() as http,
-        http.post(f"{served.control}/page/ask/v1/chat/completions", json=CHAT | {"model": "x"}) as answer,
+        http.post(f"{served.control}/page/api/ask/v1/chat/completions", json=CHAT | {"model": "x"}) as answer,
     ):
         assert (answer.status, (await answer.json())["error"]["code"]) == (404, "model_not_found")
 
@@ -53,7 +53,7 @@ async def test_events_come_one_by_one_and_a_page_that_leaves_ends_its_request(tm
     ):
         async with aiohttp.ClientSession() as http:
             body = CHAT | {"stream": True, "max_tokens": 100_000}
-            async with http.post(f"{served.control}/page/ask/v1/chat/completions", json=body) as answer:
+            async with http.post(f"{served.control}/page/api/ask/v1/chat/completions", json=body) as answer:
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 assert (await answer.content.readline()).startswith(b"data: {")
                 assert engine.running == 1
@@ -69,7 +69,7 @@ async def test_the_key_that_a_person_types_is_the_one_that_counts(tmp_path: Path
     ):
         statuses = []
         for headers in ({}, {"x-api-key": "sk-mallory"}, {"x-api-key": "sk-alice"}):
-            url = f"{served.control}/page/ask/v1/chat/completions"
+            url = f"{served.control}/page/api/ask/v1/chat/completions"
             async with http.post(url, json=CHAT, headers=headers) as answer:
                 statuses.append(answer.status)
     assert statuses == [401, 401, 200]
@@ -80,21 +80,21 @@ async def test_no_other_path_is_passed_on(path: str) -> None:
     async with (
         gateway({"m": NOBODY}, ready=[]) as served,
         aiohttp.ClientSession() as http,
-        http.post(f"{served.control}/page/ask/{path}", json={}) as answer,
+        http.post(f"{served.control}/page/api/ask/{path}", json={}) as answer,
     ):
         assert answer.status == 404
 
 
 async def test_a_page_of_another_origin_asks_nothing() -> None:
     async with gateway({"m": NOBODY}, ready=[]) as served, aiohttp.ClientSession() as http:
-        url = f"{served.control}/page/ask/v1/chat/completions"
+        url = f"{served.control}/page/api/ask/v1/chat/completions"
         async with http.post(url, json=CHAT, headers={"origin": "https://evil.example"}) as answer:
             assert answer.status == 403
 
 
 async def test_a_body_that_is_too_large_is_refused() -> None:
     async with gateway({"m": NOBODY}, ready=[]) as served, aiohttp.ClientSession() as http:
-        url = f"{served.control}/page/ask/v1/chat/completions"
+        url = f"{served.control}/page/api/ask/v1/chat/completions"
         async with http.post(url, data=io.BytesIO(b" " * 2_000_000)) as answer:
             assert answer.status == 413
 
@@ -105,7 +105,7 @@ async def test_only_so_many_are_passed_on_at_once(tmp_path: Path) -> None:
         gateway({"m": remote(engine.address)}) as served,
         aiohttp.ClientSession() as http,
     ):
-        url = f"{served.control}/page/ask/v1/chat/completions"
+        url = f"{served.control}/page/api/ask/v1/chat/completions"
         waiting = [asyncio.create_task(http.post(url, json=CHAT)) for _ in range(8)]
         await eventually(lambda: len(engine.requests) == 8)
         async with http.post(url, json=CHAT) as answer:

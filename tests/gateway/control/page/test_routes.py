@@ -46,7 +46,7 @@ async def test_an_error_is_shown_with_what_its_client_was_told(tmp_path: Path) -
         async with http.post(f"{served.address}/v1/completions", json={"model": "m", "prompt": "a"}) as answer:
             assert answer.status == 502
             request_id = answer.headers["x-request-id"]
-        while not (errors := (await shown(served, "/page/state"))["recent_errors"]):
+        while not (errors := (await shown(served, "/page/api/state"))["recent_errors"]):
             pass
     (error,) = errors
     assert (error["request_id"], error["status"], error["model"], error["replica"]) == (request_id, 502, "m", "m-0")
@@ -55,9 +55,9 @@ async def test_an_error_is_shown_with_what_its_client_was_told(tmp_path: Path) -
 
 async def test_a_model_is_shown_by_its_name_and_an_unknown_one_is_told() -> None:
     async with gateway({"org/m:1": NOBODY}, ready=[]) as served, aiohttp.ClientSession() as http:
-        assert (await shown(served, "/page/model?name=org/m:1"))["model"] == "org/m:1"
+        assert (await shown(served, "/page/api/model?name=org/m:1"))["model"] == "org/m:1"
         for query, reason in (("?name=x", "there is no model 'x'"), ("", "name=MODEL is missing")):
-            async with http.get(f"{served.control}/page/model{query}") as answer:
+            async with http.get(f"{served.control}/page/api/model{query}") as answer:
                 assert (answer.status, (await answer.json())["reason"]) == (404, reason)
 
 
@@ -73,9 +73,9 @@ async def test_several_processes_are_shown_as_one_gateway(tmp_path: Path) -> Non
                 assert answer.status == 200
             async with http.post(f"{served.address}/v1/completions", json={"model": "x"}) as answer:
                 assert answer.status == 404
-        while len((state := await shown(served, "/page/state"))["recent_errors"]) < 3:
+        while len((state := await shown(served, "/page/api/state"))["recent_errors"]) < 3:
             pass
-        detail = await shown(served, "/page/model?name=m")
+        detail = await shown(served, "/page/api/model?name=m")
     assert len(state["gateway"]["processes"]) == 2
     assert detail["totals"]["tokens"]["output"] == 15
     assert detail["queue"]["classes"] is None
