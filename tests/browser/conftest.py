@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,9 +84,3 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
     await context.close()
     assert here.wrong == []
     assert {host.rpartition(":")[0] for host in here.asked} <= {"127.0.0.1", "rebound.test"}
-
-
-async def shot(page: Page, name: str, *, full: bool = False) -> None:
-    """Take a picture for the documentation, where ``HEADGATE_SCREENSHOTS`` names a folder for them."""
-    if folder := os.environ.get("HEADGATE_SCREENSHOTS"):
-        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=full)

@@ -51,15 +51,14 @@ function fillTwo(cell, text, below, style) {
 }
 
 export function errors() {
-  const { node, body } = table("Recent errors", ["Time", "Status", "About", "Code", "Message and request"]);
+  const { node, body } = table("Recent errors", ["Time", "Status", "About", "Message, code and request"]);
   const empty = make("p", { class: "empty" }, "No request has failed.");
   const rows = new Keyed(body, (each) => `${each.request_id} ${each.at}`, () =>
     row([
       { class: "time", get: (each) => clock(each.at) },
       { fill: (cell, each) => { setText(cell, each.status); setAttribute(cell, "class", each.status >= 500 ? "kind bad" : "kind"); } },
       { class: "about", get: (each) => each.replica || each.model },
-      { get: (each) => each.code ?? "" },
-      { class: "reason", fill: (cell, each) => fillTwo(cell, each.message, each.request_id, "id muted") },
+      { class: "reason", fill: (cell, each) => fillTwo(cell, each.message, [each.code, each.request_id].filter(Boolean).join(" · "), "id muted") },
     ]),
   );
   return {

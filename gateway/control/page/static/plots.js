@@ -102,8 +102,7 @@ export class Plot {
 
   /** Whether numbers stand alone between gaps, so that there is no line to see. */
   lonely(at) {
-    const column = this.data[at];
-    return (_, __, first, last) => column.slice(first, last + 1).filter((value) => value !== null).length < 30;
+    return (_, __, first, last) => this.data[at].slice(first, last + 1).filter((value) => value !== null).length < 30;
   }
 
   /** Write into the legend the numbers at the pointer, or the latest. */
