@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from gateway.control.page.routes import Page
 from gateway.observe.counters import Counters
@@ -61,6 +62,7 @@ async def test_a_model_is_shown_by_its_name_and_an_unknown_one_is_told() -> None
                 assert (answer.status, (await answer.json())["reason"]) == (404, reason)
 
 
+@pytest.mark.slow
 async def test_several_processes_are_shown_as_one_gateway(tmp_path: Path) -> None:
     async with (
         SimulatedEngine("m", uds=tmp_path / "engine") as engine,
