@@ -38,7 +38,8 @@ async def shot(page: Page, name: str) -> None:
     """Take a picture of the whole page, with a palette: a third of the bytes, and nobody sees it."""
     png = await page.screenshot(full_page=True)
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(128).save(f"{FOLDER}/{name}.png", optimize=True)
+        palette = picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
+        palette.save(f"{FOLDER}/{name}.png", optimize=True)
 
 
 async def load(address: str, seconds: float) -> None:
