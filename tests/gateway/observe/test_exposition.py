@@ -142,6 +142,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "slo_seconds",
         "replica_restarts",
         "client_connections",
+        "limits_shared",
         "access_log_lost_lines",
         "replica_ready",
         "replica_in_flight",
