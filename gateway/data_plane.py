@@ -17,6 +17,7 @@ from gateway.config.schema import Config
 from gateway.config.tracing import settings_of
 from gateway.core.keys import Keyring
 from gateway.core.limits import LocalUsage, UsageStore
+from gateway.core.load_shedding import LoadShedding
 from gateway.core.ticker import Sweep, Ticker
 from gateway.exchange.audit import Audit
 from gateway.exchange.dispatcher import Dispatcher
@@ -87,10 +88,11 @@ class DataPlane:
         self._listen = listen
         self._access_log = access_log_of(config, log_lock)
         self.counters = Counters()
-        self.exposition = Exposition(
-            lambda: self.counters, lambda: self.registry, version, commit, connections=lambda: self.connections
+        self.exposition = Exposition(lambda: self.counters, lambda: self.registry, version, commit)
+        self._shedding = LoadShedding(config.gateway.limits.max_loop_lag)
+        self._dispatcher = Dispatcher(
+            config.gateway.timeouts, self.counters, shedding=self._shedding, fast_paths=config.gateway.fast_paths
         )
-        self._dispatcher = Dispatcher(config.gateway.timeouts, self.counters, fast_paths=config.gateway.fast_paths)
         self.counters.set_objectives({model.name: model.slo for model in registry.models})
         self.usage = LocalUsage() if usage is None else usage
         snapshot = Snapshot.of(config.gateway, registry, self.usage)
@@ -103,11 +105,15 @@ class DataPlane:
         )
         self._show_metrics(config)
         self._listener = Listener(
-            self._pipeline, config.gateway.limits, config.gateway.timeouts, fast_paths=config.gateway.fast_paths
+            self._pipeline,
+            config.gateway.limits,
+            config.gateway.timeouts,
+            self.counters.wire,
+            fast_paths=config.gateway.fast_paths,
         )
         # How long a connection was idle need not be known to the second.
         self._sweep: Sweep[ConnectionPool] = Sweep(ticks=100, at_once=10)
-        self._ticker = Ticker(self._tick, self.counters.lagged)
+        self._ticker = Ticker(self._tick, self._lagged)
         self._server: Server | None = None
 
     def __repr__(self) -> str:
@@ -163,6 +169,7 @@ class DataPlane:
         old = self.registry
         self._pipeline.snapshot = Snapshot.of(config.gateway, registry, self.usage)
         self._listener.set_limits(config.gateway.limits, config.gateway.timeouts)
+        self._shedding.max_lag = config.gateway.limits.max_loop_lag
         self._dispatcher.set_deadlines(config.gateway.timeouts)
         old.succeeded_by(registry)
         self.counters.set_objectives({model.name: model.slo for model in registry.models})
@@ -221,6 +228,11 @@ class DataPlane:
 
     def _show_metrics(self, config: Config) -> None:
         self._pipeline.metrics = self.exposition if config.gateway.metrics_at_listen else None
+
+    def _lagged(self, seconds: float) -> None:
+        """Count how late the loop was for its tick, and refuse more or less because of it."""
+        self.counters.lagged(seconds)
+        self._shedding.tick(seconds)
 
     def _tick(self, now: float) -> None:
         """Let everything with a deadline look at the clock."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 
 from gateway.core.context import RequestContext
-from gateway.core.errors import GatewayError, ShuttingDown
+from gateway.core.errors import GatewayError, GatewayOverloaded, ShuttingDown
 from gateway.exchange.exchange import Exchange
 from gateway.http.downstream import Downstream
 from gateway.pools.model import Model
@@ -21,7 +21,7 @@ Begin = Callable[[Model, Downstream], Exchange]
 
 def may_fall_back(error: GatewayError) -> bool:
     """Whether another model may answer what one has failed to: it is not the request that is wrong."""
-    if isinstance(error, ShuttingDown):
+    if isinstance(error, (ShuttingDown, GatewayOverloaded)):
         return False
     return error.status >= 500 or error.status == 429 or error.code == "context_length_exceeded"
 

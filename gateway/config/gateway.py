@@ -45,17 +45,44 @@ def _redis_url(value: str) -> str:
 
 
 class Limits(Table):
-    """``[gateway.limits]``: how much one client may ask of the gateway itself."""
+    """``[gateway.limits]``: how much clients may ask of the gateway itself, each of them and all together."""
 
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Largest request body, in bytes; beyond it 413.")
+    max_total_body_bytes: int = Field(
+        1024**3,
+        gt=0,
+        description="Most bytes of bodies that one process holds, of all requests that arrive, wait or are answered; "
+        "then 503 `body_memory_exhausted`. Uploads of files are not counted.",
+    )
     max_head_bytes: int = Field(65_536, ge=1024, description="Largest request line and headers, in bytes; then 431.")
     max_headers: int = Field(100, ge=8, description="Most headers of a request; beyond it 431.")
     max_json_depth: int = Field(128, ge=2, le=512, description="Deepest nesting of a JSON body; beyond it 400.")
     max_connections: int = Field(16_384, gt=0, description="Most connections of all clients together; then 503.")
     max_connections_per_client: int = Field(
-        0, ge=0, description="Most connections of one address to one process; 0 is no limit."
+        0,
+        ge=0,
+        description="Most connections of one address to one process; then 429. 0 is no limit, and must be so behind a "
+        "proxy, from whose address all clients come.",
+    )
+    max_loop_lag: float = Field(
+        0.25,
+        ge=0,
+        le=60,
+        description="How late the event loop may be, in seconds, as the median of five ticks; beyond it a share of "
+        "the requests is refused with 503 `gateway_overloaded`, the lowest classes first. 0 refuses none.",
     )
     max_n: int = Field(128, gt=0, description="Largest `n` (answers to one prompt) that a request may ask for.")
+
+    @classmethod
+    def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        """Find a limit for all bodies together that is less than that for one."""
+        names = ("max_body_bytes", "max_total_body_bytes")
+        one, together = (given.get(name, cls.model_fields[name].default) for name in names)
+        if isinstance(one, int) and isinstance(together, int) and together < one:
+            yield Mistake(
+                (next(name for name in reversed(names) if name in given),),
+                f"max_total_body_bytes is {together}, and must be max_body_bytes ({one}) at least",
+            )
 
 
 class Timeouts(Table):

@@ -83,7 +83,9 @@ class Section(NamedTuple):
 
 SECTIONS: tuple[Section, ...] = (
     Section("`[gateway]`", GatewayConfig, "Addresses, TLS, keys and the end of the process."),
-    Section("`[gateway.limits]`", Limits, "How much a client may ask of the gateway itself."),
+    Section(
+        "`[gateway.limits]`", Limits, "How much clients may ask of the gateway itself, each of them and all together."
+    ),
     Section("`[gateway.timeouts]`", Timeouts, "How long each part of a request may take."),
     Section("`[gateway.files]`", Files, "Uploaded files: where they are kept, and how much of them."),
     Section(

@@ -12,6 +12,9 @@ from gateway.core.keys import ANYONE, Key
 from gateway.core.limits import Reservation
 from gateway.core.recording import Recording
 
+INTERNAL = "internal"
+"""The client of a request that the gateway makes itself, because one of a client's waits for it."""
+
 
 class BodyLimit(msgspec.Struct, frozen=True):
     """How many bytes a body may have that is streamed to whoever answers, and the option that says so."""

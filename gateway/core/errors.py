@@ -308,6 +308,18 @@ class ConnectionsExhausted(Unavailable):
     closes = True
 
 
+class BodyMemoryExhausted(Unavailable):
+    """The gateway holds as many bytes of bodies as it may."""
+
+    code = "body_memory_exhausted"
+
+
+class GatewayOverloaded(Unavailable):
+    """The gateway's event loop is late, and requests of this class are refused until it is not."""
+
+    code = "gateway_overloaded"
+
+
 class QueueFull(Unavailable):
     """All slots are taken, and as many requests wait as may."""
 

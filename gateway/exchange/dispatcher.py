@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any
 
+from gateway.core.context import INTERNAL
 from gateway.core.errors import ShuttingDown
+from gateway.core.load_shedding import LoadShedding
 from gateway.core.ticker import Sweep
 from gateway.core.timers import TimerWheel
 from gateway.exchange.exchange import Exchange
@@ -36,11 +38,13 @@ class Dispatcher:
         metrics: Counters,
         call_later: CallLater = on_running_loop,
         *,
+        shedding: LoadShedding | None = None,
         fast_paths: bool = True,
     ) -> None:
         self.set_deadlines(deadlines)
         self.metrics = metrics
         self.call_later = call_later
+        self._shedding = LoadShedding(0.0) if shedding is None else shedding
         self.fast_paths = fast_paths
         self.exchanges: set[Exchange] = set()
         """Those under way; each leaves by itself at its end."""
@@ -74,6 +78,8 @@ class Dispatcher:
         """Start an exchange, after its ``phases`` if there are any. Raises a ``GatewayError`` if it cannot start."""
         if self._draining:
             raise shutting_down()
+        if self._shedding.share:
+            self._shed(request)
         exchange = Exchange(self, pool, request, client)
         self.exchanges.add(exchange)
         try:
@@ -109,6 +115,16 @@ class Dispatcher:
         """End whatever is still under way."""
         for exchange in list(self.exchanges):
             exchange.cancel(shutting_down())
+
+    def _shed(self, request: UpstreamRequest) -> None:
+        """Refuse a request that is among the least important ones while the event loop is late.
+
+        Raises ``GatewayOverloaded``. What another request waits for is never refused: that one was let through.
+        """
+        head = request.context.head
+        if head.client != INTERNAL and self._shedding.refuses(max(head.key.priority, request.priority)):
+            self.metrics.of(request.context.model).shed += 1
+            raise self._shedding.refusal()
 
     def _watch(self, exchange: Exchange, now: float) -> None:
         """Look at an exchange at its next deadline, if that is near; the sweep sees to all others."""

@@ -52,6 +52,10 @@ class WireLimits(Protocol):
         """Largest body, in bytes."""
 
     @property
+    def max_total_body_bytes(self) -> int:
+        """Most bytes of bodies held at once."""
+
+    @property
     def max_head_bytes(self) -> int:
         """Largest request line and headers together, in bytes."""
 

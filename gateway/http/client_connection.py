@@ -32,13 +32,15 @@ _LINGER_SECONDS = 2.0
 class ClientConnection(ResponseWriter):
     """One client's socket. At most one request is being answered at a time; the pipelined ones wait their turn."""
 
-    __slots__ = ("_deadline", "_parser", "_reading_paused_by", "_waiting", "client")
+    __slots__ = ("_deadline", "_held", "_parser", "_reading_paused_by", "_waiting", "client")
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(listener)
         self._parser = RequestParser(listener, self)
         self._waiting: deque[RequestContext] = deque()
         self._reading_paused_by = 0
+        self._held = 0
+        """The bytes of the body of the request that is being answered; its context may have let go of them."""
         self._deadline = perf_counter() + listener.keep_alive
         self.client = ""
 
@@ -91,6 +93,7 @@ class ClientConnection(ResponseWriter):
     def message_ready(self, context: RequestContext) -> None:
         """Begin to answer a request, or let it wait for its turn."""
         if self._state is not OPEN:
+            self._listener.counts.body_bytes -= len(context.body)
             return
         if self._request is None and not self._waiting:
             self._begin(context)
@@ -134,6 +137,7 @@ class ClientConnection(ResponseWriter):
         self._request = None
         self._in_flight = None
         listener = self._listener
+        listener.counts.body_bytes -= self._held
         listener.application.ended(context, now)
         if self._state is LOST:
             return
@@ -181,20 +185,24 @@ class ClientConnection(ResponseWriter):
     def _take_known(self, head: RequestHead, body: bytes) -> bool:
         """Begin to answer a request with a known head, if it has its turn and what was decided about it still holds."""
         listener = self._listener
+        held = listener.counts.body_bytes + len(body)
         if (
             self._request is not None
             or self._waiting
             or self._state is not OPEN
             or self._parser.heads_snapshot is not listener.application.snapshot
             or len(body) > listener.max_body_bytes
+            or held > listener.max_total_body_bytes
         ):
             return False
+        listener.counts.body_bytes = held
         self._begin(RequestContext(head, listener.request_ids.fresh(), body, perf_counter()))
         return True
 
     def _begin(self, context: RequestContext) -> None:
         """Start to answer a request that has its turn."""
         self._request = context
+        self._held = len(context.body)
         try:
             if context.error is not None:
                 raise context.error
@@ -232,7 +240,7 @@ class ClientConnection(ResponseWriter):
         destroy the response that the client has not read yet (RFC 9112, section 9.6).
         """
         self._state = CLOSING
-        self._waiting.clear()
+        self._drop_waiting()
         if self.transport.can_write_eof():
             self._parser.discard()
             self._deadline = perf_counter() + _LINGER_SECONDS
@@ -240,6 +248,11 @@ class ClientConnection(ResponseWriter):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+    def _drop_waiting(self) -> None:
+        """Forget the requests behind the one that is being answered."""
+        self._listener.counts.body_bytes -= sum(len(context.body) for context in self._waiting)
+        self._waiting.clear()
 
     def _pause_reading(self, reason: int) -> None:
         if not self._reading_paused_by:
@@ -257,7 +270,7 @@ class ClientConnection(ResponseWriter):
         """Tell the current response that its client has gone, and account for every request that nobody waits for."""
         self._state = LOST
         context, in_flight = self._request, self._in_flight
-        self._waiting.clear()
+        self._drop_waiting()
         self._parser.forget()
         self._in_flight = None
         if context is None:

@@ -12,6 +12,7 @@ from gateway.core.errors import (
 from gateway.core.ticker import Sweep
 from gateway.http.application import Application, WireLimits, WireTimeouts
 from gateway.http.request_head import RequestIds
+from gateway.http.wire_counts import WireCounts
 
 
 class Connection(Protocol):
@@ -36,17 +37,19 @@ class Listener:
     """All connections of one listening address: counts them, limits them, watches their deadlines."""
 
     def __init__(
-        self, application: Application, limits: WireLimits, timeouts: WireTimeouts, *, fast_paths: bool = True
+        self,
+        application: Application,
+        limits: WireLimits,
+        timeouts: WireTimeouts,
+        counts: WireCounts | None = None,
+        *,
+        fast_paths: bool = True,
     ) -> None:
         self.application = application
-        self.limits = limits
-        self.timeouts = timeouts
+        self.counts = WireCounts() if counts is None else counts
         self.fast_paths = fast_paths
         """Whether heads that come again are recognised by their bytes."""
-        # Looked at for every request; an attribute of a pydantic model takes many times as long.
-        self.max_body_bytes = limits.max_body_bytes
-        self.receive = timeouts.receive
-        self.keep_alive = timeouts.keep_alive
+        self.set_limits(limits, timeouts)
         self.request_ids = RequestIds()
         self.connections: set[Connection] = set()
         self.per_client: dict[str, int] = {}
@@ -57,7 +60,9 @@ class Listener:
         """Hold to other limits and times from now on; what is being received keeps those that it began with."""
         self.limits = limits
         self.timeouts = timeouts
+        # Looked at for every request; an attribute of a pydantic model takes many times as long.
         self.max_body_bytes = limits.max_body_bytes
+        self.max_total_body_bytes = limits.max_total_body_bytes
         self.receive = timeouts.receive
         self.keep_alive = timeouts.keep_alive
 
@@ -73,14 +78,18 @@ class Listener:
     def add(self, connection: Connection, client: str) -> GatewayError | None:
         """Count a connection in, and say why it may not stay if it may not."""
         self.connections.add(connection)
+        counts = self.counts
+        counts.connections += 1
         held = self.per_client.get(client, 0) + 1
         self.per_client[client] = held
         if len(self.connections) > self.limits.max_connections:
+            counts.refused["max_connections"] += 1
             return ConnectionsExhausted(
                 "The gateway holds as many connections as it may; try again shortly.", retry_after=1.0
             )
         allowed = self.limits.max_connections_per_client
         if allowed and held > allowed:
+            counts.refused["max_connections_per_client"] += 1
             return TooManyConnections(
                 f"This address holds {allowed} connections, as many as a client may; close some or reuse them.",
                 retry_after=1.0,
@@ -90,6 +99,7 @@ class Listener:
     def remove(self, connection: Connection, client: str) -> None:
         """Count a connection out."""
         self.connections.discard(connection)
+        self.counts.connections -= 1
         held = self.per_client.get(client, 0) - 1
         if held > 0:
             self.per_client[client] = held

@@ -10,7 +10,15 @@ from typing import Protocol
 import httptools
 
 from gateway.core.context import BodyLimit, RequestContext, RequestHead
-from gateway.core.errors import BadRequest, BodyTooLarge, GatewayError, HeadTooLarge, MalformedHttp, RequestTimeout
+from gateway.core.errors import (
+    BadRequest,
+    BodyMemoryExhausted,
+    BodyTooLarge,
+    GatewayError,
+    HeadTooLarge,
+    MalformedHttp,
+    RequestTimeout,
+)
 from gateway.http.body_stream import BodyFlow, BodyStream, too_large
 from gateway.http.head_cache import MOST_DIGITS, HeadCache
 from gateway.http.listener import Listener
@@ -131,6 +139,7 @@ class RequestParser:
         """Throw away what still comes."""
         self.state = DISCARDING
         self._stream = None
+        self._drop_body()
 
     def refuse(self, error: GatewayError) -> None:
         """Refuse what is being received."""
@@ -146,12 +155,13 @@ class RequestParser:
         context.error = error
         context.keep_alive = False
         self._incoming = None
-        self._body = []
+        self._drop_body()
         self._owner.message_refused(context)
 
     def forget(self) -> None:
         """Drop what has been received of a request that nobody waits for any more."""
         self._incoming = self._stream = None
+        self._drop_body()
 
     def tick(self, now: float) -> None:
         """Refuse a body whose client has fallen silent; ``now`` is a ``perf_counter`` reading."""
@@ -217,10 +227,16 @@ class RequestParser:
             stream.feed(body)
             return
         self.state = MESSAGE
+        context, listener = self._incoming, self._listener
+        if context is not None and context.error is not None:
+            return
         self._body.append(body)
         self._body_bytes += len(body)
-        if self._body_bytes > self._listener.max_body_bytes:
+        listener.counts.body_bytes += len(body)
+        if self._body_bytes > listener.max_body_bytes:
             raise self._body_too_large()
+        if listener.counts.body_bytes > listener.max_total_body_bytes:
+            raise self._memory_exhausted()
 
     def on_message_complete(self) -> None:
         """Hand over a whole request."""
@@ -238,6 +254,7 @@ class RequestParser:
             return
         body = self._body
         if body:
+            # Its bytes count as held until its connection lets go of the request.
             context.body = body[0] if len(body) == 1 else b"".join(body)
             self._body = []
             self._body_bytes = 0
@@ -287,6 +304,8 @@ class RequestParser:
                 raise too_large(limit)
         elif length > self._listener.max_body_bytes:
             raise self._body_too_large()
+        elif length and self._listener.counts.body_bytes + length > self._listener.max_total_body_bytes:
+            raise self._memory_exhausted()
         if expected is not None and expected.lower() != b"100-continue":
             raise BadRequest("The only expectation known here is 100-continue.", param="expect")
 
@@ -323,6 +342,22 @@ class RequestParser:
         lines = [b"%b:%b\r\n" % pair for pair in headers.items() if pair[0] != b"upgrade"]
         version = self._parser.get_http_version().encode("ascii")
         self._unasked = b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), url, version, b"".join(lines))
+
+    def _drop_body(self) -> None:
+        """Hold no more what has come of a body."""
+        self._listener.counts.body_bytes -= self._body_bytes
+        self._body = []
+        self._body_bytes = 0
+
+    def _memory_exhausted(self) -> BodyMemoryExhausted:
+        """Give the error for a body that there is no room for, and count it."""
+        listener = self._listener
+        listener.counts.refused["max_total_body_bytes"] += 1
+        return BodyMemoryExhausted(
+            f"The bodies of all requests take {listener.counts.body_bytes} bytes already, of "
+            f"{listener.max_total_body_bytes} that they may (limits.max_total_body_bytes); try again shortly.",
+            retry_after=1.0,
+        )
 
     def _body_too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is over {self._listener.max_body_bytes} bytes (limits.max_body_bytes).")

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.core.context import RequestContext
 from gateway.files.store import FileCounts
+from gateway.http.wire_counts import WireCounts
 from gateway.observe.recent_errors import RecentErrors, RequestError
 
 _TENTHS_OF_A_DECADE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
@@ -37,7 +38,17 @@ _QUEUE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 _OVERHEAD = (0.00005, 0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-_NUMBERS = ("admitted", "queued", "held", "refused", "queue_timeouts", "input_tokens", "output_tokens", "cached_tokens")
+_NUMBERS = (
+    "admitted",
+    "queued",
+    "held",
+    "refused",
+    "shed",
+    "queue_timeouts",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+)
 """The fields of ``ModelMetrics`` that are plain numbers."""
 
 
@@ -137,6 +148,7 @@ class ModelMetrics:
     queued: int = 0
     held: int = 0
     refused: int = 0
+    shed: int = 0
     queue_timeouts: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -179,6 +191,7 @@ class ModelMetrics:
             "queued": self.queued,
             "held": self.held,
             "refused": self.refused,
+            "shed": self.shed,
             "timeout": self.queue_timeouts,
         }
 
@@ -217,6 +230,7 @@ class Snapshot(msgspec.Struct):
     requests: dict[tuple[str, str, int], int]
     lag: Histogram
     files: FileCounts
+    wire: WireCounts
     key_input_tokens: dict[str, int]
     key_output_tokens: dict[str, int]
     key_refusals: dict[tuple[str, str], int]
@@ -286,6 +300,7 @@ class Counters:
         self.lag = Histogram.of(_LAG)
         """By how much the event loop was late for its own tick."""
         self.files = FileCounts()
+        self.wire = WireCounts()
         self.key_input_tokens = ZeroDict()
         self.key_output_tokens = ZeroDict()
         """Tokens of requests whose keys have limits, by the groups of the keys."""
@@ -387,6 +402,7 @@ class Counters:
             self.requests(),
             self.lag,
             self.files,
+            self.wire,
             dict(given),
             dict(made),
             dict(refused),
@@ -404,6 +420,7 @@ class Counters:
             self._outcome(*key).number += number
         self.lag.add(other.lag)
         self.files.add(other.files)
+        self.wire.add(other.wire)
         for group, number in other.key_input_tokens.items():
             self.key_input_tokens[group] += number
         for group, number in other.key_output_tokens.items():

@@ -44,7 +44,6 @@ class _Scrape(NamedTuple):
     build: tuple[str, str]
     reloaded: bool
     scaled: Collection[ScaledModel]
-    connections: int
     limits_shared: bool | None
 
     @property
@@ -70,7 +69,7 @@ class _Row(NamedTuple):
 class Exposition:
     """Turns counters and pools into what Prometheus reads, at each scrape, on the control plane's thread.
 
-    ``counters`` and ``connections`` give those of this process, or the sum over several.
+    ``counters`` gives those of this process, or the sum over several.
     """
 
     def __init__(
@@ -79,13 +78,10 @@ class Exposition:
         registry: Callable[[], Registry],
         version: str,
         commit: str,
-        *,
-        connections: Callable[[], int] = lambda: 0,
     ) -> None:
         self._counters = counters
         self._registry = registry
         self._build = (version, commit)
-        self._connections = connections
         self._process = ProcessCollector(registry=None)
         self.last_reload_successful = True
         self.scaled: Callable[[], Collection[ScaledModel]] = tuple
@@ -127,7 +123,6 @@ class Exposition:
             self._build,
             self.last_reload_successful,
             self.scaled(),
-            self._connections(),
             self.limits_shared,
         )
         for row in _FAMILIES:
@@ -531,7 +526,7 @@ _FAMILIES = (
         "client_connections",
         "Connections of clients that are open.",
         (),
-        lambda scrape: [((), scrape.connections)],
+        lambda scrape: [((), scrape.counters.wire.connections)],
     ),
     _Row(
         Kind.COUNTER,
@@ -546,6 +541,20 @@ _FAMILIES = (
         "Spans of sampled requests: exported, or dropped because the receiver did not take them in time.",
         ("outcome",),
         lambda scrape: [((outcome,), number) for outcome, number in sorted(scrape.counters.spans.items())],
+    ),
+    _Row(
+        Kind.GAUGE,
+        "request_body_bytes",
+        "Bytes of request bodies held, of requests that arrive, wait or are being answered.",
+        (),
+        lambda scrape: [((), scrape.counters.wire.body_bytes)],
+    ),
+    _Row(
+        Kind.COUNTER,
+        "limit_refusals",
+        "Connections and requests refused by a limit of the gateway itself.",
+        ("limit",),
+        lambda scrape: (((limit,), number) for limit, number in sorted(scrape.counters.wire.refused.items())),
     ),
     _Row(
         Kind.HISTOGRAM,

@@ -36,7 +36,9 @@ class NodeCounters:
         latest = dict(self._parts.latest)
         last = latest.pop(process, None)
         if last is not None:
-            self._parts = _Parts(_sum([self._parts.past, last]).snapshot(), latest)
+            past = _sum([self._parts.past, last])
+            past.wire.hold_nothing()
+            self._parts = _Parts(past.snapshot(), latest)
 
     def total(self) -> Counters:
         """Add up what all processes have counted."""

@@ -71,9 +71,7 @@ class Parent:
         self.registry = self.builder.build(config)
         self._broadcast = Broadcast(self.builder, config, self.registry, self._send, self._answers.set_replicas)
         self.counters = NodeCounters()
-        self.exposition = Exposition(
-            self.counters.total, lambda: self.registry, version, commit, connections=self._connections
-        )
+        self.exposition = Exposition(self.counters.total, lambda: self.registry, version, commit)
         self._ticker = Ticker(self._tick, lambda _: None)
         self._processes = [ChildHandle(own, self) for own in range(number)]
 
@@ -107,11 +105,6 @@ class Parent:
             {"pid": each.pid, "serving": each.serving, "connections": held[own]}
             for own, each in enumerate(self._processes)
         ]
-
-    def _connections(self) -> int:
-        """Count the clients of all processes."""
-        held = self._cells.row(HELD)
-        return sum(held[own] for own, _ in enumerate(self._processes))
 
     async def count(self) -> None:
         """Ask every process what it counted; called on the control plane's loop."""

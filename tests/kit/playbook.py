@@ -21,6 +21,7 @@ from gateway.config.gateway import GatewayConfig
 from gateway.config.models import ModelTimeouts
 from gateway.config.types import ALL_TASKS
 from gateway.core.limits import LocalUsage
+from gateway.core.load_shedding import LoadShedding
 from gateway.exchange.dispatcher import Dispatcher
 from gateway.files.store import FileStore
 from gateway.http.address import Address
@@ -299,13 +300,14 @@ class Playbook:
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS, recovery=recovery)])
         self.metrics = Counters()
         self.timers = Timers()
-        self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later)
+        self.shedding = LoadShedding(self.config.limits.max_loop_lag)
+        self.dispatcher = Dispatcher(self.config.timeouts, self.metrics, self.timers.call_later, shedding=self.shedding)
         self.usage = LocalUsage()
         self._registry = registry
         snapshot = Snapshot.of(self.config, registry, self.usage)
         files = FileStore(self.config.files, self.metrics.files)
         self.pipeline = Pipeline(snapshot, self.dispatcher, self.metrics, None, "0", files, tracer)
-        self.listener = Listener(self.pipeline, self.config.limits, self.config.timeouts)
+        self.listener = Listener(self.pipeline, self.config.limits, self.config.timeouts, self.metrics.wire)
         self.client = self.new_client()
         self._clock = clock
 

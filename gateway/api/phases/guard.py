@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.api.routes import TABLE
 from gateway.config.models import GuardTable
-from gateway.core.context import RequestContext, RequestHead
+from gateway.core.context import INTERNAL, RequestContext, RequestHead
 from gateway.core.errors import BadRequest, ContentBlocked, GuardFailed
 from gateway.exchange.internal_call import InternalCall
 from gateway.http.application import Application
@@ -115,7 +115,7 @@ def _texts(given: Any) -> Iterator[str]:
 
 def _head(trace: bytes) -> RequestHead:
     """Make the head of a request to a guard, as the pipeline would admit it; no key is needed for it."""
-    head = RequestHead("internal", b"POST", _PATH, _PATH, "1.0", endpoint=_PATH.decode(), trace=trace)
+    head = RequestHead(INTERNAL, b"POST", _PATH, _PATH, "1.0", endpoint=_PATH.decode(), trace=trace)
     head.match = TABLE.find(head.method, head.path)
     head.headers_up = b"accept-encoding: identity\r\ncontent-type: application/json\r\n"
     return head

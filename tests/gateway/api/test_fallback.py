@@ -15,6 +15,7 @@ from gateway.core.errors import (
     BadRequest,
     EngineRefusal,
     GatewayError,
+    GatewayOverloaded,
     NoReadyReplica,
     QueueTimeout,
     ShuttingDown,
@@ -230,6 +231,7 @@ async def test_a_client_that_leaves_stops_the_model_that_is_asked_now() -> None:
         (EngineRefusal(400, "x"), False),
         (BadRequest("x"), False),
         (ShuttingDown("x"), False),
+        (GatewayOverloaded("x"), False),
     ],
 )
 def test_what_another_model_may_do_better(error: GatewayError, expected: bool) -> None:

@@ -101,3 +101,26 @@ def test_a_key_has_an_expiry_a_priority_and_limits(write: Write) -> None:
     key = f'[[gateway.keys]]\nid = "a"\nsha256 = "{DIGEST}"\nexpires = 2030-01-31\npriority = -1\n'
     (found,) = load(write(f"{key}limits = {{ max_in_flight = 2 }}\n{REMOTE}")).gateway.keys
     assert (found.expires, found.priority, found.limits.max_in_flight) == (date(2030, 1, 31), -1, 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("max_total_body_bytes = 1000", "is 1000, and must be max_body_bytes (33554432) at least"),
+        ("max_total_body_bytes = 0", "input should be greater than 0 (it is 0)"),
+        ('max_total_body_bytes = "1 GiB"', "input should be a valid integer (it is '1 GiB')"),
+        ("max_loop_lag = -1", "input should be greater than or equal to 0 (it is -1)"),
+        ('max_loop_lag = "off"', "input should be a valid number (it is 'off')"),
+    ],
+)
+def test_limits_of_the_gateway_itself_that_are_none(write: Write, option: str, expected: str) -> None:
+    found = mistakes(write(f"[gateway.limits]\n{option}\n{REMOTE}"))
+    assert any(line.startswith("models.toml:2: gateway.limits.") and expected in line for line in found), found
+
+
+def test_a_body_alone_may_not_be_larger_than_all_together(write: Write) -> None:
+    (line,) = mistakes(write(f"[gateway.limits]\nmax_body_bytes = {2 * 1024**3}\n{REMOTE}"))
+    assert line == (
+        "models.toml:2: gateway.limits.max_body_bytes: max_total_body_bytes is 1073741824, and must be max_body_bytes "
+        "(2147483648) at least"
+    )

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from gateway.api.routes import TABLE
+from gateway.core.context import INTERNAL, RequestContext, RequestHead
+from gateway.exchange.internal_call import InternalCall
 from loadtest.simulator.faults import Faults
 from tests.gateway.exchange.asking import CHAT, ask, one_engine
 from tests.kit.eventually import eventually
@@ -44,3 +49,54 @@ async def test_a_dispatcher_that_has_stopped_keeps_no_deadline() -> None:
     await asyncio.sleep(0.05)
     assert play.client.got() == b""
     assert "1 exchanges" in repr(play.dispatcher)
+
+
+def overloaded(play: Playbook, ticks: int) -> None:
+    """Let the loop be late for so many ticks, and requests of both classes come."""
+    for _ in range(ticks):
+        play.shedding.tick(1.0)
+        for priority in (-1, 1):
+            play.shedding.refuses(priority)
+
+
+def key(name: str, priority: int) -> dict[str, Any]:
+    return {"id": name, "sha256": sha256(name.encode()).hexdigest(), "priority": priority}
+
+
+def as_key(name: str, **fields: Any) -> bytes:
+    return post(headers=b"authorization: Bearer %b\r\n" % name.encode(), **fields)
+
+
+async def test_an_overloaded_gateway_refuses_the_lowest_class_and_serves_the_others() -> None:
+    play = Playbook(keys=[key("chat", -1), key("batch", 1)])
+    overloaded(play, 14)
+    play.client.sends(as_key("batch"))
+    refused = play.client.got()
+    assert refused.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b'"code":"gateway_overloaded"' in refused
+    assert b"retry-after: " in refused
+    play.client.sends(as_key("chat"))
+    assert play.engines[0].requests == 1
+    # A request may stand back behind others of its key.
+    play.new_client().sends(as_key("chat", priority=1))
+    assert play.engines[0].requests == 1
+    assert play.metrics.of("m").admissions == {
+        "admitted": 1,
+        "queued": 0,
+        "held": 0,
+        "refused": 0,
+        "shed": 2,
+        "timeout": 0,
+    }
+
+
+async def test_what_the_gateway_asks_itself_is_not_refused_by_its_overload() -> None:
+    play = Playbook()
+    overloaded(play, 100)
+    for _ in range(20):
+        context = RequestContext(RequestHead(INTERNAL), body=b'{"model":"m","input":"a"}')
+        context.head.match = TABLE.find(b"POST", b"/classify")
+        asking = asyncio.create_task(InternalCall(play.pipeline).ask(context))
+        await play.turn()
+        asking.cancel()
+    assert play.engines[0].requests == 20

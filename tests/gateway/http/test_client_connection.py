@@ -11,7 +11,8 @@ import pytest
 from gateway.core.errors import GatewayError, RequestTimeout
 from gateway.http.body_stream import HIGH_WATER
 from gateway.http.client_connection import ClientConnection
-from tests.gateway.http.tiny_application import GET, STREAM_BYTES, FakeTransport, Served, plain
+from tests.gateway.http.tiny_application import GET, STREAM_BYTES, FakeTransport, Limits, Served, open_house, plain
+from tests.kit.eventually import eventually
 from tests.kit.memory import MemoryTransport, until
 from tests.kit.wire import Wire
 
@@ -405,3 +406,118 @@ async def test_a_mistake_within_an_answer_cuts_it(house: Served, wire: Wire) -> 
     assert b"0\r\n\r\n" not in received
     await house.empty()
     assert house.application.over == [(b"/late-bug", 200)]
+
+
+# the memory of bodies
+
+SMALL = Limits(max_body_bytes=1_000_000, max_total_body_bytes=1_000_000)
+
+
+async def held_bytes(house: Served, number: int) -> None:
+    await eventually(lambda: house.listener.counts.body_bytes == number)
+
+
+async def test_a_body_counts_as_held_until_its_request_is_answered(house: Served, wire: Wire) -> None:
+    for _ in range(2):  # The second head is known.
+        await wire.request("POST", "/held", b"x" * 1000)
+        held = await house.held()
+        assert house.listener.counts.body_bytes == 1000
+        held.context.body = b""
+        held.finish()
+        await wire.response()
+        assert house.listener.counts.body_bytes == 0
+
+
+@pytest.mark.parametrize("head_is_known", [False, True])
+async def test_a_body_beyond_what_may_be_held_is_refused_before_it_is_read(head_is_known: bool) -> None:
+    async with open_house(SMALL) as house, await Wire.connect(house.host, house.port) as first:
+        async with await Wire.connect(house.host, house.port) as second:
+            if head_is_known:
+                await second.request("POST", "/echo", b"x" * 100)
+                await second.response()
+            await first.request("POST", "/held", bytes(950_000))
+            held = await house.held()
+            if head_is_known:
+                await second.request("POST", "/echo", bytes(60_000))
+            else:
+                await second.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n")
+                await second.send(bytes(60_000))
+            refused = await second.response()
+            assert (refused.status, refused.json["error"]["code"]) == (503, "body_memory_exhausted")
+            assert refused.header("retry-after") == "1"
+            # A body as small as this one is read and forgotten, and the connection lives on.
+            await second.request("POST", "/echo", b"x" * 100)
+            assert (await second.response()).status == 200
+            held.finish()
+            await first.response()
+            await second.request("POST", "/echo", bytes(60_000))
+            assert (await second.response()).status == 200
+        assert house.listener.counts.refused["max_total_body_bytes"] == 1
+        assert house.listener.counts.body_bytes == 0
+
+
+async def test_a_large_body_without_room_is_refused_by_its_head_alone() -> None:
+    async with (
+        open_house(SMALL) as house,
+        await Wire.connect(house.host, house.port) as first,
+        await Wire.connect(house.host, house.port) as second,
+    ):
+        await first.request("POST", "/held", bytes(500_000))
+        held = await house.held()
+        await second.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 600000\r\n\r\n")
+        refused = await second.response()
+        assert (refused.status, refused.header("connection")) == (503, "close")
+        held.finish()
+
+
+async def test_a_body_of_unknown_length_is_refused_as_soon_as_there_is_no_room() -> None:
+    async with (
+        open_house(SMALL) as house,
+        await Wire.connect(house.host, house.port) as first,
+        await Wire.connect(house.host, house.port) as second,
+    ):
+        await first.request("POST", "/held", bytes(900_000))
+        held = await house.held()
+        await second.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(2):
+            await second.send(b"ea60\r\n" + bytes(60_000) + b"\r\n")
+        assert (await second.response()).json["error"]["code"] == "body_memory_exhausted"
+        await held_bytes(house, 900_000)
+        held.finish()
+        await held_bytes(house, 0)
+
+
+async def test_what_waits_and_what_arrives_is_held_too_and_let_go_when_the_client_leaves(house: Served) -> None:
+    async with await Wire.connect(house.host, house.port) as wire:
+        await wire.request("POST", "/held", b"x" * 1000)
+        await house.held()
+        await wire.request("POST", "/echo", b"x" * 200)
+        await wire.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n" + b"x" * 30)
+        await held_bytes(house, 1230)
+    await held_bytes(house, 0)
+
+
+async def test_what_is_pipelined_behind_the_last_answer_is_let_go(house: Served, wire: Wire) -> None:
+    await wire.send(b"POST /held HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc")
+    held = await house.held()
+    await wire.request("POST", "/echo", b"x" * 200)
+    held.finish()
+    assert (await wire.response()).body == b"done"
+    await held_bytes(house, 0)
+
+
+async def test_a_body_that_is_too_large_or_malformed_is_let_go(house: Served) -> None:
+    chunked = b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    for rest, status in ((b"f4240\r\n" + bytes(1_000_000) + b"\r\n", 413), (b"no number\r\n", 400)):
+        async with await Wire.connect(house.host, house.port) as wire:
+            await wire.send(chunked + rest)
+            assert (await wire.response()).status == status
+        await held_bytes(house, 0)
+
+
+async def test_a_body_that_is_streamed_is_not_held(house: Served, wire: Wire) -> None:
+    await wire.send(b"POST /streamed HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n" + b"x" * 1000)
+    held = await house.held()
+    assert len(await held.read_all()) == 1000
+    assert house.listener.counts.body_bytes == 0
+    held.finish()

@@ -26,6 +26,7 @@ GET = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
 @dataclass(frozen=True)
 class Limits:
     max_body_bytes: int = 1_000_000
+    max_total_body_bytes: int = 10_000_000
     max_head_bytes: int = 2_000
     max_headers: int = 20
     max_connections: int = 100

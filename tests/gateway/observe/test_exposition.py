@@ -79,7 +79,7 @@ def test_every_series_of_a_configured_model_exists_from_the_start(exposition: Ex
         assert value(samples, f"{family}_seconds_count", model=name) == 0
     for kind in ("input", "output", "cached"):
         assert value(samples, "tokens_total", model=name, type=kind) == 0
-    for outcome in ("admitted", "queued", "refused", "timeout"):
+    for outcome in ("admitted", "queued", "refused", "shed", "timeout"):
         assert value(samples, "admissions_total", model=name, outcome=outcome) == 0
     for reason in ("client_left", "client_stalled", "timeout", "drain", "hedged"):
         assert value(samples, "upstream_aborts_total", model=name, reason=reason) == 0
@@ -136,6 +136,8 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "upstream_attempts",
         "file_bytes",
         "files_expired",
+        "request_body_bytes",
+        "limit_refusals",
         "event_loop_lag_seconds",
         "trace_spans",
         "slo_requests",
@@ -311,7 +313,8 @@ def test_objectives_are_shown_with_what_met_them(metrics: Counters) -> None:
 
 def test_connections_and_lost_lines_of_the_log_are_shown(registry: Registry, metrics: Counters) -> None:
     metrics.lost_log_lines = 3
-    samples = scraped(Exposition(lambda: metrics, lambda: registry, "1.2", "abc", connections=lambda: 7))
+    metrics.wire.connections = 7
+    samples = scraped(Exposition(lambda: metrics, lambda: registry, "1.2", "abc"))
     assert value(samples, "client_connections") == 7
     assert value(samples, "access_log_lost_lines_total") == 3
 

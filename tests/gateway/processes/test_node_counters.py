@@ -51,3 +51,16 @@ def test_processes_add_up_and_the_dead_stay_counted() -> None:
     metrics.ended(1)
     metrics.ended(1)
     assert shown(metrics) == ["5.0", "15.0", "25.0", "3.0", "5.0"]
+
+
+def test_what_a_process_held_is_gone_with_it_and_what_it_refused_stays_counted() -> None:
+    metrics = NodeCounters()
+    for process in (0, 1):
+        counters = Counters()
+        counters.wire.connections, counters.wire.body_bytes = 2, 100
+        counters.wire.refused["max_connections"] = 3
+        metrics.counted(process, counters.snapshot())
+    assert (metrics.total().wire.connections, metrics.total().wire.body_bytes) == (4, 200)
+    metrics.ended(1)
+    assert (metrics.total().wire.connections, metrics.total().wire.body_bytes) == (2, 100)
+    assert metrics.total().wire.refused["max_connections"] == 6
