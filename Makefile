@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FUZZ_CASES ?= 1000000
+CHAOS_REQUESTS ?= 100000
 
-.PHONY: help install install-dev serve test test-fast bench format fuzz docs lock
+.PHONY: help install install-dev serve test test-fast bench format fuzz chaos docs lock
 
 help:
 	@echo "make serve      install what is missing, start the engines and the gateway, stay in the foreground"
@@ -12,6 +13,7 @@ help:
 	@echo "make test-fast  the quick tests, side by side, under a minute on two idle cores"
 	@echo "make bench      what the gateway costs and how that grows, into docs/performance (30 minutes; PARTS=\"keys body\")"
 	@echo "make fuzz       the gateway's fuzz tests with $(FUZZ_CASES) cases in all (about 20 minutes)"
+	@echo "make chaos      $(CHAOS_REQUESTS) requests while everything fails that can (about 4 minutes)"
 	@echo "make format     format the code"
 	@echo "make docs       write the generated reference pages again"
 	@echo "make lock       renew the lock files from pyproject.toml"
@@ -40,6 +42,9 @@ bench: install-dev
 
 fuzz: install-dev
 	HEADGATE_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest --durations=0 tests/fuzz
+
+chaos: install-dev
+	HEADGATE_CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(BIN)/pytest -s tests/faults/test_chaos.py
 
 format: install-dev
 	$(BIN)/ruff format .
