@@ -122,9 +122,7 @@ class Client:
         fields: dict[str, object] = {"max_tokens": tokens, "max_output_tokens": tokens} if path in STREAMS else {}
         if path in STREAMS and draw.random() < 0.6:
             fields["stream"] = True
-        if 0.01 <= chance < 0.02:
-            fields["model"] = "nobody"
-        body, media = body_for(path, **fields)
+        body, media = body_for(path, "nobody" if 0.01 <= chance < 0.02 else "m", **fields)
         if chance < 0.01:
             body = b'{"model": "m"'
         return ("/nowhere" if 0.02 <= chance < 0.03 else path), body, media, tokens

@@ -10,10 +10,11 @@ from typing import Any
 import uvloop
 
 from loadtest.bench import machine
-from loadtest.bench.faults import black_hole
+from loadtest.bench.faults import black_hole, departures
 
 FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, Any]]]] = {
     "black_hole": black_hole.measure,
+    "departures": departures.measure,
 }
 """What can be measured; each prints what it finds and returns its figures."""
 
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m loadtest.bench.faults", description="Measure what clients feel when something fails."
     )
-    command.add_argument("figures", nargs="+", choices=FIGURES, metavar="FIGURE", help=", ".join(FIGURES))
+    command.add_argument("figures", nargs="+", choices=sorted(FIGURES), metavar="FIGURE", help=", ".join(FIGURES))
     return command
 
 

@@ -11,9 +11,10 @@ BOUNDARY = "x"
 
 _TALK = [{"role": "user", "content": "Hi"}]
 _FORM = (
-    b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n'
-    b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n--x--\r\n'
+    b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n'
+    b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\n%b\r\n--x--\r\n'
 )
+"""A form whose model is filled in."""
 
 STREAMS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 """The endpoints that generate, whose responses may be streams."""
@@ -38,12 +39,12 @@ BODIES: Mapping[str, Mapping[str, Any] | bytes] = {
     "/v1/audio/transcriptions": _FORM,
     "/v1/audio/translations": _FORM,
 }
-"""The fields of a request for each path, without its model, or a whole form for the model ``m``."""
+"""The fields of a request for each path, without its model, or a form whose model is filled in."""
 
 
-def body_for(path: str, **fields: object) -> tuple[bytes, str]:
-    """Write a request for the model ``m`` with further ``fields``; return its body and its media type."""
+def body_for(path: str, model: str = "m", **fields: object) -> tuple[bytes, str]:
+    """Write a request, with further ``fields`` where it is no form; return its body and its media type."""
     body = BODIES[path]
     if isinstance(body, bytes):
-        return body, f"multipart/form-data; boundary={BOUNDARY}"
-    return msgspec.json.encode({"model": "m", **body, **fields}), "application/json"
+        return body % model.encode(), f"multipart/form-data; boundary={BOUNDARY}"
+    return msgspec.json.encode({"model": model, **body, **fields}), "application/json"
