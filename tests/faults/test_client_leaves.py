@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.api.routes import ROUTES, EngineRoute
+from loadtest.bench.faults.bodies import BODIES, STREAMS, body_for
+from loadtest.bench.faults.departures import Departures, State
+from loadtest.bench.faults.raw_engine import unaccepting
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
 from loadtest.simulator.faults import Faults
@@ -19,42 +22,13 @@ from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Wire
 
-TALK = [{"role": "user", "content": "Hi"}]
 CHAT = "/v1/chat/completions"
-FORM = (
-    b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n'
-    b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n--x--\r\n'
-)
-BODIES: dict[str, Any] = {
-    "/v1/chat/completions": {"messages": TALK, "max_tokens": 1000},
-    "/v1/completions": {"prompt": "Hi", "max_tokens": 1000},
-    "/v1/responses": {"input": "Hi", "max_output_tokens": 1000},
-    "/v1/messages": {"messages": TALK, "max_tokens": 1000},
-    "/v1/messages/count_tokens": {"messages": TALK},
-    "/v1/embeddings": {"input": "Hi"},
-    "/v1/moderations": {"input": "Hi"},
-    "/classify": {"input": "Hi"},
-    "/score": {"text_1": "Hi", "text_2": "Ho"},
-    "/v1/score": {"text_1": "Hi", "text_2": "Ho"},
-    "/rerank": {"query": "Hi", "documents": ["Ho"]},
-    "/v1/rerank": {"query": "Hi", "documents": ["Ho"]},
-    "/v2/rerank": {"query": "Hi", "documents": ["Ho"]},
-    "/pooling": {"input": "Hi"},
-    "/tokenize": {"prompt": "Hi"},
-    "/detokenize": {"tokens": [1]},
-    "/v1/audio/transcriptions": FORM,
-    "/v1/audio/translations": FORM,
-}
-STREAMS = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]
 LEAVE: list[Callable[[Wire], None]] = [lambda wire: wire.writer.close(), Wire.abort]
 
 
 async def send(wire: Wire, path: str, **fields: Any) -> None:
-    body = BODIES[path]
-    if isinstance(body, bytes):
-        await wire.request("POST", path, body, {"content-type": "multipart/form-data; boundary=x"})
-    else:
-        await wire.request("POST", path, {"model": "m"} | body | fields)
+    body, media = body_for(path, **fields)
+    await wire.request("POST", path, body, {"content-type": media})
 
 
 @asynccontextmanager
@@ -75,6 +49,21 @@ async def one_engine(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[Simu
 
 def test_every_endpoint_is_tried_here() -> None:
     assert {path for (_, path), route in ROUTES.items() if isinstance(route, EngineRoute)} == BODIES.keys()
+
+
+@pytest.mark.parametrize("state", State, ids=lambda state: state.value)
+async def test_a_departure_in_any_state_reaches_the_engine_at_every_endpoint(tmp_path: Path, state: State) -> None:
+    departures = Departures()
+    async with departures.engines() as text:
+        config = tomllib.loads(text)
+        models, settings = config["models"], config["gateway"] | {"files": {"folder": str(tmp_path)}}
+        async with (
+            gateway(models, ready=models.keys() - {"held"}, **settings) as running,
+            departures.gateway_at(running.address, running.control),
+        ):
+            for path in state.endpoints:
+                await departures.measure(state, path)
+            assert "0 in flight, 0 queued" in repr(running)
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -136,7 +125,7 @@ async def test_while_the_engine_is_connected_to() -> None:
     ):
         port = int(engine.address.rpartition(":")[2])
         engine.crash()
-        with full_socket(port):
+        with unaccepting(port):
             wire = await running.wire()
             await send(wire, CHAT)
             await said(running, "1 in flight, 0 queued")
@@ -205,19 +194,3 @@ async def said(running: RunningGateway, words: str) -> None:
     async with asyncio.timeout(5):
         while words not in repr(running):  # noqa: ASYNC110 - the gateway has no event for each of its states
             await asyncio.sleep(0)
-
-
-@contextmanager
-def full_socket(port: int) -> Iterator[None]:
-    """Listen without accepting, with no room left for one more connection."""
-    with ExitStack() as opened:
-        listening = opened.enter_context(socket.socket())
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-        listening.listen(0)
-        for _ in range(3):
-            filling = opened.enter_context(socket.socket())
-            filling.setblocking(False)
-            with suppress(BlockingIOError):
-                filling.connect(("127.0.0.1", port))
-        yield

@@ -33,9 +33,6 @@ _ROUNDS = 10
 _CUT = 10
 """Bytes of a body that do not come."""
 
-_PATIENCE = 10.0
-"""Seconds after which something that has not happened never will."""
-
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%b\r\n\r\n"
 _CHUNKED = _HEAD % (b"text/event-stream", b"transfer-encoding: chunked")
 _LARGE = _HEAD % (b"application/json", b"content-length: 100000000") + bytes(3_000_000)
@@ -85,9 +82,13 @@ class NotRight(Exception):
 
 
 class Departures:
-    """A gateway in front of engines that do what each state needs. ``address`` and ``control`` are the gateway's."""
+    """A gateway in front of engines that do what each state needs.
 
-    def __init__(self) -> None:
+    After ``patience`` seconds something that has not happened is taken never to happen.
+    """
+
+    def __init__(self, patience: float = 10.0) -> None:
+        self._patience = patience
         self.engine = RawEngine()
         self.guard = RawEngine()
         self.away = RawEngine()
@@ -128,7 +129,7 @@ class Departures:
     async def measure(self, state: State, path: str) -> float:
         """Leave in a state; return the seconds until the engine, or else the gateway, knew. Raises ``NotRight``."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 return await self._ways[state](self, path)
         except TimeoutError:
             status = "" if self._status is None else (await self._status.get("/status")).text
