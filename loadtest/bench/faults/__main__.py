@@ -10,11 +10,14 @@ from typing import Any
 import uvloop
 
 from loadtest.bench import machine
-from loadtest.bench.faults import black_hole, departures
+from loadtest.bench.faults import black_hole, departures, engine_core, recovery_time, rolling_restart
 
 FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, Any]]]] = {
     "black_hole": black_hole.measure,
     "departures": departures.measure,
+    "engine_core": engine_core.measure,
+    "recovery_time": recovery_time.measure,
+    "rolling_restart": rolling_restart.measure,
 }
 """What can be measured; each prints what it finds and returns its figures."""
 
@@ -24,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m loadtest.bench.faults", description="Measure what clients feel when something fails."
     )
-    command.add_argument("figures", nargs="+", choices=sorted(FIGURES), metavar="FIGURE", help=", ".join(FIGURES))
+    command.add_argument("figures", nargs="+", choices=FIGURES, metavar="FIGURE", help=", ".join(FIGURES))
     return command
 
 

@@ -16,19 +16,16 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from enum import Enum
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
-from loadtest.bench.cpu_affinity import load_and_gateway_cpus
 from loadtest.bench.faults.bodies import BODIES, STREAMS, body_for
 from loadtest.bench.faults.raw_engine import RawEngine, unaccepting
-from loadtest.bench.launch import launched, python
+from loadtest.bench.faults.serving import serving
 from loadtest.http_client import HttpClient
 
 FILES = "/v1/files"
-_SERVES = re.compile(r"serves at (http://\S+) \(up after .*; metrics and probes at (http://\S+)\)")
 _ROUNDS = 10
 _CUT = 10
 """Bytes of a body that do not come."""
@@ -359,15 +356,11 @@ async def measure(log: Callable[[str], None]) -> Mapping[str, Any]:
     """Measure every cell; return the slowest of each endpoint and state, in milliseconds, and the median of all."""
     departures = Departures()
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-bench-")))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-bench-"))
         models = await stack.enter_async_context(departures.engines())
-        gateway = f'[gateway]\naccess_log = "off"\n[gateway.files]\nfolder = "{folder / "files"}"\n'
-        (folder / "models.toml").write_text(gateway + models)
-        options = ["serve", "--config", str(folder / "models.toml")]
-        options += ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
-        process = await stack.enter_async_context(launched(python("gateway", *options), load_and_gateway_cpus()[1]))
-        serves = await process.until_written(_SERVES)
-        await stack.enter_async_context(departures.gateway_at(serves[1], serves[2]))
+        settings = f'[gateway]\naccess_log = "off"\n[gateway.files]\nfolder = "{folder}/files"\n'
+        gateway = await stack.enter_async_context(serving(settings + models))
+        await stack.enter_async_context(departures.gateway_at(gateway.address, gateway.control_address))
         cells = {}
         for state in State:
             for path in state.endpoints:
