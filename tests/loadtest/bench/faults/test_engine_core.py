@@ -1,0 +1,33 @@
+"""The core of a vLLM is found below the gateway, and the configurations that are compared are right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gateway.config.load import load
+from gateway.config.models import VllmModel
+from loadtest.bench.faults.engine_core import CASES, NoCore, configuration, core_below
+
+
+def test_each_case_is_a_configuration_of_the_language_model_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
+    for options in CASES.values():
+        file = tmp_path_factory.mktemp("c") / "models.toml"
+        file.write_text(configuration(replicas=int(options["replicas"]), hold=options["hold"]))
+        (model,) = load(file).models.values()
+        assert isinstance(model, VllmModel)
+        assert (model.replicas, model.limits.hold) == (options["replicas"], options["hold"])
+
+
+def test_the_core_is_found_by_its_name_among_all_that_descend_from_a_process() -> None:
+    program = "import ctypes; ctypes.CDLL(None).prctl(15, b'VLLM::EngineCor'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as core:
+        assert core.stdout is not None
+        core.stdout.readline()
+        assert core_below(os.getpid()) == core.pid
+        core.communicate(b"\n")
+    with pytest.raises(NoCore):
+        core_below(os.getpid())
