@@ -65,7 +65,7 @@ class Limits(Table):
         "proxy, from whose address all clients come.",
     )
     max_loop_lag: float = Field(
-        0.25,
+        0.5,
         ge=0,
         le=60,
         description="How late the event loop may be, in seconds, as the median of five ticks; beyond it a share of "
