@@ -44,7 +44,7 @@ fuzz: install-dev
 	HEADGATE_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest --durations=0 tests/fuzz
 
 chaos: install-dev
-	HEADGATE_CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(BIN)/pytest -s tests/faults/test_chaos.py
+	HEADGATE_CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(BIN)/pytest -s --timeout=0 tests/faults/test_chaos.py
 
 format: install-dev
 	$(BIN)/ruff format .

@@ -39,10 +39,10 @@ class RecoverySettings:
     """How many replicas, under how many requests per second; for how long with faults, and for how long after them."""
 
     replicas: int = 4
-    rate: float = 200.0
-    faulty_seconds: float = 10.0
+    rate: float = 50.0
+    faulty_seconds: float = 8.0
     seconds_after: float = 10.0
-    rounds: int = 5
+    rounds: int = 3
 
 
 async def measure(log: Callable[[str], None], settings: RecoverySettings | None = None) -> Mapping[str, Any]:
