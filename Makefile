@@ -15,7 +15,7 @@ help:
 	@echo "make fuzz       the gateway's fuzz tests with $(FUZZ_CASES) cases in all (about 20 minutes)"
 	@echo "make chaos      $(CHAOS_REQUESTS) requests while everything fails that can (about 4 minutes)"
 	@echo "make format     format the code"
-	@echo "make docs       write the generated reference pages again"
+	@echo "make docs       write the generated reference pages, dashboards and alerts again"
 	@echo "make lock       renew the lock files from pyproject.toml"
 
 install:
@@ -52,6 +52,7 @@ format: install-dev
 
 docs: install-dev
 	$(BIN)/python -m gateway.config.reference > docs/configuration.md
+	$(BIN)/python -m deploy.monitoring
 
 lock:
 	@PYTHON=$(PYTHON) locks/renew

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TREES = ("gateway", "engines", "loadtest")
+PACKAGED = ("gateway", "engines", "loadtest")
+"""The trees that users install."""
+
+TREES = ("deploy", *PACKAGED)
 
 FORBIDDEN = {
+    "deploy": {"engines", "gateway", "loadtest", "tests"},
     "gateway": {"loadtest", "onnxruntime", "tests", "torch", "transformers", "vllm"},
     "engines": {"gateway", "loadtest", "tests"},
     "loadtest": {"tests"},
@@ -53,6 +57,15 @@ SPINE = {
         {"command_line"},
         {"options"},
         {"categories"},
+    ),
+    "deploy.monitoring": (
+        {"__main__"},
+        {"files"},
+        {"alert_cases", "everything"},
+        {"alerts", "dashboards"},
+        {"dashboard"},
+        {"panels", "promql"},
+        {"objectives"},
     ),
     "loadtest": (
         {"bench"},
@@ -273,6 +286,6 @@ def test_every_import_is_seen() -> None:
 
 def test_the_benchmark_is_not_in_the_wheel() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert set(settings["packages"]) == set(TREES)
+    assert set(settings["packages"]) == set(PACKAGED)
     assert settings["exclude"] == ["loadtest/bench"]
     assert (ROOT / settings["exclude"][0] / "__main__.py").exists()
