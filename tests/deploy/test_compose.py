@@ -40,11 +40,9 @@ def inside(service: str, path: str) -> Path | None:
 
 
 def plugin_is_there() -> bool:
-    docker = shutil.which("docker")
-    return (
-        bool(docker)
-        and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0
-    )
+    if (docker := shutil.which("docker")) is None:
+        return False
+    return subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.skipif(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gzip
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiohttp import web
+from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.control import engine_metrics
 from gateway.control.engine_metrics import EngineMetrics, read_engine_metrics
 from gateway.pools.pool import Pool
 from gateway.pools.replica import ReplicaState
@@ -28,8 +33,19 @@ async def engine_with(path: Path, metrics: bytes) -> AsyncIterator[str]:
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=metrics)
 
+    async with engine_that(path, answer) as address:
+        yield address
+
+
+@asynccontextmanager
+async def engine_that(path: Path, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """Run an engine that answers a scrape so, and is healthy; give its address."""
+
+    async def healthy(_request: web.Request) -> web.Response:
+        return web.Response()
+
     application = web.Application()
-    application.add_routes([web.get("/metrics", answer), web.get("/health", answer)])
+    application.add_routes([web.get("/metrics", answer), web.get("/health", healthy)])
     runner = web.AppRunner(application)
     await runner.setup()
     await web.UnixSite(runner, path).start()
@@ -93,10 +109,73 @@ async def test_each_engine_is_asked_at_its_socket_and_what_fails_is_said(tmp_pat
     assert unknown.status == 404
 
 
-async def test_an_engine_that_says_too_much_is_left_out(tmp_path: Path) -> None:
-    flood = b"# " + b"x" * 9_000_000 + b"\n"
-    async with engine_with(tmp_path / "a", flood) as address:
+async def test_an_engine_that_says_too_much_is_left_out_before_it_has_said_all(tmp_path: Path) -> None:
+    sent = 0
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        line = b'vllm:running{engine="0"} 1.0\n' * 4096
+        while sent < 50_000_000:
+            await response.write(line)
+            sent += len(line)
+        return response
+
+    async with engine_that(tmp_path / "a", flood) as address:
         assert values(await read(address), "headgate_engine_metrics_up") == {"m-0": 0.0}
+    assert 2_000_000 < sent < 10_000_000
+
+
+async def test_an_engine_that_compresses_unasked_is_left_out(tmp_path: Path) -> None:
+    async def compressed(_request: web.Request) -> web.Response:
+        bomb = gzip.compress(b'a{b="c"} 1\n' * 1_000_000)
+        return web.Response(body=bomb, headers={"content-encoding": "gzip"})
+
+    async with engine_that(tmp_path / "a", compressed) as address:
+        text = await read(address)
+    assert values(text, "headgate_engine_metrics_up") == {"m-0": 0.0}
+    assert len(text) < 1000
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["{{{", 'a{="1"} 1', 'a{,"} 1', "a one", 'a{b="c} 1', "\x00" * 40, "# TYPE a strange\na 1", "<html>No</html>"],
+)
+async def test_metrics_that_are_none_take_those_of_no_other_engine_with_them(tmp_path: Path, broken: str) -> None:
+    metrics = EngineMetrics()
+    metrics.add("m", "m-0", broken)
+    metrics.add("m", "m-1", RUNNING % ("", 1))
+    text = generate_latest(metrics).decode()
+    assert values(text, "headgate_engine_metrics_up") == {"m-0": 0.0, "m-1": 1.0}
+    assert values(text, "vllm:running") == {"m-1": 1.0}
+
+
+@pytest.mark.parametrize("time", ["1700000000000", "inf", "9" * 30, "-1"])
+def test_a_time_that_an_engine_gives_is_left_out(time: str) -> None:
+    metrics = EngineMetrics()
+    metrics.add("m", "m-0", f"a 1 {time}\n")
+    assert b'a{model="m",replica="m-0"} 1.0\n' in generate_latest(metrics)
+
+
+async def test_probes_are_answered_while_much_is_parsed(tmp_path: Path) -> None:
+    """The parser is halted by the test, so that this depends on no clock."""
+    halted, go_on = threading.Event(), threading.Event()
+
+    def parse(text: str) -> list[Metric]:
+        halted.set()
+        assert go_on.wait(30)
+        return []
+
+    async with engine_with(tmp_path / "a", b"a 1\n") as address, gateway({"m": remote(address)}) as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine_metrics, "text_string_to_metric_families", parse)
+            async with aiohttp.ClientSession() as http:
+                scrape = asyncio.create_task(http.get(f"{running.control}/metrics/engines"))
+                assert await asyncio.to_thread(halted.wait, 30)
+                assert (await http.get(f"{running.control}/livez")).status == 200
+                go_on.set()
+                assert (await scrape).status == 200
 
 
 async def read(address: str) -> str:
