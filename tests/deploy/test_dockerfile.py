@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.kit.gateways import gateway, remote
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -52,9 +56,30 @@ def test_process_one_is_an_init_that_passes_signals_on() -> None:
 
 
 def test_its_health_is_asked_for_at_the_control_port_that_it_listens_on() -> None:
-    base = stages()["base"]
-    assert "http://127.0.0.1:9000/livez" in base.partition("HEALTHCHECK")[2]
-    assert '"--control", "0.0.0.0:9000"' in base
+    assert "http://127.0.0.1:9000/livez" in health_check()[-1]
+    assert '"--control", "0.0.0.0:9000"' in stages()["base"]
+
+
+async def test_it_is_healthy_while_it_runs_though_its_engines_are_not_and_unhealthy_afterwards() -> None:
+    async with gateway({"m": remote("http://127.0.0.1:1")}, ready=[]) as running:
+        _, *options = health_check()
+        asked = [each.replace("http://127.0.0.1:9000", running.control) for each in options]
+        assert await status(sys.executable, *asked) == 0
+    assert await status(sys.executable, *asked) != 0
+
+
+def health_check() -> list[str]:
+    """The command of the health check."""
+    found = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", stages()["base"], re.MULTILINE)
+    assert found is not None
+    command: list[str] = json.loads(found[1])
+    return command
+
+
+async def status(*command: str) -> int:
+    """Run a command that may fail; return its exit status."""
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    return await process.wait()
 
 
 def test_all_that_is_copied_is_in_the_context() -> None:
