@@ -112,6 +112,7 @@ def _labels(name: str, label: str, query: str, *, hidden: bool = False) -> dict[
         "name": name,
         "label": label,
         "datasource": DATASOURCE,
+        "definition": query,
         "query": {"query": query, "refId": name},
         "refresh": 2,
         "sort": 1,
