@@ -139,11 +139,28 @@ REPLICAS = Row(
         ),
         Lines(
             title="In flight at each replica",
-            description="Requests at each replica. One far above the others is slow, or its policy sends it too much.",
+            description="Requests at each replica. One far above the others is slow, or the policy sends it too much.",
             unit="short",
             width=12,
             height=10,
             queries=[Query(total(series("headgate_replica_in_flight", POOL), "replica"), "{{replica}}")],
+        ),
+        Lines(
+            title="Time at each replica",
+            description="How long a request is at each replica: requests in flight by requests that end in a second "
+            "(Little's law). One far above the others is slow, and holds slots that the others could use.",
+            unit="s",
+            queries=[
+                Query(
+                    share(
+                        total(
+                            f"avg_over_time({series('headgate_replica_in_flight', POOL)}[$__rate_interval])", "replica"
+                        ),
+                        total(rate(series("headgate_upstream_attempts_total", MODEL)), "replica"),
+                    ),
+                    "{{replica}}",
+                )
+            ],
         ),
         Lines(
             title="Imbalance",
