@@ -83,5 +83,5 @@ def test_prometheus_accepts_the_settings_and_the_rules() -> None:
 def test_each_panel_that_a_page_sends_people_to_exists(page: str) -> None:
     titles = dict(zip(("Overview", "Scaling", "Gateway"), DASHBOARDS, strict=True))
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    for dashboard, title in re.findall(r"\*(\w+) \u203a ([^*]+)\*", text):
+    for dashboard, title in re.findall(r"\*(\w+)\s\u203a\s([^*]+)\*", text):
         assert " ".join(title.split()) in {panel.title for panel in titles[dashboard].panels}
