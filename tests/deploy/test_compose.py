@@ -45,9 +45,7 @@ def plugin_is_there() -> bool:
     return subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(
-    not plugin_is_there(), reason="Docker Compose is missing: sudo apt-get install docker-compose-plugin"
-)
+@pytest.mark.skipif(not plugin_is_there(), reason="needs Docker Compose: https://docs.docker.com/compose/install/")
 def test_docker_compose_accepts_the_file() -> None:
     checked = subprocess.run(
         ["docker", "compose", "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, check=False
