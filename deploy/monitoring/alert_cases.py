@@ -59,7 +59,8 @@ def _filled(text: str, firing: Firing) -> str:
 
 def _replicas(model: str, **states: str) -> dict[str, str]:
     """How many replicas of a model were in which state, minute by minute; in all other states there were none."""
-    every = ("fetching", "starting", "ready", "failing", "restarting", "draining", "failed", "stopped")
+    up = ["fetching", "starting", "ready", "failing", "ejected", "half_open"]
+    every = [*up, "restarting", "draining", "failed", "stopped"]
     return {f'headgate_replicas{{model="{model}", state="{each}"}}': states.get(each, "0x60") for each in every}
 
 
@@ -102,6 +103,7 @@ _SATURATION = 'headgate_pool_saturation{model="chat"}'
 _OVER_BUDGET = 'headgate_retries_total{model="chat", outcome="over_budget"}'
 _RELOAD = 'headgate_config_last_reload_successful{instance="a"}'
 _ENGINE = 'headgate_engine_metrics_up{model="chat", replica="chat-0"}'
+_CORRECTED = 'headgate_lease_mismatch_total{instance="a", lease="slot"}'
 _OPEN, _MOST = ('process_%s_fds{job="headgate", instance="a"}' % which for which in ("open", "max"))  # noqa: UP031
 _CUT = 'headgate_stream_recoveries_total{model="chat", outcome="%s"}'
 
@@ -198,6 +200,10 @@ def _cases() -> Iterator[Case]:
     name = "HeadgateFilesRunningOut"
     yield Case(name, "nine of ten", {_OPEN: "900x20", _MOST: "1000x20"}, "8m", [Firing({**_A, **job}, "90%")])
     yield Case(name, "half of them", {_OPEN: "500x20", _MOST: "1000x20"}, "8m")
+
+    name = "HeadgateCountsCorrected"
+    yield Case(name, "a slot was not given back", {_CORRECTED: "0x5 1x20"}, "10m", [Firing({**_A, "lease": "slot"})])
+    yield Case(name, "all was released", {_CORRECTED: "0x25"}, "10m")
 
     name = "HeadgateEngineMetricsMissing"
     yield Case(name, "it has none", {_ENGINE: "0x30"}, "20m", [Firing(_CHAT_0)])

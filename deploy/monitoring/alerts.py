@@ -108,7 +108,7 @@ RECORDINGS = (
     *(Recording(error_ratio(window), _errors(window)) for window in ("5m", "30m", "1h", "6h")),
     Recording(_READY, _replicas("ready", "model")),
     Recording(_MEANT, total(series("headgate_replicas", 'state!~"draining|stopped"'), "model")),
-    Recording(_TROUBLED, _replicas("failing|restarting|failed", "model")),
+    Recording(_TROUBLED, _replicas("failing|ejected|half_open|restarting|failed", "model")),
     Recording(_ENDED, _replicas("restarting|failed", "model")),
 )
 
@@ -229,7 +229,7 @@ ALERTS = (
     ),
     Alert(
         name="HeadgateReplicaUnhealthy",
-        expression=f"{_replicas('failing', 'model')} > 0",
+        expression=f"{_replicas('failing|ejected|half_open', 'model')} > 0",
         lasting="5m",
         severity=WARNING,
         summary="A replica of {{ $labels.model }} fails its requests or its probes and gets none",
@@ -270,6 +270,14 @@ ALERTS = (
         severity=WARNING,
         summary="{{ $labels.instance }} has {{ $value | humanizePercentage }} of its files and sockets open",
         description="When there are none left, it can accept no connection and open none to an engine.",
+    ),
+    Alert(
+        name="HeadgateCountsCorrected",
+        expression="increase(headgate_lease_mismatch_total[1h]) > 0",
+        lasting="",
+        severity=WARNING,
+        summary="{{ $labels.instance }} has corrected a count of its own ({{ $labels.lease }})",
+        description="Nothing is lost, but what is acquired was not released once somewhere.",
     ),
     Alert(
         name="HeadgateEngineMetricsMissing",

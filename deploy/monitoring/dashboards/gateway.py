@@ -175,6 +175,18 @@ RESOURCES = Row(
             queries=[Query(total(rate(series("headgate_files_expired_total", GATEWAY)), "instance"), "{{instance}}")],
         ),
         Lines(
+            title="Counts corrected",
+            description="Counts of what is held (slots, requests in flight) that were wrong and have been corrected: a "
+            "mistake of the gateway's own, which its log names.",
+            unit="short",
+            queries=[
+                Query(
+                    total(f"increase({series('headgate_lease_mismatch_total', GATEWAY)}[$__rate_interval])", "lease"),
+                    "{{lease}}",
+                )
+            ],
+        ),
+        Lines(
             title="Scrapes",
             description="How long Prometheus waits for the metrics of gateways, and of their engines through them.",
             unit="s",

@@ -53,9 +53,10 @@ SUPPLY = Row(
         ),
         Number(
             title="Not usable",
-            description="Replicas that fail their requests or probes, or that have failed for good.",
+            description="Replicas that fail requests or probes, were ejected and are tried again, or have failed for "
+            "good.",
             unit="short",
-            queries=[Query(replicas_that_are("failing|failed"))],
+            queries=[Query(replicas_that_are("failing|ejected|half_open|failed"))],
         ),
         Number(
             title="Held without a replica",
@@ -189,6 +190,26 @@ REPLICAS = Row(
                     total(rate(series("headgate_upstream_aborts_total", MODEL, 'reason="drain"')), "model"), "{{model}}"
                 )
             ],
+        ),
+        Lines(
+            title="Ejections",
+            description="How often requests had a replica ejected: it gave no responses, errors, or far later than its "
+            "peers.",
+            unit="short",
+            queries=[
+                Query(
+                    total(
+                        f"increase({series('headgate_ejections_total', POOL)}[$__rate_interval])", "replica", "reason"
+                    ),
+                    "{{replica}}: {{reason}}",
+                )
+            ],
+        ),
+        Lines(
+            title="Failed probes",
+            description="Probes of /health that failed, in a second. A remote engine that loads fails them, too.",
+            unit="short",
+            queries=[Query(total(rate(series("headgate_probe_failures_total", POOL)), "replica"), "{{replica}}")],
         ),
         Table.of(
             title="Availability",
