@@ -104,6 +104,7 @@ _OVER_BUDGET = 'headgate_retries_total{model="chat", outcome="over_budget"}'
 _RELOAD = 'headgate_config_last_reload_successful{instance="a"}'
 _ENGINE = 'headgate_engine_metrics_up{model="chat", replica="chat-0"}'
 _CORRECTED = 'headgate_lease_mismatch_total{instance="a", lease="slot"}'
+_SHED = 'headgate_admissions_total{instance="a", model="chat", outcome="shed"}'
 _OPEN, _MOST = ('process_%s_fds{job="headgate", instance="a"}' % which for which in ("open", "max"))  # noqa: UP031
 _CUT = 'headgate_stream_recoveries_total{model="chat", outcome="%s"}'
 
@@ -191,6 +192,10 @@ def _cases() -> Iterator[Case]:
     name = "HeadgateStreamsCut"
     yield Case(name, "no replica could go on", {_CUT % "no_replica": "0x5 3x20"}, "10m", [Firing(_CHAT)])
     yield Case(name, "all were recovered", {_CUT % "recovered": "0x5 3x20", _CUT % "failed": "0x25"}, "10m")
+
+    name = "HeadgateShedding"
+    yield Case(name, "for minutes", {_SHED: "0x2 0+5x20"}, "15m", [Firing(_A)])
+    yield Case(name, "once", {_SHED: "0x2 5x20"}, "15m")
 
     name = "HeadgateEventLoopLag"
     full = _lag("0+500x20", "0+600x20", "0+600x20")

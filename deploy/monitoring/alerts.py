@@ -90,14 +90,15 @@ def _replicas(states: str, *by: str) -> str:
 
 
 _TURNED_AWAY = share(
-    total(rate(series("headgate_admissions_total", 'outcome=~"refused|timeout"'), "5m"), "model"),
-    total(rate(series("headgate_admissions_total", 'outcome=~"admitted|queued|refused"'), "5m"), "model"),
+    total(rate(series("headgate_admissions_total", 'outcome=~"refused|shed|timeout"'), "5m"), "model"),
+    total(rate(series("headgate_admissions_total", 'outcome=~"admitted|queued|refused|shed"'), "5m"), "model"),
 )
 _FAILED_ATTEMPTS = share(
     total(rate(series("headgate_upstream_attempts_total", 'outcome=~"failed|timeout"'), "5m"), "model", "replica"),
     total(rate("headgate_upstream_attempts_total", "5m"), "model", "replica"),
 )
 _OVER_BUDGET = total(rate(series("headgate_retries_total", 'outcome="over_budget"'), "5m"), "model")
+_SHED = total(rate(series("headgate_admissions_total", 'outcome="shed"'), "5m"), "instance")
 _GOOD_TTFT = within(TTFT_SECONDS, "headgate_time_to_first_token_seconds", "", "model", window="10m")
 
 _READY, _MEANT, _TROUBLED, _ENDED = (
@@ -254,6 +255,14 @@ ALERTS = (
         severity=WARNING,
         summary="Streams of {{ $labels.model }} were cut when their replica died",
         description="Clients got a part of an answer and then an error.",
+    ),
+    Alert(
+        name="HeadgateShedding",
+        expression=f"{_SHED} > 0",
+        lasting="5m",
+        severity=WARNING,
+        summary="{{ $labels.instance }} refuses requests because it has too much to do itself",
+        description="Not engines are missing but the gateway's own core, or its memory for request bodies.",
     ),
     Alert(
         name="HeadgateEventLoopLag",

@@ -157,6 +157,25 @@ RESOURCES = Row(
             queries=[Query(total(series("process_resident_memory_bytes", PROCESS), "instance"), "{{instance}}")],
         ),
         Lines(
+            title="Connections of clients",
+            description="Open ones, with those that are being refused.",
+            unit="short",
+            queries=[Query(total(series("headgate_client_connections", GATEWAY), "instance"), "{{instance}}")],
+        ),
+        Lines(
+            title="Request bodies in memory",
+            description="Bytes of bodies that arrive, wait or are being answered, as they came; compare with "
+            "max_total_body_bytes.",
+            unit="bytes",
+            queries=[Query(total(series("headgate_request_body_bytes", GATEWAY), "instance"), "{{instance}}")],
+        ),
+        Lines(
+            title="Refused by a limit of the gateway",
+            description="Connections and requests a second that a limit of the gateway itself has refused.",
+            unit="reqps",
+            queries=[Query(total(rate(series("headgate_limit_refusals_total", GATEWAY)), "limit"), "{{limit}}")],
+        ),
+        Lines(
             title="Open files and sockets",
             description="Connections of clients and to engines are most of them.",
             unit="short",

@@ -42,8 +42,8 @@ def errors(*by: str) -> str:
 
 def turned_away(*by: str) -> str:
     """The share of requests that found no place in the queue, or whose time in it was over."""
-    refused = rate(series("headgate_admissions_total", MODEL, 'outcome=~"refused|timeout"'))
-    asked = rate(series("headgate_admissions_total", MODEL, 'outcome=~"admitted|queued|refused"'))
+    refused = rate(series("headgate_admissions_total", MODEL, 'outcome=~"refused|shed|timeout"'))
+    asked = rate(series("headgate_admissions_total", MODEL, 'outcome=~"admitted|queued|refused|shed"'))
     return share(total(refused, *by), total(asked, *by))
 
 
@@ -270,7 +270,7 @@ QUEUEING = Row(
         Lines(
             title="Admission",
             description="Admitted at once, queued, held (queued because no replica was ready), refused because the "
-            "queue was full, or timed out in it.",
+            "queue was full, shed because the gateway itself has too much to do, or timed out in the queue.",
             unit="reqps",
             queries=[Query(total(rate(series("headgate_admissions_total", MODEL)), "outcome"), "{{outcome}}")],
         ),

@@ -21,8 +21,8 @@ def test_errors_are_a_share_of_the_requests_of_the_same_model() -> None:
 
 def test_a_request_that_times_out_in_the_queue_was_counted_when_it_was_queued() -> None:
     refused, asked = turned_away().split(" / ")
-    assert 'outcome=~"refused|timeout"' in refused
-    assert 'outcome=~"admitted|queued|refused"' in asked
+    assert 'outcome=~"refused|shed|timeout"' in refused
+    assert 'outcome=~"admitted|queued|refused|shed"' in asked
 
 
 def test_gauges_are_those_of_the_pools_of_the_chosen_models() -> None:
