@@ -105,6 +105,7 @@ _RELOAD = 'headgate_config_last_reload_successful{instance="a"}'
 _ENGINE = 'headgate_engine_metrics_up{model="chat", replica="chat-0"}'
 _CORRECTED = 'headgate_lease_mismatch_total{instance="a", lease="slot"}'
 _SHED = 'headgate_admissions_total{instance="a", model="chat", outcome="shed"}'
+_FOUND_AGO = 'headgate_discovery_age_seconds{instance="a", model="chat"}'
 _OPEN, _MOST = ('process_%s_fds{job="headgate", instance="a"}' % which for which in ("open", "max"))  # noqa: UP031
 _CUT = 'headgate_stream_recoveries_total{model="chat", outcome="%s"}'
 
@@ -163,6 +164,10 @@ def _cases() -> Iterator[Case]:
     name = "HeadgateReplicaStuckStarting"
     yield Case(name, "it never ends", _replicas("chat", ready="1x30", starting="1x30"), "20m", [Firing(_CHAT)])
     yield Case(name, "it loads for ten minutes", _replicas("chat", ready="0x9 1x21", starting="1x9 0x21"), "20m")
+
+    name = "HeadgateDiscoveryStale"
+    yield Case(name, "the source is gone", {_FOUND_AGO: "0+60x20"}, "10m", [Firing({**_A, **_CHAT}, "10m 0s")])
+    yield Case(name, "a watched service says nothing new", {_FOUND_AGO: "70x20"}, "10m")
 
     name = "HeadgateReplicaFlapping"
     yield Case(name, "it comes and goes", {_READY: "1 0 1 0 1 0 1 0 1x30"}, "20m", [Firing(_CHAT_0, "8")])

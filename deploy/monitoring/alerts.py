@@ -197,6 +197,15 @@ ALERTS = (
         "take, or a remote address that has never answered.",
     ),
     Alert(
+        name="HeadgateDiscoveryStale",
+        expression="max by (instance, model) (headgate_discovery_age_seconds) > 300",
+        lasting="1m",
+        severity=WARNING,
+        summary="{{ $labels.instance }} has not learnt for {{ $value | humanizeDuration }} which replicas {{ "
+        "$labels.model }} has",
+        description="The source does not answer. Those that were found before go on serving; new ones get nothing.",
+    ),
+    Alert(
         name="HeadgateReplicaFlapping",
         expression="max by (model, replica) (changes(headgate_replica_ready[30m])) > 6",
         lasting="",

@@ -126,6 +126,30 @@ SUPPLY = Row(
     ],
 )
 
+DISCOVERY = Row(
+    "Discovery",
+    [
+        Lines(
+            title="Replicas found",
+            description="Replicas that discovery found last, of pools that have it.",
+            unit="short",
+            queries=[Query(highest(series("headgate_discovered_replicas", POOL), "model"), "{{model}}")],
+        ),
+        Lines(
+            title="Age of what was found",
+            description="Time since the source answered last. The replicas that were found before stay.",
+            unit="s",
+            queries=[Query(highest(series("headgate_discovery_age_seconds", POOL), "model"), "{{model}}")],
+        ),
+        Lines(
+            title="Failures of discovery",
+            description="Failures a second to learn which replicas there are.",
+            unit="short",
+            queries=[Query(total(rate(series("headgate_discovery_errors_total", POOL)), "model"), "{{model}}")],
+        ),
+    ],
+)
+
 REPLICAS = Row(
     "Replicas",
     [
@@ -317,5 +341,5 @@ SCALING = Dashboard(
     "headgate-scaling",
     "Headgate / Replicas and scaling",
     "Whether there are as many replicas as are needed, and what each of them is doing.",
-    [SUPPLY, REPLICAS, INSIDE],
+    [SUPPLY, REPLICAS, DISCOVERY, INSIDE],
 )
