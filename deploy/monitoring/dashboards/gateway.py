@@ -206,6 +206,13 @@ RESOURCES = Row(
             ],
         ),
         Lines(
+            title="Spans of traces",
+            description="Spans a second that were exported, and dropped because the receiver did not take them in "
+            "time.",
+            unit="short",
+            queries=[Query(total(rate(series("headgate_trace_spans_total", GATEWAY)), "outcome"), "{{outcome}}")],
+        ),
+        Lines(
             title="Scrapes",
             description="How long Prometheus waits for the metrics of gateways, and of their engines through them.",
             unit="s",
