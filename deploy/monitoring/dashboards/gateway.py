@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deploy.monitoring.dashboard import Dashboard, Row
-from deploy.monitoring.panels import Column, Heatmap, Limits, Lines, Number, Query, Table
-from deploy.monitoring.promql import GATEWAY, MODEL, PROCESS, quantile, rate, series, share, total
+from deploy.monitoring.panels import Column, Heatmap, Limits, Lines, Number, Query, Switches, Table
+from deploy.monitoring.promql import GATEWAY, MODEL, PROCESS, highest, quantile, rate, series, share, total
 
 OVERHEAD = "headgate_overhead_seconds"
 LAG = "headgate_event_loop_lag_seconds"
@@ -203,6 +203,22 @@ RESOURCES = Row(
                     total(f"increase({series('headgate_lease_mismatch_total', GATEWAY)}[$__rate_interval])", "lease"),
                     "{{lease}}",
                 )
+            ],
+        ),
+        Switches(
+            title="Limits shared with other nodes",
+            description="Whether each gateway shares the limits of keys through Redis, where it is to. Meanwhile each "
+            "node counts by itself.",
+            unit="short",
+            words=("alone", "shared"),
+            queries=[Query(highest(series("headgate_limits_shared", GATEWAY), "instance"), "{{instance}}")],
+        ),
+        Lines(
+            title="Lines lost of the access log",
+            description="Lines a second that were not written, because their target was full or too slow.",
+            unit="short",
+            queries=[
+                Query(total(rate(series("headgate_access_log_lost_lines_total", GATEWAY)), "instance"), "{{instance}}")
             ],
         ),
         Lines(

@@ -220,6 +220,21 @@ LATENCY = Row(
                 Query(within(TPOT_SECONDS, TPOT, MODEL, "model"), "{{model}} TPOT"),
             ],
         ),
+        Lines(
+            title="Within the objectives of the configuration",
+            description="Share of the requests that met each objective that the configuration sets for their model. "
+            "Errors are not in it.",
+            unit="percentunit",
+            queries=[
+                Query(
+                    share(
+                        total(rate(series("headgate_slo_requests_total", MODEL, 'outcome="met"')), "model", "slo"),
+                        total(rate(series("headgate_slo_requests_total", MODEL)), "model", "slo"),
+                    ),
+                    "{{model}} {{slo}}",
+                )
+            ],
+        ),
         Heatmap(
             title="Time to first token, distribution",
             description="How many streams had which TTFT: two bands are two kinds of requests, or a good and a bad "

@@ -96,6 +96,36 @@ SUPPLY = Row(
             queries=[Query(DEMAND, "{{model}} demand"), Query(READY, "{{model}} ready replicas")],
         ),
         Lines(
+            title="Desired replicas",
+            description="How many replicas each scaled model is to have. While fewer are ready, they load, fail, or "
+            "there is no room for them.",
+            unit="short",
+            queries=[Query(highest(series("headgate_desired_replicas", MODEL), "model"), "{{model}}")],
+        ),
+        Lines(
+            title="Scaling decisions",
+            description="How often the number of desired replicas was changed, by the reason. A change by several "
+            "replicas counts once.",
+            unit="short",
+            queries=[
+                Query(
+                    total(
+                        f"increase({series('headgate_scaling_decisions_total', MODEL)}[$__rate_interval])",
+                        "model",
+                        "reason",
+                    ),
+                    "{{model}}: {{reason}}",
+                )
+            ],
+        ),
+        Lines(
+            title="Cold starts",
+            description="How long the last start of a replica took until it was ready. Requests that are held for one "
+            "wait that long.",
+            unit="s",
+            queries=[Query(highest(series("headgate_cold_start_seconds", MODEL), "model"), "{{model}}")],
+        ),
+        Lines(
             title="Demand on each ready replica",
             description="Compare it with what one replica carries, its knee: more than that waits. Gone while none is "
             "ready.",
@@ -226,6 +256,17 @@ REPLICAS = Row(
                         f"increase({series('headgate_ejections_total', POOL)}[$__rate_interval])", "replica", "reason"
                     ),
                     "{{replica}}: {{reason}}",
+                )
+            ],
+        ),
+        Lines(
+            title="Restarts of engines",
+            description="How often an engine that is started here has ended unasked and was started again.",
+            unit="short",
+            queries=[
+                Query(
+                    total(f"increase({series('headgate_replica_restarts_total', POOL)}[$__rate_interval])", "replica"),
+                    "{{replica}}",
                 )
             ],
         ),
