@@ -68,6 +68,8 @@ class Sharing:
         self._trouble = ""
         """Why limits are not shared."""
         self._settled = asyncio.Event()
+        self._ending = False
+        """Whether it is to end; a client of Redis may turn the cancellation of its task into an error of its own."""
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -103,6 +105,7 @@ class Sharing:
         """Give back what is leased, if Redis answers, and end."""
         if self._task is None:
             return
+        self._ending = True
         await cancelled([self._task])
         self._task = None
         if self._sharing[0]:
@@ -123,14 +126,15 @@ class Sharing:
             await client.aclose()
 
     async def _run(self) -> None:
-        """Share for as long as Redis answers, and try it again when it does not; for ever."""
-        while True:
+        """Share for as long as Redis answers, and try it again when it does not; until it is stopped."""
+        while not self._ending:
             try:
                 async with self._connected() as script:
                     await self._share(script)
             except Exception as error:  # noqa: BLE001 - A server that answers garbage may let the client raise anything.
                 self._lost(error)
-            await asyncio.sleep(_RETRY_SECONDS)
+            if not self._ending:
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _share(self, script: Script) -> None:
         """Hear what the others have used, then exchange again and again. Raises whatever goes wrong."""
@@ -139,7 +143,7 @@ class Sharing:
             await self._tell(script, some, afresh=True)
         self._shared()
         news_due = 0.0
-        while True:
+        while not self._ending:
             began = perf_counter()
             stirred = await self._stirred()
             pause = max(_EXCHANGE_SECONDS, (perf_counter() - began) / _SHARE_OF_TIME)

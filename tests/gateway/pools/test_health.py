@@ -295,19 +295,21 @@ async def test_replicas_that_come_and_go_are_checked_as_long_as_they_are_there(t
 async def test_replicas_that_come_together_are_probed_at_different_moments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses = []
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.get_running_loop().create_future()
-
     model = model_at(tmp_path / "a")
     checks = HealthChecks(Registry([model]), {"m": 1000.0}, timeout=1.0)
     checks.start()
     await checks.first_probes()
-    monkeypatch.setattr(asyncio, "sleep", pause)
+    pauses: list[float] = []
+    limited = asyncio.timeout
+
+    def watched(seconds: float) -> asyncio.Timeout:
+        if seconds > 1.0:
+            pauses.append(seconds)
+        return limited(seconds)
+
+    monkeypatch.setattr("gateway.pools.health.asyncio.timeout", watched)
     model.pool.replace([replica(f"m-{number}", ready=False) for number in range(1, 5)], ())
-    await checks.first_probes()
+    await eventually(lambda: len(pauses) == 4)
     monkeypatch.undo()
     assert sorted(pauses) == [250.0, 500.0, 750.0, 1000.0]
     await checks.stop()
