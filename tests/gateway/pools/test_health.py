@@ -303,11 +303,11 @@ async def test_replicas_that_come_together_are_probed_at_different_moments(
     limited = asyncio.timeout
 
     def watched(seconds: float) -> asyncio.Timeout:
-        if seconds > 1.0:
+        if seconds > 100.0:
             pauses.append(seconds)
         return limited(seconds)
 
-    monkeypatch.setattr("gateway.pools.health.asyncio.timeout", watched)
+    monkeypatch.setattr(asyncio, "timeout", watched)
     model.pool.replace([replica(f"m-{number}", ready=False) for number in range(1, 5)], ())
     await eventually(lambda: len(pauses) == 4)
     monkeypatch.undo()
