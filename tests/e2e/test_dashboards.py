@@ -1,7 +1,8 @@
 """Every query of every panel and alert finds something in a real Prometheus that has scraped loaded gateways.
 
 One of the gateways serves the default models with real vLLM and ONNX Runtime; another one, in front of simulated
-engines that fail, has what the first has not: failures, recovered streams, fallbacks, keys with limits, files.
+engines that fail, has what the first has not: failures, recovered streams, fallbacks, keys with limits that a real
+Redis shares, files, objectives, replicas that were found, and a model that is started by its first request.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from deploy.monitoring.everything import DASHBOARDS
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.faults import Cut, Faults
 from tests.e2e.conftest import HANGING_SECONDS, Served
+from tests.engines.onnx.tiny import write_embedder
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.prometheus import needs_prometheus, scraping
+from tests.kit.redis_server import RedisServer, needs_redis
 
-pytestmark = [pytest.mark.slow, needs_prometheus]
+pytestmark = [pytest.mark.slow, needs_prometheus, needs_redis]
 
 SCRAPES = 6
 """A rate needs two; a series that begins with the second round of load then has some."""
@@ -101,20 +104,41 @@ async def measure(served: Served, folder: Path) -> Measured:
 
 @asynccontextmanager
 async def failing(folder: Path) -> AsyncIterator[RunningGateway]:
-    """Run a gateway in front of engines that fail at times."""
+    """Run a gateway in front of engines that fail at times, and of one that it starts when it is asked."""
+    (folder / "tiny").mkdir()
+    write_embedder(folder / "tiny")
+    (folder / "found.json").write_text('[{"targets": ["127.0.0.1:9"]}]')
     limits = {"alice": {"requests_per_day": 1_000_000}, "bob": {"requests_per_minute": 1}}
     keys = [{"id": key, "sha256": sha256(key.encode()).hexdigest(), "limits": limits[key]} for key in limits]
     async with (
+        RedisServer(folder) as redis,
         SimulatedEngine("sim", uds=folder / "a", faults=FAULTS) as first,
         SimulatedEngine("sim", uds=folder / "b", faults=FAULTS, seed=1) as second,
         SimulatedEngine("spare", uds=folder / "c") as spare,
         SimulatedEngine("endless", uds=folder / "d", faults=Faults(hang_after=1)) as endless,
         gateway(
             {
-                "sim": remote(first.address, second.address, recovery=True, fallback=["spare"], max_in_flight=4),
+                "sim": remote(
+                    first.address,
+                    second.address,
+                    recovery=True,
+                    fallback=["spare"],
+                    max_in_flight=4,
+                    slo={"ttft": 1.0, "e2e": 10.0},
+                ),
                 "spare": remote(spare.address),
                 "endless": remote(endless.address),
+                "found": {"engine": "remote", "discover": {"file": str(folder / "found.json")}},
+                "scaled": {
+                    "engine": "onnx",
+                    "source": str(folder / "tiny"),
+                    "tasks": ["embed"],
+                    "hold": 300,
+                    "scaling": {"min": 0, "max": 1},
+                },
             },
+            ready=["sim", "spare", "endless"],
+            redis={"url": redis.url},
             keys=keys,
             files={"folder": str(folder / "files")},
             drain_timeout=0.0,
@@ -132,6 +156,7 @@ async def ask_everything(http: httpx.AsyncClient, served: Served, simulated: Run
         http.post(f"{served.address}/classify", json={"model": "prompt-guard", "input": "The gate"}),
         *(http.post(f"{simulated.address}{CHAT}", json=chat("sim"), headers=ALICE) for _ in range(6)),
         http.post(f"{simulated.address}{CHAT}", json=chat("spare"), headers=BOB),
+        http.post(f"{simulated.address}/v1/embeddings", json={"model": "scaled", "input": "good"}, headers=ALICE),
         http.post(f"{simulated.address}/v1/files", files=files, data={"purpose": "user_data"}, headers=ALICE),
     )
 
