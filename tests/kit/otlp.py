@@ -44,12 +44,18 @@ class OtlpReceiver:
             for span in scope.spans
         ]
 
-    async def spans_named(self, *names: str, seconds: float = 30.0) -> list[Span]:
-        """Wait until there is a span of each name, and give those, in that order; the last of each name."""
+    async def spans_named(self, *names: str, seconds: float = 120.0, trace_id: str = "") -> list[Span]:
+        """Wait until there is a span of each name, and give those, in that order; the last of each name.
+
+        With a ``trace_id``, only those of this trace count. An engine exports its spans every five seconds.
+        """
+
+        def found() -> dict[str, Span]:
+            return {span.name: span for span in self.spans if span.trace_id.hex() == trace_id or not trace_id}
+
         async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(lambda: set(names) <= {span.name for span in self.spans})
-        found = {span.name: span for span in self.spans}
-        return [found[name] for name in names]
+            await self._changed.wait_for(lambda: set(names) <= found().keys())
+        return [found()[name] for name in names]
 
     async def until_asked(self, times: int) -> None:
         """Wait until so many requests have come."""
@@ -80,9 +86,10 @@ class ThreadedReceiver:
         self._receiver = receiver
         self._loop = loop
 
-    def spans_named(self, *names: str) -> list[Span]:
-        """Wait until there is a span of each name, and give those, in that order."""
-        return asyncio.run_coroutine_threadsafe(self._receiver.spans_named(*names), self._loop).result()
+    def spans_named(self, *names: str, trace_id: str) -> list[Span]:
+        """Wait until there is a span of each name in a trace, and give those, in that order."""
+        waiting = self._receiver.spans_named(*names, trace_id=trace_id)
+        return asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
 
 
 @contextmanager
