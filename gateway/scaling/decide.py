@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-_BACKLOG_SECONDS = 10.0
-"""Within this time those that wait are to be served. A backlog of short requests needs few replicas for that."""
+from gateway.scaling.demand import DemandHistory
 
 _PANIC = 2.0
 """Demand of so many times what the replicas can take is answered without averaging, as Knative's panic mode does."""
@@ -74,13 +73,16 @@ class Decision:
     reason: Reason
 
 
-def slots_needed(running: int, waiting: int, service_time: float | None) -> float:
-    """Give how many requests have to run at once so that those that wait are served soon.
-
-    One that waits needs a slot for ``service_time`` seconds, which may be a small part of the time that there is.
-    """
-    share = 1.0 if service_time is None else min(1.0, service_time / _BACKLOG_SECONDS)
-    return running + waiting * share
+def observe(history: DemandHistory, now: float, *, replicas: int, lowered_at: float) -> Observation:
+    """Say what is known of a model after the latest reading; ``lowered_at`` is when a replica was let go last."""
+    return Observation(
+        replicas=replicas,
+        needed=history.needed,
+        recent=history.recent,
+        peak=history.peak,
+        since_down=now - lowered_at,
+        idle_for=now - history.busy_at,
+    )
 
 
 def decide(rule: ScalingRule, seen: Observation) -> Decision:

@@ -11,6 +11,19 @@ _SERVICE_SECONDS = 60.0
 """Over how long the time in service is measured."""
 
 
+_BACKLOG_SECONDS = 10.0
+"""Within this time those that wait are to be served. A backlog of short requests needs few replicas for that."""
+
+
+def slots_needed(running: int, waiting: int, service_time: float | None) -> float:
+    """Give how many requests have to run at once so that those that wait are served soon.
+
+    One that waits needs a slot for ``service_time`` seconds, which may be a small part of the time that there is.
+    """
+    share = 1.0 if service_time is None else min(1.0, service_time / _BACKLOG_SECONDS)
+    return running + waiting * share
+
+
 class DemandHistory:
     """Remembers the demand of a pool, in requests; ``now`` is in seconds, and never falls.
 
@@ -25,7 +38,7 @@ class DemandHistory:
         """Moments and means, each higher than all that follow: the first is the highest."""
         self._work: deque[tuple[float, float, int]] = deque()
         self._served_seconds = 0.0
-        self.recent = 0.0
+        self.needed = self.recent = 0.0
         self.busy_at = 0.0
         """When there was something to do for the last time, or the first reading was taken."""
 
@@ -36,6 +49,12 @@ class DemandHistory:
     def peak(self) -> float:
         """The highest demand that is remembered."""
         return self._peaks[0][1] if self._peaks else 0.0
+
+    def take(self, now: float, *, running: int, waiting: int, answers: int, window: float) -> None:
+        """Take a reading of what there is to do, and of the requests that were ever answered."""
+        self.served(now, running, answers)
+        self.needed = slots_needed(running, waiting, self.service_time)
+        self.record(now, self.needed, window)
 
     def record(self, now: float, demand: float, window: float) -> None:
         """Take a reading, and forget peaks that are older than ``window`` seconds."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.pools.pool import Load, Pool
 from gateway.pools.replica import Replica
-from gateway.scaling.decide import Decision, Observation, Reason, ScalingRule, decide, slots_needed
+from gateway.scaling.decide import Decision, Observation, Reason, ScalingRule, decide, observe
 from gateway.scaling.demand import DemandHistory
 
 _USUAL_START_SECONDS = 40.0
@@ -132,17 +132,9 @@ class Scaler:
     def _observation(self, model: ScaledModel, load: Load, now: float) -> Observation:
         history = model.history
         model.count_answers()
-        history.served(now, load.running, model.answers)
-        needed = slots_needed(load.running, load.waiting, history.service_time)
-        history.record(now, needed, model.rule.window(model.start_seconds or _USUAL_START_SECONDS))
-        return Observation(
-            replicas=model.desired,
-            needed=needed,
-            recent=history.recent,
-            peak=history.peak,
-            since_down=now - model.lowered_at,
-            idle_for=now - history.busy_at,
-        )
+        window = model.rule.window(model.start_seconds or _USUAL_START_SECONDS)
+        history.take(now, running=load.running, waiting=load.waiting, answers=model.answers, window=window)
+        return observe(history, now, replicas=model.desired, lowered_at=model.lowered_at)
 
     def _scale(self) -> None:
         self._engines.scale({name: model.desired for name, model in self._models.items()})

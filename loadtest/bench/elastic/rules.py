@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from gateway.scaling.decide import Observation, ScalingRule, decide, slots_needed
+from gateway.scaling.decide import ScalingRule, decide, observe
 from gateway.scaling.demand import DemandHistory
 from loadtest.bench.elastic.fleet import Demand
 
@@ -38,17 +38,8 @@ class Ours:
     def __call__(self, seen: Demand) -> int:
         """Say how many replicas there are to be."""
         history = self._history
-        history.served(seen.now, seen.running, seen.answered)
-        needed = slots_needed(seen.running, seen.waiting, history.service_time)
-        history.record(seen.now, needed, self._window)
-        observation = Observation(
-            replicas=seen.replicas,
-            needed=needed,
-            recent=history.recent,
-            peak=history.peak,
-            since_down=seen.now - self._lowered_at,
-            idle_for=seen.now - history.busy_at,
-        )
+        history.take(seen.now, running=seen.running, waiting=seen.waiting, answers=seen.answered, window=self._window)
+        observation = observe(history, seen.now, replicas=seen.replicas, lowered_at=self._lowered_at)
         decided = decide(self._rule, observation).replicas
         if decided < seen.replicas:
             self._lowered_at = seen.now

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.scaling.decide import Decision, Observation, ScalingRule, decide, slots_needed
+from gateway.scaling.decide import Decision, Observation, ScalingRule, decide
 
 RULE = ScalingRule(least=1, most=8, target=4.0, idle=300.0)
 TO_ZERO = replace(RULE, least=0)
@@ -69,9 +69,3 @@ def test_the_first_request_wakes_a_model_at_once_and_fifty_wake_no_more_than_the
 def test_a_peak_is_remembered_the_longer_the_more_a_start_costs(start: float, window: float) -> None:
     assert RULE.window(start) == window
     assert replace(RULE, keep=7.0).window(start) == 7.0
-
-
-def test_requests_that_wait_need_a_slot_only_for_as_long_as_they_take() -> None:
-    assert slots_needed(3, 10, None) == 13
-    assert slots_needed(3, 10, 30.0) == 13
-    assert slots_needed(3, 10, 1.0) == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.scaling.demand import DemandHistory
+from gateway.scaling.demand import DemandHistory, slots_needed
 
 
 def test_the_mean_is_of_the_last_three_seconds() -> None:
@@ -62,3 +62,9 @@ def test_reprs_tell_the_demand() -> None:
     history.record(0.0, 4, 60.0)
     history.record(4.0, 2, 60.0)
     assert repr(history) == "<DemandHistory [2.0 now, 4.0 at most]>"
+
+
+def test_requests_that_wait_need_a_slot_only_for_as_long_as_they_take() -> None:
+    assert slots_needed(3, 10, None) == 13
+    assert slots_needed(3, 10, 30.0) == 13
+    assert slots_needed(3, 10, 1.0) == 4
