@@ -69,8 +69,9 @@ class EngineSpec:
 
     ``gpus`` is how many each replica gets, 0 for the CPU. ``args`` are options of the engine's own command line by
     their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds. ``onnx`` is what
-    the ONNX engine alone is told. ``traces`` is for engines that record spans.
-    Two are equal if one's engines need no restart to be the other's.
+    the ONNX engine alone is told. ``traces`` is for engines that record spans. ``lora_rank`` is the highest rank of a
+    LoRA adapter that is to be loaded later, 0 for none. Engines of one need no restart to be the other's if it
+    ``serves`` that.
     """
 
     model: str
@@ -84,6 +85,11 @@ class EngineSpec:
     tasks: tuple[str, ...] = ()
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
     traces: TraceExport | None = None
+    lora_rank: int = field(default=0, compare=False)
+
+    def serves(self, wanted: EngineSpec) -> bool:
+        """Whether engines that were started as this are what ``wanted`` asks for, or more."""
+        return self == wanted and self.lora_rank >= wanted.lora_rank
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,12 @@ class Supervisor:
         """What every replica is doing now."""
         return tuple(replica.status for replica in self._replicas.values())
 
+    def folder_of(self, model: str) -> Path | None:
+        """Give the folder with a model's files; ``None`` if they are not here yet, or the engine fetches them."""
+        preparation = self._preparations.get(model)
+        folder = None if preparation is None else preparation.brought
+        return folder if folder is not None and folder.is_dir() else None
+
     def add(self, spec: EngineSpec, devices: Sequence[str] = ()) -> ReplicaStatus:
         """Let there be one more replica, on these GPUs: now, or from ``start`` on.
 

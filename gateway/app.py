@@ -16,15 +16,17 @@ from typing import Any, Protocol
 import uvloop
 
 from engines.errors import EngineError
+from engines.files.adapters import check_fit, read_adapter
 from engines.processes.gpus import Gpus, available
 from engines.supervisor import ReplicaStatus, State
+from gateway.adapter_changes import AdapterChanges, check_new
 from gateway.config.discovery import DiscoverTable
-from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
 from gateway.control.access import new_token, token_of
 from gateway.control.plane import ControlPlane
 from gateway.core import wall_clock
+from gateway.core.errors import BadRequest, ModelNotFound
 from gateway.core.keys import Key, Keyring
 from gateway.core.limits import UsageStore, group_owner
 from gateway.core.tasks import cancelled
@@ -35,11 +37,13 @@ from gateway.drain import Drainable, drain
 from gateway.engine_specs import cache_of, rules_of, specs_of
 from gateway.local_engines import LocalEngines
 from gateway.observe.exposition import Exposition
+from gateway.pools.adapters import AdapterRefused, Adapters, AdapterStatus
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.health import HealthChecks
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
 from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
 from gateway.processes.parent import Parent
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
@@ -115,7 +119,8 @@ class Gateway:
     """
 
     def __init__(self, config: Config, folder: Path, start_up: StartupLog, source: ConfigSource | None = None) -> None:
-        self._config = config
+        self._config = self._file_config = config
+        """The configuration in force, and what its file says, which commands may have changed since."""
         self._start_up = start_up
         try:
             self._token = token_of(os.environ)
@@ -134,8 +139,16 @@ class Gateway:
         else:
             self._plane = parent = Parent(config, version, commit, start_up.say)
             self._builder = parent.builder
+        self._adapters = Adapters(self._registry, self._check_adapter, start_up.say)
+        self._adapter_changes = AdapterChanges()
+        self._adapter_lock = asyncio.Lock()
         self._engines = LocalEngines(
-            folder, cache_of(config), self._gpus, self._builder.new_replica, self._engine_changed
+            folder,
+            cache_of(config),
+            self._gpus,
+            self._builder.new_replica,
+            self._engine_changed,
+            holds_back=self._adapters.wants,
         )
         self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
         self._scaler = Scaler(self._engines, self._scaled)
@@ -147,11 +160,12 @@ class Gateway:
             _intervals(config, self._registry),
             timeout=_PROBE_SECONDS,
             supervised=self._engines.names,
+            prepare=self._prepare,
         )
         self._discoveries = Discoveries(self._builder.set_found, start_up.say)
         self._sharing = self._share_limits(config)
         self._ending = False
-        self._reloader = None if source is None else Reloader(config, source, self._apply, self._reloaded)
+        self._reloader = None if source is None else Reloader(config, source, self._reload, self._reloaded)
         self._watching: list[asyncio.Task[None]] = []
         host, port = split(config.gateway.control)
         self._control = ControlPlane(
@@ -252,6 +266,43 @@ class Gateway:
             self._reset_elsewhere(owner)
         return True
 
+    async def load_adapter(self, name: str, base: str, folder: str) -> None:
+        """Load a LoRA adapter into all ready replicas of a model, and let clients ask for it by its name.
+
+        Raises a ``GatewayError``, and changes nothing, where it does not fit or no replica takes it. Where no replica
+        is ready, it is loaded as soon as one is. Called on the main loop.
+        """
+        async with self._adapter_lock:
+            check_new(self._config, name, base)
+            parent = self._registry.find(base)
+            try:
+                await self._adapters.load(Model(name, parent.pool, tasks=parent.tasks, parent=parent, root=folder))
+            except AdapterRefused as error:
+                raise BadRequest(str(error), param="source", code="adapter_refused") from None
+            self._adapter_changes.add(name, base, folder)
+            self._apply(self._adapter_changes.applied_to(self._file_config))
+
+    async def unload_adapter(self, name: str) -> None:
+        """Let clients no longer ask for an adapter, and unload it from all replicas. Called on the main loop.
+
+        Raises ``ModelNotFound`` if there is no such adapter. Requests that have begun go on.
+        """
+        async with self._adapter_lock:
+            if not any(model.name == name for model in self.adapters):
+                raise ModelNotFound(f"There is no adapter {name[:200]!r}.", param="name")
+            self._adapter_changes.remove(name)
+            self._apply(self._adapter_changes.applied_to(self._file_config))
+            await self._adapters.settled()
+
+    @property
+    def adapters(self) -> Sequence[Model]:
+        """All LoRA adapters."""
+        return [model for model in self._registry.models if model.parent is not None]
+
+    def adapter_statuses(self, adapter: Model) -> Sequence[AdapterStatus]:
+        """Tell how an adapter stands at each replica of its base."""
+        return self._adapters.statuses(adapter)
+
     @property
     def address(self) -> str:
         """Where clients ask, once it has started; the real port, where 0 was asked for."""
@@ -286,6 +337,7 @@ class Gateway:
         self._engines.start()
         self._scaling_ticker.start()
         watches = [wall_clock.watch(self._start_up.say)]
+        self._adapters.start()
         if self._reloader is not None:
             watches.append(self._reloader.watch())
         self._watching = [asyncio.get_running_loop().create_task(each) for each in watches]
@@ -315,13 +367,14 @@ class Gateway:
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await self._discoveries.stop()
         await self._health_checks.stop()
+        await self._adapters.stop()
         await self._engines.stop()
         self._control.stop()
         await self._stop_plane()
 
     def panel(self) -> str:
         """Write what there is to see when the gateway serves."""
-        rows = [self._row(model, self._config.models[model.name]) for model in self._registry.models]
+        rows = [self._row(model) for model in self._registry.models]
         keyed = bool(self._config.gateway.keys)
         page = self.control_address + ("/" if self._token else f"/#token={self._made_token}")
         return render(self.address, self.control_address, rows, self._start_up.seconds, page=page, keyed=keyed)
@@ -356,8 +409,13 @@ class Gateway:
             await self._sharing.stop()
         await self._plane.stop()
 
-    def _row(self, model: Model, settings: ModelConfig) -> Row:
+    def _row(self, model: Model) -> Row:
         pool = model.pool
+        if model.parent is not None:
+            loaded = len(pool.able(model.upstream_name))
+            tasks, state = tuple(model.tasks), "ready" if loaded else "not loaded"
+            return Row(model.name, f"LoRA of {model.parent.name}", tasks, loaded, len(pool.replicas), state)
+        settings = self._config.models[model.name]
         if pool.on_demand and not pool.replicas:
             return Row(model.name, settings.engine, settings.tasks_here, 0, 0, "asleep until it is asked")
         troubled = next((replica for replica in pool.replicas if not replica.ready), None)
@@ -368,6 +426,27 @@ class Gateway:
             state, reason = "nothing found", f"{pool.discovered.source}: {trouble}" if trouble else ""
         ready, replicas = len(pool.ready), len(pool.replicas)
         return Row(model.name, settings.engine, settings.tasks_here, ready, replicas, state, reason)
+
+    def _reload(self, config: Config) -> None:
+        """Take over what the file says now. Raises ``StartError`` before anything has changed."""
+        changes = self._adapter_changes.reloaded()
+        self._apply(changes.applied_to(config))
+        self._adapter_changes, self._file_config = changes, config
+
+    async def _prepare(self, replica: Replica) -> None:
+        """Load a replica's adapters before it gets requests."""
+        await self._adapters.prepare(replica)
+        self._settled.set()
+
+    async def _check_adapter(self, adapter: Model) -> None:
+        """Compare an adapter's files with those of its base, as far as both are here. Raises ``AdapterRefused``."""
+        assert adapter.parent is not None
+        base = adapter.parent.name
+        is_remote = self._config.models[base].engine == "remote"
+        try:
+            await asyncio.to_thread(_compare, Path(adapter.root), self._engines.folder_of(base), is_remote)
+        except EngineError as error:
+            raise AdapterRefused(str(error)) from None
 
     def _apply(self, config: Config) -> None:
         """Take over a configuration that was checked. Raises ``StartError`` before anything has changed."""
@@ -381,10 +460,11 @@ class Gateway:
         if self._sharing is not None:
             self._sharing.follow(self.keys)
         self._health_checks.follow(registry, _intervals(config, registry))
+        self._config = config
         self._discoveries.follow(_discover_tables(config, registry))
         self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
         self._scaler.apply(rules_of(config), self._pools_by_model())
-        self._config = config
+        self._adapters.follow(registry)
 
     def _reloaded(self, outcome: ReloadOutcome) -> None:
         """Say how a reload went."""
@@ -396,7 +476,7 @@ class Gateway:
             self._start_up.say(f"not reloaded: {problem}")
 
     def _pools_by_model(self) -> dict[str, Pool]:
-        return {model.name: model.pool for model in self._registry.models}
+        return {model.name: model.pool for model in self._registry.models if model.parent is None}
 
     def _scaled(self, model: ScaledModel, before: int, decision: Decision) -> None:
         """Say that a model is to have another number of replicas, and why."""
@@ -408,6 +488,18 @@ class Gateway:
         what = status.state.value
         self._start_up.step(status.replica, f"{what}: {status.reason}" if status.reason else what)
         self._settled.set()
+
+
+def _compare(adapter: Path, base: Path | None, is_remote: bool) -> None:
+    """Check an adapter, and whether it fits its base. Raises ``EngineError``.
+
+    Of a remote model it may be a folder of another machine.
+    """
+    if is_remote and not adapter.is_dir():
+        return
+    files = read_adapter(adapter)
+    if base is not None:
+        check_fit(files, base)
 
 
 def _intervals(config: Config, registry: Registry) -> dict[str, float]:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engines.errors import EngineError
+from engines.files.adapters import rank_for
 from engines.files.sources import default_cache
 from engines.onnx.options import OnnxOptions
 from engines.processes.gpus import check_demand
 from engines.spec import EngineSpec, FolderSource, HubSource, PackageFile, PackageSource, Source, TraceExport
+from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
 from gateway.config.tracing import settings_of
@@ -75,6 +77,15 @@ def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
             tasks=model.tasks_here,
             onnx=model.options if model.engine == "onnx" else OnnxOptions(),
             traces=traces,
+            lora_rank=_lora_rank(model),
         )
         for name, model in here.items()
     ]
+
+
+def _lora_rank(model: ModelConfig) -> int:
+    """Give the rank of adapters that the engines of a model are to be ready for, 0 for none."""
+    if model.engine != "vllm" or model.adapters is None:
+        return 0
+    own = next((value for name, value in model.args.items() if name.replace("_", "-") == "max-lora-rank"), None)
+    return own if isinstance(own, int) else rank_for(model.adapters.values())

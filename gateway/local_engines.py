@@ -47,7 +47,8 @@ class LocalEngines:
 
     ``folder`` takes sockets and logs, ``cache`` the model files. ``new_replica`` makes a replica of a name and an
     address. ``on_change`` is told what the supervisor says of one, after its replica was. An engine whose replica has
-    drained is stopped, for whatever reason it was drained.
+    drained is stopped, for whatever reason it was drained. A replica that is to be ``held back`` does not become ready
+    with its engine: who prepares it says when.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class LocalEngines:
         on_change: Callable[[ReplicaStatus], None],
         *,
         launchers: Mapping[str, Launcher] = LAUNCHERS,
+        holds_back: Callable[[Replica], bool] = lambda _: False,
     ) -> None:
         self._supervisor = Supervisor(folder=folder, cache=cache, on_change=self._changed, launchers=launchers)
         self._gpus = gpus
         self._new_replica = new_replica
         self._on_change = on_change
+        self._holds_back = holds_back
         self._engines: dict[str, LocalEngine] = {}
         self._wanted: dict[str, tuple[EngineSpec, Pool]] = {}
         self._cpu_engines: int | None = None
@@ -87,7 +90,16 @@ class LocalEngines:
     def awaited(self) -> list[str]:
         """The replicas whose engines are on their way to be ready."""
         statuses = self._supervisor.statuses
-        return [each.replica for each in statuses if each.state in (State.FETCHING, State.STARTING)]
+        return [
+            each.replica
+            for each in statuses
+            if each.state in (State.FETCHING, State.STARTING)
+            or (each.state is State.READY and self._engines[each.replica].replica.state is ReplicaState.STARTING)
+        ]
+
+    def folder_of(self, model: str) -> Path | None:
+        """Give the folder with a model's files, as its engines read it; ``None`` if it is not here, or not yet."""
+        return self._supervisor.folder_of(model)
 
     def apply(self, specs: Iterable[EngineSpec], pools: Mapping[str, Pool], *, cpu_engines: int | None = None) -> None:
         """Bring about what these models want from now on. ``pools`` are those of the models, by their names.
@@ -135,8 +147,8 @@ class LocalEngines:
         """Take the next step towards what a model wants. Each step changes a replica, which leads to the next one."""
         spec, pool = self._wanted[model]
         here = [each for each in self._engines.values() if each.spec.model == model and not each.draining]
-        new = [each for each in here if each.spec == spec]
-        old = [each for each in here if each.spec != spec]
+        new = [each for each in here if each.spec.serves(spec)]
+        old = [each for each in here if not each.spec.serves(spec)]
         number = self._numbers.get(model, spec.replicas)
         useless = [each for each in old if not each.replica.ready] + _surplus(new, number)
         if useless:
@@ -176,7 +188,9 @@ class LocalEngines:
 
     def _changed(self, status: ReplicaStatus) -> None:
         """Take over what the supervisor says of an engine."""
-        self._engines[status.replica].replica.set_state(ReplicaState(status.state), status.reason)
+        replica = self._engines[status.replica].replica
+        if status.state is not State.READY or not self._holds_back(replica):
+            replica.set_state(ReplicaState(status.state), status.reason)
         self._on_change(status)
 
     def _replica_changed(self, replica: Replica) -> None:

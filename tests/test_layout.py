@@ -35,7 +35,7 @@ SPINE = {
         {"app"},
         {"local_engines", "processes", "reload"},
         {"data_plane"},
-        {"console", "drain", "engine_specs", "process_tuning"},
+        {"adapter_changes", "console", "drain", "engine_specs", "process_tuning"},
         {"api"},
         {"exchange"},
         {"control", "discovery"},

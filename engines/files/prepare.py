@@ -23,6 +23,11 @@ class Preparation:
         self._folder: Path | None = None
         self._useless: ContentError | None = None
 
+    @property
+    def brought(self) -> Path | None:
+        """The folder, once the files are there."""
+        return self._folder
+
     async def folder(self, progress: Callable[[str], None]) -> Path:
         """Return the folder with the files, bringing them if that has not succeeded yet.
 

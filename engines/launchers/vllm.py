@@ -13,6 +13,12 @@ from engines.files.sources import fetch, made_once
 from engines.processes.shim_command import run
 from engines.spec import EngineSpec, HubSource, Launch, PackageSource, Progress, Source, TraceExport, options
 
+_LORAS_IN_BATCH = 4
+"""Adapters whose requests are computed together. vLLM's default is 1: requests of others wait for that one's to end."""
+
+_LORAS_IN_MEMORY = 64
+"""Adapters that stay in the memory of the machine; others are read from their files again when they are asked."""
+
 
 class Vllm:
     """Starts ``python -m vllm.entrypoints.openai.api_server``; the ``vllm`` command does not work in the CPU build."""
@@ -49,7 +55,23 @@ class Vllm:
         if spec.traces is not None and not any(_names_a_receiver(name) for name in spec.args):
             command += ["--otlp-traces-endpoint", spec.traces.url]
             environment |= _traced(spec.traces)
+        if spec.lora_rank:
+            command += _lora_options(spec)
+            environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
         return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)
+
+
+def _lora_options(spec: EngineSpec) -> list[str]:
+    """Let adapters be loaded later, as far as the operator's own options do not say it in another way."""
+    own = {name.replace("_", "-") for name in spec.args}
+    words: list[str] = []
+    if "enable-lora" not in own:
+        words.append("--enable-lora")
+    if "max-lora-rank" not in own:
+        words += ["--max-lora-rank", str(spec.lora_rank)]
+    if not own & {"max-loras", "max-cpu-loras"}:
+        words += ["--max-loras", str(_LORAS_IN_BATCH), "--max-cpu-loras", str(_LORAS_IN_MEMORY)]
+    return words
 
 
 def _says_how_to_divide(name: str) -> bool:

@@ -260,6 +260,7 @@ class Pipeline:
             route.dialect.recorded if streams and model.recovery else None,
             0 if fields.priority is UNSET_FIELD else request_fields.priority_in(fields.priority),
             not others_left,
+            None if model.parent is None else model.upstream_name,
         )
         return self._dispatcher.begin(model.pool, request, downstream, phases)
 

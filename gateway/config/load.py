@@ -14,7 +14,7 @@ from gateway.config.gateway import KeyConfig, host_and_port
 from gateway.config.lines import Lines
 from gateway.config.paths import context_of, resolved
 from gateway.config.problems import ConfigError, Problem
-from gateway.config.schema import Config
+from gateway.config.schema import Config, model_names
 from gateway.config.table import plain
 
 _GROUP = "group="
@@ -90,7 +90,7 @@ def _keys_of_file(path: Path, tables: Mapping[str, Any], lines: Lines) -> tuple[
     except (OSError, UnicodeDecodeError) as error:
         at = ("gateway", "keys_file")
         return [], [Problem(path, ".".join(at), f"cannot be read: {error}", lines.of(at))]
-    models, groups = plain(tables, "models"), plain(plain(tables, "gateway"), "groups")
+    models, groups = model_names(tables), plain(plain(tables, "gateway"), "groups")
     keys: list[KeyConfig] = []
     problems: list[Problem] = []
     for number, line in enumerate(entries, start=1):

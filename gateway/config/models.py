@@ -29,6 +29,7 @@ from engines.onnx.options import Golden, OnnxOptions
 from gateway.config.addresses import EngineUrl
 from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
 from gateway.config.discovery import DiscoverTable
+from gateway.config.paths import FilePath
 from gateway.config.scaling import ScalingTable
 from gateway.config.slo import Slo
 from gateway.config.source import ModelSource
@@ -353,6 +354,12 @@ class VllmModel(LocalModel):
 
     engine: Literal["vllm"]
     recovery: bool = Field(True, description=_RECOVERY + "The text of each stream is kept in memory for it.")
+    adapters: dict[ModelName, FilePath] | None = Field(
+        None,
+        description="LoRA adapters of this model: the folder of each, as PEFT saves it, by the name that clients ask "
+        "for. An empty table only lets adapters be loaded by `headgate adapter load`. See [adapters.md](adapters.md).",
+        examples=[{"chat-sql": "adapters/sql"}],
+    )
 
     @property
     def tasks_here(self) -> tuple[Task, ...]:
@@ -426,6 +433,14 @@ class RemoteModel(ModelBase):
         examples=["UPSTREAM_KEY"],
     )
 
+    adapters: dict[ModelName, str] | None = Field(
+        None,
+        description="LoRA adapters that are loaded into its vLLMs, which must run with `--enable-lora` and "
+        "`VLLM_ALLOW_RUNTIME_LORA_UPDATING=1`: the folder of each, where those find it, by the name that clients ask "
+        "for. See [adapters.md](adapters.md).",
+        examples=[{"chat-sql": "/srv/adapters/sql"}],
+    )
+
     @property
     def tasks_here(self) -> tuple[Task, ...]:
         """What the model can do: everything, if nothing is said."""
@@ -479,6 +494,13 @@ _TABLES: Mapping[EngineName, type[ModelBase]] = {"vllm": VllmModel, "onnx": Onnx
 
 ModelConfig = VllmModel | OnnxModel | RemoteModel
 """Any model. ``engine`` tells which one it is, also to a type checker."""
+
+
+def adapters_of(model: ModelConfig) -> Mapping[str, str]:
+    """Give the folder of each LoRA adapter that a model has, by the adapter's name."""
+    given = None if model.engine == "onnx" else model.adapters
+    return {name: str(folder) for name, folder in (given or {}).items()}
+
 
 TaggedModel = Annotated[ModelConfig, Field(discriminator="engine"), WrapValidator(_by_engine)]
 """The same, as it is read."""

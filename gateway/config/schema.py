@@ -41,6 +41,9 @@ class Config(Table):
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         """Find names that mean two things or nothing, timeouts that cannot pass, and variables that are no use."""
         aliases, keys, groups = _aliases_in(given), _keys_in(given), _groups_in(given)
+        yield from _adapters_amiss(given, aliases)
+        # From here on an adapter is a model as any other.
+        aliases = {name: [] for names in _adapters_in(given).values() for name in names} | aliases
         yield from clashes(aliases, keys)
         yield from groups_amiss(aliases, keys, groups)
         yield from _fallbacks_amiss(given)
@@ -78,6 +81,22 @@ def clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> 
         unknown = [model for model in key.models if model not in aliases]
         if unknown:
             yield Mistake(("gateway", "keys"), f"the key {key.id!r} names unknown models: {', '.join(unknown)}")
+
+
+def model_names(given: Mapping[str, Any]) -> Container[str]:
+    """Give the names of all models and of their adapters, which keys may name."""
+    adapters = _adapters_in(given)
+    return {*adapters, *(name for names in adapters.values() for name in names)}
+
+
+def _adapters_amiss(given: Mapping[str, Any], aliases: Mapping[str, Sequence[str]]) -> Iterator[Mistake]:
+    """Find adapters that are called as a model, an alias, or another adapter."""
+    owner = {alias: name for name, others in aliases.items() for alias in (name, *others)}
+    for model, adapters in _adapters_in(given).items():
+        for adapter in adapters:
+            if adapter in owner:
+                yield Mistake(("models", model, "adapters", adapter), f"{adapter!r} already names {owner[adapter]!r}")
+            owner.setdefault(adapter, adapter)
 
 
 def _fallbacks_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -175,6 +194,15 @@ def _aliases_in(given: Mapping[str, Any]) -> dict[str, list[str]]:
         found[name] = (
             [alias for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list | tuple) else []
         )
+    return found
+
+
+def _adapters_in(given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Give the names of the adapters of each model, as far as they can be read."""
+    found = {}
+    for name, model in plain(given, "models").items():
+        adapters = model.get("adapters") if isinstance(model, Mapping) else getattr(model, "adapters", None)
+        found[name] = list(adapters) if isinstance(adapters, Mapping) else []
     return found
 
 

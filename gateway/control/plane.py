@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from time import monotonic, perf_counter
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
 from gateway.control.access import Access, new_token
+from gateway.control.adapters import AdapterOrder, adapters_and_replicas
 from gateway.control.bounded import Bounded
 from gateway.control.engine_metrics import read_engine_metrics
 from gateway.control.guard import Guard
 from gateway.control.keys import keys_and_groups
 from gateway.control.page.routes import PREFIX, SHOWN, Page
+from gateway.core.errors import GatewayError
 from gateway.core.keys import Key
 from gateway.observe.counters import Counters
+from gateway.pools.adapters import AdapterStatus
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 
@@ -69,6 +73,13 @@ class GatewayView(Protocol):
     def processes(self) -> Sequence[Mapping[str, object]]:
         """The process id, state and connections of each process that takes requests, if there are several."""
 
+    @property
+    def adapters(self) -> Sequence[Model]:
+        """All LoRA adapters."""
+
+    def adapter_statuses(self, adapter: Model) -> Sequence[AdapterStatus]:
+        """Tell how an adapter stands at each replica of its base."""
+
     async def count(self) -> None:
         """Bring the metrics up to date, where that takes asking. Awaited on the control plane's loop."""
 
@@ -81,6 +92,12 @@ class Commands(Protocol):
 
     def drain_replica(self, name: str) -> bool:
         """Send a replica nothing new; return whether there is such a one."""
+
+    async def load_adapter(self, name: str, base: str, folder: str) -> None:
+        """Load a LoRA adapter of a model. Raises a ``GatewayError`` that says why not."""
+
+    async def unload_adapter(self, name: str) -> None:
+        """Unload a LoRA adapter. Raises a ``GatewayError`` that says why not."""
 
     def reset_key(self, name: str) -> bool:
         """Forget what a key has used of its own limits; return whether there is such a one."""
@@ -175,6 +192,8 @@ class ControlPlane:
                 [
                     web.post("/reload", self._reload),
                     web.post("/replicas/{name}/drain", self._drain_replica),
+                    web.post("/adapters", self._load_adapter),
+                    web.delete("/adapters/{name:.+}", self._unload_adapter),
                     web.post("/keys/{id}/reset", self._reset_key),
                     web.post("/groups/{name}/reset", self._reset_group),
                 ]
@@ -188,6 +207,7 @@ class ControlPlane:
                 web.get("/status", self._status),
                 web.get("/keys", self._keys),
                 *self._page.routes(),
+                web.get("/adapters", self._adapters),
             ]
         )
         # A playground's request ends when its page is closed; what has been begun on another loop goes on.
@@ -252,6 +272,32 @@ class ControlPlane:
             return web.json_response({"status": "unknown", "reason": f"there is no replica {name!r}"}, status=404)
         return web.json_response({"status": "draining"})
 
+    async def _adapters(self, _request: web.Request) -> web.Response:
+        gateway = self._gateway
+        return web.json_response(adapters_and_replicas(gateway.adapters, gateway.adapter_statuses))
+
+    async def _load_adapter(self, request: web.Request) -> web.Response:
+        commands = self._commands
+        assert commands is not None
+        try:
+            asked = msgspec.json.decode(await request.read(), type=AdapterOrder)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return web.json_response({"status": "not loaded", "reason": str(error)}, status=400)
+        try:
+            await self._await_on_main_loop(commands.load_adapter(asked.name, asked.base, asked.source))
+        except GatewayError as error:
+            return web.json_response({"status": "not loaded", **_reason(error)}, status=error.status)
+        return web.json_response({"status": "loaded"})
+
+    async def _unload_adapter(self, request: web.Request) -> web.Response:
+        commands = self._commands
+        assert commands is not None
+        try:
+            await self._await_on_main_loop(commands.unload_adapter(request.match_info["name"]))
+        except GatewayError as error:
+            return web.json_response({"status": "not unloaded", **_reason(error)}, status=error.status)
+        return web.json_response({"status": "unloaded"})
+
     async def _reset_key(self, request: web.Request) -> web.Response:
         assert self._commands is not None
         name, reset = request.match_info["id"], self._commands.reset_key
@@ -272,8 +318,12 @@ class ControlPlane:
         async def carry_out() -> Result:
             return command()
 
+        return await self._await_on_main_loop(carry_out())
+
+    async def _await_on_main_loop(self, command: Coroutine[Any, Any, Result]) -> Result:
+        """Have the gateway's own loop carry out a command that may wait, and wait for its result."""
         assert self._main is not None
-        carried_out = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(carry_out(), self._main))
+        carried_out = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(command, self._main))
         return await asyncio.shield(carried_out)
 
     def _why_not_ready(self) -> list[str]:
@@ -281,6 +331,10 @@ class ControlPlane:
         reasons += self._gateway.troubles
         missing = [model for model in self._gateway.models if model.required and not model.pool.on_call]
         return reasons + [model.pool.not_ready(model.name).message for model in missing]
+
+
+def _reason(error: GatewayError) -> Mapping[str, str | None]:
+    return {"reason": error.message, "code": error.code}
 
 
 def _status_of(model: Model) -> Mapping[str, Any]:

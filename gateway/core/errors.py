@@ -344,6 +344,12 @@ class NoReadyReplica(Unavailable):
     code = "no_ready_replica"
 
 
+class AdapterNotLoaded(Unavailable):
+    """The LoRA adapter exists, but none of the replicas that can answer now has loaded it."""
+
+    code = "adapter_not_loaded"
+
+
 class GuardFailed(Unavailable):
     """The guard model that must look at the request first could not."""
 

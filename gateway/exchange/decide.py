@@ -51,6 +51,12 @@ class Failure(NamedTuple):
         """Make one of an engine's error response; an engine that is full has not begun to work on the request."""
         return cls(error, reached=error.status not in FULL)
 
+    @classmethod
+    def not_loaded(cls, error: GatewayError) -> Failure:
+        """Make one of an engine's 404 for a LoRA adapter that it has lost, as one does that was started anew."""
+        error.retry = Retry.YES
+        return cls(error, reached=False)
+
     def may_be_retried(self, *, idempotent: bool) -> bool:
         """Whether another replica may do better, and asking it cannot do anything twice (RFC 9110, section 9.2.2)."""
         return self.error.retry is Retry.YES and (idempotent or not self.reached)

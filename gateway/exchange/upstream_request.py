@@ -53,6 +53,9 @@ class UpstreamRequest(msgspec.Struct, eq=False):
     waits_for_replica: bool = True
     """Whether it is held while no replica is ready; not where another model is asked then."""
 
+    adapter: str | None = None
+    """The LoRA adapter that it asks for; only replicas that have loaded it can answer."""
+
     _prompt: Prompt | None = None
 
     @property

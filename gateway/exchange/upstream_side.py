@@ -150,8 +150,11 @@ class UpstreamSide(ABC):
         self._count_error(attempt, error)
         if self._request.usage_bytes and head.status in (400, 422) and b"stream_options" in body:
             self._ask_without_usage(attempt)
-        else:
-            self._go_on_after(attempt, Failure.told_by(error))
+            return
+        failure = Failure.told_by(error)
+        if head.status == 404 and self._request.adapter is not None:
+            failure = Failure.not_loaded(error)
+        self._go_on_after(attempt, failure)
 
     def attempt_failed(self, attempt: Attempt, error: UpstreamError) -> None:
         """Ask another replica if no byte of a response has come, else fail."""
@@ -258,7 +261,7 @@ class UpstreamSide(ABC):
         before = self._failure
         if failure.reached or before is None:
             self._failure = failure
-        others = any(replica not in self._tried for replica in self._pool.ready)
+        others = any(replica not in self._tried for replica in self._pool.able(self._request.adapter))
         race = self._race
         first = race.failure if race is not None and race.failure is not None else failure
         retry = first.may_be_retried(idempotent=self._request.dialect.idempotent)

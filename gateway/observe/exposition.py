@@ -246,6 +246,13 @@ def _model_info(scrape: _Scrape) -> Iterator[tuple[Sequence[str], Value]]:
     return (((model.name, model.pool.name), 1.0) for model in scrape.registry.models)
 
 
+def _adapters_loaded(scrape: _Scrape) -> Samples:
+    for model in scrape.registry.models:
+        if model.parent is not None:
+            for replica in model.pool.replicas:
+                yield (model.name, replica.name), float(model.upstream_name in replica.adapters)
+
+
 def _file_bytes(scrape: _Scrape) -> Samples:
     files = scrape.counters.files
     return [(("received",), files.received_bytes), (("sent",), files.sent_bytes)]
@@ -499,6 +506,13 @@ _FAMILIES = (
         "Health probes of a replica that failed.",
         _REPLICA,
         _per_replica(lambda replica: replica.probe_failures),
+    ),
+    _Row(
+        Kind.GAUGE,
+        "adapter_loaded",
+        "Whether a replica has loaded a LoRA adapter, which is the model of its requests.",
+        _REPLICA,
+        _adapters_loaded,
     ),
     _Row(
         Kind.GAUGE,

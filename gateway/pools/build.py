@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
-from gateway.config.models import ModelConfig, RemoteModel
+from gateway.config.models import ModelConfig, RemoteModel, adapters_of
 from gateway.config.schema import Config
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPools
@@ -280,19 +280,23 @@ class RegistryBuilder:
         """Make replicas of these names and addresses. One that another pool has and knows to be ready is so here."""
         assert self._connections is not None
         credentials = _credentials(settings)
-        ready = {_identity(each) for pool in self._settings for each in pool.ready}
+        ready = {_identity(each): each for pool in self._settings for each in pool.ready}
         counting = self._counting
-        return [
-            Replica(
+        made = []
+        for name, address in named:
+            same = ready.get((address.url, header_lines(address, credentials)))
+            replica = Replica(
                 name,
                 self._connections.of(address),
                 credentials=credentials,
                 load=counting.replica_load(name),
                 trial=counting.replica_trial(name),
-                ready=(address.url, header_lines(address, credentials)) in ready,
+                ready=same is not None,
             )
-            for name, address in named
-        ]
+            if same is not None:
+                replica.adapters = same.adapters
+            made.append(replica)
+        return made
 
     def _registry(
         self, config: Config, groups: Mapping[str, Sequence[str]], pools: dict[str, Pool], *, follows: bool = False
@@ -312,7 +316,8 @@ class RegistryBuilder:
         }
         self._models = models
         # In the order of the file, which is that of ``/v1/models``.
-        return Registry((models[name] for name in config.models), () if follows else closing)
+        listed = [model for name, settings in config.models.items() for model in _with_adapters(models[name], settings)]
+        return Registry(listed, () if follows else closing)
 
     def _model(self, name: str, settings: ModelConfig, pool: Pool) -> Model:
         model = Model(
@@ -333,6 +338,25 @@ class RegistryBuilder:
         if before is not None and (before.pool, before.upstream_name) == (pool, model.upstream_name):
             model.max_model_len = before.max_model_len
         return model
+
+
+def _with_adapters(base: Model, settings: ModelConfig) -> Iterator[Model]:
+    """Give a model, and its LoRA adapters, which answer as it does but for their weights."""
+    yield base
+    for name, folder in adapters_of(settings).items():
+        yield Model(
+            name,
+            base.pool,
+            tasks=base.tasks,
+            required=False,
+            send_priority=base.send_priority,
+            cache_salt=base.cache_salt,
+            guard=base.guard,
+            fallback=base.fallback,
+            recovery=base.recovery,
+            parent=base,
+            root=folder,
+        )
 
 
 def pools_of(config: Config) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import random
@@ -41,7 +41,7 @@ class ProbeAnswer:
 
 
 class Probe(Receiver):
-    """One GET to a replica, as a receiver that can be awaited.
+    """One request of the gateway's own to a replica, as a receiver that can be awaited.
 
     It is asked on a connection of its own, because a replica that takes no new connections is not well.
     """
@@ -50,7 +50,8 @@ class Probe(Receiver):
         self._replica = replica
         self._connection: UpstreamConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._path = b""
+        self._line = b""
+        self._body = b""
         self._status = 0
         self._parts: list[bytes] = []
         self._bytes = 0
@@ -58,7 +59,15 @@ class Probe(Receiver):
 
     async def get(self, path: bytes, within: float) -> ProbeAnswer:
         """Ask for ``path`` and wait ``within`` seconds at most. Raises ``UpstreamError`` or ``TimeoutError``."""
-        self._path = path
+        return await self._ask(b"GET", path, b"", within)
+
+    async def post(self, path: bytes, body: bytes, within: float) -> ProbeAnswer:
+        """Send JSON to ``path`` and wait ``within`` seconds at most. Raises ``UpstreamError`` or ``TimeoutError``."""
+        return await self._ask(b"POST", path, body, within)
+
+    async def _ask(self, method: bytes, path: bytes, body: bytes, within: float) -> ProbeAnswer:
+        self._line = b"%b %b" % (method, self._replica.address.target(path))
+        self._body = body
         self._connecting = self._replica.connections.connect(self._send, self.receive_failure)
         try:
             async with asyncio.timeout(within):
@@ -93,10 +102,10 @@ class Probe(Receiver):
     def _send(self, connection: UpstreamConnection) -> None:
         replica = self._replica
         self._connection = connection
+        kind = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(self._body) if self._body else b""
         connection.send(
-            b"GET %b HTTP/1.1\r\n%baccept: */*\r\nconnection: close\r\n\r\n"
-            % (replica.address.target(self._path), replica.headers),
-            b"",
+            b"%b HTTP/1.1\r\n%b%baccept: */*\r\nconnection: close\r\n\r\n" % (self._line, replica.headers, kind),
+            self._body,
             self,
         )
 
@@ -110,13 +119,17 @@ class _Cards(msgspec.Struct):
     data: list[_Card]
 
 
+Prepare = Callable[[Replica], Awaitable[None]]
+"""What is done with a replica that is well before it gets requests. It raises nothing."""
+
+
 class HealthCheck:
     """Keeps one replica's state true by probing it, for all models of its pool.
 
     It probes only while the replica is ``up``: a remote one always is. ``models`` are those whose cards are read.
     ``phase`` is where in the interval it probes, from 0 to 1: checks begin together, and a thousand that went on
     together would hold up all requests for a quarter of a second each time. ``draw`` gives numbers from 0 to 1, by
-    which intervals differ.
+    which intervals differ. ``prepare`` is awaited before a replica becomes ready.
     """
 
     def __init__(
@@ -129,9 +142,11 @@ class HealthCheck:
         up: bool,
         phase: float = 1.0,
         draw: Callable[[], float] = random,
+        prepare: Prepare | None = None,
     ) -> None:
         self._replica = replica
         self._draw = draw
+        self._prepare = prepare
         self._models = models
         self._interval = interval
         self._timeout = timeout
@@ -218,6 +233,10 @@ class HealthCheck:
             self._cards_read = False
             replica.probe_failed(reason)
             return
+        if not replica.ready and self._prepare is not None:
+            await self._prepare(replica)
+            if not self._up.is_set():
+                return
         replica.probe_succeeded(perf_counter())
         if not self._cards_read and any(model.max_model_len is None for model in self._models):
             await self._read_cards()
@@ -243,7 +262,8 @@ class HealthChecks:
     """One health check for each replica of a registry, those included that come and go while it runs.
 
     ``intervals`` are those of the pools, by name. Replicas that are ``supervised``, by name, are not up before the
-    supervisor says so. ``draw`` gives numbers from 0 to 1, by which they are spread.
+    supervisor says so. ``draw`` gives numbers from 0 to 1, by which they are spread. ``prepare`` is awaited before one
+    becomes ready.
     """
 
     def __init__(
@@ -254,12 +274,14 @@ class HealthChecks:
         timeout: float,
         supervised: Collection[str] = (),
         draw: Callable[[], float] = random,
+        prepare: Prepare | None = None,
     ) -> None:
         self._draw = draw
         self._registry = registry
         self._intervals = intervals
         self._timeout = timeout
         self._supervised = supervised
+        self._prepare = prepare
         self._models: dict[Pool, list[Model]] = {}
         self._list_models()
         self._checks: dict[str, HealthCheck] = {}
@@ -315,6 +337,7 @@ class HealthChecks:
             up=replica.name not in self._supervised,
             phase=phase,
             draw=self._draw,
+            prepare=self._prepare,
         )
 
     def _list_models(self) -> None:

@@ -23,9 +23,11 @@ class Model:
         "guard",
         "max_model_len",
         "name",
+        "parent",
         "pool",
         "recovery",
         "required",
+        "root",
         "send_priority",
         "slo",
         "tasks",
@@ -47,6 +49,8 @@ class Model:
         fallback: Iterable[str] = (),
         recovery: bool = False,
         slo: Mapping[str, float] | None = None,
+        parent: Model | None = None,
+        root: str | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -55,6 +59,10 @@ class Model:
         """The model's name at its engines, which requests are rewritten to."""
         self.aliases = tuple(aliases)
         self.required = required
+        self.parent = parent
+        """The model that this is a LoRA adapter of, if it is one."""
+        self.root = root or name
+        """What it is made of: its own name, or an adapter's folder as its engines find it."""
         self.send_priority = send_priority
         self.cache_salt = cache_salt
         self.recovery = recovery
@@ -68,9 +76,17 @@ class Model:
         self.max_model_len: int | None = None
         """How many tokens a request may have, as an engine's model card says; ``None`` as long as none does."""
         self._observers: tuple[Callable[[Model], None], ...] = ()
+        if parent is not None:
+            self.max_model_len = parent.max_model_len
+            parent.observe(lambda changed: self.set_max_model_len(changed.max_model_len))
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} as {self.upstream_name!r} at {self.pool!r}>"
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests for it are answered now."""
+        return self.pool.on_call if self.parent is None else bool(self.pool.able(self.upstream_name))
 
     def observe(self, changed: Callable[[Model], None]) -> None:
         """Call ``changed`` from now on whenever ``max_model_len`` is another."""

@@ -8,7 +8,7 @@ from math import inf
 from time import perf_counter
 from typing import NamedTuple
 
-from gateway.core.errors import NoReadyReplica, Unavailable
+from gateway.core.errors import AdapterNotLoaded, NoReadyReplica, Unavailable
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered
 from gateway.pools.ejection import Cause, Overseer, may_eject
@@ -401,6 +401,10 @@ class Pool:
 
     # which replica a request gets
 
+    def able(self, adapter: str | None) -> Sequence[Replica]:
+        """Give the ready replicas that can answer for a LoRA adapter, or with ``None`` for the model itself."""
+        return self.ready if adapter is None else [each for each in self.ready if adapter in each.adapters]
+
     def pick(self, request: Routable, tried: tuple[Replica, ...] = ()) -> Replica:
         """Choose a ready replica that was not tried yet. Raises ``NoReadyReplica``."""
         ready = self.ready
@@ -408,10 +412,15 @@ class Pool:
             ready = [replica for replica in ready if replica not in tried]
         elif self.half_open and (replica := self._tried_next()) is not None:
             ready = [replica]
+        adapter = request.adapter
+        if adapter is not None:
+            ready = [replica for replica in ready if adapter in replica.adapters]
         if len(ready) == 1:
             replica = ready[0]
         elif ready:
             replica = self.policy.pick(ready, request)
+        elif adapter is not None and self.ready:
+            raise self.not_loaded(adapter)
         else:
             raise self.not_ready(request.context.model)
         if self.assigned is not None:
@@ -432,6 +441,14 @@ class Pool:
     def spend_retry(self, now: float) -> None:
         """Count a request that is asked of another replica."""
         self._retry_budget.spend(now)
+
+    def not_loaded(self, adapter: str) -> AdapterNotLoaded:
+        """Give the error for a LoRA adapter that no ready replica has loaded."""
+        return AdapterNotLoaded(
+            f"The adapter {adapter!r} is not loaded at any ready replica; operators see why at /adapters of the "
+            "control port.",
+            retry_after=2.0,
+        )
 
     def not_ready(self, model: str) -> NoReadyReplica:
         """Give the error that says why no replica can answer for ``model``."""

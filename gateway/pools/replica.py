@@ -97,6 +97,7 @@ class Replica:
         "_failed_probes",
         "_failures",
         "_observers",
+        "adapters",
         "address",
         "answers",
         "connections",
@@ -144,6 +145,8 @@ class Replica:
         self.reason = ""
         self.restarts = 0
         """How often its engine has ended unasked and was started again."""
+        self.adapters: frozenset[str] = frozenset()
+        """The LoRA adapters that its engine has loaded, by name."""
         self.leaving = False
         """Whether it is to drain as soon as another of its pool is ready."""
         self.overseer: Overseer | None = None
@@ -173,7 +176,7 @@ class Replica:
         return self.load.in_flight
 
     def observe(self, changed: Callable[[Replica], None]) -> None:
-        """Call ``changed`` from now on whenever the state or its reason is another."""
+        """Call ``changed`` from now on whenever the state, its reason or the loaded adapters are others."""
         self._observers = (*self._observers, changed)
 
     def set_state(self, state: ReplicaState, reason: str = "") -> None:
@@ -183,6 +186,13 @@ class Replica:
         """
         if self.state is not ReplicaState.DRAINING:
             self._set_state(state, reason)
+
+    def set_adapters(self, adapters: frozenset[str]) -> None:
+        """Take over which adapters its engine has loaded."""
+        if adapters != self.adapters:
+            self.adapters = adapters
+            for changed in self._observers:
+                changed(self)
 
     def drained(self) -> None:
         """End draining: nothing is in flight any more. Called by the pool that removes the replica."""

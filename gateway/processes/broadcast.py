@@ -129,4 +129,4 @@ class Broadcast:
 
 
 def _update_of(replica: Replica) -> ReplicaUpdate:
-    return ReplicaUpdate(replica.name, replica.state, replica.reason)
+    return ReplicaUpdate(replica.name, replica.state, replica.reason, sorted(replica.adapters))

@@ -247,9 +247,10 @@ class ChildPlane:
                 if layout.name in self._pools:
                     self._builder.set_replicas(self._pools[layout.name], layout)
                     self._list_replicas()
-            case ReplicaUpdate(name, state, reason):
+            case ReplicaUpdate(name, state, reason, adapters):
                 # One that is here no longer has drained.
                 if name in self._replicas:
+                    self._replicas[name].set_adapters(frozenset(adapters))
                     self._replicas[name].set_state(state, reason)
             case LengthUpdate(name, max_model_len):
                 if name in self._models:

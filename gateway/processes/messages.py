@@ -29,11 +29,12 @@ class PoolUpdate(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReplicaUpdate(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child: the state of a replica."""
+    """Parent to child: the state of a replica, and the LoRA adapters that it has loaded."""
 
     replica: str
     state: ReplicaState
     reason: str
+    adapters: list[str] = []
 
 
 class LengthUpdate(msgspec.Struct, frozen=True, tag=True):

@@ -14,6 +14,7 @@ from typing import Self
 import msgspec
 
 from loadtest.simulator import status
+from loadtest.simulator.adapters import LOADS, UNLOADS, LoraAdapters
 from loadtest.simulator.batch import Batch, Timing
 from loadtest.simulator.connection import Connection, ReceivedRequest
 from loadtest.simulator.counts import Counts
@@ -38,6 +39,7 @@ class SimulatedEngine:
     Use it as ``async with``, or ``start`` and ``close`` it. ``recorded`` says how many requests ``requests`` keeps.
     With a ``profile`` its steps, KV cache and prefix cache are modelled; otherwise it keeps the pace that ``timing``
     says. ``on_crash`` replaces what a crash does after it has reset all connections and closed the socket: nothing.
+    With ``lora`` it takes LoRA adapters.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class SimulatedEngine:
         max_model_len: int = MAX_MODEL_LEN,
         recorded: int = 1000,
         on_crash: Callable[[], None] | None = None,
+        lora: bool = False,
     ) -> None:
         self.model = model
         self.max_model_len = max_model_len if profile is None else min(max_model_len, profile.capacity)
@@ -61,6 +64,8 @@ class SimulatedEngine:
         self.batch: Batch | Scheduler = self._paced if profile is None else Scheduler(profile, self._changed)
         self.requests: deque[ReceivedRequest] = deque(maxlen=recorded)
         """The last POST requests, as they came over the wire."""
+        self.adapters: LoraAdapters | None = LoraAdapters() if lora else None
+        """Its LoRA adapters, if it takes any."""
         self._uds = None if uds is None else str(uds)
         self._port = port
         self._faults = faults
@@ -263,7 +268,10 @@ class SimulatedEngine:
             self._received += 1
             self.requests.append(request)
             faults = self._faults.drawn(self.draw)
-            answer = answer_post(self._asked(path, request, faults))
+            if self.adapters is not None and path in (LOADS, UNLOADS):
+                answer: EngineResponse = self.adapters.answer(path, request.body)
+            else:
+                answer = answer_post(self._asked(path, request, faults))
         else:
             self._probes += 1
             faults = self._faults.drawn(self.draw) if self._faults.also_get else NO_FAULTS
@@ -291,7 +299,7 @@ class SimulatedEngine:
             path=path,
             body=request.body,
             content_type=request.header("content-type") or "",
-            model=self.model,
+            model=self.model if self.adapters is None else self.adapters.named_in(request.body, self.model),
             id=request.header("x-request-id") or f"{self._received:032x}",
             max_model_len=self.max_model_len,
             faults=faults,
@@ -301,7 +309,8 @@ class SimulatedEngine:
         if path in ("/health", "/ping"):
             return UnaryResponse(b"", status=503 if self._faults.unhealthy else 200)
         if path == "/v1/models":
-            return status.models(self.model, self.max_model_len)
+            loaded = {} if self.adapters is None else self.adapters.loaded
+            return status.models(self.model, self.max_model_len, loaded)
         if path == "/version":
             return status.version()
         if path == "/metrics":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from loadtest.simulator.batch import Batch
@@ -11,8 +13,8 @@ from loadtest.simulator.scheduler import Scheduler
 _VERSION = "0.32.0"
 
 
-def models(model: str, max_model_len: int) -> UnaryResponse:
-    """Answer ``/v1/models``."""
+def models(model: str, max_model_len: int, adapters: Mapping[str, str]) -> UnaryResponse:
+    """Answer ``/v1/models``, with the folders of ``adapters`` by their names."""
     permission = {
         "id": "modelperm-simulated",
         "object": "model_permission",
@@ -37,7 +39,10 @@ def models(model: str, max_model_len: int) -> UnaryResponse:
         "max_model_len": max_model_len,
         "permission": [permission],
     }
-    return UnaryResponse(msgspec.json.encode({"object": "list", "data": [card]}))
+    loras = [
+        card | {"id": name, "root": folder, "parent": model, "max_model_len": None} for name, folder in adapters.items()
+    ]
+    return UnaryResponse(msgspec.json.encode({"object": "list", "data": [card, *loras]}))
 
 
 def version() -> UnaryResponse:

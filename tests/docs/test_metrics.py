@@ -14,6 +14,7 @@ from gateway.control.engine_metrics import EngineMetrics
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
 from gateway.pools.discovered import Discovered
+from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 from gateway.scaling.decide import ScalingRule
 from gateway.scaling.scaler import ScaledModel
@@ -32,6 +33,9 @@ def scrape() -> str:
         EngineMetrics(),
     )
     registry.pools[0].discovered = Discovered("file replicas.json")
+    chat = model("chat", replica("chat-0"))
+    sql = Model("chat-sql", chat.pool, tasks=chat.tasks, parent=chat)
+    registry, counters, engines = Registry([chat, sql]), Counters(), EngineMetrics()
     counters.of("chat").fallbacks["small"] += 1
     counters.key_input_tokens["research"] += 1
     counters.key_refused("research", "expired")

@@ -49,3 +49,10 @@ def test_a_specification_does_not_change() -> None:
 )
 def test_options_become_words(args: Mapping[str, Option], words: list[str]) -> None:
     assert options(args) == words
+
+
+def test_engines_that_are_ready_for_higher_ranks_serve_lower_ones() -> None:
+    assert spec(lora_rank=32).serves(spec(lora_rank=16))
+    assert spec(lora_rank=16).serves(spec())
+    assert not spec(lora_rank=16).serves(spec(lora_rank=32))
+    assert not spec(lora_rank=32).serves(spec(gpus=1))

@@ -19,6 +19,7 @@ from gateway.config.schema import Config
 from gateway.config.source import PackageTable
 from gateway.engine_specs import cache_of, rules_of, source_of, specs_of
 from gateway.scaling.decide import ScalingRule
+from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import remote
 
 DIGEST = "0" * 64
@@ -112,3 +113,16 @@ def test_engines_send_their_spans_where_the_gateway_sends_its_own() -> None:
     tracing = {"endpoint": "http://127.0.0.1:4318", "headers": {"x-key": "k"}}
     (traced,) = specs_of(configured({"a": VLLM}, tracing=tracing), 0)
     assert traced.traces == TraceExport("http://127.0.0.1:4318/v1/traces", {"x-key": "k"})
+
+
+def test_an_engine_is_made_ready_for_the_adapters_of_its_model(tmp_path: Path) -> None:
+    high = str(write_adapter(tmp_path / "high", rank=40))
+
+    def rank(**options: Any) -> int:
+        (spec,) = specs_of(configured({"m": VLLM | options}), 0)
+        return spec.lora_rank
+
+    assert rank() == 0
+    assert rank(adapters={}) == rank(adapters={"a": str(tmp_path / "nowhere")}) == 16
+    assert rank(adapters={"a": high}) == 64
+    assert rank(adapters={"a": high}, args={"max_lora_rank": 128}) == 128

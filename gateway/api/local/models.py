@@ -47,9 +47,10 @@ async def show_model(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
 
 def _cards(info: GatewayInfo, key: Key) -> Iterator[ModelCard]:
     for name, model in info.registry.names.items():
-        if model.pool.on_call and key.may_use(model.name):
+        if model.ready and key.may_use(model.name):
             yield _card(name, model, info.started_at)
 
 
 def _card(name: str, model: Model, created: int) -> ModelCard:
-    return ModelCard(name, created, root=model.name, max_model_len=model.max_model_len)
+    parent = None if model.parent is None else model.parent.name
+    return ModelCard(name, created, root=model.root, parent=parent, max_model_len=model.max_model_len)

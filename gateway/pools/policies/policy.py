@@ -29,6 +29,10 @@ class Routable(Protocol):
     def max_tokens(self) -> int:
         """Most tokens that its response may have, 0 if it does not say."""
 
+    @property
+    def adapter(self) -> str | None:
+        """The LoRA adapter that must be loaded where it is sent, if it asks for one."""
+
     def session_key(self, header: bytes) -> bytes:
         """Give what requests of one session have in common; empty where the request does not say.
 

@@ -135,3 +135,16 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_is_another(tmp_path: Pa
     assert one == again != other
     assert said == ["converting GGUF to safetensors"] * 2
     assert (one / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
+
+
+def test_adapters_may_be_loaded_later_where_the_model_has_some() -> None:
+    words = "--enable-lora --max-lora-rank 32 --max-loras 4 --max-cpu-loras 64"
+    assert command_of(spec(lora_rank=32)) == (*COMMAND, *words.split())
+    assert environment_of(spec(lora_rank=32))["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in environment_of(spec())
+
+
+def test_the_operators_own_options_for_adapters_win() -> None:
+    args = {"enable-lora": True, "max_lora_rank": 64, "max-loras": 2}
+    words = "--enable-lora --max-lora-rank 64 --max-loras 2"
+    assert command_of(spec(lora_rank=64, args=args)) == (*COMMAND, *words.split())

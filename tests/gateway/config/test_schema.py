@@ -125,3 +125,26 @@ def test_a_total_below_what_the_gateway_allows_an_engine_is_fine() -> None:
     model = {"engine": "remote", "urls": ["http://h:1"], "timeouts": {"total": 5.0}}
     config = Config.model_validate({"gateway": {"timeouts": {"first_byte": 60.0}}, "models": {"m": model}})
     assert config.models["m"].timeouts.total == 5.0
+
+
+@pytest.mark.parametrize("name", ["m", "alias", "n", "twice"])
+def test_an_adapter_has_a_name_of_its_own(name: str) -> None:
+    models = {
+        "m": REMOTE | {"adapters": {name: "/a"}, "aliases": ["alias"]},
+        "n": REMOTE | {"adapters": {"twice": "/b"} if name == "twice" else {}},
+    }
+    with pytest.raises(ValidationError, match=f"'{name}' already names"):
+        Config.model_validate({"models": models})
+
+
+def test_keys_and_groups_may_name_adapters() -> None:
+    key = {"id": "k", "sha256": "0" * 64, "models": ["sql"], "group": "g"}
+    given = {"gateway": {"keys": [key], "groups": {"g": {"models": ["sql", "m"]}}}}
+    models = {"m": REMOTE | {"adapters": {"sql": "/a"}}}
+    config = Config.model_validate(given | {"models": models})
+    assert config.gateway.keys[0].models == ("sql",)
+
+
+def test_an_engine_that_takes_no_adapters_says_so() -> None:
+    with pytest.raises(ValidationError, match=r'is an option of engine = "vllm" or "remote", not of "onnx"'):
+        Config.model_validate({"models": {"m": {"engine": "onnx", "source": "/m", "adapters": {"sql": "/a"}}}})

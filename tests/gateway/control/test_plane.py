@@ -23,6 +23,7 @@ from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
+from gateway.pools.adapters import AdapterState, AdapterStatus
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered
 from gateway.pools.model import Model
@@ -50,6 +51,10 @@ class GatewayView:
     troubles: Sequence[str] = ()
     processes: Sequence[Mapping[str, object]] = ()
     counted: int = 0
+    adapters: Sequence[Model] = ()
+
+    def adapter_statuses(self, adapter: Model) -> Sequence[AdapterStatus]:
+        return [AdapterStatus(adapter.name, replica.name, AdapterState.LOADED) for replica in adapter.pool.replicas]
 
     async def count(self) -> None:
         self.counted += 1

@@ -161,6 +161,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "discovered_replicas",
         "discovery_errors",
         "discovery_age_seconds",
+        "adapter_loaded",
     }
 
 

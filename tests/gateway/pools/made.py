@@ -32,6 +32,7 @@ class Request:
     prompt: Prompt = NO_PROMPT
     streams: bool = True
     max_tokens: int = 0
+    adapter: str | None = None
 
     def session_key(self, header: bytes) -> bytes:
         """Give the session, whatever header is asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.errors import NoReadyReplica
+from gateway.core.errors import AdapterNotLoaded, NoReadyReplica
 from gateway.pools.discovered import Discovered
 from gateway.pools.ejection import Cause
 from gateway.pools.policies.policy import Routable
@@ -368,3 +368,20 @@ def test_where_another_decides_the_pool_only_reports() -> None:
     for each in replicas:
         each.set_state(ReplicaState.EJECTED)
     assert made.ready == []
+
+
+def test_a_request_for_an_adapter_goes_where_that_is_loaded() -> None:
+    with_it, without = replica("a"), replica("b")
+    with_it.set_adapters(frozenset({"sql"}))
+    made = pool("m", with_it, without)
+    assert {made.pick(Request(adapter="sql")).name for _ in range(4)} == {"a"}
+    assert {made.pick(ANY).name for _ in range(4)} == {"a", "b"}
+    assert made.able("sql") == [with_it]
+    with pytest.raises(AdapterNotLoaded, match="'sql' is not loaded at any ready replica") as caught:
+        made.pick(Request(adapter="sql"), (with_it,))
+    assert (caught.value.status, caught.value.code, caught.value.retry_after) == (503, "adapter_not_loaded", 2.0)
+
+
+def test_without_a_ready_replica_the_adapter_is_not_what_is_missing() -> None:
+    with pytest.raises(NoReadyReplica):
+        pool("m", replica("a", ready=False)).pick(Request(adapter="sql"))

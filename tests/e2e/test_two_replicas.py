@@ -1,4 +1,4 @@
-"""Two real vLLMs, one of which is killed in the middle of a stream: the client gets what it would have got.
+"""Two real vLLMs, one of which is killed: streams go on, and a LoRA adapter is there again.
 
 The answers are greedy. In another batch or behind another prefill a sum may be rounded in another way, which decides
 where two tokens are about equally likely; so these are prompts to which both replicas answer the same, and go on so.
@@ -10,12 +10,19 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
+from engines.launchers import LAUNCHERS
+from gateway.config.load import load
+from gateway.engine_specs import cache_of, specs_of
 from tests.e2e.conftest import HANGING_SECONDS, ROOT, Served, serving
 from tests.kit.wire import Wire, WireError
 
@@ -35,11 +42,37 @@ KILLED_AFTER = 20
 """Events."""
 
 
+ADAPTER = """
+import sys
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+torch.manual_seed(1)
+lora = LoraConfig(r=8, lora_alpha=64, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+get_peft_model(base, lora).save_pretrained(sys.argv[2])
+"""
+"""Makes an adapter with random weights, whose answers are nothing like its base's."""
+
+
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Start two replicas of the default configuration's language model."""
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an adapter of the default language model with PEFT."""
+    config = load(ROOT / "models.toml")
+    (spec,) = [spec for spec in specs_of(config, 0) if spec.model == MODEL]
+    base = LAUNCHERS["vllm"].prepare(spec, cache_of(config), print)
+    folder = tmp_path_factory.mktemp("adapters") / "poet"
+    subprocess.run([sys.executable, "-c", ADAPTER, str(base), str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, adapter: Path) -> Iterator[Served]:
+    """Start two replicas of the default configuration's language model, with an adapter."""
     text = (ROOT / "models.toml").read_text().split("[models.prompt-guard]")[0]
     config = tmp_path_factory.mktemp("two") / "models.toml"
+    text += f'\n[models.{MODEL}.adapters]\npoet = "{adapter}"\n'
     config.write_text(text.replace('engine = "vllm"\n', 'engine = "vllm"\nreplicas = 2\n'))
     with serving(config) as served:
         yield served
@@ -150,3 +183,56 @@ async def test_an_unbroken_answer_although_its_engine_is_killed(
     assert [choice["finish_reason"] for event in got for choice in event["choices"] if choice["finish_reason"]] == [
         "length"
     ]
+
+
+def poets(served: Served) -> list[str]:
+    """Tell how the adapter stands at each replica."""
+    listed = httpx.get(f"{served.control}/adapters", timeout=HANGING_SECONDS).json()["adapters"]
+    return [replica["state"] for adapter in listed for replica in adapter["replicas"]]
+
+
+def headgate(served: Served, *words: str) -> subprocess.CompletedProcess[str]:
+    control = ["--control", served.control.removeprefix("http://")]
+    command = [sys.executable, "-m", "gateway", "adapter", *words, *control]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+async def test_an_adapter_is_listed_asked_unloaded_and_there_again_when_its_engine_is(
+    two: Served, adapter: Path, tmp_path: Path
+) -> None:
+    await both(two)
+    client = openai.OpenAI(base_url=f"{two.address}/v1", api_key="none", timeout=HANGING_SECONDS, max_retries=0)
+
+    def text(model: str) -> str:
+        answer = client.completions.create(model=model, prompt=PROMPT["prompt"], max_tokens=12, temperature=0)
+        assert answer.model == model
+        return answer.choices[0].text
+
+    def card() -> dict[str, Any]:
+        return next((each.model_dump() for each in client.models.list() if each.id == "poet"), {})
+
+    assert (card()["parent"], card()["root"], card()["max_model_len"]) == (MODEL, str(adapter), 2048)
+    plain, poem = text(MODEL), text("poet")
+    assert plain != poem
+
+    assert headgate(two, "unload", "poet").stdout == "poet is unloaded.\n"
+    assert card() == {}
+    with pytest.raises(openai.NotFoundError):
+        text("poet")
+    pickle = tmp_path / "pickle"
+    pickle.mkdir()
+    for name, target in (
+        ("adapter_config.json", "adapter_config.json"),
+        ("adapter_model.safetensors", "adapter_model.bin"),
+    ):
+        (pickle / target).write_bytes((adapter / name).read_bytes())
+    refused = headgate(two, "load", "poet", str(pickle), "--base", MODEL)
+    assert (refused.returncode, "is a pickle" in refused.stderr) == (1, True)
+    assert headgate(two, "load", "poet", str(adapter), "--base", MODEL).stdout == "poet is loaded.\n"
+    assert [text("poet") for _ in range(2)] == [poem] * 2
+
+    os.kill(server_of(replicas_of(two)[0]["address"]), signal.SIGKILL)
+    await both(two)
+    assert poets(two) == ["loaded", "loaded"]
+    assert [text("poet") for _ in range(4)] == [poem] * 4
+    assert text(MODEL) == plain

@@ -1,0 +1,95 @@
+"""LoRA adapters that were loaded and unloaded by command, on top of what the configuration says.
+
+A command changes the configuration in force as a reload does, so that models, keys, other processes and later reloads
+know of it in the one way. It does not change the file: a restart of the gateway begins with that alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.config.models import ModelConfig, adapters_of
+from gateway.config.schema import Config
+from gateway.config.types import ModelName
+from gateway.core.errors import BadRequest, ModelNotFound
+
+_NAME: TypeAdapter[str] = TypeAdapter(ModelName)
+
+
+class AdapterChanges:
+    """What commands have added to a configuration's adapters, and what they have taken away."""
+
+    def __init__(self) -> None:
+        self._added: dict[str, tuple[str, str]] = {}
+        """The base and the folder of each adapter."""
+        self._removed: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<AdapterChanges [{len(self._added)} added, {len(self._removed)} removed]>"
+
+    def add(self, name: str, base: str, folder: str) -> None:
+        """Add an adapter that has been checked."""
+        self._removed.discard(name)
+        self._added[name] = (base, folder)
+
+    def remove(self, name: str) -> None:
+        """Take an adapter away, wherever it is from."""
+        self._added.pop(name, None)
+        self._removed.add(name)
+
+    def reloaded(self) -> AdapterChanges:
+        """Give the changes to a file that has been read anew: what it names is there, also what was taken away."""
+        changes = AdapterChanges()
+        changes._added |= self._added
+        return changes
+
+    def applied_to(self, config: Config) -> Config:
+        """Give a configuration with the changes.
+
+        What was added is left out where its base is no longer there, or its name is another's by now.
+        """
+        taken = names_of(config)
+        models: dict[str, Any] = {}
+        for base, settings in config.models.items():
+            if settings.engine == "onnx" or settings.adapters is None:
+                continue
+            own = {name: folder for name, folder in settings.adapters.items() if name not in self._removed}
+            more = {name: folder for name, (at, folder) in self._added.items() if at == base and name not in taken}
+            if more or len(own) != len(settings.adapters):
+                # Checked again, because each engine writes its folders in another way.
+                given = settings.model_dump(exclude_unset=True) | {"adapters": {**own, **more}}
+                models[base] = type(settings).model_validate(given)
+        return config.model_copy(update={"models": {**config.models, **models}}) if models else config
+
+
+def check_new(config: Config, name: str, base: str) -> ModelConfig:
+    """Find the model that an adapter is to be added to. Raises ``BadRequest`` where it cannot be, saying why."""
+    try:
+        _NAME.validate_python(name)
+    except ValidationError:
+        raise BadRequest(f"The name {name[:200]!r} is none that a model can have.", param="name") from None
+    settings = config.models.get(base)
+    if settings is None:
+        known = ", ".join(config.models)
+        raise ModelNotFound(
+            f"There is no model {base[:200]!r} to load an adapter of; there are: {known}.", param="base"
+        )
+    if settings.engine == "onnx" or settings.adapters is None:
+        raise BadRequest(
+            f"The model {base!r} takes no adapters; an empty table [models.{base}.adapters] lets them be loaded, if "
+            "vLLM runs it.",
+            param="base",
+            code="adapters_not_enabled",
+        )
+    if name in names_of(config):
+        raise BadRequest(f"{name!r} is a model, an alias or an adapter already.", param="name", code="name_taken")
+    return settings
+
+
+def names_of(config: Config) -> frozenset[str]:
+    """Give all names that clients may use: of models, their aliases and their adapters."""
+    return frozenset(
+        name for model, settings in config.models.items() for name in (model, *settings.aliases, *adapters_of(settings))
+    )

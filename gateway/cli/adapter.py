@@ -1,0 +1,105 @@
+"""``headgate adapter``: lists, loads and unloads LoRA adapters of a gateway that runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.command import FAILED, Commands, add_command
+
+_CONTROL = "127.0.0.1:9000"
+
+_SECONDS = 300.0
+"""Longest wait for an adapter to be loaded into all replicas."""
+
+_EPILOG = """\
+exit code: 0, or 1 if the gateway refuses or does not answer; then nothing has changed.
+
+What is loaded and unloaded here holds until the gateway ends. To have an adapter from the start, name it in the
+table [models.BASE.adapters] of models.toml.
+
+examples:
+  headgate adapter list
+  headgate adapter load chat-sql adapters/sql --base chat
+  headgate adapter unload chat-sql
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "adapter",
+        _run,
+        summary="list, load and unload LoRA adapters while the gateway runs",
+        description="Ask a running gateway, at its control port, for its LoRA adapters, or to change them.",
+        epilog=_EPILOG,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    listing = actions.add_parser("list", help="show all adapters, with their state at each replica")
+    loading = actions.add_parser("load", help="load an adapter into all replicas of its base model")
+    loading.add_argument("name", metavar="NAME", help="what clients will ask for")
+    loading.add_argument(
+        "source", metavar="FOLDER", help="the adapter, as PEFT saves it; of a remote model, where its engines find it"
+    )
+    loading.add_argument("--base", required=True, metavar="MODEL", help="the model that it is an adapter of")
+    unloading = actions.add_parser("unload", help="unload an adapter from all replicas")
+    unloading.add_argument("name", metavar="NAME", help="the adapter")
+    for action in (listing, loading, unloading):
+        action.add_argument(
+            "--control",
+            default=_CONTROL,
+            metavar="HOST:PORT",
+            help="the control port of the gateway (default: %(default)s)",
+        )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from urllib.parse import quote
+
+    match options.action:
+        case "list":
+            status, answer = _ask(options.control, "GET", "/adapters")
+        case "load":
+            # The gateway may have been started in another folder; what is not here is taken for a path of its engines.
+            folder = Path(options.source)
+            source = str(folder.absolute()) if folder.is_dir() else options.source
+            order = {"name": options.name, "base": options.base, "source": source}
+            status, answer = _ask(options.control, "POST", "/adapters", order)
+        case _:
+            status, answer = _ask(options.control, "DELETE", f"/adapters/{quote(options.name, safe='/')}")
+    if status != 200:
+        print(f"headgate: {answer.get('reason', answer)}", file=sys.stderr)
+        return FAILED
+    if options.action == "list":
+        for adapter in answer["adapters"]:
+            print(f"{adapter['name']}  of {adapter['base']}, from {adapter['source']}")
+            for replica in adapter["replicas"]:
+                reason = f": {replica['reason']}" if replica["reason"] else ""
+                print(f"  {replica['name']}  {replica['state']}{reason}")
+    else:
+        print(f"{options.name} is {answer['status']}.")
+    return 0
+
+
+def _ask(control: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Ask the control port; return status and JSON. What is no answer becomes status 0 and a reason."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        request = Request(f"http://{control}{path}", data, method=method)
+        with urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+            return response.status, json.load(response)
+    except HTTPError as error:
+        said = error.read().decode(errors="replace")
+        try:
+            return error.code, json.loads(said)
+        except ValueError:
+            return error.code, {"reason": said.strip()}
+    except (URLError, OSError, ValueError) as error:
+        return 0, {"reason": f"No gateway answers at {control} (--control): {getattr(error, 'reason', error)}."}
