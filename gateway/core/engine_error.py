@@ -53,7 +53,7 @@ _MEANINGS: tuple[tuple[str, int], ...] = (
 """What a ``code`` or ``type`` means as a status, if it holds this, without its underscores and in lower case."""
 
 _BUSY = frozenset({429, 503})
-_RETRIED = frozenset({500, 502, 503, 504, OVERLOADED})
+_RETRIED = frozenset({429, 500, 502, 503, 504, OVERLOADED})
 """Statuses that say that this replica has failed or is full, and nothing of another one."""
 
 _VAGUE = frozenset({403, 500, 502})

@@ -12,7 +12,7 @@ from gateway.http.response_head import ResponseHead
 MAX_ATTEMPTS = 3
 """Replicas asked for one request at most; more would turn one bad request into a bad pool."""
 
-FULL = frozenset({503, 529})
+FULL = frozenset({429, 503, 529})
 """Statuses by which an engine says that it takes no more for now, which is no failure of it."""
 
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
@@ -50,6 +50,11 @@ class Failure(NamedTuple):
     def told_by(cls, error: GatewayError) -> Failure:
         """Make one of an engine's error response; an engine that is full has not begun to work on the request."""
         return cls(error, reached=error.status not in FULL)
+
+    @property
+    def full(self) -> bool:
+        """Whether the engine takes no more for now. To ask another costs no work, so no budget limits it."""
+        return self.error.status in FULL and not self.reached
 
     @classmethod
     def not_loaded(cls, error: GatewayError) -> Failure:

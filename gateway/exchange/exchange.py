@@ -340,7 +340,7 @@ class Exchange(UpstreamSide):
     def _stream_refused(self, attempt: Attempt, error: GatewayError) -> None:
         """Answer with the error that came instead of a stream, or ask another replica if it is this one's."""
         add_advice(error, attempt.head)
-        self._say_when(error)
+        self._note_if_full(attempt, error)
         attempt.count("failed" if error.status >= 500 else "ok")
         self._count_error(attempt, error)
         self._go_on_after(attempt, Failure.told_by(error))

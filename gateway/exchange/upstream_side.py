@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from gateway.core.errors import ConnectTimeout, FirstByteTimeout, GatewayError, Retry, Unavailable, UpstreamFailed
 from gateway.exchange.attempt import CONNECTING, DONE, Attempt
-from gateway.exchange.decide import Failure, Next, decide, says_no_more_than_try_elsewhere
+from gateway.exchange.decide import FULL, Failure, Next, decide, says_no_more_than_try_elsewhere
 from gateway.exchange.holding import Holding
 from gateway.exchange.ports import Deadlines
 from gateway.exchange.race import CallLater, Race
@@ -145,7 +145,7 @@ class UpstreamSide(ABC):
     def attempt_refused(self, attempt: Attempt, head: ResponseHead, body: bytes) -> None:
         """Answer with the engine's error in our shape, unless it is one that another replica may not have."""
         error = read_error(head, body)
-        self._say_when(error)
+        self._note_if_full(attempt, error)
         attempt.count(outcome_of(head.status))
         self._count_error(attempt, error)
         if self._request.usage_bytes and head.status in (400, 422) and b"stream_options" in body:
@@ -240,10 +240,12 @@ class UpstreamSide(ABC):
         if race is not None and race.rival is not self._attempt and race.end():
             self._metrics.aborts["hedged"] += 1
 
-    def _say_when(self, error: GatewayError) -> None:
-        """Tell a client when to come back to an engine that is full and did not say it."""
-        if error.status in (429, 503, 529) and error.retry_after is None:
-            error.retry_after = self._pool.admission.expected_wait()
+    def _note_if_full(self, attempt: Attempt, error: GatewayError) -> None:
+        """Let a replica be passed over that is full, and tell the client when to come back if its engine did not."""
+        if error.status in FULL:
+            self._pool.pass_over(attempt.replica, perf_counter(), error.retry_after)
+            if error.retry_after is None:
+                error.retry_after = self._pool.admission.expected_wait()
 
     def _ask_without_usage(self, refused: Attempt) -> None:
         """Ask a replica once more that refused the field by which we ask for usage, and remember that it does."""
@@ -261,18 +263,21 @@ class UpstreamSide(ABC):
         before = self._failure
         if failure.reached or before is None:
             self._failure = failure
-        others = any(replica not in self._tried for replica in self._pool.able(self._request.adapter))
+        now = perf_counter()
+        # Where all that are left have said lately that they are full, to ask them only adds to their load.
+        able = self._pool.able(self._request.adapter)
+        left = [replica for replica in able if replica not in self._tried]
+        others = any(not failure.full or self._pool.has_room(replica, now) for replica in left)
         race = self._race
         first = race.failure if race is not None and race.failure is not None else failure
         retry = first.may_be_retried(idempotent=self._request.dialect.idempotent)
-        now = perf_counter()
         follows = decide(
             asked=len(self._tried),
             retry=retry,
             others=others,
             rival=race is not None and (race.running if attempt is self._attempt else self._attempt_is_live),
             repeated=before is not None and failure.has_cause_of(before),
-            affordable=retry and self._pool.affords_retry(now),
+            affordable=first.full or (retry and self._pool.affords_retry(now)),
             # A replica that is lost counts as ready until several requests have found it so.
             returns=self._recovery is None and (failure.lost or not self._pool.ready) and self._may_be_held(now),
         )
@@ -285,7 +290,8 @@ class UpstreamSide(ABC):
                 else:
                     self._race = None
             case Next.RETRY:
-                self._pool.spend_retry(now)
+                if not first.full:
+                    self._pool.spend_retry(now)
                 self._metrics.retries["retried"] += 1
                 self._end_race()
                 self._try()

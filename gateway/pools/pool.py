@@ -31,6 +31,12 @@ _ON_PROBATION = (ReplicaState.EJECTED, ReplicaState.HALF_OPEN)
 _MAY_RETURN = (*_SOON_READY, *_ON_PROBATION, ReplicaState.FAILING)
 """The states of a replica that requests are held for. One that has failed, stopped or drains comes back changed."""
 
+_FULL_SECONDS = 1.0
+"""How long a replica is passed over that is full and does not say for how long."""
+
+_MOST_FULL_SECONDS = 10.0
+"""The longest that it is, whatever it says: a queue moves, and clients are told the whole time."""
+
 _SHORT_SECONDS = 5.0
 """Below this, waiting has to be timed more closely than a sweep over all requests does."""
 
@@ -57,6 +63,7 @@ class Pool:
 
     __slots__ = (
         "_changing_many",
+        "_full",
         "_hedge_budget",
         "_load",
         "_observers",
@@ -127,6 +134,8 @@ class Pool:
         self.hedging: HedgeBudget | None = None
         """When a second replica may be asked; ``None`` where there is none or hedging is off."""
         self._retry_budget = RetryBudget(perf_counter())
+        self._full: dict[Replica, float] = {}
+        """Until when each replica is passed over that has said that it is full, as a ``perf_counter`` reading."""
         self._load = load
         self.tokens_in_flight = 0
         self.replicas: tuple[Replica, ...] = ()
@@ -410,11 +419,13 @@ class Pool:
         ready = self.ready
         if tried:
             ready = [replica for replica in ready if replica not in tried]
-        elif self.half_open and (replica := self._tried_next()) is not None:
+        elif self.half_open and (replica := self._tried_next(request.adapter)) is not None:
             ready = [replica]
         adapter = request.adapter
         if adapter is not None:
             ready = [replica for replica in ready if adapter in replica.adapters]
+        if self._full:
+            ready = self._with_room(ready)
         if len(ready) == 1:
             replica = ready[0]
         elif ready:
@@ -427,9 +438,29 @@ class Pool:
             self.assigned(replica, request)
         return replica
 
-    def _tried_next(self) -> Replica | None:
-        """Give an ejected replica that may be tried with a request now."""
-        return next((replica for replica in self.half_open if replica.claim_trial()), None)
+    def _tried_next(self, adapter: str | None) -> Replica | None:
+        """Give an ejected replica that may be tried now with a request for the model itself or for an adapter."""
+        able = (each for each in self.half_open if adapter is None or adapter in each.adapters)
+        return next((replica for replica in able if replica.claim_trial()), None)
+
+    def pass_over(self, replica: Replica, now: float, retry_after: float | None) -> None:
+        """Send nothing to a replica for a moment whose engine has said that it is full, as long as others are not.
+
+        Otherwise a replica that refuses at once would have the fewest requests in flight, and get the most.
+        ``retry_after`` is for how long by its own words, in seconds; ``now`` is a ``perf_counter`` reading.
+        """
+        seconds = _FULL_SECONDS if retry_after is None else min(retry_after, _MOST_FULL_SECONDS)
+        self._full[replica] = now + seconds
+
+    def has_room(self, replica: Replica, now: float) -> bool:
+        """Whether a replica has not said lately that it is full; ``now`` is a ``perf_counter`` reading."""
+        return self._full.get(replica, 0.0) <= now
+
+    def _with_room(self, ready: list[Replica]) -> list[Replica]:
+        """Leave out the replicas that are full, unless all are."""
+        now = perf_counter()
+        self._full = {replica: until for replica, until in self._full.items() if until > now}
+        return [replica for replica in ready if replica not in self._full] or ready
 
     def affords_retry(self, now: float) -> bool:
         """Whether one more request may be asked of another replica; ``now`` is a ``perf_counter`` reading."""

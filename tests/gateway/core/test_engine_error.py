@@ -167,4 +167,4 @@ def test_overload_has_the_status_of_the_dialect() -> None:
 
 def test_only_an_engine_that_has_failed_or_is_full_is_left_for_another() -> None:
     retried = [status for status in range(400, 600) if from_response(status, b"{}").retry is Retry.YES]
-    assert retried == [500, 502, 503, 504, OVERLOADED]
+    assert retried == [429, 500, 502, 503, 504, OVERLOADED]

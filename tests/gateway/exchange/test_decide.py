@@ -64,7 +64,7 @@ def test_a_rival_under_way_is_waited_for_whatever_else_holds() -> None:
         (from_response(500, b"{}"), True, False, False),
         (from_response(400, b"{}"), True, True, False),
         (from_response(401, b"{}"), True, True, False),
-        (from_response(429, b"{}"), True, True, False),
+        (from_response(429, b"{}"), False, False, True),
     ],
 )
 def test_which_failures_another_replica_may_better(

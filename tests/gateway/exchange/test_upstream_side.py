@@ -17,6 +17,7 @@ from tests.kit.scripted import whole
 
 EVENT = chunk(said("a"))
 GOOD = whole(b'{"ok":1}')
+FAILED = whole(b'{"error":{"message":"No."}}', b"500 Internal Server Error")
 FULL = whole(b'{"error":{"message":"Full."}}', b"503 Service Unavailable")
 
 
@@ -37,6 +38,66 @@ async def test_a_full_replica_is_left_for_another() -> None:
     play.last_asked.says(GOOD)
     assert status_of(play) == 200
     assert sum(play.attempts("full").values()) == 1
+
+
+@pytest.mark.parametrize("status", [b"429 Too Many Requests", b"503 Service Unavailable", b"529 Overloaded"])
+async def test_a_replica_that_says_that_it_is_full_is_passed_over_for_a_moment(status: bytes, clock: Clock) -> None:
+    play = Playbook(engines=2, clock=clock)
+    play.client.sends(post())
+    full = play.last_asked
+    full.says(refusal(status))
+    play.last_asked.says(GOOD)
+    for _ in range(4):
+        play.client.sends(post())
+        assert play.last_asked is not full
+        play.last_asked.says(GOOD)
+    clock.now += 1.1
+    play.client.sends(post())
+    play.last_asked.says(GOOD)
+    play.client.sends(post())
+    play.last_asked.says(GOOD)
+    assert full.requests == 2
+    assert all(replica.ready for replica in play.pool.replicas)
+
+
+async def test_a_replica_is_passed_over_for_as_long_as_it_says(clock: Clock) -> None:
+    play = Playbook(engines=2, clock=clock)
+    play.client.sends(post())
+    full = play.last_asked
+    full.says(refusal(b"503 Service Unavailable", b"retry-after: 3\r\n"))
+    play.last_asked.says(GOOD)
+    clock.now += 2.9
+    for _ in range(3):
+        play.client.sends(post())
+        play.last_asked.says(GOOD)
+    assert full.requests == 1
+
+
+async def test_where_all_are_full_one_is_asked_and_the_client_is_told(clock: Clock) -> None:
+    play = Playbook(engines=3, clock=clock)
+    play.client.sends(post())
+    for _ in range(3):
+        play.last_asked.says(refusal(b"429 Too Many Requests", b"retry-after: 7\r\n"))
+    assert status_of(play) == 429
+    asked = len(play.asked)
+    play.client.sends(post())
+    play.last_asked.says(FULL)
+    assert len(play.asked) == asked + 1
+    got = play.client.got()
+    assert got.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in got
+    assert b'"code":"server_is_overloaded"' in got
+
+
+async def test_to_leave_a_full_replica_costs_nothing_of_the_retry_budget(clock: Clock) -> None:
+    play = Playbook(engines=2, clock=clock)
+    for _ in range(30):
+        clock.now += 1.1
+        play.client.sends(post())
+        play.last_asked.says(FULL)
+        play.last_asked.says(GOOD)
+        assert status_of(play) == 200
+    assert play.metrics.of("m").retries == {"retried": 30, "over_budget": 0, "held": 0}
 
 
 @pytest.mark.parametrize(
@@ -115,19 +176,19 @@ async def test_a_pool_that_has_spent_its_retries_tells_the_client_at_once(clock:
     statuses = []
     for _ in range(11):
         play.client.sends(post())
-        play.last_asked.says(FULL)
+        play.last_asked.says(FAILED)
         if len(play.asked) % 2 == 0:
             play.last_asked.says(GOOD)
         statuses.append(status_of(play))
     # One tenth of the ten that were answered is the eleventh retry.
     assert statuses == [200] * 11
     play.client.sends(post())
-    play.last_asked.says(FULL)
-    assert status_of(play) == 503
+    play.last_asked.says(FAILED)
+    assert status_of(play) == 502
     assert play.metrics.of("m").retries == {"retried": 11, "over_budget": 1, "held": 0}
     clock.now += 20.0
     play.client.sends(post())
-    play.last_asked.says(FULL)
+    play.last_asked.says(FAILED)
     play.last_asked.says(GOOD)
     assert status_of(play) == 200
 
@@ -146,7 +207,6 @@ async def test_no_more_than_three_replicas_are_asked_for_one_request() -> None:
     [
         (b"400 Bad Request", 400),
         (b"404 Not Found", 404),
-        (b"429 Too Many Requests", 429),
         (b"501 Not Implemented", 501),
     ],
 )
