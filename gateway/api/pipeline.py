@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api import multipart, rate_limit, request_fields
+from gateway.api import canary, multipart, rate_limit, request_fields
 from gateway.api.fallback import Fallback
 from gateway.api.local.route import LocalCall, LocalCalls, LocalRequest, LocalRoute, Metrics
 from gateway.api.phases import guard
@@ -235,8 +235,8 @@ class Pipeline:
                     max_tokens=max_tokens,
                     anthropic=anthropic,
                 )
-            if model.fallback:
-                return self._fall_back(route, context, downstream, model)
+            if model.fallback or model.canary is not None:
+                return self._ask_another(route, context, downstream, model)
         phases = None if model.guard is None else self._phases(route, context, model.guard)
         streams = route.streams and fields.stream is True
         sent, strip_usage, usage_bytes = context.body, False, 0
@@ -260,7 +260,7 @@ class Pipeline:
             route.dialect.recorded if streams and model.recovery else None,
             0 if fields.priority is UNSET_FIELD else request_fields.priority_in(fields.priority),
             not others_left,
-            None if model.parent is None else model.upstream_name,
+            model.adapter,
         )
         return self._dispatcher.begin(model.pool, request, downstream, phases)
 
@@ -271,6 +271,16 @@ class Pipeline:
         if route.task != "generate":
             return None
         return partial(guard.check, self, guarded_by, context, guard.said(context.body))
+
+    def _ask_another(
+        self, route: EngineRoute, context: RequestContext, downstream: Downstream, model: Model
+    ) -> Exchange | Fallback:
+        """Ask the one that is to answer of a model and its canary, and its fallbacks if it has some."""
+        if model.canary is not None:
+            model = canary.chosen(context, self.registry, model, model.canary)
+        if model.fallback:
+            return self._fall_back(route, context, downstream, model)
+        return self._ask_engine(route, context, downstream, model)
 
     def _fall_back(self, route: EngineRoute, context: RequestContext, downstream: Downstream, model: Model) -> Fallback:
         """Ask a model, and those that may take its place as far as the key may use them."""

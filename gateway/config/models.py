@@ -46,6 +46,7 @@ from gateway.config.types import (
     PolicyName,
     Seconds,
     Task,
+    Weight,
 )
 
 GoldenTable = table_of(Golden)
@@ -122,6 +123,20 @@ class GuardTable(Table):
         examples=[["injection"]],
     )
     threshold: float = Field(0.5, gt=0, le=1, description="The probability from which such a label is blocked.")
+
+
+class CanaryTable(Table):
+    """``[models.NAME.canary]``: another model that answers a share of the requests for this one."""
+
+    model: ModelName = Field(
+        description="The model of this file, or the adapter of one, that gets the share.", examples=["chat-v2"]
+    )
+    weight: float = Field(ge=0, le=100, description="How many of 100 requests it gets.", examples=[5.0])
+    session_header: HeaderName = Field(
+        "x-session-id",
+        description="The header that names a request's session, whose requests all go to the same model. Without it "
+        "the session is the body's `prompt_cache_key`, else its `user`.",
+    )
 
 
 _FLAT_GROUPS: Mapping[str, type[Table]] = {"limits": ModelLimits}
@@ -207,11 +222,17 @@ class ModelBase(Table):
     slo: Slo = Field(default_factory=Slo, description="See `[models.NAME.slo]`.")
     timeouts: ModelTimeouts = Field(default_factory=ModelTimeouts, description="See `[models.NAME.timeouts]`.")
     guard: GuardTable | None = Field(None, description="See `[models.NAME.guard]`.")
+    canary: CanaryTable | None = Field(None, description="See `[models.NAME.canary]`.")
 
     @property
     def policy_here(self) -> PolicyName:
         """How a replica is chosen, with the default filled in."""
         return self.policy or "least_in_flight"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether another policy is made because replicas are not all alike; some see their weights by themselves."""
+        return False
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -415,13 +436,19 @@ class RemoteModel(ModelBase):
     urls: Annotated[tuple[EngineUrl, ...], SECRET] = Field(
         (),
         description=_URLS + "Required, unless there is a table `[models.NAME.discover]`; with both, the replicas are "
-        "those of both. Models with the same `urls`, `discover`, `api_key_env`, `policy`, `session_header`, "
+        "those of both. Models with the same `urls`, `discover`, `weights`, `api_key_env`, `policy`, `session_header`, "
         "`prefix_cache_tokens`, `limits`, `timeouts`, `hedge`, `health_interval` and `outlier_factor` share one pool: "
         "its replicas are probed once, and its limits are for all of them together.",
         strict=False,
         examples=[["http://10.0.0.5:8000", "unix:/run/vllm.sock"]],
     )
     discover: DiscoverTable | None = Field(None, description="See `[models.NAME.discover]`.")
+    weights: dict[EngineUrl, Weight] = Field(
+        default_factory=dict,
+        description="How much of the requests each address gets, beside the others; 1 where nothing is said, 0: "
+        "nothing new. See [scheduling.md](scheduling.md#replicas-of-different-weights).",
+        examples=[{"http://10.0.0.6:8000": 3}],
+    )
     upstream_model: str | None = Field(
         None,
         description="The model's name there. Default: the name here.",
@@ -456,9 +483,16 @@ class RemoteModel(ModelBase):
         """The key in the environment. Raises ``ValueError`` if it is there no longer."""
         return None if self.api_key_env is None else key_in_environment(self.api_key_env)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether another policy is made because replicas are not all alike; one that gets nothing does not count."""
+        if self.policy_here in ("prefix", "session"):
+            return False
+        return len({self.weights.get(url, 1.0) for url in self.urls} - {0.0}) > 1
+
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find a model whose replicas come from nowhere."""
+        """Find a model whose replicas come from nowhere, and weights that are of no address or leave none to be asked."""
         yield from super().mistakes(given)
         if given.get("discover") is None:
             if "urls" not in given:
@@ -466,6 +500,12 @@ class RemoteModel(ModelBase):
                 yield Mistake(("urls",), f"is missing; expected: {expected}, or a table `discover`")
             elif given["urls"] in ([], ()):
                 yield Mistake(("urls",), "expected at least one address, or a table `discover`")
+        yield from _weights_amiss(given)
+
+    @classmethod
+    def place(cls, at: Place, given: Any) -> Place:
+        """Leave out an address, which may have a secret in it."""
+        return super().place(at[:1] if at[:1] == ("weights",) else at, given)
 
     @field_validator("api_key_env")
     @classmethod
@@ -473,6 +513,19 @@ class RemoteModel(ModelBase):
         if variable is not None:
             key_in_environment(variable)
         return variable
+
+
+def _weights_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find weights of addresses that are not there, or that leave none to be asked."""
+    urls, weights = given.get("urls", ()), plain(given, "weights")
+    if not isinstance(urls, list | tuple):
+        return
+    for number, url in enumerate(weights, start=1):
+        if url not in urls:
+            yield Mistake(("weights",), f"its address no. {number} is not among urls, written as there")
+    alone = urls and given.get("discover") is None
+    if alone and all(isinstance(url, str) and weights.get(url, 1) == 0 for url in urls):
+        yield Mistake(("weights",), "are all 0, so that nothing would be asked; give one address more, or remove it")
 
 
 class _ModelOfNoEngine(ModelBase):

@@ -30,6 +30,7 @@ from gateway.config.gateway import (
     Timeouts,
 )
 from gateway.config.models import (
+    CanaryTable,
     GoldenTable,
     GuardTable,
     ModelBase,
@@ -167,6 +168,12 @@ SECTIONS: tuple[Section, ...] = (
         "A guard model that looks at what clients say before an engine is asked, in chats, completions, responses and "
         "messages. It sees what has been added since the model's last turn. A guard that cannot answer lets nothing "
         "pass: then the response is 503 `guard_failed`.",
+    ),
+    Section(
+        "`[models.NAME.canary]`",
+        CanaryTable,
+        "Another model that answers a share of the requests for this one, as a new version does that is tried out. The "
+        "response says in `x-headgate-model` which one it is from, and metrics count each under its own name.",
     ),
     Section(
         "`[models.NAME.golden]`",

@@ -19,7 +19,7 @@ from gateway.config.gateway import GatewayConfig, GroupConfig, KeyConfig, Timeou
 from gateway.config.models import ModelConfig, TaggedModel
 from gateway.config.table import Mistake, Place, Table, plain
 from gateway.config.tracing import Tracing, settings_of
-from gateway.config.types import ALL_ENGINES, ModelName
+from gateway.config.types import ALL_ENGINES, ALL_TASKS, ModelName
 
 
 class Config(Table):
@@ -50,6 +50,7 @@ class Config(Table):
         yield from _guards_amiss(given)
         yield from _tracing_amiss(given)
         yield from _timeouts_amiss(given)
+        yield from _canaries_amiss(given)
 
     @classmethod
     def place(cls, at: Place, given: Any) -> Place:
@@ -184,6 +185,34 @@ def _timeouts_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
         if isinstance(total, int | float):
             for mistake in timeouts_amiss(timeouts, total):
                 yield Mistake(("models", name, "timeouts", *mistake.at), mistake.reason)
+
+
+def _canaries_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find canaries that are no other models of this file, have one themselves, or cannot do what they are asked."""
+    models = plain(given, "models")
+    base_of = {name: base for base, names in _adapters_in(given).items() for name in (base, *names)}
+    for name, model in models.items():
+        canary = plain(model, "canary").get("model") if isinstance(model, Mapping) else None
+        if not isinstance(canary, str):
+            continue
+        at = ("models", name, "canary", "model")
+        named = models.get(base_of.get(canary, ""))
+        if canary == name:
+            yield Mistake(at, "a model cannot be its own canary; name another")
+        elif not isinstance(named, Mapping):
+            yield Mistake(at, f"there is no model {canary!r}")
+        elif canary in models and named.get("canary") is not None:
+            yield Mistake(at, f"{canary!r} has a canary itself; name one that has none")
+        elif missing := sorted(_tasks_in(model) - _tasks_in(named)):
+            yield Mistake(at, f"{canary!r} cannot do {', '.join(f'`{task}`' for task in missing)}")
+
+
+def _tasks_in(model: Mapping[str, Any]) -> set[str]:
+    """Give what a model is said to do, or what its engine's models do."""
+    tasks = model.get("tasks")
+    if isinstance(tasks, list | tuple) and tasks:
+        return {task for task in tasks if isinstance(task, str)}
+    return set(ALL_TASKS) if model.get("engine") == "remote" else {"generate"}
 
 
 def _aliases_in(given: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -84,5 +84,9 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+Weight = Annotated[float, Field(ge=0, le=1_000_000)]
+"""What share something gets, beside others."""
+
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), SECRET]
 """Not shown where it is wrong: the key itself may stand where its digest belongs."""

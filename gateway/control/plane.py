@@ -355,6 +355,7 @@ def _status_of(model: Model) -> Mapping[str, Any]:
                 "state": replica.state,
                 "ready": replica.ready,
                 "in_flight": replica.in_flight,
+                "weight": replica.weight,
                 "reason": replica.reason,
             }
             for replica in pool.replicas

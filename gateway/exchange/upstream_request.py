@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import Raw
 
@@ -78,21 +80,9 @@ class UpstreamRequest(msgspec.Struct, eq=False):
     def session_key(self, header: bytes) -> bytes:
         """Give what requests of one session have in common; empty where the request does not say.
 
-        That is the value of ``header``, else of the field ``prompt_cache_key``, else of ``user``. The body is decoded
-        for it each time, because only a policy that routes by session asks, once per attempt.
+        The body is decoded for it each time, because only a policy that routes by session asks, once per attempt.
         """
-        named = self.context.head.headers.get(header)
-        if named:
-            return named
-        try:
-            fields = _SESSION_FIELDS.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # A form is no JSON.
-            return b""
-        for value in (bytes(fields.prompt_cache_key), bytes(fields.user)):
-            if value not in _NO_SESSION:
-                return value
-        return b""
+        return session_of(self.context.head.headers, self.body, header)
 
     def head_for(self, replica: Replica, length: int) -> bytes:
         """Write the request's head for one replica; its body has ``length`` bytes."""
@@ -109,3 +99,22 @@ class UpstreamRequest(msgspec.Struct, eq=False):
             context.request_id.encode(),
             length,
         )
+
+
+def session_of(headers: Mapping[bytes, bytes], body: bytes, header: bytes) -> bytes:
+    """Give what requests of one session have in common; empty where the request does not say.
+
+    That is the value of ``header``, else of the field ``prompt_cache_key``, else of ``user``.
+    """
+    named = headers.get(header)
+    if named:
+        return named
+    try:
+        fields = _SESSION_FIELDS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # A form is no JSON.
+        return b""
+    for value in (bytes(fields.prompt_cache_key), bytes(fields.user)):
+        if value not in _NO_SESSION:
+            return value
+    return b""

@@ -25,6 +25,7 @@ from gateway.pools.timeouts import Timeouts
 POOL_OPTIONS = (
     "urls",
     "discover",
+    "weights",
     "api_key_env",
     "policy",
     "session_header",
@@ -37,7 +38,7 @@ POOL_OPTIONS = (
 )
 """The options that are a pool's and no model's: remote models that agree in all of them share one pool."""
 
-POLICY_OPTIONS = ("policy_here", "session_header", "prefix_cache_tokens")
+POLICY_OPTIONS = ("policy_here", "session_header", "prefix_cache_tokens", "weighted")
 """Those of them that make a policy. Where none has changed, the policy stays, with all that it has learnt."""
 
 _Identity = tuple[str, bytes]
@@ -170,6 +171,7 @@ class RegistryBuilder:
             pool.remove(*gone)
         if missing:
             pool.replace(self._replicas([(name, at) for (name, _, _), at in missing.items()], settings), ())
+        _set_weights(pool, settings)
 
     def set_found(self, pool: Pool, found: Found) -> None:
         """Have the replicas that a source has found, beside those that are listed by hand."""
@@ -275,6 +277,7 @@ class RegistryBuilder:
             pool.replace(replicas, [each for each in gone if not each.leaving])
         if spare is not None:
             pool.drain(*(each for each in gone if each.address.url not in spare))
+        _set_weights(pool, settings)
 
     def _replicas(self, named: Sequence[tuple[str, Address]], settings: ModelConfig | None) -> list[Replica]:
         """Make replicas of these names and addresses. One that another pool has and knows to be ready is so here."""
@@ -330,6 +333,7 @@ class RegistryBuilder:
             send_priority=settings.send_priority,
             cache_salt=settings.cache_salt,
             guard=settings.guard,
+            canary=settings.canary,
             fallback=settings.fallback,
             recovery=settings.engine != "onnx" and settings.recovery,
             slo=settings.slo.objectives,
@@ -357,6 +361,13 @@ def _with_adapters(base: Model, settings: ModelConfig) -> Iterator[Model]:
             parent=base,
             root=folder,
         )
+
+
+def _set_weights(pool: Pool, settings: ModelConfig) -> None:
+    """Take over the weights of addresses, also for replicas that stay."""
+    if settings.engine == "remote":
+        for replica in pool.replicas:
+            replica.set_weight(settings.weights.get(replica.address.url, 1.0))
 
 
 def pools_of(config: Config) -> dict[str, list[str]]:
@@ -394,4 +405,7 @@ def _credentials(settings: ModelConfig | None) -> str | None:
 
 def _sharing_key(name: str, settings: ModelConfig) -> object:
     """Give what models have in common that share a pool."""
-    return tuple(getattr(settings, option) for option in POOL_OPTIONS) if settings.engine == "remote" else name
+    if settings.engine != "remote":
+        return name
+    options = (getattr(settings, option) for option in POOL_OPTIONS)
+    return tuple(frozenset(value.items()) if isinstance(value, dict) else value for value in options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.config.models import GuardTable
+from gateway.config.models import CanaryTable, GuardTable
 from gateway.pools.pool import Pool
 
 
@@ -17,8 +17,10 @@ class Model:
 
     __slots__ = (
         "_observers",
+        "adapter",
         "aliases",
         "cache_salt",
+        "canary",
         "fallback",
         "guard",
         "max_model_len",
@@ -49,6 +51,7 @@ class Model:
         fallback: Iterable[str] = (),
         recovery: bool = False,
         slo: Mapping[str, float] | None = None,
+        canary: CanaryTable | None = None,
         parent: Model | None = None,
         root: str | None = None,
     ) -> None:
@@ -61,6 +64,8 @@ class Model:
         self.required = required
         self.parent = parent
         """The model that this is a LoRA adapter of, if it is one."""
+        self.adapter = None if parent is None else self.upstream_name
+        """What its requests need loaded where they are sent, if it is an adapter."""
         self.root = root or name
         """What it is made of: its own name, or an adapter's folder as its engines find it."""
         self.send_priority = send_priority
@@ -73,6 +78,8 @@ class Model:
         """The classifier that looks at each request first, if there is one."""
         self.slo = slo or {}
         """How quickly it is to answer: seconds by ``ttft``, ``tpot`` and ``e2e``, as far as that is said."""
+        self.canary = canary
+        """The model that answers a share of its requests, if there is one."""
         self.max_model_len: int | None = None
         """How many tokens a request may have, as an engine's model card says; ``None`` as long as none does."""
         self._observers: tuple[Callable[[Model], None], ...] = ()
@@ -86,7 +93,7 @@ class Model:
     @property
     def ready(self) -> bool:
         """Whether requests for it are answered now."""
-        return self.pool.on_call if self.parent is None else bool(self.pool.able(self.upstream_name))
+        return self.pool.on_call if self.parent is None else bool(self.pool.able(self.adapter))
 
     def observe(self, changed: Callable[[Model], None]) -> None:
         """Call ``changed`` from now on whenever ``max_model_len`` is another."""

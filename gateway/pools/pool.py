@@ -309,7 +309,7 @@ class Pool:
             self._state_changed(changed)
         if self._changing_many:
             return
-        self.ready = [replica for replica in self.replicas if replica.ready]
+        self.ready = [replica for replica in self.replicas if replica.ready and replica.weight]
         self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
         self.half_open = [replica for replica in self.replicas if replica.state is ReplicaState.HALF_OPEN]
         if self._outgoing and any(replica not in self._outgoing for replica in self.ready):
@@ -374,7 +374,7 @@ class Pool:
         """Whether a replica is ready or may be soon, without anything being changed; one may be discovered any time."""
         if self.on_call or self.discovered is not None:
             return True
-        return any(replica.state in _MAY_RETURN for replica in self.replicas)
+        return any(replica.state in _MAY_RETURN and replica.weight for replica in self.replicas)
 
     @property
     def on_call(self) -> bool:
@@ -483,9 +483,13 @@ class Pool:
 
     def not_ready(self, model: str) -> NoReadyReplica:
         """Give the error that says why no replica can answer for ``model``."""
-        states = sorted({str(replica.state) for replica in self.replicas}) or ["absent"]
+        states = sorted({_why_not(replica) for replica in self.replicas}) or ["absent"]
         starting = any(replica.state in _SOON_READY for replica in self.replicas)
         return NoReadyReplica(
             f"The model {model!r} has no ready replica ({', '.join(states)}).",
             retry_after=2.0 if starting else 5.0,
         )
+
+
+def _why_not(replica: Replica) -> str:
+    return f"{replica.state} with weight 0" if replica.ready and not replica.weight else str(replica.state)

@@ -118,6 +118,7 @@ class Replica:
         "state",
         "trial",
         "trial_due",
+        "weight",
     )
 
     def __init__(
@@ -129,6 +130,7 @@ class Replica:
         ready: bool = False,
         load: ReplicaLoad | None = None,
         trial: Trial | None = None,
+        weight: float = 1.0,
     ) -> None:
         self.name = name
         self.connections = connections
@@ -145,6 +147,8 @@ class Replica:
         self.reason = ""
         self.restarts = 0
         """How often its engine has ended unasked and was started again."""
+        self.weight = weight
+        """How much of the requests it gets, beside the others of its pool; 0 for nothing new."""
         self.adapters: frozenset[str] = frozenset()
         """The LoRA adapters that its engine has loaded, by name."""
         self.leaving = False
@@ -186,6 +190,13 @@ class Replica:
         """
         if self.state is not ReplicaState.DRAINING:
             self._set_state(state, reason)
+
+    def set_weight(self, weight: float) -> None:
+        """Take over how much of the requests it gets."""
+        if weight != self.weight:
+            self.weight = weight
+            for changed in self._observers:
+                changed(self)
 
     def set_adapters(self, adapters: frozenset[str]) -> None:
         """Take over which adapters its engine has loaded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.pools.policies.policy import Routable
+from gateway.pools.policies.weights import compared_by_weight
 from gateway.pools.replica import Replica
 
 _COMPARED = 16
@@ -37,3 +38,19 @@ class LeastInFlight:
             if in_flight < least:
                 best, least = replica, in_flight
         return best
+
+
+class WeightedLeastInFlight:
+    """The replica with the fewest requests in flight for its weight; among equals, drawn by weight."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def pick(self, candidates: Sequence[Replica], _request: Routable) -> Replica:
+        """Choose the least loaded, of those that are compared for one request."""
+        self._turn += 1
+        return min(compared_by_weight(candidates, self._turn), key=_in_flight_for_weight)
+
+
+def _in_flight_for_weight(replica: Replica) -> float:
+    return replica.load.in_flight / replica.weight

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gateway.pools.policies.compared import compared
 from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.token_load import TokenLoad
+from gateway.pools.policies.weights import compared_by_weight
 from gateway.pools.replica import Replica
 
 
@@ -18,13 +19,14 @@ class LeastTokens:
     this process alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, weighted: bool = False) -> None:
         self._turn = 0
+        self._compared = compared_by_weight if weighted else compared
         self._load = TokenLoad()
         self.assigned = self._load.assigned
         self.released = self._load.released
 
     def pick(self, candidates: Sequence[Replica], _request: Routable) -> Replica:
-        """Choose the one with the fewest tokens, of those that are compared for one request."""
+        """Choose the one with the fewest tokens for its weight, of those that are compared for one request."""
         self._turn += 1
-        return min(compared(candidates, self._turn), key=self._load.held)
+        return min(self._compared(candidates, self._turn), key=self._load.held)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from gateway.pools.policies.policy import Routable
+from gateway.pools.policies.weights import drawn
 from gateway.pools.replica import Replica
 
 
@@ -24,3 +25,12 @@ class PowerOfTwo:
         second = (first + 1 + int(random.random() * (size - 1))) % size  # noqa: S311 - no secret
         one, other = candidates[first], candidates[second]
         return other if other.load.in_flight < one.load.in_flight else one
+
+
+class WeightedPowerOfTwo:
+    """The less loaded, for its weight, of two replicas that are drawn as likely as their weights say."""
+
+    def pick(self, candidates: Sequence[Replica], _request: Routable) -> Replica:
+        """Draw two replicas, which may be the same, and choose the less loaded."""
+        one, other = drawn(candidates), drawn(candidates)
+        return other if other.load.in_flight * one.weight < one.load.in_flight * other.weight else one

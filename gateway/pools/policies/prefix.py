@@ -10,6 +10,7 @@ from gateway.pools.policies.prefill_queue import PrefillQueue
 from gateway.pools.policies.prefix_index import PrefixIndex
 from gateway.pools.policies.prompt_blocks import Prompt
 from gateway.pools.policies.token_load import TokenLoad
+from gateway.pools.policies.weights import are_weighted, compared_by_weight
 from gateway.pools.replica import Replica, ReplicaState
 
 _STAY = 16
@@ -47,10 +48,12 @@ class Prefix:
         self._load = TokenLoad()
         self._queues: dict[Replica, PrefillQueue] = {}
         self._replicas: frozenset[Replica] = frozenset()
+        self._compared = compared
 
     def replicas_changed(self, replicas: Sequence[Replica]) -> None:
         """Forget the replicas that are gone, but for what is still in flight there."""
         before, self._replicas = self._replicas, frozenset(replicas)
+        self._compared = compared_by_weight if are_weighted(replicas) else compared
         for replica in before - self._replicas:
             self._index.forget(replica)
             if not self._queues.get(replica):
@@ -58,6 +61,7 @@ class Prefix:
 
     def state_changed(self, replica: Replica) -> None:
         """Forget the cache of a replica that is not ready: when it is again, it may have started anew."""
+        self._compared = compared_by_weight if are_weighted(self._replicas) else compared
         if not replica.ready and replica.state is not ReplicaState.DRAINING:
             self._index.forget(replica)
 
@@ -69,14 +73,14 @@ class Prefix:
         prompt = request.prompt
         known = self._index.known(prompt, min(_HOLDERS, len(candidates)))
         self._turn += 1
-        choice = compared(candidates, self._turn)
+        choice = self._compared(candidates, self._turn)
         if len(choice) < len(candidates):
             choice = [*choice, *(replica for replica in known if replica in candidates)]
         best, lowest = choice[0], float("inf")
         queues, held = self._queues, self._load.held
         for replica in choice:
             queue = queues.get(replica)
-            cost = 0.0 if queue is None else queue.unread() + _HELD * held(replica)
+            cost = 0.0 if queue is None else queue.unread() / replica.weight + _HELD * held(replica)
             if replica in known:
                 cost -= _worth(prompt, known[replica], queue)
             if cost < lowest:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from gateway.pools.policies.policy import Routable
+from gateway.pools.policies.weights import drawn
 from gateway.pools.replica import Replica
 
 
@@ -15,3 +16,11 @@ class RandomChoice:
     def pick(self, candidates: Sequence[Replica], _request: Routable) -> Replica:
         """Choose at random."""
         return candidates[int(random.random() * len(candidates))]  # noqa: S311 - no secret
+
+
+class WeightedRandomChoice:
+    """Any replica, each as likely as its weight says."""
+
+    def pick(self, candidates: Sequence[Replica], _request: Routable) -> Replica:
+        """Choose at random."""
+        return drawn(candidates)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from gateway.pools.policies.least_in_flight import LeastInFlight
 from gateway.pools.policies.policy import Routable
+from gateway.pools.policies.weights import are_weighted
 from gateway.pools.replica import Replica
 
 _POINTS = 64
@@ -17,6 +18,8 @@ it, mostly, which the bound on the load evens out."""
 
 _HASH = itemgetter(0)
 """What the points of the ring are sorted by."""
+
+_WEIGHT = attrgetter("weight")
 
 _BOUND = 1.25
 """No replica gets more than this many times its fair share of the requests in flight."""
@@ -31,8 +34,9 @@ class Session:
     overloading its replica (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016). A request
     without a session goes where the fewest are in flight.
 
-    The hash is that of a replica's address, so that all processes and all gateways with the same replicas agree. What
-    is in flight is counted for this process alone: a bound that each process keeps is kept by all of them together.
+    The hash is that of a replica's address, so that all processes and all gateways with the same replicas agree. A
+    replica has points, and a share of what is in flight, by its weight. What is in flight is counted for this process
+    alone: a bound that each process keeps is kept by all of them together.
     """
 
     def __init__(self, header: str) -> None:
@@ -43,17 +47,31 @@ class Session:
         self._hashes: list[int] = []
         self._in_flight: dict[Replica, int] = {}
         self._total = 0
+        self._heaviest: float | None = None
+        """The highest weight; ``None`` where all are equal."""
+        self._weights: dict[Replica, float] = {}
+        """The weights that the ring was made for, other than 1."""
 
     def replicas_changed(self, replicas: Sequence[Replica]) -> None:
         """Put the points of these replicas on the ring."""
         before, self._replicas = self._replicas, set(replicas)
-        come, gone = self._replicas - before, before - self._replicas
-        ring = [point for point in self._ring if point[1] not in gone] if gone else self._ring
-        ring += [(at, replica) for replica in come for at in _points(replica)]
+        was_even, self._heaviest = self._heaviest is None, _heaviest(replicas)
+        if self._heaviest is None and was_even:
+            come, gone = self._replicas - before, before - self._replicas
+            ring = [point for point in self._ring if point[1] not in gone] if gone else self._ring
+        else:
+            come, ring = self._replicas, []
+        ring += [(at, replica) for replica in come for at in _points(replica, self._heaviest)]
         # Sorting what is sorted but for its end takes little.
         ring.sort(key=_HASH)
         self._ring = ring
         self._hashes = list(map(_HASH, ring))
+        self._weights = {replica: replica.weight for replica in replicas if replica.weight != 1.0}
+
+    def state_changed(self, replica: Replica) -> None:
+        """Put the points on the ring anew if the replica's weight is another."""
+        if replica.weight != self._weights.get(replica, 1.0):
+            self.replicas_changed(tuple(self._replicas))
 
     def assigned(self, replica: Replica, _request: Routable) -> None:
         """Count a request at its replica."""
@@ -75,20 +93,25 @@ class Session:
         if not session:
             return self._without_session.pick(candidates, request)
         # A load below this stays within ceil(bound * requests / replicas), this request among them.
-        most = _BOUND * (self._total + 1) / len(candidates)
+        most = _BOUND * (self._total + 1) / sum(map(_WEIGHT, candidates))
         ring, in_flight = self._ring, self._in_flight
         start = bisect_left(self._hashes, _hash(session))
         for at in range(start - len(ring), start):
             replica = ring[at][1]
-            if in_flight.get(replica, 0) < most and replica in candidates:
+            if in_flight.get(replica, 0) < most * replica.weight and replica in candidates:
                 return replica
         raise AssertionError("not all candidates can have more than their share")
 
 
-def _points(replica: Replica) -> Iterator[int]:
-    """Give the points of a replica on the ring."""
+def _heaviest(replicas: Sequence[Replica]) -> float | None:
+    return max(map(_WEIGHT, replicas)) if are_weighted(replicas) else None
+
+
+def _points(replica: Replica, heaviest: float | None) -> Iterator[int]:
+    """Give the points of a replica on the ring: fewer for one that is to get less than the heaviest."""
     address = replica.address.url.encode()
-    return (_hash(b"%d %b" % (number, address)) for number in range(_POINTS))
+    number = _POINTS if heaviest is None else max(1, round(_POINTS * replica.weight / heaviest))
+    return (_hash(b"%d %b" % (each, address)) for each in range(number))
 
 
 def _hash(data: bytes) -> int:

@@ -28,9 +28,9 @@ class TokenLoad:
         held = sum(self._held.values())
         return f"<TokenLoad [{held} tokens of {len(self._held_by)} requests at {len(self._held)} replicas]>"
 
-    def held(self, replica: Replica) -> int:
-        """Give how many tokens the requests at a replica hold, or will."""
-        return self._held.get(replica, 0)
+    def held(self, replica: Replica) -> float:
+        """Give how many tokens the requests at a replica hold, or will, for its weight."""
+        return self._held.get(replica, 0) / replica.weight
 
     def assigned(self, replica: Replica, request: Routable) -> None:
         """Count a request at its replica."""

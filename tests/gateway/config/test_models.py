@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from gateway.config.load import load
 from gateway.config.models import OnnxModel, RemoteModel, VllmModel
@@ -234,3 +236,16 @@ def test_a_key_comes_from_the_environment_when_it_is_asked_for(monkeypatch: pyte
     assert isinstance(open_to_all, RemoteModel)
     assert (keyed.api_key, open_to_all.api_key) == ("sk-hush", None)
     assert "hush" not in config.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ({"http://b": 1}, "its address no. 1 is not among urls, written as there"),
+        ({"http://a": 0}, "are all 0, so that nothing would be asked; give one address more, or remove it"),
+        ({"http://a": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_a_weight_is_for_an_address_and_one_at_least_is_asked(weights: dict[str, float], reason: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        RemoteModel.model_validate({"engine": "remote", "urls": ["http://a"], "weights": weights})

@@ -72,6 +72,7 @@ def test_no_option_is_left_out() -> None:
         "tracing",
         "slo",
         "redis",
+        "canary",
     }
     assert set().union(*(keys(section.model) for section in SECTIONS)) == listed | own_table
     assert keys(Config) == {"gateway", "models"}

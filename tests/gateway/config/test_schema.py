@@ -148,3 +148,28 @@ def test_keys_and_groups_may_name_adapters() -> None:
 def test_an_engine_that_takes_no_adapters_says_so() -> None:
     with pytest.raises(ValidationError, match=r'is an option of engine = "vllm" or "remote", not of "onnx"'):
         Config.model_validate({"models": {"m": {"engine": "onnx", "source": "/m", "adapters": {"sql": "/a"}}}})
+
+
+@pytest.mark.parametrize(
+    ("canary", "reason"),
+    [
+        ("m", "a model cannot be its own canary; name another"),
+        ("nobody", "there is no model 'nobody'"),
+        ("chained", "'chained' has a canary itself; name one that has none"),
+        ("classifier", "'classifier' cannot do `generate`"),
+    ],
+)
+def test_a_canary_is_another_model_that_can_do_the_same(canary: str, reason: str) -> None:
+    models = {
+        "m": REMOTE | {"tasks": ["generate"], "canary": {"model": canary, "weight": 5}},
+        "chained": REMOTE | {"canary": {"model": "new", "weight": 5}},
+        "classifier": REMOTE | {"tasks": ["classify"]},
+        "new": REMOTE,
+    }
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        Config.model_validate({"models": models})
+
+
+def test_an_adapter_may_be_the_canary_of_its_base() -> None:
+    adapted = REMOTE | {"adapters": {"sql": "/a"}, "canary": {"model": "sql", "weight": 5}}
+    assert Config.model_validate({"models": {"m": adapted}}).models["m"].canary is not None

@@ -132,7 +132,7 @@ def test_the_status_tells_each_replica(running: Running) -> None:
         "running": 0,
         "waiting": 0,
         "limit": 4,
-        "replicas": [replica | {"reason": "no file"}],
+        "replicas": [replica | {"reason": "no file", "weight": 1.0}],
     }
     assert running.json("/status") == (200, {"draining": False, "models": [shown]})
 

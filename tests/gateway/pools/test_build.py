@@ -378,3 +378,17 @@ def test_a_model_has_its_own_timeouts_and_a_reload_changes_them_in_the_same_pool
     assert registry.find("m").pool is pool
     assert (pool.timeouts.first_byte, pool.timeouts.total) == (8.0, 7.0)
     assert not pool.short_waits
+
+
+def test_weights_change_in_place_here_and_in_another_process() -> None:
+    leader, follower = RegistryBuilder(), RegistryBuilder()
+    url = AT["urls"][1]
+    seen = []
+    for weights in ({}, {url: 3}, {url: 0}):
+        config = configured(m=AT | {"weights": weights}, n=AT)
+        registries = leader.build(config), follower.follow(config, leader.layout)
+        seen.append([registry.find("m").pool.replicas for registry in registries])
+        for registry in registries:
+            assert [each.weight for each in registry.find("m").pool.replicas] == [1, weights.get(url, 1)]
+            assert (registry.find("m").pool is registry.find("n").pool) is (not weights)
+    assert seen[0] == seen[1] == seen[2]

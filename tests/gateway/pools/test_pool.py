@@ -385,3 +385,16 @@ def test_a_request_for_an_adapter_goes_where_that_is_loaded() -> None:
 def test_without_a_ready_replica_the_adapter_is_not_what_is_missing() -> None:
     with pytest.raises(NoReadyReplica):
         pool("m", replica("a", ready=False)).pick(Request(adapter="sql"))
+
+
+def test_a_replica_of_weight_0_gets_nothing_new_until_it_has_a_weight_again() -> None:
+    one, other = replica("a"), replica("b")
+    made = pool("m", one, other)
+    one.set_weight(0)
+    assert {made.pick(ANY).name for _ in range(4)} == {"b"}
+    other.set_state(ReplicaState.FAILED)
+    with pytest.raises(NoReadyReplica, match=r"no ready replica \(failed, ready with weight 0\)"):
+        made.pick(ANY)
+    assert not made.may_return
+    one.set_weight(2)
+    assert made.pick(ANY) is one

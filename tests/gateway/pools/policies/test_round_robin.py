@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.pools.policies.round_robin import RoundRobin
-from tests.gateway.pools.made import Request, replica
+from gateway.pools.policies.round_robin import RoundRobin, WeightedRoundRobin
+from tests.gateway.pools.made import Request, pool, replica
 
 ANY = Request()
 REPLICAS = [replica("0"), replica("1", in_flight=9), replica("2")]
@@ -18,3 +18,10 @@ def test_the_ready_ones_may_change_between_two_requests() -> None:
     policy = RoundRobin()
     for count in (3, 1, 2, 3, 1):
         assert policy.pick(REPLICAS[:count], ANY) in REPLICAS[:count]
+
+
+def test_turns_by_weight_are_spread_evenly() -> None:
+    replicas = [replica("a"), replica("b"), replica("c")]
+    replicas[0].set_weight(5)
+    made = pool("m", *replicas, policy=WeightedRoundRobin())
+    assert "".join(made.pick(Request()).name for _ in range(14)) == "aabacaa" * 2

@@ -99,3 +99,24 @@ def test_a_request_without_a_session_goes_where_the_fewest_are_in_flight() -> No
     busy, idle = replica("busy", in_flight=1), replica("idle")
     made = pool("m", busy, idle, policy=Session("x-session-id"))
     assert {made.pick(Request()).name for _ in range(10)} == {"idle"}
+
+
+def test_a_weight_that_changes_moves_sessions_to_the_heavier() -> None:
+    one, other = replica("a"), replica("b")
+    made = pool("m", one, other, policy=Session("x-session-id"))
+    sessions = [Request(session=b"%d" % number) for number in range(400)]
+
+    def share() -> float:
+        picked = []
+        for session in sessions:
+            where = made.pick(session)
+            picked.append(where)
+            assert made.released is not None
+            made.released(where, session)
+        return picked.count(other) / len(sessions)
+
+    assert 0.35 < share() < 0.65
+    other.set_weight(9)
+    assert share() > 0.8
+    other.set_weight(1)
+    assert 0.35 < share() < 0.65
