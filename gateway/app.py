@@ -40,6 +40,7 @@ from gateway.observe.exposition import Exposition
 from gateway.pools.adapters import AdapterRefused, Adapters, AdapterStatus
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.health import HealthChecks
+from gateway.pools.load_signals import LoadSignals
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
@@ -105,6 +106,9 @@ class Plane(Drainable, Protocol):
     def apply(self, config: Config, registry: Registry) -> None:
         """Go by another configuration from now on, but for what is read at the start only."""
 
+    def show_load(self, replica: Replica) -> None:
+        """Take over what the engine of a replica says of its load."""
+
     async def start(self) -> None:
         """Listen. Raises ``StartError``."""
 
@@ -164,6 +168,7 @@ class Gateway:
         )
         self._discoveries = Discoveries(self._builder.set_found, start_up.say)
         self._sharing = self._share_limits(config)
+        self._load_signals = LoadSignals(self._registry, self._plane.show_load)
         self._ending = False
         self._reloader = None if source is None else Reloader(config, source, self._reload, self._reloaded)
         self._watching: list[asyncio.Task[None]] = []
@@ -338,6 +343,7 @@ class Gateway:
         self._scaling_ticker.start()
         watches = [wall_clock.watch(self._start_up.say)]
         self._adapters.start()
+        self._load_signals.start()
         if self._reloader is not None:
             watches.append(self._reloader.watch())
         self._watching = [asyncio.get_running_loop().create_task(each) for each in watches]
@@ -368,6 +374,7 @@ class Gateway:
         await self._discoveries.stop()
         await self._health_checks.stop()
         await self._adapters.stop()
+        await self._load_signals.stop()
         await self._engines.stop()
         self._control.stop()
         await self._stop_plane()
@@ -465,6 +472,7 @@ class Gateway:
         self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
         self._scaler.apply(rules_of(config), self._pools_by_model())
         self._adapters.follow(registry)
+        self._load_signals.follow(registry)
 
     def _reloaded(self, outcome: ReloadOutcome) -> None:
         """Say how a reload went."""

@@ -30,6 +30,7 @@ from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
 from gateway.observe.tracing.tracer import Tracer
 from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
 
 if TYPE_CHECKING:
     from gateway.observe.tracing.exporter import SpanExporter
@@ -174,6 +175,9 @@ class DataPlane:
         old.succeeded_by(registry)
         self.counters.set_objectives({model.name: model.slo for model in registry.models})
         self._show_metrics(config)
+
+    def show_load(self, replica: Replica) -> None:
+        """Take over what the engine of a replica says of its load: policies read it where it is."""
 
     # start and stop
 

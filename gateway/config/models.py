@@ -174,12 +174,13 @@ class ModelBase(Table):
         "(of a remote one, `tasks` must say so; one with `discover` counts as having several), else `least_in_flight`.",
         examples=["least_tokens"],
     )
-    prefix_cache_tokens: int = Field(
-        1_000_000,
+    prefix_cache_tokens: int | None = Field(
+        None,
         gt=0,
         le=1_000_000_000,
-        description="policy `prefix`: how many tokens the KV cache of a replica has room for; vLLM logs it at its "
-        "start (`GPU KV cache size`). Rather too large than too small.",
+        description="policy `prefix`: how many tokens the KV cache of a replica has room for. Default: what its vLLM "
+        "says in its metrics, or 1,000,000 where it says nothing. Rather too large than too small.",
+        examples=[412_000],
     )
     session_header: HeaderName = Field(
         "x-session-id",
@@ -492,7 +493,7 @@ class RemoteModel(ModelBase):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find a model whose replicas come from nowhere, and weights that are of no address or leave none to be asked."""
+        """Find a model whose replicas come from nowhere, and weights that go to no address."""
         yield from super().mistakes(given)
         if given.get("discover") is None:
             if "urls" not in given:

@@ -18,6 +18,8 @@ _NOT_PASSED_DOWN = HOP_BY_HOP | {
     b"access-control-expose-headers",
     b"access-control-max-age",
     b"content-length",
+    b"endpoint-load-metrics",
+    b"endpoint-load-metrics-bin",
     b"server",
     b"set-cookie",
     b"request-id",
@@ -27,8 +29,8 @@ _NOT_PASSED_DOWN = HOP_BY_HOP | {
     b"strict-transport-security",
 }
 
-_OF_STREAMS = frozenset({b"content-type", b"cache-control", b"x-accel-buffering"})
-"""What the gateway says by itself about a stream of events."""
+_OF_STREAMS = (frozenset[bytes](), frozenset({b"content-type", b"cache-control", b"x-accel-buffering"}))
+"""What the gateway says by itself about a response that is no stream of events, and about one that is."""
 
 
 class Kind(Enum):
@@ -57,11 +59,14 @@ class ResponseHead(msgspec.Struct, frozen=True):
     framed: bool
     kind: Kind
     down: bytes
+    load: bytes | None = None
+    """What the engine says of its load (``endpoint-load-metrics``), if it does."""
 
     @classmethod
     def read(cls, status: int, lines: Sequence[tuple[bytes, bytes]]) -> ResponseHead:
         """Read a head's lines. Raises ``ValueError`` for one that says in two ways where it ends (RFC 9112, 6.3)."""
         length: int | None = None
+        load: bytes | None = None
         framed = is_events = is_compressed = False
         passed = []
         withheld: set[bytes] = set()
@@ -83,14 +88,15 @@ class ResponseHead(msgspec.Struct, frozen=True):
                     raise ValueError("a transfer-encoding that was not asked for")
             elif name == b"connection":
                 withheld |= tokens(value) - HARMLESS_IN_CONNECTION
+            elif name == b"endpoint-load-metrics":
+                load = value
         is_events = is_events and not is_compressed
-        if is_events:
-            withheld |= _OF_STREAMS
+        withheld |= _OF_STREAMS[is_events]
         if withheld:
             passed = [pair for pair in passed if pair[0] not in withheld]
         down = b"".join([b"%b: %b\r\n" % pair for pair in passed])
         kind = ERROR if status >= 300 else EVENTS if is_events else WHOLE
-        return cls(status, lines, length, framed, kind, down)
+        return cls(status, lines, length, framed, kind, down, load)
 
     def of_any_length(self) -> ResponseHead:
         """Give the head of all responses that differ from this one in their length only."""
@@ -105,11 +111,13 @@ class ResponseHead(msgspec.Struct, frozen=True):
 class ResponseHeads(HeadCache[ResponseHead]):
     """Recognises the heads of responses from one address: by their bytes, or by their lines where they were parsed."""
 
-    __slots__ = ("_last",)
+    __slots__ = ("_last", "latest_load")
 
     def __init__(self, shared: SharedHead[ResponseHead] | None = None, *, enabled: bool = True) -> None:
         super().__init__(shared, enabled=enabled)
         self._last: ResponseHead | None = None
+        self.latest_load: ResponseHead | None = None
+        """The head that was read last with the engine's load in it."""
 
     def read(self, status: int, lines: Sequence[tuple[bytes, bytes]]) -> ResponseHead:
         """Read a head's lines, unless they are those that were read last. Raises ``ValueError``."""
@@ -117,6 +125,8 @@ class ResponseHeads(HeadCache[ResponseHead]):
         if last is not None and last.status == status and last.lines == lines:
             return last
         head = ResponseHead.read(status, lines)
+        if head.load is not None:
+            self.latest_load = head
         if self._enabled:
             self._last = head
         return head

@@ -100,9 +100,11 @@ class Replica:
         "adapters",
         "address",
         "answers",
+        "cache_tokens",
         "connections",
         "ejection",
         "ejections",
+        "foreign",
         "headers",
         "knows_stream_options",
         "latencies",
@@ -149,6 +151,10 @@ class Replica:
         """How often its engine has ended unasked and was started again."""
         self.weight = weight
         """How much of the requests it gets, beside the others of its pool; 0 for nothing new."""
+        self.foreign = 0.0
+        """About how many requests of others its engine has; 0 where that is not known."""
+        self.cache_tokens = 0
+        """How many tokens the KV cache of its engine has room for; 0 where that is not known."""
         self.adapters: frozenset[str] = frozenset()
         """The LoRA adapters that its engine has loaded, by name."""
         self.leaving = False

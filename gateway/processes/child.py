@@ -37,6 +37,7 @@ from gateway.processes.messages import (
     End,
     Idle,
     LengthUpdate,
+    LoadUpdate,
     Message,
     NotStarted,
     PoolUpdate,
@@ -98,7 +99,7 @@ class Child:
             # It could not be built, which the parent does not know yet.
             return
         match message:
-            case RowsMade() | Served() | PoolUpdate() | ReplicaUpdate() | LengthUpdate():
+            case RowsMade() | Served() | PoolUpdate() | ReplicaUpdate() | LoadUpdate() | LengthUpdate():
                 serving.update(message)
             case Confirm(number):
                 serving.publish()
@@ -184,7 +185,7 @@ class Child:
         self.channel.close()
 
 
-Update = RowsMade | Served | PoolUpdate | ReplicaUpdate | LengthUpdate
+Update = RowsMade | Served | PoolUpdate | ReplicaUpdate | LoadUpdate | LengthUpdate
 """What the parent says of what is served."""
 
 
@@ -252,6 +253,10 @@ class ChildPlane:
                 if name in self._replicas:
                     self._replicas[name].set_adapters(frozenset(adapters))
                     self._replicas[name].set_state(state, reason)
+            case LoadUpdate(name, foreign, cache_tokens):
+                if name in self._replicas:
+                    self._replicas[name].foreign = foreign
+                    self._replicas[name].cache_tokens = cache_tokens
             case LengthUpdate(name, max_model_len):
                 if name in self._models:
                     self._models[name].set_max_model_len(max_model_len)

@@ -37,6 +37,14 @@ class ReplicaUpdate(msgspec.Struct, frozen=True, tag=True):
     adapters: list[str] = []
 
 
+class LoadUpdate(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: how many requests others have at a replica, and how many tokens its cache has room for."""
+
+    replica: str
+    foreign: float
+    cache_tokens: int
+
+
 class LengthUpdate(msgspec.Struct, frozen=True, tag=True):
     """Parent to child: how many tokens a request for a model may have."""
 
@@ -145,6 +153,7 @@ Message = (
     RowsMade
     | PoolUpdate
     | ReplicaUpdate
+    | LoadUpdate
     | LengthUpdate
     | Served
     | Setup

@@ -16,6 +16,7 @@ from gateway.observe.exposition import Exposition
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.ejection import Cause
 from gateway.pools.registry import Registry
+from gateway.pools.replica import Replica
 from gateway.processes.acceptor import bound
 from gateway.processes.broadcast import Broadcast
 from gateway.processes.cell_layout import (
@@ -32,6 +33,7 @@ from gateway.processes.datagrams import Datagrams, discard_pending, socket_pairs
 from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
+    LoadUpdate,
     RowsMade,
     Setup,
     StopAccepting,
@@ -127,6 +129,10 @@ class Parent:
         self.registry.succeeded_by(registry)
         self.registry = registry
         self._broadcast.apply(config, registry)
+
+    def show_load(self, replica: Replica) -> None:
+        """Tell all processes what the engine of a replica says of its load. One that starts later hears of the next."""
+        self._send(LoadUpdate(replica.name, replica.foreign, replica.cache_tokens))
 
     # start and stop
 

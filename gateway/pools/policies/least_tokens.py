@@ -16,8 +16,10 @@ class LeastTokens:
 
     Tokens are those of the prompts, estimated from their bytes, and those that the responses are expected to have. So a
     long prompt weighs as much as many short ones, which ``least_in_flight`` takes for the same. They are counted for
-    this process alone.
+    this process alone; those of others at a shared replica are added as its engine tells them.
     """
+
+    reads_load = True
 
     def __init__(self, *, weighted: bool = False) -> None:
         self._turn = 0

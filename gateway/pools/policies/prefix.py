@@ -39,10 +39,13 @@ class Prefix:
     once spreads before it queues (exploitation and exploration, as in Preble: Srivatsa et al., ICLR 2025).
 
     What is in a cache follows from what was sent there, see ``PrefixIndex``; a replica that was not ready meanwhile is
-    taken for empty. All this is known of the requests of this process alone.
+    taken for empty. All this is known of the requests of this process alone; those of others at a shared replica count
+    as its engine tells them. So does the size of its cache, unless ``cache_tokens`` says it.
     """
 
-    def __init__(self, cache_tokens: int) -> None:
+    reads_load = True
+
+    def __init__(self, cache_tokens: int | None) -> None:
         self._turn = 0
         self._index = PrefixIndex(cache_tokens)
         self._load = TokenLoad()
@@ -80,7 +83,11 @@ class Prefix:
         queues, held = self._queues, self._load.held
         for replica in choice:
             queue = queues.get(replica)
-            cost = 0.0 if queue is None else queue.unread() / replica.weight + _HELD * held(replica)
+            cost = 0.0
+            if queue is not None:
+                cost = queue.unread() / replica.weight + _HELD * held(replica)
+            elif replica.foreign:
+                cost = _HELD * held(replica)
             if replica in known:
                 cost -= _worth(prompt, known[replica], queue)
             if cost < lowest:

@@ -8,20 +8,24 @@ from collections.abc import Container, Sequence
 from gateway.pools.policies.prompt_blocks import BLOCK_BYTES, Prompt
 from gateway.pools.replica import Replica
 
+_GUESS = 1_000_000
+"""Tokens that a cache is believed to have room for of which nothing is known. Rather too many than too few."""
+
 
 class PrefixIndex:
     """Follows the prefix cache of each replica: the blocks of prompts it was sent, least recently used out first.
 
     An engine keeps the blocks of its KV cache until it needs the room, and gives away those first that were not used
     for the longest time, the end of a prompt before its beginning (vLLM's ``block_pool``, SGLang's RadixAttention:
-    Zheng et al., 2024). Each replica is believed to hold ``capacity`` tokens, so a block that it must have given away
-    is not counted upon, and the index is bounded, whatever is sent.
+    Zheng et al., 2024). Each replica is believed to hold ``capacity`` tokens, or without that as many as its engine has
+    told, or ``_GUESS``. So a block that it must have given away is not counted upon, and the index is bounded, whatever
+    is sent.
 
     A block is used whenever a longer one is. So a replica that has a block has all before it, and those that have a
     block are among those that have the one before.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int | None) -> None:
         self._capacity = capacity
         # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
         self._caches: dict[Replica, OrderedDict[int, int]] = {}
@@ -68,8 +72,9 @@ class PrefixIndex:
         for number in range(known - 1, -1, -1):
             cache.move_to_end(blocks[number])
         self._tokens[replica] = held
-        if held > self._capacity:
-            self._evict(replica, cache)
+        capacity = self._capacity or replica.cache_tokens or _GUESS
+        if held > capacity:
+            self._evict(replica, cache, capacity)
         return known
 
     def forget(self, replica: Replica) -> None:
@@ -78,9 +83,9 @@ class PrefixIndex:
             self._release(block, replica)
         self._tokens.pop(replica, None)
 
-    def _evict(self, replica: Replica, cache: OrderedDict[int, int]) -> None:
+    def _evict(self, replica: Replica, cache: OrderedDict[int, int], capacity: int) -> None:
         held = self._tokens[replica]
-        while held > self._capacity:
+        while held > capacity:
             block, tokens = cache.popitem(last=False)
             held -= tokens
             self._release(block, replica)

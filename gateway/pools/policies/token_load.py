@@ -9,7 +9,7 @@ _FIRST_GUESS = 256
 """Output tokens that a response is expected to have before any has ended."""
 
 _WEIGHT = 1 / 32
-"""How much each response changes the mean length of responses."""
+"""How much each request changes the mean of its tokens, and each response that of responses."""
 
 
 class TokenLoad:
@@ -23,20 +23,25 @@ class TokenLoad:
         self._held: dict[Replica, int] = {}
         self._held_by: dict[tuple[Replica, Routable], int] = {}
         self._mean_output = float(_FIRST_GUESS)
+        self._mean_request = float(_FIRST_GUESS)
 
     def __repr__(self) -> str:
         held = sum(self._held.values())
         return f"<TokenLoad [{held} tokens of {len(self._held_by)} requests at {len(self._held)} replicas]>"
 
     def held(self, replica: Replica) -> float:
-        """Give how many tokens the requests at a replica hold, or will, for its weight."""
-        return self._held.get(replica, 0) / replica.weight
+        """Give how many tokens the requests at a replica hold, or will, for its weight.
+
+        Requests of others, which its engine tells, count as much as one from here does on average.
+        """
+        return (self._held.get(replica, 0) + replica.foreign * self._mean_request) / replica.weight
 
     def assigned(self, replica: Replica, request: Routable) -> None:
         """Count a request at its replica."""
         output, limit = int(self._mean_output), request.max_tokens
         tokens = request.prompt.tokens + (min(limit, output) if limit else output)
         self._held_by[replica, request] = tokens
+        self._mean_request += (tokens - self._mean_request) * _WEIGHT
         self._held[replica] = self._held.get(replica, 0) + tokens
 
     def released(self, replica: Replica, request: Routable) -> None:

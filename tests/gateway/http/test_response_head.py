@@ -113,3 +113,11 @@ def test_the_same_lines_are_read_once() -> None:
 def test_where_that_is_off_they_are_read_each_time() -> None:
     heads = ResponseHeads(enabled=False)
     assert heads.read(200, []) is not heads.read(200, [])
+
+
+def test_the_load_of_an_engine_is_kept_and_stays_behind() -> None:
+    heads = ResponseHeads()
+    told = heads.read(200, [(b"Endpoint-Load-Metrics", b"TEXT a=1"), (b"x-a", b"1")])
+    assert (told.load, told.down) == (b"TEXT a=1", b"x-a: 1\r\n")
+    heads.read(200, [(b"x-a", b"1")])
+    assert heads.latest_load is told

@@ -193,3 +193,20 @@ async def test_an_adapter_for_engines_that_are_not_ready_yet_is_loaded_when_they
         one.faults = Faults()
         await running.until_ready(["m"])
         assert (await asked(running, "sql")).json["model"] == "sql"
+
+
+@pytest.mark.slow
+async def test_all_processes_know_where_an_adapter_is_loaded(tmp_path: Path) -> None:
+    sql = str(write_adapter(tmp_path / "sql"))
+    async with two_engines(tmp_path) as (one, two):
+        two.adapters = None
+        models = {"m": remote(one.address, two.address, adapters={}, policy="round_robin")}
+        async with gateway(models, processes=2) as running:
+            await eventually(lambda: len(running.gateway.pools[0].ready) == 2)
+            await running.gateway.load_adapter("sql", "m", sql)
+            await eventually(lambda: states(running, "sql") == {"m-0": "loaded", "m-1": "failed"})
+            for _ in range(20):
+                answer = await asked(running, "sql")
+                assert answer.json["model"] == "sql"
+            await running.gateway.unload_adapter("sql")
+            assert loaded(one) == {}

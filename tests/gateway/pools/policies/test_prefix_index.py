@@ -120,3 +120,13 @@ def test_it_agrees_with_a_plain_lru_cache_whatever_is_sent(seed: int) -> None:
         else:
             assert index.remember(to, asked) == expected.get(to, 0)
             plain[to].remember(asked)
+
+
+def test_without_a_capacity_it_is_what_the_engine_has_told() -> None:
+    index, told, silent = PrefixIndex(None), replica("a"), replica("b")
+    told.cache_tokens = 300
+    for each in (told, silent):
+        for number in range(10):
+            index.remember(each, prompt(str(number)))
+    known = [index.known(prompt(str(number)), 2) for number in range(10)]
+    assert sum(told in each for each in known) < sum(silent in each for each in known) == 10
