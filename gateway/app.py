@@ -452,7 +452,7 @@ class Gateway:
         is_remote = self._config.models[base].engine == "remote"
         try:
             await asyncio.to_thread(_compare, Path(adapter.root), self._engines.folder_of(base), is_remote)
-        except EngineError as error:
+        except (EngineError, OSError) as error:
             raise AdapterRefused(str(error)) from None
 
     def _apply(self, config: Config) -> None:

@@ -59,6 +59,10 @@ class Broadcast:
         self._send(self.served)
         self._wait_for(registry.closing)
 
+    def show_load(self, replica: Replica) -> None:
+        """Tell the processes what the engine of a replica says of its load."""
+        self._send(_update_of(replica))
+
     def confirmed(self, process: int, number: int) -> None:
         """Note that everything holds in a process which it was told before it was asked to confirm this."""
         self._confirmations.confirmed(process, number)
@@ -129,4 +133,6 @@ class Broadcast:
 
 
 def _update_of(replica: Replica) -> ReplicaUpdate:
-    return ReplicaUpdate(replica.name, replica.state, replica.reason, sorted(replica.adapters))
+    return ReplicaUpdate(
+        replica.name, replica.state, replica.reason, sorted(replica.adapters), replica.foreign, replica.cache_tokens
+    )

@@ -37,7 +37,6 @@ from gateway.processes.messages import (
     End,
     Idle,
     LengthUpdate,
-    LoadUpdate,
     Message,
     NotStarted,
     PoolUpdate,
@@ -99,7 +98,7 @@ class Child:
             # It could not be built, which the parent does not know yet.
             return
         match message:
-            case RowsMade() | Served() | PoolUpdate() | ReplicaUpdate() | LoadUpdate() | LengthUpdate():
+            case RowsMade() | Served() | PoolUpdate() | ReplicaUpdate() | LengthUpdate():
                 serving.update(message)
             case Confirm(number):
                 serving.publish()
@@ -185,7 +184,13 @@ class Child:
         self.channel.close()
 
 
-Update = RowsMade | Served | PoolUpdate | ReplicaUpdate | LoadUpdate | LengthUpdate
+def _take_over(replica: Replica, update: ReplicaUpdate) -> None:
+    replica.foreign, replica.cache_tokens = update.foreign, update.cache_tokens
+    replica.set_adapters(frozenset(update.adapters))
+    replica.set_state(update.state, update.reason)
+
+
+Update = RowsMade | Served | PoolUpdate | ReplicaUpdate | LengthUpdate
 """What the parent says of what is served."""
 
 
@@ -248,15 +253,10 @@ class ChildPlane:
                 if layout.name in self._pools:
                     self._builder.set_replicas(self._pools[layout.name], layout)
                     self._list_replicas()
-            case ReplicaUpdate(name, state, reason, adapters):
+            case ReplicaUpdate(name):
                 # One that is here no longer has drained.
                 if name in self._replicas:
-                    self._replicas[name].set_adapters(frozenset(adapters))
-                    self._replicas[name].set_state(state, reason)
-            case LoadUpdate(name, foreign, cache_tokens):
-                if name in self._replicas:
-                    self._replicas[name].foreign = foreign
-                    self._replicas[name].cache_tokens = cache_tokens
+                    _take_over(self._replicas[name], update)
             case LengthUpdate(name, max_model_len):
                 if name in self._models:
                     self._models[name].set_max_model_len(max_model_len)

@@ -26,7 +26,6 @@ from gateway.processes.messages import (
     End,
     Idle,
     LengthUpdate,
-    LoadUpdate,
     Message,
     NotStarted,
     PoolUpdate,
@@ -49,7 +48,7 @@ _END_SECONDS = 10.0
 """Longest wait for a process that was told to end."""
 
 
-Update = RowsMade | PoolUpdate | ReplicaUpdate | LoadUpdate | LengthUpdate | Served | Confirm
+Update = RowsMade | PoolUpdate | ReplicaUpdate | LengthUpdate | Served | Confirm
 """What a parent sends while all is well."""
 
 

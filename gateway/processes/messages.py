@@ -29,20 +29,17 @@ class PoolUpdate(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReplicaUpdate(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child: the state of a replica, and the LoRA adapters that it has loaded."""
+    """Parent to child: the state of a replica, the LoRA adapters that it has loaded, and what its engine has told.
+
+    ``foreign`` is how many requests others have there, ``cache_tokens`` how many tokens its cache has room for.
+    """
 
     replica: str
     state: ReplicaState
     reason: str
     adapters: list[str] = []
-
-
-class LoadUpdate(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child: how many requests others have at a replica, and how many tokens its cache has room for."""
-
-    replica: str
-    foreign: float
-    cache_tokens: int
+    foreign: float = 0.0
+    cache_tokens: int = 0
 
 
 class LengthUpdate(msgspec.Struct, frozen=True, tag=True):
@@ -153,7 +150,6 @@ Message = (
     RowsMade
     | PoolUpdate
     | ReplicaUpdate
-    | LoadUpdate
     | LengthUpdate
     | Served
     | Setup

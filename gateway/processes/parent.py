@@ -33,7 +33,6 @@ from gateway.processes.datagrams import Datagrams, discard_pending, socket_pairs
 from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
-    LoadUpdate,
     RowsMade,
     Setup,
     StopAccepting,
@@ -131,8 +130,8 @@ class Parent:
         self._broadcast.apply(config, registry)
 
     def show_load(self, replica: Replica) -> None:
-        """Tell all processes what the engine of a replica says of its load. One that starts later hears of the next."""
-        self._send(LoadUpdate(replica.name, replica.foreign, replica.cache_tokens))
+        """Tell all processes what the engine of a replica says of its load."""
+        self._broadcast.show_load(replica)
 
     # start and stop
 

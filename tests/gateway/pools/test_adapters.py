@@ -5,6 +5,7 @@ The engines are simulated ones, which load, list and unload adapters as vLLM doe
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,11 @@ from typing import Any
 
 import pytest
 
+from gateway.app import Gateway
+from gateway.config.schema import Config
+from gateway.console import StartupLog
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
+from gateway.reload import ConfigSource
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.faults import Faults
 from tests.engines.tiny_adapter import write_adapter
@@ -193,6 +198,30 @@ async def test_an_adapter_for_engines_that_are_not_ready_yet_is_loaded_when_they
         one.faults = Faults()
         await running.until_ready(["m"])
         assert (await asked(running, "sql")).json["model"] == "sql"
+
+
+async def test_a_reload_loads_what_is_new_and_unloads_what_is_gone(tmp_path: Path) -> None:
+    sql, poet, mine = (str(write_adapter(tmp_path / name)) for name in ("sql", "poet", "mine"))
+    settings = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "access_log": "off"}
+    async with two_engines(tmp_path) as (one, _):
+
+        def configured(**adapters: str) -> Config:
+            return Config.model_validate({"gateway": settings, "models": {"m": remote(one.address, adapters=adapters)}})
+
+        now = [configured(sql=sql)]
+        built = Gateway(now[0], tmp_path, StartupLog(io.StringIO()), ConfigSource(lambda: now[0], ()))
+        await built.start()
+        try:
+            running = RunningGateway(built)
+            await running.until_ready(["m"])
+            await built.load_adapter("mine", "m", mine)
+            now[0] = configured(poet=poet)
+            assert built.reload().successful
+            await eventually(lambda: loaded(one) == {"poet": poet, "mine": mine})
+            assert (await asked(running, "poet")).json["model"] == "poet"
+            assert (await asked(running, "sql")).status == 404
+        finally:
+            await built.stop()
 
 
 @pytest.mark.slow

@@ -123,3 +123,16 @@ async def test_of_one_that_is_gone_nothing_is_told_as_its_name_may_be_that_of_an
         PoolUpdate(PoolLayout("m", (("m-0", "unix:/s"),))),
         state("m-0", ReplicaState.STARTING),
     ]
+
+
+async def test_the_adapters_of_a_replica_and_what_its_engine_says_are_told() -> None:
+    node = Node("http://a")
+    (replica,) = node.followed
+    replica.set_adapters(frozenset({"sql", "poet"}))
+    await asyncio.sleep(0)
+    replica.foreign, replica.cache_tokens = 2.5, 4096
+    node.broadcast.show_load(replica)
+    told = ReplicaUpdate("m-0", ReplicaState.STARTING, "", ["poet", "sql"])
+    known = ReplicaUpdate("m-0", ReplicaState.STARTING, "", ["poet", "sql"], 2.5, 4096)
+    assert node.told == [told, known]
+    assert node.broadcast.served.replicas == [known]

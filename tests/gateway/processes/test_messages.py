@@ -44,6 +44,7 @@ MESSAGES: list[Message] = [
         senders=[5, 6],
     ),
     PoolUpdate(PoolLayout("m", ())),
+    ReplicaUpdate("m-0", ReplicaState.READY, "", ["sql"], 2.5, 4096),
     Count(),
     ReplicaSuspected("m-0", "failures", "No answer, ä."),
     ReplicaRecovered("m-0"),
