@@ -48,7 +48,9 @@ class Policy(Protocol):
     - ``assigned(replica, request)``: a request is sent to a replica, be it the only one that was ready;
     - ``released(replica, request)``: that request is no longer there, called exactly once for each ``assigned``;
     - ``replicas_changed(replicas)``: the pool has these replicas from now on, ready or not;
-    - ``state_changed(replica)``: a replica of the pool is in another state.
+    - ``state_changed(replica)``: a replica of the pool is in another state, or has another weight.
+
+    One with ``reads_load = True`` reads ``foreign`` and ``cache_tokens`` of replicas, for which engines are asked.
     """
 
     def pick(self, candidates: Sequence[Replica], request: Routable) -> Replica:
