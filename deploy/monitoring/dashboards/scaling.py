@@ -299,6 +299,23 @@ REPLICAS = Row(
     ],
 )
 
+ADAPTERS = Row(
+    "Adapters",
+    [
+        Switches(
+            title="Adapters loaded",
+            description="Which replica has loaded which LoRA adapter; a model that is an adapter is asked of these "
+            "alone.",
+            unit="short",
+            width=24,
+            words=("not loaded", "loaded"),
+            queries=[
+                Query(highest(series("headgate_adapter_loaded", MODEL), "model", "replica"), "{{model}} at {{replica}}")
+            ],
+        ),
+    ],
+)
+
 INSIDE = Row(
     "Inside the engines",
     [
@@ -382,5 +399,5 @@ SCALING = Dashboard(
     "headgate-scaling",
     "Headgate / Replicas and scaling",
     "Whether there are as many replicas as are needed, and what each of them is doing.",
-    [SUPPLY, REPLICAS, DISCOVERY, INSIDE],
+    [SUPPLY, REPLICAS, DISCOVERY, ADAPTERS, INSIDE],
 )
