@@ -520,7 +520,8 @@ def _discover_tables(config: Config, registry: Registry) -> dict[Pool, DiscoverT
     """Give the pools whose replicas are discovered, and where."""
     found = {}
     for model in registry.models:
-        settings = config.models[model.name]
+        # An adapter has the replicas of its base.
+        settings = config.models[model.name if model.parent is None else model.parent.name]
         if settings.engine == "remote" and settings.discover is not None:
             found[model.pool] = settings.discover
     return found

@@ -27,13 +27,8 @@ NAME = r"\b(?:headgate|process)_[a-z_]+"
 @pytest.fixture(scope="module")
 def scrape() -> str:
     """What both paths show of a gateway that has counted something in every family."""
-    registry, counters, engines = (
-        Registry([model("chat", replica("chat-0"), slo={"ttft": 0.5})]),
-        Counters(),
-        EngineMetrics(),
-    )
-    registry.pools[0].discovered = Discovered("file replicas.json")
-    chat = model("chat", replica("chat-0"))
+    chat = model("chat", replica("chat-0"), slo={"ttft": 0.5})
+    chat.pool.discovered = Discovered("file replicas.json")
     sql = Model("chat-sql", chat.pool, tasks=chat.tasks, parent=chat)
     registry, counters, engines = Registry([chat, sql]), Counters(), EngineMetrics()
     counters.of("chat").fallbacks["small"] += 1
