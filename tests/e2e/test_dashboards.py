@@ -26,6 +26,7 @@ from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.faults import Cut, Faults
 from tests.e2e.conftest import HANGING_SECONDS, Served
 from tests.engines.onnx.tiny import write_embedder
+from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.prometheus import needs_prometheus, scraping
 from tests.kit.redis_server import RedisServer, needs_redis
@@ -107,6 +108,7 @@ async def failing(folder: Path) -> AsyncIterator[RunningGateway]:
     """Run a gateway in front of engines that fail at times, and of one that it starts when it is asked."""
     (folder / "tiny").mkdir()
     write_embedder(folder / "tiny")
+    write_adapter(folder / "sql")
     (folder / "found.json").write_text('[{"targets": ["127.0.0.1:9"]}]')
     limits = {"alice": {"requests_per_day": 1_000_000}, "bob": {"requests_per_minute": 1}}
     keys = [{"id": key, "sha256": sha256(key.encode()).hexdigest(), "limits": limits[key]} for key in limits]
@@ -114,7 +116,7 @@ async def failing(folder: Path) -> AsyncIterator[RunningGateway]:
         RedisServer(folder) as redis,
         SimulatedEngine("sim", uds=folder / "a", faults=FAULTS) as first,
         SimulatedEngine("sim", uds=folder / "b", faults=FAULTS, seed=1) as second,
-        SimulatedEngine("spare", uds=folder / "c") as spare,
+        SimulatedEngine("spare", uds=folder / "c", lora=True) as spare,
         SimulatedEngine("endless", uds=folder / "d", faults=Faults(hang_after=1)) as endless,
         gateway(
             {
@@ -126,7 +128,7 @@ async def failing(folder: Path) -> AsyncIterator[RunningGateway]:
                     max_in_flight=4,
                     slo={"ttft": 1.0, "e2e": 10.0},
                 ),
-                "spare": remote(spare.address),
+                "spare": remote(spare.address, adapters={"sql": str(folder / "sql")}, tasks=["generate"]),
                 "endless": remote(endless.address),
                 "found": {"engine": "remote", "discover": {"file": str(folder / "found.json")}},
                 "scaled": {
