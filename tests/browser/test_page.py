@@ -122,7 +122,7 @@ async def test_a_replica_that_dies_is_named_with_the_reason(visit: Visit) -> Non
         await expect(page.locator("#gateway-state")).to_have_text("serving")
         await attention.get_by_role("link", name="chat").click()
         await expect(row(page, "Replicas", "chat-1")).to_contain_text("failing")
-        await expect(row(page, "Recent decisions", "chat-1").first).to_contain_text("ready → failing")
+        await expect(row(page, "Recent decisions", "chat-1").first).to_contain_text("→ failing")
         await first.close()
         await eventually(lambda: not served.gateway.models[0].pool.ready)
         assert await complete(served) == 503

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -23,11 +22,13 @@ def test_each_case_is_a_configuration_of_the_language_model_alone(tmp_path_facto
 
 
 def test_the_core_is_found_by_its_name_among_all_that_descend_from_a_process() -> None:
-    program = "import ctypes; ctypes.CDLL(None).prctl(15, b'VLLM::EngineCor'); print(flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as core:
-        assert core.stdout is not None
-        core.stdout.readline()
-        assert core_below(os.getpid()) == core.pid
-        core.communicate(b"\n")
+    core = "import ctypes; ctypes.CDLL(None).prctl(15, b'VLLM::EngineCor'); print(flush=True); input()"
+    launcher = "import subprocess, sys; core = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); print(core.pid)"
+    program = [sys.executable, "-c", f"{launcher}; sys.stdout.flush(); core.wait()", core]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as engine:
+        assert engine.stdout is not None
+        lines = sorted((engine.stdout.readline(), engine.stdout.readline()))
+        assert core_below(engine.pid) == int(lines[-1])
+        engine.communicate("\n")
     with pytest.raises(NoCore):
-        core_below(os.getpid())
+        core_below(engine.pid)
