@@ -59,6 +59,9 @@ _RETRIED = frozenset({429, 500, 502, 503, 504, OVERLOADED})
 _VAGUE = frozenset({403, 500, 502})
 """Statuses that engines also use for quotas and overload; then the error's own words count."""
 
+_DEAD = "EngineCore encountered an issue."
+"""How the message begins of a vLLM's server whose core has died."""
+
 _NUMBER = re.compile(r"[1-9]\d\d")
 
 _READ = frozenset({"message", "detail", "type", "param", "code"})
@@ -103,6 +106,11 @@ def from_event(data: bytes, *, overloaded: int = 503) -> GatewayError:
     if error.status == 503:
         error.status = overloaded
     return error
+
+
+def says_that_it_is_dead(error: GatewayError) -> bool:
+    """Whether a vLLM says that its core has died (its ``EngineDeadError``), after which its server ends too."""
+    return error.source is Source.ENGINE and error.message.startswith(_DEAD)
 
 
 def _error(status: int, said: _Said) -> GatewayError:

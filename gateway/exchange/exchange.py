@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
 
+from gateway.core.engine_error import says_that_it_is_dead
 from gateway.core.errors import FirstByteTimeout, GatewayError, TotalTimeout, Unavailable, UpstreamFailed
 from gateway.exchange.attempt import ANSWERING, DONE, SENT, Attempt
 from gateway.exchange.deadlines import overdue
@@ -351,6 +352,8 @@ class Exchange(UpstreamSide):
         attempt.count("ok" if failure is None else "failed")
         if attempt.connection is not None:
             attempt.connection.relay = None
+        if failure is not None and says_that_it_is_dead(failure):
+            attempt.replica.suspect("dead", failure.message)
         if failure is not None and relay.stream.withheld:
             if last:
                 relay.write(last)

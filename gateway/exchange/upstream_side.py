@@ -8,6 +8,7 @@ from collections.abc import MutableSet
 from time import perf_counter
 from typing import Any, Protocol
 
+from gateway.core.engine_error import says_that_it_is_dead
 from gateway.core.errors import ConnectTimeout, FirstByteTimeout, GatewayError, Retry, Unavailable, UpstreamFailed
 from gateway.exchange.attempt import CONNECTING, DONE, Attempt
 from gateway.exchange.decide import FULL, Failure, Next, decide, says_no_more_than_try_elsewhere
@@ -313,7 +314,9 @@ class UpstreamSide(ABC):
 
     def _count_error(self, attempt: Attempt, error: GatewayError) -> None:
         """Count an error against the replica, if another one may not have it; one that is full is not failing."""
-        if error.retry is Retry.YES and outcome_of(error.status) == "failed":
+        if says_that_it_is_dead(error):
+            attempt.replica.suspect("dead", error.message)
+        elif error.retry is Retry.YES and outcome_of(error.status) == "failed":
             attempt.replica.erred(error.message)
 
     def _end_trial(self, attempt: Attempt, latency: float) -> None:

@@ -12,6 +12,9 @@ from typing import Literal, Protocol
 Cause = Literal["failures", "errors", "latency"]
 """Why requests have a replica ejected: no responses in a row, errors in a row, or later responses than its peers."""
 
+Finding = Literal[Cause, "dead"]
+"""What requests find of a replica: what may be a reason to eject it, or that its engine says itself that it is dead."""
+
 CAUSES: tuple[Cause, ...] = ("failures", "errors", "latency")
 
 MAX_EJECTION_SECONDS = 300.0
@@ -52,8 +55,8 @@ def may_eject(*, ejected: int, others_ready: int, replicas: int) -> bool:
 class Overseer(Protocol):
     """Who decides whether a replica is ejected: its pool, or where processes share it, their parent's."""
 
-    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
-        """Requests have found a replica failing, or the one failed with which it was tried."""
+    def suspect(self, replica: str, cause: Finding, reason: str) -> None:
+        """Requests have found a replica failing or dead, or the one failed with which it was tried."""
 
     def readmit(self, replica: str) -> None:
         """The request has succeeded with which an ejected replica was tried."""

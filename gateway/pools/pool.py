@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gateway.core.errors import AdapterNotLoaded, NoReadyReplica, Unavailable
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered
-from gateway.pools.ejection import Cause, Overseer, may_eject
+from gateway.pools.ejection import Finding, Overseer, may_eject
 from gateway.pools.hedge_budget import HedgeBudget
 from gateway.pools.outliers import LatencyOutliers
 from gateway.pools.policies.policy import Assigned, Policy, Routable
@@ -331,11 +331,17 @@ class Pool:
 
     # which replicas are ejected
 
-    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
-        """Eject a replica that requests have found failing, if the others can do without it; have it probed anyway."""
+    def suspect(self, replica: str, cause: Finding, reason: str) -> None:
+        """Eject a replica that requests have found failing, if the others can do without it; have it probed anyway.
+
+        An engine that says itself that it is dead is believed until a probe succeeds, also where it is the only one.
+        """
         for each in self.replicas:
             if each.name == replica:
-                if each.state is ReplicaState.HALF_OPEN or (each.ready and self._can_spare(each)):
+                if cause == "dead":
+                    if each.ready or each.state in _ON_PROBATION:
+                        each.set_state(ReplicaState.FAILING, reason)
+                elif each.state is ReplicaState.HALF_OPEN or (each.ready and self._can_spare(each)):
                     seconds = each.eject(cause, reason, self.ejection_base)
                     _LOG.warning("%s is ejected for %.3g s (%s): %s", replica, seconds, cause, reason)
                 each.expect_the_worst()

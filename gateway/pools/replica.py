@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
-from gateway.pools.ejection import CAUSES, Cause, Ejection, LocalTrial, Overseer, Trial, ejection_seconds
+from gateway.pools.ejection import CAUSES, Cause, Ejection, Finding, LocalTrial, Overseer, Trial, ejection_seconds
 
 EJECT_AFTER_FAILURES = 3
 """Consecutive requests without a response after which a replica is ejected, and probes after which it fails."""
@@ -259,7 +259,7 @@ class Replica:
         if self._errors % EJECT_AFTER_ERRORS == 0 and self.ready:
             self.suspect("errors", reason)
 
-    def suspect(self, cause: Cause, reason: str) -> None:
+    def suspect(self, cause: Finding, reason: str) -> None:
         """Let it be decided whether the replica is ejected."""
         if self.overseer is not None:
             self.overseer.suspect(self.name, cause, reason)

@@ -17,7 +17,7 @@ from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, Server, StartError
 from gateway.pools.build import RegistryBuilder
-from gateway.pools.ejection import Cause, Overseer
+from gateway.pools.ejection import Finding, Overseer
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
@@ -117,7 +117,7 @@ class Child:
             case _:
                 raise AssertionError(f"a parent does not send {message}")
 
-    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
+    def suspect(self, replica: str, cause: Finding, reason: str) -> None:
         """Let the parent decide whether a replica is ejected, because it decides for all processes."""
         self.channel.send(ReplicaSuspected(replica, cause, reason))
 

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.observe.counters import Snapshot
 from gateway.pools.build import PoolLayout
-from gateway.pools.ejection import Cause
+from gateway.pools.ejection import Finding
 from gateway.pools.replica import ReplicaState
 
 _LENGTH_BYTES = 4
@@ -120,7 +120,7 @@ class ReplicaSuspected(msgspec.Struct, frozen=True, tag=True):
     """Child to parent: requests have found a replica failing, so it may have to be ejected."""
 
     replica: str
-    cause: Cause
+    cause: Finding
     reason: str
 
 

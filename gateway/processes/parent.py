@@ -14,7 +14,7 @@ from gateway.data_plane import StartError, joined, split, tls_of, url_of
 from gateway.observe.counters import Snapshot
 from gateway.observe.exposition import Exposition
 from gateway.pools.build import RegistryBuilder
-from gateway.pools.ejection import Cause
+from gateway.pools.ejection import Finding
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
 from gateway.processes.acceptor import bound
@@ -200,7 +200,7 @@ class Parent:
             senders=[each.fileno() for each in self._senders],
         )
 
-    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
+    def suspect(self, replica: str, cause: Finding, reason: str) -> None:
         """Eject a replica that a process's requests have found failing, if its pool can spare it."""
         for pool in self.registry.pools:
             pool.suspect(replica, cause, reason)

@@ -13,7 +13,7 @@ _MESSAGES = {
     400: "This model's maximum context length is 2048 tokens. "
     "However, your prompt contains at least 2049 input tokens.",
     404: "The model `other` does not exist. Valid aliases: sim.",
-    500: "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+    500: "'NoneType' object has no attribute 'outputs'",
     503: "The engine is currently busy and cannot accept new requests. "
     "Please try again later or on a different instance.",
 }

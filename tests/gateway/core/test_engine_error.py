@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.core.engine_error import OVERLOADED, from_event, from_response
+from gateway.core.engine_error import OVERLOADED, from_event, from_response, says_that_it_is_dead
 from gateway.core.errors import Retry, Source
 
 
@@ -168,3 +168,20 @@ def test_overload_has_the_status_of_the_dialect() -> None:
 def test_only_an_engine_that_has_failed_or_is_full_is_left_for_another() -> None:
     retried = [status for status in range(400, 600) if from_response(status, b"{}").retry is Retry.YES]
     assert retried == [429, 500, 502, 503, 504, OVERLOADED]
+
+
+@pytest.mark.parametrize(
+    ("message", "dead"),
+    [
+        ("EngineCore encountered an issue. See stack trace (above) for the root cause.", True),
+        ("Error: EngineCore encountered an issue.", False),
+        ("'NoneType' object has no attribute 'outputs'", False),
+    ],
+)
+def test_a_vllm_whose_core_has_died_says_so(message: str, dead: bool) -> None:
+    body = json.dumps({"error": {"message": message, "type": "InternalServerError", "code": 500}}).encode()
+    assert says_that_it_is_dead(from_response(500, body)) is dead
+    assert (
+        says_that_it_is_dead(from_event(b'{"error":%b}' % json.dumps({"message": message, "code": 500}).encode()))
+        is dead
+    )

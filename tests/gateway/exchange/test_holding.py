@@ -225,6 +225,39 @@ async def test_a_request_that_may_be_what_kills_its_replica_is_asked_twice_at_mo
     assert set(play.held()) == {0}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_whose_only_engine_says_that_its_core_has_died_is_asked_again(stream: bool) -> None:
+    play = Playbook(hold=HOLD)
+    client = play.new_client()
+    client.sends(post(stream=stream))
+    said = b"EngineCore encountered an issue. See stack trace (above) for the root cause."
+    dead = b'{"error":{"message":"%b","type":"InternalServerError","param":null,"code":500}}' % said
+    play.engines[0].says(whole(dead, status=b"500 Internal Server Error"))
+    await play.turn()
+    assert client.got() == b""
+    assert repr(play.replicas[0].state) == "<ReplicaState.FAILING: 'failing'>"
+    assert play.replicas[0].reason == said.decode()
+    play.replicas[0].set_state(ReplicaState.RESTARTING)
+    play.replicas[0].set_state(ReplicaState.READY)
+    await play.turn()
+    play.engines[0].says(GOOD)
+    assert len(play.asked) == 2
+
+
+async def test_a_request_that_kills_its_engine_twice_is_told_so() -> None:
+    play = Playbook(hold=HOLD)
+    (client,) = ask(play)
+    dead = b'{"error":{"message":"EngineCore encountered an issue. See stack trace.","code":500}}'
+    for _ in range(2):
+        assert client.got() == b""
+        play.engines[0].says(whole(dead, status=b"500 Internal Server Error"))
+        play.replicas[0].set_state(ReplicaState.READY)
+        await play.turn()
+    assert answer(client) == (502, "upstream_failed")
+    assert len(play.asked) == 2
+    assert set(play.held()) == {0}
+
+
 async def test_a_request_whose_response_has_begun_is_not_asked_again() -> None:
     play = Playbook(hold=HOLD)
     (client,) = ask(play)

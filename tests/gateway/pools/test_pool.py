@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.errors import AdapterNotLoaded, NoReadyReplica
 from gateway.pools.discovered import Discovered
-from gateway.pools.ejection import Cause
+from gateway.pools.ejection import Finding
 from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Load
@@ -319,6 +319,22 @@ def test_no_more_than_half_of_a_pool_is_ejected() -> None:
     assert [each.name for each in made.ready] == ["c", "d"]
 
 
+def test_an_engine_that_says_it_is_dead_is_believed_also_where_it_is_the_only_one() -> None:
+    made, probed = pool("m", only := replica("a")), []
+    only.on_suspicion = lambda: probed.append("a")
+    made.suspect("a", "dead", "Its core has died.")
+    assert (made.ready, repr(only.state), only.reason) == (
+        [],
+        "<ReplicaState.FAILING: 'failing'>",
+        "Its core has died.",
+    )
+    assert probed == ["a"]
+    # What it said before its end comes too late for the one that is started in its place.
+    only.set_state(ReplicaState.STARTING)
+    made.suspect("a", "dead", "Its core has died.")
+    assert repr(only.state) == "<ReplicaState.STARTING: 'starting'>"
+
+
 def test_an_ejected_replica_is_picked_once_when_its_time_is_over() -> None:
     replicas = [replica(name) for name in "abc"]
     made = pool("m", *replicas)
@@ -351,7 +367,7 @@ def test_where_another_decides_the_pool_only_reports() -> None:
     told: list[tuple[str, ...]] = []
 
     class Parent:
-        def suspect(self, name: str, cause: Cause, reason: str) -> None:
+        def suspect(self, name: str, cause: Finding, reason: str) -> None:
             told.append((name, cause, reason))
 
         def readmit(self, name: str) -> None:

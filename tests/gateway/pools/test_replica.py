@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.pools import replica as module
-from gateway.pools.ejection import Cause
+from gateway.pools.ejection import Finding
 from gateway.pools.replica import Replica, ReplicaState
 from tests.gateway.pools.made import Clock, replica
 
@@ -18,7 +18,7 @@ class Overseer:
         for each in replicas:
             each.overseer = self
 
-    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
+    def suspect(self, replica: str, cause: Finding, reason: str) -> None:
         self.told.append((replica, cause, reason))
 
     def readmit(self, replica: str) -> None:

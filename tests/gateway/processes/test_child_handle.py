@@ -13,7 +13,7 @@ import pytest
 from gateway.config.schema import Config
 from gateway.observe.counters import Snapshot
 from gateway.pools.build import RegistryBuilder
-from gateway.pools.ejection import Cause
+from gateway.pools.ejection import Finding
 from gateway.processes.cell_layout import ParentCounting, connection_rows
 from gateway.processes.child_handle import ChildHandle
 from gateway.processes.datagrams import socket_pairs
@@ -62,7 +62,7 @@ class ChildOwner:
     def confirmed(self, process: int, number: int) -> None:
         raise AssertionError("nothing is to be confirmed here")
 
-    def suspect(self, replica: str, cause: Cause, reason: str) -> None:
+    def suspect(self, replica: str, cause: Finding, reason: str) -> None:
         raise AssertionError("nothing is asked here")
 
     def readmit(self, replica: str) -> None:
