@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FUZZ_CASES ?= 1000000
+QUICK_TESTS := -m "not slow" -n logical --maxprocesses 8 --dist worksteal
 CHAOS_REQUESTS ?= 100000
 
 .PHONY: help install install-dev serve test test-fast bench format fuzz chaos docs lock
@@ -32,10 +33,11 @@ test: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest $(QUICK_TESTS)
+	$(BIN)/pytest -m slow
 
 test-fast: install-dev
-	$(BIN)/pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal
+	$(BIN)/pytest $(QUICK_TESTS)
 
 bench: install-dev
 	$(BIN)/python -m loadtest.bench $(PARTS) --page docs/performance.md
