@@ -48,7 +48,7 @@ from gateway.pools.replica import Replica
 from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
 from gateway.processes.parent import Parent
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
-from gateway.scaling.decide import Decision
+from gateway.scaling.fixed import FixedNumbers
 from gateway.scaling.scaler import ScaledModel, Scaler
 from gateway.shared_limits.sharing import NoClient, Sharing
 
@@ -156,9 +156,10 @@ class Gateway:
         )
         self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
         self._scaler = Scaler(self._engines, self._scaled)
-        self._scaler.apply(rules_of(config), self._pools_by_model())
+        self._fixed_numbers = FixedNumbers(self._scaler)
+        self._fixed_numbers.follow(rules_of(config), self._pools_by_model())
         self._scaling_ticker = Ticker(self._scaler.tick, lambda _: None)
-        self._plane.exposition.scaled = lambda: list(self._scaler.models)
+        self._plane.exposition.scaled = lambda: list(self._scaler.models.values())
         self._health_checks = HealthChecks(
             self._registry,
             _intervals(config, self._registry),
@@ -227,6 +228,12 @@ class Gateway:
         """Bring the metrics up to date."""
         await self._plane.count()
 
+    @property
+    def local_models(self) -> Mapping[str, ScaledModel | None]:
+        """The models whose engines run here, each with how it is scaled, or ``None``."""
+        scaled = self._scaler.models
+        return {name: scaled.get(name) for name, each in self._config.models.items() if each.engine != "remote"}
+
     # commands, which the control plane and signals give
 
     def reload(self) -> ReloadOutcome:
@@ -270,6 +277,13 @@ class Gateway:
             shared.clear(owner)
             self._reset_elsewhere(owner)
         return True
+
+    def scale_model(self, name: str, replicas: int | None) -> None:
+        """Fix the number of a model's replicas until the next reload; ``None``: let the configuration have its way.
+
+        Raises a ``GatewayError``, and changes nothing, where it cannot have so many. Called on the main loop.
+        """
+        self._fixed_numbers.scale(self._config, name, replicas)
 
     async def load_adapter(self, name: str, base: str, folder: str) -> None:
         """Load a LoRA adapter into all ready replicas of a model, and let clients ask for it by its name.
@@ -439,6 +453,7 @@ class Gateway:
         changes = self._adapter_changes.reloaded()
         self._apply(changes.applied_to(config))
         self._adapter_changes, self._file_config = changes, config
+        self._fixed_numbers.forget()
 
     async def _prepare(self, replica: Replica) -> None:
         """Load a replica's adapters before it gets requests."""
@@ -470,7 +485,7 @@ class Gateway:
         self._config = config
         self._discoveries.follow(_discover_tables(config, registry))
         self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
-        self._scaler.apply(rules_of(config), self._pools_by_model())
+        self._fixed_numbers.follow(rules_of(config), self._pools_by_model())
         self._adapters.follow(registry)
         self._load_signals.follow(registry)
 
@@ -486,9 +501,10 @@ class Gateway:
     def _pools_by_model(self) -> dict[str, Pool]:
         return {model.name: model.pool for model in self._registry.models if model.parent is None}
 
-    def _scaled(self, model: ScaledModel, before: int, decision: Decision) -> None:
-        """Say that a model is to have another number of replicas, and why."""
-        self._start_up.say(f"{model.name}: {before} -> {decision.replicas} replicas ({decision.reason})")
+    def _scaled(self, model: str, what: str, reason: str) -> None:
+        """Say that a model is to have another number of replicas, or what one waits for."""
+        self._start_up.say(f"{model}: {what} ({reason})")
+        self._control.note_scaling(model, what, reason)
 
     def _engine_changed(self, status: ReplicaStatus) -> None:
         """Show what the supervisor says of an engine, and probe it while it is up."""

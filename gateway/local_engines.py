@@ -128,6 +128,19 @@ class LocalEngines:
         """How many engines are on their way out, whose GPUs will be free."""
         return sum(each.draining for each in self._engines.values())
 
+    def waits_for(self, model: str) -> str:
+        """Say what a replica waits for that a model is to have; nothing where none is missing."""
+        spec, _ = self._wanted[model]
+        if self.number(model) >= self._numbers.get(model, spec.replicas):
+            return ""
+        if spec.gpus > self._gpus.free:
+            there_is = f"{spec.gpus} for each replica, and {self._gpus.free} of {len(self._gpus)} GPUs free"
+        elif not spec.gpus and self._cpu_is_full:
+            there_is = f"cpu_engines = {self._cpu_engines}, and so many run"
+        else:
+            return ""
+        return f"{there_is}; {self.leaving} on their way out" if self.leaving else there_is
+
     def start_seconds(self, model: str) -> float | None:
         """Tell how long the last start of a replica took until it was ready; ``None`` before the first."""
         return self._start_seconds.get(model)

@@ -51,6 +51,11 @@ class Gpus:
     def __len__(self) -> int:
         return len(self._devices)
 
+    @property
+    def free(self) -> int:
+        """How many are given to nobody."""
+        return len(self._free)
+
     def take(self, number: int) -> tuple[str, ...] | None:
         """Take the first that are free; ``None`` if there are too few, and none is taken."""
         if number > len(self._free):

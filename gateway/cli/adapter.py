@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from gateway.cli.command import FAILED, Commands, add_command
-
-_CONTROL = "127.0.0.1:9000"
-
-_SECONDS = 300.0
-"""Longest wait for an adapter to be loaded into all replicas."""
+from gateway.cli.control_port import add_option, ask
 
 _EPILOG = """\
 exit code: 0, or 1 if the gateway refuses or does not answer; then nothing has changed.
@@ -49,12 +43,7 @@ def add_to(commands: Commands) -> None:
     unloading = actions.add_parser("unload", help="unload an adapter from all replicas")
     unloading.add_argument("name", metavar="NAME", help="the adapter")
     for action in (listing, loading, unloading):
-        action.add_argument(
-            "--control",
-            default=_CONTROL,
-            metavar="HOST:PORT",
-            help="the control port of the gateway (default: %(default)s)",
-        )
+        add_option(action)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -62,15 +51,15 @@ def _run(options: argparse.Namespace) -> int:
 
     match options.action:
         case "list":
-            status, answer = _ask(options.control, "GET", "/adapters")
+            status, answer = ask(options.control, "GET", "/adapters")
         case "load":
             # The gateway may have been started in another folder; what is not here is taken for a path of its engines.
             folder = Path(options.source)
             source = str(folder.absolute()) if folder.is_dir() else options.source
             order = {"name": options.name, "base": options.base, "source": source}
-            status, answer = _ask(options.control, "POST", "/adapters", order)
+            status, answer = ask(options.control, "POST", "/adapters", order)
         case _:
-            status, answer = _ask(options.control, "DELETE", f"/adapters/{quote(options.name, safe='/')}")
+            status, answer = ask(options.control, "DELETE", f"/adapters/{quote(options.name, safe='/')}")
     if status != 200:
         print(f"headgate: {answer.get('reason', answer)}", file=sys.stderr)
         return FAILED
@@ -83,23 +72,3 @@ def _run(options: argparse.Namespace) -> int:
     else:
         print(f"{options.name} is {answer['status']}.")
     return 0
-
-
-def _ask(control: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Ask the control port; return status and JSON. What is no answer becomes status 0 and a reason."""
-    from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
-
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        request = Request(f"http://{control}{path}", data, method=method)
-        with urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
-            return response.status, json.load(response)
-    except HTTPError as error:
-        said = error.read().decode(errors="replace")
-        try:
-            return error.code, json.loads(said)
-        except ValueError:
-            return error.code, {"reason": said.strip()}
-    except (URLError, OSError, ValueError) as error:
-        return 0, {"reason": f"No gateway answers at {control} (--control): {getattr(error, 'reason', error)}."}

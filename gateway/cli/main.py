@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from engines.errors import EngineError
-from gateway.cli import adapter, bench, check, key, models, quantize, serve
+from gateway.cli import adapter, bench, check, key, models, quantize, scale, serve
 from gateway.cli.command import FAILED, MISCONFIGURED
 from gateway.config.problems import ConfigError
 
@@ -26,6 +26,7 @@ examples:
   headgate quantize guard --data prompts.csv       make int8 variants of an ONNX model, and promote what is good enough
   headgate key alice                               make an API key, and the entry for models.toml
   headgate adapter load sql ./sql --base chat      load a LoRA adapter while the gateway runs
+  headgate scale chat 3                            fix how many replicas a model has, until the next reload
   headgate bench --model smollm2-135m --rate 5     put load on a server and measure what its clients see
 """
 
@@ -65,6 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"headgate {importlib.metadata.version('headgate')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, check, models, quantize, key, adapter, bench):
+    for command in (serve, check, models, quantize, key, adapter, scale, bench):
         command.add_to(commands)
     return parser

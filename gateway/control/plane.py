@@ -24,12 +24,14 @@ from gateway.control.engine_metrics import read_engine_metrics
 from gateway.control.guard import Guard
 from gateway.control.keys import keys_and_groups
 from gateway.control.page.routes import PREFIX, SHOWN, Page
+from gateway.control.scaling import ScaleOrder, scaling_of
 from gateway.core.errors import GatewayError
 from gateway.core.keys import Key
 from gateway.observe.counters import Counters
 from gateway.pools.adapters import AdapterStatus
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
+from gateway.scaling.scaler import ScaledModel
 
 Result = TypeVar("Result")
 
@@ -74,6 +76,10 @@ class GatewayView(Protocol):
         """The process id, state and connections of each process that takes requests, if there are several."""
 
     @property
+    def local_models(self) -> Mapping[str, ScaledModel | None]:
+        """The models whose engines run here, each with how it is scaled, if it is."""
+
+    @property
     def adapters(self) -> Sequence[Model]:
         """All LoRA adapters."""
 
@@ -92,6 +98,9 @@ class Commands(Protocol):
 
     def drain_replica(self, name: str) -> bool:
         """Send a replica nothing new; return whether there is such a one."""
+
+    def scale_model(self, name: str, replicas: int | None) -> None:
+        """Fix the number of a model's replicas, or no longer. Raises a ``GatewayError`` that says why not."""
 
     async def load_adapter(self, name: str, base: str, folder: str) -> None:
         """Load a LoRA adapter of a model. Raises a ``GatewayError`` that says why not."""
@@ -177,6 +186,10 @@ class ControlPlane:
         """Say how a reload of the configuration went, which the page shows; nothing is wrong if it is in force."""
         self._page.note_reload(problems)
 
+    def note_scaling(self, model: str, what: str, reason: str) -> None:
+        """Say that a model is to have another number of replicas, or what one waits for, which the page shows."""
+        self._page.note_scaling(model, what, reason)
+
     def stop(self) -> None:
         """Close every connection and end the thread."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -192,6 +205,7 @@ class ControlPlane:
                 [
                     web.post("/reload", self._reload),
                     web.post("/replicas/{name}/drain", self._drain_replica),
+                    web.post("/models/{name:.+}/scale", self._scale_model),
                     web.post("/adapters", self._load_adapter),
                     web.delete("/adapters/{name:.+}", self._unload_adapter),
                     web.post("/keys/{id}/reset", self._reset_key),
@@ -250,7 +264,8 @@ class ControlPlane:
         return web.Response(body=text, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _status(self, _request: web.Request) -> web.Response:
-        models = [_status_of(model) for model in self._gateway.models]
+        local = self._gateway.local_models
+        models = [_status_of(model, local.get(model.name)) for model in self._gateway.models]
         processes = self._gateway.processes
         each = {"processes": processes} if processes else {}
         return web.json_response({"draining": self._gateway.draining, "models": models, **each})
@@ -271,6 +286,21 @@ class ControlPlane:
         if not await self._on_main_loop(lambda: drain(name)):
             return web.json_response({"status": "unknown", "reason": f"there is no replica {name!r}"}, status=404)
         return web.json_response({"status": "draining"})
+
+    async def _scale_model(self, request: web.Request) -> web.Response:
+        commands, name = self._commands, request.match_info["name"]
+        assert commands is not None
+        try:
+            replicas = msgspec.json.decode(await request.read(), type=ScaleOrder).replicas
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return web.json_response({"status": "not scaled", "reason": str(error)}, status=400)
+        try:
+            await self._on_main_loop(lambda: commands.scale_model(name, replicas))
+        except GatewayError as error:
+            return web.json_response({"status": "not scaled", **_reason(error)}, status=error.status)
+        scaled = self._gateway.local_models.get(name)
+        shown = None if scaled is None else scaling_of(scaled)
+        return web.json_response({"status": "scaled", "scaling": shown})
 
     async def _adapters(self, _request: web.Request) -> web.Response:
         gateway = self._gateway
@@ -337,7 +367,7 @@ def _reason(error: GatewayError) -> Mapping[str, str | None]:
     return {"reason": error.message, "code": error.code}
 
 
-def _status_of(model: Model) -> Mapping[str, Any]:
+def _status_of(model: Model, scaled: ScaledModel | None) -> Mapping[str, Any]:
     """Show a model with its pool; what models that share a pool have in common is shown with each of them."""
     pool = model.pool
     load = pool.load(perf_counter())
@@ -348,6 +378,7 @@ def _status_of(model: Model) -> Mapping[str, Any]:
         "waiting": load.waiting,
         "limit": pool.admission.limit,
         **_discovery_of(pool),
+        **({} if scaled is None else {"scaling": scaling_of(scaled)}),
         "replicas": [
             {
                 "name": replica.name,

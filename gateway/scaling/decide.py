@@ -7,6 +7,7 @@ it would cost to bring it back; and the way down is one replica at a time.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,10 +21,25 @@ _STEP_DOWN_SECONDS = 5.0
 _KEEP_STARTS = 30.0
 _LEAST_KEEP, _MOST_KEEP = 60.0, 900.0
 
-Reason = Literal["steady", "demand", "panic", "wake", "min", "max", "peak", "surplus", "idle", "evicted"]
+Reason = Literal["steady", "demand", "panic", "wake", "min", "max", "peak", "surplus", "idle", "evicted", "operator"]
 
 KEEPING: frozenset[Reason] = frozenset({"steady", "peak"})
 """The reasons for which nothing changes."""
+
+EXPLAINED: Mapping[Reason, str] = {
+    "steady": "as many as demand needs",
+    "peak": "as many as demand needed lately",
+    "demand": "more requests are under way than the replicas should have",
+    "panic": "twice as many requests are under way as the replicas can take",
+    "wake": "a request came while there was no replica",
+    "min": "the fewest that there may be",
+    "max": "the most that there may be",
+    "surplus": "fewer are needed, now and lately",
+    "idle": "no request came for a while",
+    "evicted": "idle, and another model needs the room",
+    "operator": "an operator asked for this number",
+}
+"""What each reason means, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,8 @@ class ScalingRule:
 
     ``target`` is how many requests one replica has under way when it is well used. After ``idle`` seconds without any
     request the last replica goes too, where ``least`` is 0. ``keep`` is how long a peak is remembered, in seconds;
-    ``None``: 30 times as long as a start takes, from a minute to a quarter of an hour.
+    ``None``: 30 times as long as a start takes, from a minute to a quarter of an hour. Where an operator has ``fixed``
+    the number, it is ``least`` and ``most`` at once, and demand changes nothing.
     """
 
     least: int
@@ -40,6 +57,7 @@ class ScalingRule:
     target: float
     idle: float
     keep: float | None = None
+    fixed: bool = False
 
     def window(self, start_seconds: float) -> float:
         """Give how long a peak is remembered where a replica takes so long to start, in seconds."""
@@ -87,6 +105,8 @@ def observe(history: DemandHistory, now: float, *, replicas: int, lowered_at: fl
 
 def decide(rule: ScalingRule, seen: Observation) -> Decision:
     """Say how many replicas there are to be from now on."""
+    if rule.fixed:
+        return Decision(rule.least, "operator")
     now = seen.replicas
     demanded, reason = _demanded(rule, seen)
     most_wanted = max(demanded, rule.least)

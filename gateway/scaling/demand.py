@@ -36,7 +36,8 @@ class DemandHistory:
         self._sum = 0.0
         self._peaks: deque[tuple[float, float]] = deque()
         """Moments and means, each higher than all that follow: the first is the highest."""
-        self._work: deque[tuple[float, float, int]] = deque()
+        self._work: deque[tuple[float, float, int, int]] = deque()
+        """Moments, with seconds of service, requests answered, and requests that have come, all since the start."""
         self._served_seconds = 0.0
         self.needed = self.recent = 0.0
         self.busy_at = 0.0
@@ -52,7 +53,7 @@ class DemandHistory:
 
     def take(self, now: float, *, running: int, waiting: int, answers: int, window: float) -> None:
         """Take a reading of what there is to do, and of the requests that were ever answered."""
-        self.served(now, running, answers)
+        self.served(now, running, answers, waiting)
         self.needed = slots_needed(running, waiting, self.service_time)
         self.record(now, self.needed, window)
 
@@ -73,13 +74,12 @@ class DemandHistory:
         while peaks[0][0] < now - window:
             peaks.popleft()
 
-    def served(self, now: float, running: int, answers: int) -> None:
-        """Take a reading of the requests that run and of those that were ever answered, for ``service_time``."""
+    def served(self, now: float, running: int, answers: int, waiting: int = 0) -> None:
+        """Take a reading of the requests that are here and of those that were ever answered, for what is measured."""
         work = self._work
         if work:
-            before, _, _ = work[-1]
-            self._served_seconds += running * (now - before)
-        work.append((now, self._served_seconds, answers))
+            self._served_seconds += running * (now - work[-1][0])
+        work.append((now, self._served_seconds, answers, answers + running + waiting))
         while work[0][0] < now - _SERVICE_SECONDS and len(work) > 2:
             work.popleft()
 
@@ -88,5 +88,13 @@ class DemandHistory:
         """How long a request runs on average, in seconds, by Little's law; ``None`` while none has been answered."""
         if len(self._work) < 2:
             return None
-        (_, seconds, answers), (_, latest, answered) = self._work[0], self._work[-1]
+        (_, seconds, answers, _), (_, latest, answered, _) = self._work[0], self._work[-1]
         return (latest - seconds) / (answered - answers) if answered > answers else None
+
+    @property
+    def arrival_rate(self) -> float:
+        """How many requests came per second in the last minute, but for those that failed or were refused."""
+        if len(self._work) < 2:
+            return 0.0
+        (since, _, _, before), (now, _, _, come) = self._work[0], self._work[-1]
+        return max(0, come - before) / (now - since) if now > since else 0.0

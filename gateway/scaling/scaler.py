@@ -6,18 +6,21 @@ is touched by it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from time import time
+from typing import NamedTuple, Protocol
 
 from gateway.pools.pool import Load, Pool
 from gateway.pools.replica import Replica
-from gateway.scaling.decide import Decision, Observation, Reason, ScalingRule, decide, observe
+from gateway.scaling.decide import EXPLAINED, Decision, Observation, Reason, ScalingRule, decide, observe
 from gateway.scaling.demand import DemandHistory
 
 _USUAL_START_SECONDS = 40.0
 """What is assumed of a start before the first: vLLM with a small model."""
+
+_CHANGES_KEPT = 20
 
 
 class Engines(Protocol):
@@ -32,9 +35,25 @@ class Engines(Protocol):
     def start_seconds(self, model: str) -> float | None:
         """Tell how long the last start of a replica took; ``None`` before the first."""
 
+    def waits_for(self, model: str) -> str:
+        """Say what a replica that is missing waits for; nothing where none is missing."""
+
     @property
     def leaving(self) -> int:
         """How many replicas are on their way out, whose room will be free."""
+
+
+Told = Callable[[str, str, str], None]
+"""Called with a model, with what was decided for it or what it waits for, and with the reason."""
+
+
+class Change(NamedTuple):
+    """One change of the number of desired replicas. ``at`` is a Unix time."""
+
+    at: float
+    before: int
+    after: int
+    reason: Reason
 
 
 @dataclass(eq=False, slots=True)
@@ -48,14 +67,25 @@ class ScaledModel:
     history: DemandHistory = field(default_factory=DemandHistory)
     decisions: Counter[Reason] = field(default_factory=Counter)
     """How often the number of replicas was changed, by the reason."""
+    changes: deque[Change] = field(default_factory=lambda: deque(maxlen=_CHANGES_KEPT))
+    """The latest changes, the oldest first."""
     reason: Reason = "steady"
     """Why it is what it is."""
+    observation: Observation | None = None
+    """What the latest decision was taken by; ``None`` before the first."""
+    waits_for: str = ""
+    """What a replica that is desired and has not been started waits for."""
     lowered_at: float = float("-inf")
     start_seconds: float | None = None
     """How long the last start took until the replica was ready."""
     answers: int = 0
     """Requests ever answered, also by replicas that have gone."""
     seen: dict[Replica, int] = field(default_factory=dict)
+
+    @property
+    def keep_seconds(self) -> float:
+        """For how long a peak is remembered."""
+        return self.rule.window(self.start_seconds or _USUAL_START_SECONDS)
 
     def count_answers(self) -> None:
         """Add up what was answered; a replica that goes takes only its own count with it."""
@@ -65,75 +95,103 @@ class ScaledModel:
 
 
 class Scaler:
-    """The models whose replicas follow their demand.
+    """The models whose replicas follow their demand, or what an operator has asked for.
 
-    ``changed`` is told of each change: the model, how many replicas it had, and what was decided.
+    ``told`` hears of each change, and of a replica that cannot be started yet.
     """
 
-    def __init__(self, engines: Engines, changed: Callable[[ScaledModel, int, Decision], None]) -> None:
+    def __init__(self, engines: Engines, told: Told) -> None:
         self._engines = engines
-        self._changed = changed
+        self._told = told
         self._models: dict[str, ScaledModel] = {}
+        self._now = float("-inf")
+        """When it looked last."""
 
     def __repr__(self) -> str:
         return f"<Scaler [{', '.join(f'{name}: {each.desired}' for name, each in self._models.items())}]>"
 
     @property
-    def models(self) -> Collection[ScaledModel]:
+    def models(self) -> Mapping[str, ScaledModel]:
         """The models that are scaled, with what was decided for them."""
-        return self._models.values()
+        return self._models
 
     def apply(self, rules: Mapping[str, ScalingRule], pools: Mapping[str, Pool]) -> None:
         """Go by these rules from now on; what is known of a model stays, and so do its replicas within its bounds."""
-        models = {}
-        for name, rule in rules.items():
-            model = self._models.get(name) or ScaledModel(name, rule, pools[name], rule.least)
-            model.rule, model.pool = rule, pools[name]
-            model.desired = min(rule.most, max(rule.least, model.desired))
-            models[name] = model
-        self._models = models
+        known = self._models
+        self._models = {
+            name: known.get(name) or ScaledModel(name, rule, pools[name], self._first(name, rule))
+            for name, rule in rules.items()
+        }
+        for name, model in self._models.items():
+            model.rule, model.pool = rules[name], pools[name]
+            bounded = min(model.rule.most, max(model.rule.least, model.desired))
+            if bounded != model.desired:
+                bound: Reason = "min" if bounded > model.desired else "max"
+                self._carry_out(model, Decision(bounded, "operator" if model.rule.fixed else bound))
         self._scale()
+
+    def put_to_sleep(self, name: str) -> None:
+        """Let all replicas of a model go, because an operator asked for it; the next request starts one."""
+        model = self._models[name]
+        if model.desired:
+            self._carry_out(model, Decision(0, "operator"))
+            self._scale()
 
     def tick(self, now: float) -> None:
         """Look at every model and have as many replicas as it needs; ``now`` is a ``perf_counter`` reading."""
+        self._now = now
         changes = [self._decide(model, now) for model in self._models.values()]
-        if any(changes) or self._make_room(now):
+        missing = [model for model in self._models.values() if self._engines.number(model.name) < model.desired]
+        if any(changes) or (missing and self._make_room()):
             self._scale()
+        self._note_waiting(missing)
 
-    def _make_room(self, now: float) -> bool:
+    def _first(self, name: str, rule: ScalingRule) -> int:
+        """Say how many replicas a model has when it is scaled for the first time."""
+        return self._engines.number(name) if rule.fixed else rule.least
+
+    def _make_room(self) -> bool:
         """Let a replica of an idle model go where another model misses one that there is no room for."""
-        missing = any(self._engines.number(name) < model.desired for name, model in self._models.items())
-        if not missing or self._engines.leaving:
+        if self._engines.leaving:
             return False
         idle = [each for each in self._models.values() if each.desired > each.rule.least and not each.history.recent]
         if not idle:
             return False
         model = min(idle, key=lambda each: each.history.busy_at)
-        self._carry_out(model, Decision(model.desired - 1, "evicted"), now)
+        self._carry_out(model, Decision(model.desired - 1, "evicted"))
         return True
+
+    def _note_waiting(self, missing: Iterable[ScaledModel]) -> None:
+        """Find out what the replicas wait for that are missing, and tell of it once."""
+        waits = {model.name: self._engines.waits_for(model.name) for model in missing}
+        for name, model in self._models.items():
+            before, model.waits_for = model.waits_for, waits.get(name, "")
+            if model.waits_for and not before:
+                self._told(name, "no room for a replica", model.waits_for)
 
     def _decide(self, model: ScaledModel, now: float) -> bool:
         model.start_seconds = self._engines.start_seconds(model.name)
-        load = model.pool.load(now)
-        decision = decide(model.rule, self._observation(model, load, now))
+        model.observation = self._observe(model, model.pool.load(now), now)
+        decision = decide(model.rule, model.observation)
         model.reason = decision.reason
         if decision.replicas == model.desired:
             return False
-        self._carry_out(model, decision, now)
+        self._carry_out(model, decision)
         return True
 
-    def _carry_out(self, model: ScaledModel, decision: Decision, now: float) -> None:
+    def _carry_out(self, model: ScaledModel, decision: Decision) -> None:
         before, model.desired, model.reason = model.desired, decision.replicas, decision.reason
         if decision.replicas < before:
-            model.lowered_at = now
+            model.lowered_at = self._now
         model.decisions[decision.reason] += 1
-        self._changed(model, before, decision)
+        model.changes.append(Change(time(), before, decision.replicas, decision.reason))
+        why = f"{decision.reason}: {EXPLAINED[decision.reason]}"
+        self._told(model.name, f"{before} → {decision.replicas} replicas", why)
 
-    def _observation(self, model: ScaledModel, load: Load, now: float) -> Observation:
+    def _observe(self, model: ScaledModel, load: Load, now: float) -> Observation:
         history = model.history
         model.count_answers()
-        window = model.rule.window(model.start_seconds or _USUAL_START_SECONDS)
-        history.take(now, running=load.running, waiting=load.waiting, answers=model.answers, window=window)
+        history.take(now, running=load.running, waiting=load.waiting, answers=model.answers, window=model.keep_seconds)
         return observe(history, now, replicas=model.desired, lowered_at=model.lowered_at)
 
     def _scale(self) -> None:

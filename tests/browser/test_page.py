@@ -238,6 +238,33 @@ async def test_a_replica_is_drained_by_who_has_the_token(visit: Visit) -> None:
         await expect(decided).to_contain_text("→ removed")
 
 
+async def test_a_model_at_zero_says_why_nothing_starts_and_is_scaled_by_who_has_the_token(visit: Visit) -> None:
+    nowhere = {"engine": "onnx", "source": "/nowhere", "tasks": ["embed"]}
+    models = {"full": nowhere, "m": {**nowhere, "hold": 60.0, "scaling": {"min": 0, "max": 3}}}
+    async with gateway(models, ready=(), cpu_engines=1) as served:
+        page = await visit.open(served, token=True)
+        await expect(row(page, "Models", "m").last).to_contain_text("asleep")
+        await page.goto(f"{served.control}/#/models/m")
+        scaling = page.get_by_role("region", name="Scaling")
+        await expect(scaling).to_contain_text("0 desired")
+        await expect(scaling).to_contain_text("0 and 3, 8 requests each")
+        await scaling.get_by_label("Replicas").fill("2")
+        await scaling.get_by_role("button", name="Scale").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Scale it").click()
+        await expect(page.locator("#toast")).to_have_text("m is to have 2 replicas.")
+        await expect(scaling).to_contain_text("fixed at 2 until the next reload")
+        await expect(scaling).to_contain_text("room for one more: cpu_engines = 1, and so many run")
+        await expect(scaling).to_contain_text("0 → 2 (operator)")
+        decided = page.get_by_role("region", name="Recent decisions", exact=True)
+        await expect(decided).to_contain_text("operator: an operator asked for this number")
+        await scaling.get_by_role("button", name="Leave it to the gateway").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Leave them").click()
+        await expect(page.locator("#toast")).to_have_text("The replicas of m are left to the gateway.")
+        await expect(scaling).to_contain_text("0 and 3, 8 requests each")
+        await page.goto(f"{served.control}/#/models/full")
+        await expect(page.get_by_role("region", name="Scaling")).to_contain_text("as many replicas as its config")
+
+
 async def test_the_configuration_is_reloaded_and_what_is_wrong_is_told(visit: Visit, tmp_path: Path) -> None:
     base = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "access_log": "off"}
     configs = [

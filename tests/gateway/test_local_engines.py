@@ -266,6 +266,17 @@ async def test_where_the_cpu_is_full_an_engine_waits_for_another_to_go(folder: P
         await made.until_ready("m-0")
         await eventually(lambda: len(made.registry.find("n").pool.ready) == 1)
         assert made.engines.number("m") == 1
+        assert made.engines.waits_for("m") == "cpu_engines = 2, and so many run"
+        assert made.engines.waits_for("n") == ""
         made.engines.scale({"m": 2, "n": 0})
+        await eventually(lambda: made.engines.waits_for("m").endswith("; 1 on their way out"))
         await made.until_ready("m-0", "m-1")
         assert made.engines.number("n") == 0
+
+
+async def test_what_waits_for_a_gpu_says_so(folder: Path) -> None:
+    async with here(folder, gpus="0,1,2") as made:
+        made.want(m=(1, "a"), gpus=2)
+        await made.until_ready("m-0")
+        made.engines.scale({"m": 2})
+        assert made.engines.waits_for("m") == "2 for each replica, and 1 of 3 GPUs free"

@@ -226,6 +226,23 @@ async def test_commands_of_the_control_port_reload_and_drain(tmp_path: Path) -> 
         assert one.received == 0
 
 
+async def test_a_reload_forgets_the_numbers_of_replicas_that_operators_have_fixed(
+    tmp_path: Path, engine: SimulatedEngine
+) -> None:
+    other = model("m", engine.address)
+    scaled = '[models.s]\nengine = "onnx"\ntasks = ["embed"]\nsource = "/nowhere"\nscaling = { min = 0, max = 3 }\n'
+    async with configured(tmp_path, other + scaled) as here:
+        here.running.gateway.scale_model("s", 3)
+        assert 'desired_replicas{model="s"} 3' in await here.running.metrics()
+        assert not here.reload(HEAD, "broken").successful
+        assert 'desired_replicas{model="s"} 3' in await here.running.metrics()
+        assert here.reload(HEAD, other, scaled.replace("3", "2")).successful
+        assert 'desired_replicas{model="s"} 2' in await here.running.metrics()
+        found = here.running.gateway.local_models["s"]
+        assert found is not None
+        assert [(each.before, each.after, each.reason) for each in found.changes] == [(0, 3, "operator"), (3, 2, "max")]
+
+
 # engines that run here
 
 

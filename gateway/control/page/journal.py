@@ -23,6 +23,8 @@ class Kind(StrEnum):
 
     STATE = "state"
     """A replica came, went, or is in another state: ejected, restarted, ready again."""
+    SCALING = "scaling"
+    """A model is to have another number of replicas, or one waits for room."""
     RETRY = "retry"
     FALLBACK = "fallback"
     RECOVERY = "recovery"

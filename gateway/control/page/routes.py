@@ -72,6 +72,10 @@ class Page:
         what = "not reloaded" if problems else "the configuration was reloaded"
         self.journal.add(Decision(time(), Kind.RELOAD, what, reason="\n".join(problems), bad=bool(problems)))
 
+    def note_scaling(self, model: str, what: str, reason: str) -> None:
+        """Write down that a model is to have another number of replicas, or what one waits for."""
+        self.journal.add(Decision(time(), Kind.SCALING, what, model, reason=reason))
+
     async def _index(self, request: web.Request) -> web.Response:
         return self._assets.response("index.html", request)
 

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 from gateway.control.page.history import STEP_SECONDS, Ring, times
 from gateway.control.page.journal import Journal
 from gateway.control.page.sampler import BAD_STATES, Sampler, Watched
+from gateway.control.scaling import scaling_of
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.scaling.scaler import ScaledModel
 
 _SHOWN = 50
 """Decisions and errors, and replicas that are not ready, that are shown at once."""
@@ -36,6 +38,10 @@ class Shown(Watched, Protocol):
         """The API keys; without any, everyone may ask."""
 
     @property
+    def local_models(self) -> Mapping[str, ScaledModel | None]:
+        """The models whose engines run here, each with how it is scaled, if it is."""
+
+    @property
     def processes(self) -> Sequence[Mapping[str, object]]:
         """What there is to know of each process that takes requests, if there are several."""
 
@@ -57,7 +63,7 @@ class PageState:
     def overview(self) -> dict[str, Any]:
         """Show all models with a line each, and everything else that is about the gateway as a whole."""
         gateway, sampler, now = self._gateway, self._sampler, time()
-        models = gateway.models
+        models, local = gateway.models, gateway.local_models
         pools = dict.fromkeys(model.pool for model in models)
         load = sampler.load()
         not_ready = [(pool, replica) for pool in pools for replica in pool.replicas if not replica.ready]
@@ -74,7 +80,7 @@ class PageState:
                 "replicas_ready": sum(len(pool.ready) for pool in pools),
                 "replicas": sum(len(pool.replicas) for pool in pools),
             },
-            "models": [self._line(model) for model in models],
+            "models": [self._line(model, local.get(model.name)) for model in models],
             "not_ready": [self._replica(pool, replica) for pool, replica in not_ready[:_SHOWN]],
             "not_ready_total": len(not_ready),
             "history": _hour(sampler.history.all, now),
@@ -89,10 +95,12 @@ class PageState:
             return None
         pool, sampler, now = model.pool, self._sampler, time()
         ring, counted = sampler.history.of(name), sampler.counted.get(name)
+        local = self._gateway.local_models
+        scaled = local.get(name)
         return {
             "at": now,
             "gateway": self._whole(),
-            **self._line(model),
+            **self._line(model, scaled),
             "aliases": model.aliases,
             "upstream_name": model.upstream_name,
             "required": model.required,
@@ -102,6 +110,8 @@ class PageState:
             "shares_pool_with": [each.name for each in self._gateway.models if each.pool is pool and each is not model][
                 :_SHOWN
             ],
+            "runs_here": name in local,
+            "scaling": None if scaled is None else scaling_of(scaled),
             "queue": {
                 "max_queue": pool.admission.max_queue,
                 "open": pool.admission.open,
@@ -146,11 +156,11 @@ class PageState:
             "troubles": list(gateway.troubles),
             "processes": list(gateway.processes),
             "models": len(models),
-            "models_ready": sum(bool(model.pool.ready) for model in models),
+            "models_ready": sum(model.pool.on_call for model in models),
             "in_trouble": [replica.name for replica in replicas if replica.state in BAD_STATES][:_SHOWN],
         }
 
-    def _line(self, model: Model) -> dict[str, Any]:
+    def _line(self, model: Model, scaled: ScaledModel | None) -> dict[str, Any]:
         pool = model.pool
         load = pool.load(perf_counter())
         rates = _short(self._sampler.rates.get(model.name, {}))
@@ -165,6 +175,7 @@ class PageState:
             "oldest_wait": round(load.oldest_wait, 1),
             "limit": pool.admission.limit,
             "ready": len(pool.ready),
+            "desired": None if scaled is None else scaled.desired,
             "states": _states(pool),
             "reason": next((replica.reason for replica in pool.replicas if replica.reason), ""),
         }

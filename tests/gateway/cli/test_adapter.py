@@ -38,8 +38,3 @@ async def test_an_adapter_is_loaded_listed_and_unloaded(
         )
         assert await headgate("unload", "sql") == (0, "sql is unloaded.\n", "")
         assert await headgate("unload", "sql") == (1, "", "headgate: There is no adapter 'sql'.\n")
-
-
-def test_a_gateway_that_does_not_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["adapter", "list", "--control", "127.0.0.1:1"]) == 1
-    assert capsys.readouterr().err.startswith("headgate: No gateway answers at 127.0.0.1:1 (--control): ")

@@ -31,6 +31,7 @@ from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.scaling.scaler import ScaledModel
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import gateway, remote
 from tests.kit.wire import Wire
@@ -52,6 +53,7 @@ class GatewayView:
     processes: Sequence[Mapping[str, object]] = ()
     counted: int = 0
     adapters: Sequence[Model] = ()
+    local_models: Mapping[str, ScaledModel | None] = field(default_factory=dict)
 
     def adapter_statuses(self, adapter: Model) -> Sequence[AdapterStatus]:
         return [AdapterStatus(adapter.name, replica.name, AdapterState.LOADED) for replica in adapter.pool.replicas]

@@ -57,6 +57,17 @@ def test_without_answers_nothing_is_known_of_it() -> None:
     assert history.service_time is None
 
 
+def test_arrivals_are_those_that_were_answered_and_those_that_are_here() -> None:
+    history = DemandHistory()
+    assert history.arrival_rate == 0.0
+    for second in range(11):
+        history.take(float(second), running=4, waiting=second, answers=second * 2, window=60.0)
+    assert history.arrival_rate == 3.0
+    for second in range(11, 100):
+        history.take(float(second), running=0, waiting=0, answers=20, window=60.0)
+    assert history.arrival_rate == 0.0
+
+
 def test_reprs_tell_the_demand() -> None:
     history = DemandHistory()
     history.record(0.0, 4, 60.0)

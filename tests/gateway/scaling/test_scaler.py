@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from gateway.pools.pool import Pool
-from gateway.scaling.decide import Decision, ScalingRule
-from gateway.scaling.scaler import ScaledModel, Scaler
+from gateway.scaling.decide import Reason, ScalingRule
+from gateway.scaling.scaler import Scaler
 from tests.gateway.pools.made import pool, replica
 from tests.kit.waiters import Waiter
 
@@ -20,6 +21,8 @@ class Engines:
 
     def __init__(self) -> None:
         self.wanted: Mapping[str, int] = {}
+        self.running: dict[str, int] = {}
+        """Of models that nobody has scaled."""
         self.room = 100
         self.leaving = 0
 
@@ -33,7 +36,10 @@ class Engines:
             if name == model:
                 return here
             before += here
-        return 0
+        return self.running.get(model, 0)
+
+    def waits_for(self, model: str) -> str:
+        return "" if self.number(model) >= self.wanted[model] else f"room for {self.room}"
 
     def start_seconds(self, model: str) -> float | None:
         return 4.0
@@ -44,13 +50,13 @@ class Scaled:
 
     def __init__(self, **rules: ScalingRule) -> None:
         self.engines = Engines()
-        self.said: list[tuple[str, int, Decision]] = []
-        self.scaler = Scaler(self.engines, self._changed)
+        self.said: list[tuple[str, str, str]] = []
+        self.scaler = Scaler(self.engines, lambda *words: self.said.append(words))
         self.pools: dict[str, Pool] = {name: pool(name) for name in rules}
         self.scaler.apply(rules, self.pools)
 
-    def _changed(self, model: ScaledModel, before: int, decision: Decision) -> None:
-        self.said.append((model.name, before, decision))
+    def changes(self, model: str) -> list[tuple[int, int, Reason]]:
+        return [(each.before, each.after, each.reason) for each in self.scaler.models[model].changes]
 
     def ask(self, model: str, times: int = 1) -> list[Waiter]:
         waiters = [Waiter() for _ in range(times)]
@@ -77,12 +83,12 @@ def test_a_request_starts_one_and_idleness_stops_it(one: Scaled) -> None:
     for second in range(1, 15):
         one.scaler.tick(float(second))
     assert one.engines.wanted == {"m": 0}
-    assert [(name, before, decision.replicas, decision.reason) for name, before, decision in one.said] == [
-        ("m", 0, 1, "wake"),
-        ("m", 1, 0, "idle"),
+    assert one.changes("m") == [(0, 1, "wake"), (1, 0, "idle")]
+    assert one.said == [
+        ("m", "0 → 1 replicas", "wake: a request came while there was no replica"),
+        ("m", "1 → 0 replicas", "idle: no request came for a while"),
     ]
-    (model,) = one.scaler.models
-    assert dict(model.decisions) == {"wake": 1, "idle": 1}
+    assert dict(one.scaler.models["m"].decisions) == {"wake": 1, "idle": 1}
 
 
 def test_where_there_is_no_room_an_idle_model_gives_way() -> None:
@@ -96,7 +102,7 @@ def test_where_there_is_no_room_an_idle_model_gives_way() -> None:
     assert both.engines.wanted == {"a": 1, "b": 1}
     both.scaler.tick(5.1)
     assert both.engines.wanted == {"a": 0, "b": 1}
-    assert both.said[-1] == ("a", 1, Decision(0, "evicted"))
+    assert both.changes("a")[-1] == (1, 0, "evicted")
 
 
 def test_nothing_gives_way_while_room_is_being_made_or_when_all_are_busy() -> None:
@@ -120,8 +126,9 @@ def test_other_rules_hold_from_the_next_moment_and_what_is_known_stays(one: Scal
     assert one.engines.wanted == {"m": 4}
     one.scaler.apply({"m": ScalingRule(0, 2, 2.0, 10.0)}, one.pools)
     assert one.engines.wanted == {"m": 2}
-    (model,) = one.scaler.models
-    assert dict(model.decisions) == {"wake": 1}
+    one.scaler.apply({"m": ScalingRule(3, 4, 2.0, 10.0)}, one.pools)
+    assert one.engines.wanted == {"m": 3}
+    assert one.changes("m") == [(0, 4, "wake"), (4, 2, "max"), (2, 3, "min")]
     one.scaler.apply({}, {})
     assert one.engines.wanted == {}
 
@@ -137,8 +144,63 @@ def test_answers_of_replicas_that_have_gone_still_count(one: Scaled) -> None:
     made.add(second)
     second.succeeded()
     one.scaler.tick(1.0)
-    (model,) = one.scaler.models
-    assert model.answers == 3
+    assert one.scaler.models["m"].answers == 3
+
+
+def test_what_a_replica_waits_for_is_told_once_until_there_is_room(one: Scaled) -> None:
+    one.engines.room = 0
+    one.ask("m")
+    for tenth in range(5):
+        one.scaler.tick(tenth / 10)
+    assert one.scaler.models["m"].waits_for == "room for 0"
+    assert one.said[1:] == [("m", "no room for a replica", "room for 0")]
+    one.engines.room = 1
+    one.scaler.tick(1.0)
+    assert one.scaler.models["m"].waits_for == ""
+    one.engines.room = 0
+    one.scaler.tick(1.1)
+    assert one.said[2:] == [("m", "no room for a replica", "room for 0")]
+
+
+def test_a_fixed_number_holds_whatever_demand_there_is(one: Scaled) -> None:
+    one.scaler.apply({"m": replace(TO_ZERO, least=2, most=2, fixed=True)}, one.pools)
+    one.ask("m", 8)
+    for second in range(20):
+        one.scaler.tick(float(second))
+    assert one.engines.wanted == {"m": 2}
+    assert one.changes("m") == [(0, 2, "operator")]
+    one.scaler.apply({"m": TO_ZERO}, one.pools)
+    one.scaler.tick(21.0)
+    assert one.engines.wanted == {"m": 4}
+
+
+def test_a_model_that_was_not_scaled_begins_with_what_it_has() -> None:
+    none = Scaled()
+    none.engines.running["m"] = 3
+    none.scaler.apply({"m": ScalingRule(1, 1, 1.0, 0.0, fixed=True)}, {"m": pool("m")})
+    assert none.changes("m") == [(3, 1, "operator")]
+
+
+def test_a_model_that_is_put_to_sleep_wakes_at_the_next_request(one: Scaled) -> None:
+    (waiter,) = one.ask("m")
+    one.scaler.tick(0.0)
+    one.pools["m"].admission.release(waiter)
+    one.scaler.put_to_sleep("m")
+    assert one.engines.wanted == {"m": 0}
+    one.scaler.put_to_sleep("m")
+    one.scaler.tick(0.1)
+    assert one.engines.wanted == {"m": 0}
+    one.ask("m")
+    one.scaler.tick(0.2)
+    assert one.changes("m") == [(0, 1, "wake"), (1, 0, "operator"), (0, 1, "wake")]
+
+
+def test_changes_are_kept_but_not_for_ever(one: Scaled) -> None:
+    for number in range(100):
+        one.scaler.apply({"m": ScalingRule(number % 2, 4, 2.0, 10.0)}, one.pools)
+        one.scaler.put_to_sleep("m")
+    assert len(one.changes("m")) == 20
+    assert one.scaler.models["m"].decisions["operator"] == 50
 
 
 def test_reprs_tell_what_is_desired(one: Scaled) -> None:

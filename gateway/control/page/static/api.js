@@ -44,5 +44,5 @@ async function ask(path, options = {}) {
 
 export const overview = () => ask("/page/api/state");
 export const model = (name) => ask(`/page/api/model?name=${encodeURIComponent(name)}`);
-export const command = (path) => ask(path, { method: "POST" });
+export const command = (path, body) => ask(path, { method: "POST", body: body && JSON.stringify(body) });
 export const tryToken = () => command("/page/token");

@@ -5,6 +5,7 @@ import { ago, counted, number, seconds } from "./format.js";
 import { drain } from "./operator.js";
 import { decisions, errors, fillState } from "./parts.js";
 import { plots } from "./plots.js";
+import { scaling } from "./scaling.js";
 
 function replicaRow(replica) {
   const button = make("button", { type: "button", on: { click: () => drain(replica.replica) } }, "Drain");
@@ -89,6 +90,7 @@ export function model(name) {
   const none = make("p", { class: "empty" }, "It has no replica.");
   const replicas = new Keyed(body, (each) => each.replica, replicaRow);
   const [about, queue, totals] = [facts("Model", FACTS), facts("Queue", QUEUE), facts("Since the start", TOTALS)];
+  const scaled = scaling(name);
   const decided = decisions();
   const failed = errors();
   const attempt = make("a", { class: "button", href: `#/playground?model=${encodeURIComponent(name)}` }, "Try it in the playground");
@@ -100,6 +102,7 @@ export function model(name) {
       make("p", { class: "crumbs" }, make("a", { href: "#/" }, "Overview"), " / "),
       make("div", { class: "heading" }, make("h1", {}, name), summary, attempt),
       section("Replicas", none, node),
+      scaled.node,
       section("Last hour", hour.node),
       make("div", { class: "three" }, queue.node, totals.node, about.node),
       make("div", { class: "two" }, decided.node, failed.node),
@@ -110,7 +113,7 @@ export function model(name) {
       none.hidden = state.replicas.length > 0;
       node.hidden = !state.replicas.length;
       replicas.update(state.replicas.map((each) => ({ ...each, now: state.at })));
-      for (const each of [about, queue, totals]) each.update(state);
+      for (const each of [scaled, about, queue, totals]) each.update(state);
       hour.update(state.history, state);
       decided.update(state.decisions);
       failed.update(state.recent_errors);

@@ -60,15 +60,15 @@ async function confirmed(title, text, yes) {
 }
 
 /** Give a command; asks for the token where that is what is missing. */
-async function give(path, done) {
+async function give(path, done, body) {
   if (!token.get() && !(await askForToken())) return;
   try {
-    await command(path);
+    await command(path, body);
     tell(done);
   } catch (error) {
     if (error instanceof Refused && error.wantsToken) {
       token.forget();
-      if (await askForToken(error.message)) await give(path, done);
+      if (await askForToken(error.message)) await give(path, done, body);
       return;
     }
     tell(error.message, true);
@@ -78,6 +78,15 @@ async function give(path, done) {
 export async function drain(replica) {
   const text = "Nothing new is sent there, and it leaves when what it has is done. An engine that runs here is replaced; a remote one stays out for as long as the gateway runs.";
   if (await confirmed(`Drain ${replica}?`, text, "Drain it")) await give(`/replicas/${encodeURIComponent(replica)}/drain`, `${replica} drains.`);
+}
+
+/** Fix the number of replicas, or with `null` leave it to the gateway again. */
+export async function scale(model, replicas) {
+  const [title, text, yes] = replicas === null
+    ? [`Leave the replicas of ${model} to the gateway?`, "There will be as many as its configuration and demand say.", "Leave them"]
+    : [`Have ${replicas} replicas of ${model}?`, "The number holds, whatever demand there is, until the configuration is reloaded or it is left to the gateway again. A replica that is too many finishes what it has first; with 0 the model sleeps until a request comes.", "Scale it"];
+  const done = replicas === null ? `The replicas of ${model} are left to the gateway.` : `${model} is to have ${replicas} replicas.`;
+  if (await confirmed(title, text, yes)) await give(`/models/${model.split("/").map(encodeURIComponent).join("/")}/scale`, done, { replicas });
 }
 
 export async function reload() {

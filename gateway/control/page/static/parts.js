@@ -20,7 +20,7 @@ export function fillModelLink(node, name) {
   setAttribute(node.firstElementChild, "href", `#/models/${encodeURIComponent(name)}`);
 }
 
-const KINDS = { state: "replica", retry: "retry", fallback: "fallback", recovery: "recovery", refusal: "queue", reload: "reload", command: "operator" };
+const KINDS = { state: "replica", scaling: "scaling", retry: "retry", fallback: "fallback", recovery: "recovery", refusal: "queue", reload: "reload", command: "operator" };
 
 export function decisions() {
   const { node, body } = table("Recent decisions", ["Time", "Kind", "About", "What and why"]);

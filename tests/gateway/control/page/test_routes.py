@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.control.page.routes import Page
 from gateway.observe.counters import Counters
+from gateway.scaling.scaler import ScaledModel
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote
@@ -88,6 +90,7 @@ async def test_a_page_that_was_not_started_is_stopped_all_the_same() -> None:
     class Nothing:
         models = keys = troubles = processes = ()
         draining = False
+        local_models: Mapping[str, ScaledModel | None] = {}
 
         async def count(self) -> None: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from gateway.core.errors import UpstreamFailed
 from gateway.observe.counters import Counters
 from gateway.pools.model import Model
 from gateway.pools.replica import ReplicaState
+from gateway.scaling.scaler import ScaledModel
 from tests.gateway.pools.made import model, replica
 
 
@@ -27,6 +28,7 @@ class Gateway:
     troubles: Sequence[str] = ()
     keys: Sequence[object] = ()
     processes: Sequence[Mapping[str, object]] = ()
+    local_models: Mapping[str, ScaledModel | None] = field(default_factory=dict)
 
     async def count(self) -> None:
         """There is nobody to ask."""

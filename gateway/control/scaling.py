@@ -1,0 +1,68 @@
+"""How a model is scaled, as operators see it, and the order to have another number of replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Annotated, Any
+
+import msgspec
+
+from gateway.pools.pool import Pool
+from gateway.pools.replica import ReplicaState
+from gateway.scaling.decide import EXPLAINED
+from gateway.scaling.scaler import ScaledModel
+
+_ON_THE_WAY = (ReplicaState.FETCHING, ReplicaState.STARTING)
+
+_STUCK = (ReplicaState.RESTARTING, ReplicaState.FAILED, ReplicaState.FAILING)
+"""The states of a replica that is counted as one, and of no use for now."""
+
+
+class ScaleOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /models/NAME/scale``: have so many ``replicas``; ``null``: as the configuration says."""
+
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=64)] | None
+
+
+def scaling_of(model: ScaledModel) -> Mapping[str, Any]:
+    """Show by which rule a model is scaled, what it has to do, what was decided and why, and what is waited for."""
+    rule, pool, observed = model.rule, model.pool, model.observation
+    load = pool.load(perf_counter())
+    states = [replica.state for replica in pool.replicas]
+    return {
+        "min": rule.least,
+        "max": rule.most,
+        "target": None if rule.fixed else rule.target,
+        "fixed": rule.fixed,
+        "desired": model.desired,
+        "ready": len(pool.ready),
+        "starting": sum(state in _ON_THE_WAY for state in states),
+        "draining": states.count(ReplicaState.DRAINING),
+        "demand": load.running + load.waiting,
+        "recent_demand": round(observed.recent, 2) if observed else 0.0,
+        "peak_demand": round(observed.peak, 2) if observed else 0.0,
+        "keep_seconds": round(model.keep_seconds, 1),
+        "arrival_rate": round(model.history.arrival_rate, 3),
+        "oldest_wait": round(load.oldest_wait, 1),
+        "held": 0 if pool.ready else load.waiting,
+        "start_seconds": None if model.start_seconds is None else round(model.start_seconds, 1),
+        "reason": model.reason,
+        "explanation": EXPLAINED[model.reason],
+        "waits_for": _waits_for(model, pool),
+        "decisions": [
+            {"at": each.at, "from": each.before, "to": each.after, "reason": each.reason}
+            for each in reversed(list(model.changes))
+        ],
+    }
+
+
+def _waits_for(model: ScaledModel, pool: Pool) -> str:
+    """Say why there are fewer ready replicas than desired; nothing where there are as many."""
+    if len(pool.ready) >= model.desired:
+        return ""
+    stuck = [f"{each.name} is {each.state}: {each.reason}" for each in pool.replicas if each.state in _STUCK]
+    starting = [each.name for each in pool.replicas if each.state in _ON_THE_WAY]
+    usual = "" if model.start_seconds is None else f", which took {model.start_seconds:.3g} s the last time"
+    room = [f"room for one more: {model.waits_for}"] if model.waits_for else []
+    return "; ".join([*room, *stuck, *([f"{', '.join(starting)} to start{usual}"] if starting else [])])
