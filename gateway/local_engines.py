@@ -8,10 +8,11 @@ becomes ready holds the update up, and the old ones go on serving.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 from engines.launchers import LAUNCHERS
 from engines.processes.gpus import Gpus
@@ -22,6 +23,29 @@ from gateway.pools.replica import Replica, ReplicaState
 
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself."""
+
+
+class EngineRunner(Protocol):
+    """What runs engines, each in its own way: a ``Supervisor`` as child processes."""
+
+    @property
+    def statuses(self) -> Sequence[ReplicaStatus]:
+        """What every replica is doing now."""
+
+    def folder_of(self, model: str) -> Path | None:
+        """Give the folder with a model's files; ``None`` if they are not here."""
+
+    def add(self, spec: EngineSpec, devices: Sequence[str] = ()) -> ReplicaStatus:
+        """Let there be one more replica, on these GPUs."""
+
+    async def remove(self, name: str, grace: float) -> None:
+        """Stop a replica, giving it ``grace`` seconds to end by itself, and forget it then."""
+
+    def start(self) -> None:
+        """Start every replica, and from now on each that is added; returns at once."""
+
+    async def stop(self, grace: float) -> None:
+        """Stop all replicas."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +72,7 @@ class LocalEngines:
     ``folder`` takes sockets and logs, ``cache`` the model files. ``new_replica`` makes a replica of a name and an
     address. ``on_change`` is told what the supervisor says of one, after its replica was. An engine whose replica has
     drained is stopped, for whatever reason it was drained. A replica that is to be ``held back`` does not become ready
-    with its engine: who prepares it says when.
+    with its engine: who prepares it says when. ``supervise`` makes what runs the engines.
     """
 
     def __init__(
@@ -61,8 +85,9 @@ class LocalEngines:
         *,
         launchers: Mapping[str, Launcher] = LAUNCHERS,
         holds_back: Callable[[Replica], bool] = lambda _: False,
+        supervise: Callable[..., EngineRunner] = Supervisor,
     ) -> None:
-        self._supervisor = Supervisor(folder=folder, cache=cache, on_change=self._changed, launchers=launchers)
+        self._supervisor = supervise(folder=folder, cache=cache, on_change=self._changed, launchers=launchers)
         self._gpus = gpus
         self._new_replica = new_replica
         self._on_change = on_change

@@ -239,7 +239,7 @@ async def test_a_replica_is_drained_by_who_has_the_token(visit: Visit) -> None:
 
 
 async def test_a_model_at_zero_says_why_nothing_starts_and_is_scaled_by_who_has_the_token(visit: Visit) -> None:
-    nowhere = {"engine": "onnx", "source": "/nowhere", "tasks": ["embed"]}
+    nowhere: dict[str, Any] = {"engine": "onnx", "source": "/nowhere", "tasks": ["embed"]}
     models = {"full": nowhere, "m": {**nowhere, "hold": 60.0, "scaling": {"min": 0, "max": 3}}}
     async with gateway(models, ready=(), cpu_engines=1) as served:
         page = await visit.open(served, token=True)

@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 from loadtest.bench import machine
-from loadtest.bench.faults import black_hole, departures, engine_core, recovery_time, rolling_restart
+from loadtest.bench.faults import black_hole, departures, engine_core, recovery_time, rolling_restart, scale_events
 
 FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, Any]]]] = {
     "black_hole": black_hole.measure,
@@ -18,6 +18,7 @@ FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, A
     "engine_core": engine_core.measure,
     "recovery_time": recovery_time.measure,
     "rolling_restart": rolling_restart.measure,
+    "scale_events": scale_events.measure,
 }
 """What can be measured; each prints what it finds and returns its figures."""
 
