@@ -90,7 +90,9 @@ def replicas_of(slices: Collection[EndpointSlice], at: ServicePort) -> Found:
                 if known[0] == url and use > known[1]:
                     uses[pod] = (url, use)
     ready = sorted(url for url, use in uses.values() if use is _Use.READY)
-    return Found(tuple(ready), spare=frozenset(url for url, use in uses.values() if use is _Use.SPARE))
+    spare = frozenset(url for url, use in uses.values() if use is _Use.SPARE)
+    stay = (not endpoint.conditions.terminating for each in slices for endpoint in each.endpoints or ())
+    return Found(tuple(ready), spare, at_zero=not any(stay))
 
 
 def _endpoints(each: EndpointSlice) -> Iterator[tuple[str, str, _Use]]:

@@ -91,7 +91,7 @@ def parse(content: bytes, folder: Path) -> Found:
                 urls[engine_url(target if is_url else f"{scheme}://{target}", folder)] = None
             except ValueError as error:
                 raise SourceError(f"[{number}].targets[{place}]: {error}") from None
-    return Found(tuple(urls), spare=None if urls else ())
+    return Found(tuple(urls), spare=None if urls else (), at_zero=not urls)
 
 
 def _where(content: bytes) -> str:

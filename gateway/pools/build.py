@@ -82,15 +82,20 @@ class LocalCounting:
 
 
 class PoolLayout(NamedTuple):
-    """A pool as one process tells others to have it: its name, and the name and address of each replica."""
+    """A pool as one process tells others to have it: its name, and the name and address of each replica.
+
+    ``on_demand``: whether a replica is started when there is none and a request comes.
+    """
 
     name: str
     replicas: tuple[tuple[str, str], ...]
+    on_demand: bool = False
 
     @classmethod
     def of(cls, pool: Pool) -> PoolLayout:
         """Describe a pool as it is now."""
-        return cls(pool.name, tuple((replica.name, replica.address.url) for replica in pool.replicas))
+        replicas = tuple((replica.name, replica.address.url) for replica in pool.replicas)
+        return cls(pool.name, replicas, pool.on_demand)
 
 
 class RegistryBuilder:
@@ -172,6 +177,7 @@ class RegistryBuilder:
         if missing:
             pool.replace(self._replicas([(name, at) for (name, _, _), at in missing.items()], settings), ())
         _set_weights(pool, settings)
+        pool.set_on_demand(on_demand=wanted.on_demand)
 
     def set_found(self, pool: Pool, found: Found) -> None:
         """Have the replicas that a source has found, beside those that are listed by hand."""
@@ -180,6 +186,9 @@ class RegistryBuilder:
         assert pool.discovered is not None
         pool.discovered.urls = found.urls
         self._set_addresses(pool, settings, found.spare)
+        if found.at_zero and pool.hold:
+            # Requests are held, and counted as demand: whatever has scaled to zero starts a replica for them.
+            pool.set_on_demand(on_demand=True)
 
     def new_replica(self, name: str, url: str) -> Replica:
         """Make a replica of an engine that is started here."""
@@ -242,9 +251,11 @@ class RegistryBuilder:
             if any(getattr(before, option) != getattr(settings, option) for option in POLICY_OPTIONS):
                 pool.set_policy(POLICIES[settings.policy_here](settings))
             pool.set_hedging(hedge=settings.hedge)
+        knew = pool.discovered is not None
         pool.discovered = _discovered(pool.discovered, settings)
         pool.set_waits(limits.hold, limits.queue_timeout)
-        pool.set_on_demand(on_demand=settings.engine != "remote" and settings.from_zero)
+        if not knew or pool.discovered is None:
+            pool.set_on_demand(on_demand=settings.engine != "remote" and settings.from_zero)
         pool.set_ejection(settings.health_interval, settings.outlier_factor)
         pool.set_timeouts(Timeouts.of(settings.timeouts, config.gateway.timeouts))
         self._settings[pool] = settings

@@ -13,10 +13,12 @@ class Found(NamedTuple):
 
     ``urls`` are the addresses that are to get requests. ``spare`` are those that leave and can still be asked until one
     of ``urls`` is ready; ``None``: all that were there so far. A replica that is in neither drains at once.
+    ``at_zero``: there is none that could get requests later either, as where an autoscaler has scaled to zero.
     """
 
     urls: tuple[str, ...]
     spare: Collection[str] | None = None
+    at_zero: bool = False
 
 
 @dataclass(eq=False, slots=True)

@@ -123,7 +123,8 @@ class Pool:
         self.queue_timeout: float | None = None
         """How long requests wait for a slot, in seconds; ``None``: as ``[gateway.timeouts]`` has it."""
         self.on_demand = False
-        """Whether a replica is started here when there is none and a request comes."""
+        """Whether a replica is started when there is none and a request comes: here, or for replicas that are
+        discovered, by what has scaled them to zero."""
         self.timeouts = NO_TIMEOUTS
         """How long requests that come from now on may take at a replica."""
         self.short_waits = False
@@ -191,8 +192,12 @@ class Pool:
 
     def set_on_demand(self, *, on_demand: bool) -> None:
         """Begin or cease to let requests wait where there is no replica: one is started for them."""
+        if on_demand is self.on_demand:
+            return
         self.on_demand = on_demand
         self._hold_or_let_through()
+        for changed in self._observers:
+            changed(self)
 
     def set_waits(self, hold: float, queue_timeout: float | None) -> None:
         """Change how long requests may wait for a replica and for a slot, in seconds; those too that wait already."""
@@ -248,7 +253,7 @@ class Pool:
     # which replicas there are
 
     def observe(self, changed: Callable[[Pool], None]) -> None:
-        """Call ``changed`` from now on whenever replicas were added or removed."""
+        """Call ``changed`` from now on whenever replicas were added or removed, or begin or cease to come on demand."""
         self._observers = (*self._observers, changed)
 
     def ignore(self, changed: Callable[[Pool], None]) -> None:
@@ -312,6 +317,9 @@ class Pool:
         self.ready = [replica for replica in self.replicas if replica.ready and replica.weight]
         self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
         self.half_open = [replica for replica in self.replicas if replica.state is ReplicaState.HALF_OPEN]
+        if self.ready and self.discovered is not None and self._overseer is self:
+            # From now on it is a fault to have none, until the source tells of zero again.
+            self.set_on_demand(on_demand=False)
         if self._outgoing and any(replica not in self._outgoing for replica in self.ready):
             outgoing, self._outgoing = self._outgoing, ()
             self.drain(*outgoing)

@@ -67,6 +67,14 @@ async def model_of(running: RunningGateway) -> Any:
         return (await wire.response()).json["models"][0]
 
 
+async def readiness(running: RunningGateway) -> tuple[int, list[str]]:
+    """Ask whether every model can answer, and why not."""
+    async with await Wire.connect_to(running.control) as wire:
+        await wire.request("GET", "/readyz")
+        response = await wire.response()
+        return response.status, response.json["reasons"]
+
+
 async def until(running: RunningGateway, holds: Callable[[Any], bool]) -> Any:
     """Look at the status of the model until it is as expected, and return it."""
     seen: Any = None
@@ -297,14 +305,37 @@ async def test_pods_of_a_service_are_replaced_and_scaled_to_zero_and_back(cluste
             put(leaving[1], endpoint(HOSTS[0]))
             await until(running, pods(HOSTS[0]))
             assert set(await clients.end()) == {200}
-            # Without any, requests wait.
+            # Without any, requests wait, and are the demand by which an autoscaler starts a pod.
             put()
             await until(running, lambda seen: not seen["replicas"])
-            async with await running.wire() as wire:
+            assert 'headgate_demand{model="m"} 0.0' in await running.metrics()
+            async with await running.wire() as wire, await running.wire() as looking:
                 await wire.request("POST", "/v1/completions", ASKED)
                 await until(running, lambda seen: seen["waiting"] == 1)
+                assert 'headgate_demand{model="m"} 1.0' in await running.metrics()
+                for pod in ([], [endpoint(HOSTS[3], ready=False)]):
+                    put(*pod)
+                    await until(running, lambda seen: not seen["discovery"]["trouble"])
+                    assert await readiness(running) == (200, [])
+                    await looking.request("GET", "/v1/models")
+                    assert [card["id"] for card in (await looking.response()).json["data"]] == ["m"]
                 put(endpoint(HOSTS[3]))
                 assert (await wire.response()).status == 200
+            # A pod that is there and not ready is a fault.
+            put(endpoint(HOSTS[3], ready=False))
+            await until(running, lambda seen: not seen["replicas"])
+            assert await readiness(running) == (503, ["The model 'm' has no ready replica (absent)."])
+
+
+async def test_who_waits_at_zero_longer_than_hold_is_told(tmp_path: Path) -> None:
+    listed = Listed(tmp_path)
+    listed.write()
+    model = REMOTE | {"hold": 0.3, "discover": {"file": str(listed.path)}}
+    async with gateway({"m": model}, ready=()) as running, await running.wire() as wire:
+        await wire.request("POST", "/v1/completions", ASKED)
+        response = await wire.response()
+        assert (response.status, response.json["error"]["code"]) == (503, "no_ready_replica")
+        assert await readiness(running) == (200, [])
 
 
 @pytest.mark.slow
@@ -334,6 +365,9 @@ async def test_several_processes_have_what_the_first_one_finds(tmp_path: Path) -
             # A pool may have none for a while in all processes, and those that ask wait.
             listed.write()
             await until(running, lambda seen: not seen["replicas"] and seen["waiting"] == 16)
+            async with await running.wire() as wire:
+                await wire.request("GET", "/v1/models")
+                assert [card["id"] for card in (await wire.response()).json["data"]] == ["m"]
             listed.write(third)
             await until(running, serves_from(third.address))
             assert set(await clients.end()) == {200}

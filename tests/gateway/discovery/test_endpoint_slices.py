@@ -17,7 +17,7 @@ HTTP = ServicePort("default", "vllm", "http")
 
 def found(*slices: dict[str, Any], at: ServicePort = HTTP) -> tuple[list[str], set[str]]:
     """Give the hosts that are to get requests, and those that may be asked until one of them is ready."""
-    urls, spare = replicas_of([msgspec.convert(each, EndpointSlice) for each in slices], at)
+    urls, spare, _ = replicas_of([msgspec.convert(each, EndpointSlice) for each in slices], at)
     assert spare is not None
     return [url.removeprefix("http://") for url in urls], {url.removeprefix("http://") for url in spare}
 
@@ -47,6 +47,22 @@ def test_conditions_are_read_as_kube_proxy_reads_them(
 ) -> None:
     urls, spare = found(endpoint_slice("vllm-a", endpoint("10.0.0.1", **conditions)))
     assert (bool(urls), bool(spare)) == (gets_requests, is_spare)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "at_zero"),
+    [
+        ([], True),
+        ([endpoint("10.0.0.1", ready=False, serving=True, terminating=True)], True),
+        ([endpoint("10.0.0.1", ready=False, serving=False, terminating=True)], True),
+        ([endpoint("10.0.0.1", ready=False)], False),
+        ([endpoint("10.0.0.1")], False),
+        ([endpoint("10.0.0.1", ready=False, terminating=True), endpoint("10.0.0.2", ready=False)], False),
+    ],
+)
+def test_a_service_whose_pods_have_all_gone_or_go_is_at_zero(endpoints: list[dict[str, Any]], at_zero: bool) -> None:
+    slices = [endpoint_slice("vllm-a", *endpoints), endpoint_slice("vllm-b")]
+    assert replicas_of([msgspec.convert(each, EndpointSlice) for each in slices], HTTP).at_zero is at_zero
 
 
 def test_an_endpoint_without_conditions_is_ready() -> None:

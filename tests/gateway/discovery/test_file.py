@@ -41,7 +41,7 @@ def test_the_targets_of_all_groups_are_replicas() -> None:
 
 @pytest.mark.parametrize("groups", [[], [{"targets": []}]])
 def test_no_target_is_an_answer_too(groups: Any) -> None:
-    assert parsed(groups) == Found((), spare=())
+    assert parsed(groups) == Found((), spare=(), at_zero=True)
 
 
 EXPECTED = r'; expected a list as in \[\{"targets": \["HOST:PORT"\]\}\]'

@@ -230,6 +230,36 @@ def test_requests_may_wait_for_replicas_that_no_source_has_told_yet() -> None:
     assert (made.pool.replicas, made.pool.may_return) == ((), True)
 
 
+def test_a_source_that_has_scaled_to_zero_starts_replicas_for_those_who_wait() -> None:
+    made, follower = Discovering(hold=30.0), RegistryBuilder()
+
+    def on_call() -> tuple[bool, bool]:
+        """Tell it of this process, and of one that follows it."""
+        return made.pool.on_call, follower.follow(made.config, made.builder.layout).find("m").pool.on_call
+
+    assert on_call() == (False, False)
+    made.builder.set_found(made.pool, Found((), (), at_zero=True))
+    assert on_call() == (True, True)
+    made.reload(hold=40.0)
+    # The first pod is there and not ready; then its replica is to be probed.
+    made.builder.set_found(made.pool, Found((), ()))
+    assert on_call() == (True, True)
+    made.find("a")
+    assert on_call() == (True, True)
+    ready(made.pool, "a")
+    # A pod that is there and not ready any more is a fault.
+    made.builder.set_found(made.pool, Found((), ()))
+    made.pool.remove_drained()
+    assert made.pool.replicas == ()
+    assert on_call() == (False, False)
+
+
+def test_without_hold_nobody_waits_at_zero() -> None:
+    made = Discovering(hold=0)
+    made.builder.set_found(made.pool, Found((), (), at_zero=True))
+    assert not made.pool.on_call
+
+
 def test_what_is_found_starts_beside_what_is_listed() -> None:
     made = Discovering(urls=["http://a"])
     assert made.find("b", "c") == {"a": "starting", "b": "starting", "c": "starting"}

@@ -289,6 +289,14 @@ def test_where_replicas_come_on_demand_requests_wait_for_the_first() -> None:
     assert made.on_call
 
 
+def test_what_observes_a_pool_hears_when_replicas_begin_to_come_on_demand() -> None:
+    made, heard = pool("m"), []
+    made.observe(lambda changed: heard.append(changed.on_demand))
+    for on_demand in (True, True, False):
+        made.set_on_demand(on_demand=on_demand)
+    assert heard == [True, False]
+
+
 def test_a_replica_that_has_failed_for_good_is_not_waited_for() -> None:
     made = pool("m", failing := replica("a", ready=False))
     made.set_waits(30.0, None)
