@@ -1,4 +1,6 @@
-"""Two real vLLMs, one of which is killed: streams go on, and a LoRA adapter is there again.
+"""A real vLLM that fifty requests wake from zero, and a second one beside it.
+
+Then one of the two is killed: streams go on, and a LoRA adapter is there again.
 
 The answers are greedy. In another batch or behind another prefill a sum may be rounded in another way, which decides
 where two tokens are about equally likely; so these are prompts to which both replicas answer the same, and go on so.
@@ -12,7 +14,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +72,67 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SCALED = f"""
+[models.{MODEL}.scaling]
+min = 0
+max = 2
+target = 100
+idle = 3600
+
+[models.{MODEL}.adapters]
+poet = "%s"
+"""
+
+
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, adapter: Path) -> Iterator[Served]:
-    """Start two replicas of the default configuration's language model, with an adapter."""
+def asleep(tmp_path_factory: pytest.TempPathFactory, adapter: Path) -> Iterator[Served]:
+    """Serve the default configuration's language model, with an adapter and without any replica."""
     text = (ROOT / "models.toml").read_text().split("[models.prompt-guard]")[0]
     config = tmp_path_factory.mktemp("two") / "models.toml"
-    text += f'\n[models.{MODEL}.adapters]\npoet = "{adapter}"\n'
-    config.write_text(text.replace('engine = "vllm"\n', 'engine = "vllm"\nreplicas = 2\n'))
+    text = text.replace('engine = "vllm"\n', f'engine = "vllm"\nhold = {HANGING_SECONDS}\n')
+    config.write_text(text + SCALED % adapter)
     with serving(config) as served:
         yield served
+
+
+@dataclass(frozen=True)
+class Woken:
+    """A gateway whose model slept until fifty asked it at once, with what they got and what came of it."""
+
+    served: Served
+    statuses: Counter[int]
+    scaling: dict[str, Any]
+    replicas: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def woken(asleep: Served) -> Woken:
+    """Wake the model."""
+    assert replicas_of(asleep) == []
+    body = {"model": MODEL, "prompt": "Once", "max_tokens": 4}
+
+    def ask(_: int) -> int:
+        return httpx.post(f"{asleep.address}/v1/completions", json=body, timeout=HANGING_SECONDS).status_code
+
+    with ThreadPoolExecutor(50) as clients:
+        statuses = Counter(clients.map(ask, range(50)))
+    scaling: Any = asleep.status()[MODEL]["scaling"]
+    return Woken(asleep, statuses, scaling, replicas_of(asleep))
+
+
+def test_fifty_requests_wake_one_replica_and_all_are_answered(woken: Woken) -> None:
+    assert woken.statuses == {200: 50}
+    assert [(each["from"], each["to"], each["reason"]) for each in woken.scaling["decisions"]] == [(0, 1, "wake")]
+    assert [each["ready"] for each in woken.replicas] == [True]
+    assert woken.scaling["start_seconds"] > 0
+
+
+@pytest.fixture(scope="module")
+def two(woken: Woken) -> Served:
+    """Have a second replica by command, which stays until the end."""
+    said = headgate(woken.served, "scale", MODEL, "2")
+    assert said.stdout.startswith(f"{MODEL} is to have 2 replicas"), said.stderr
+    return woken.served
 
 
 def replicas_of(served: Served) -> list[dict[str, Any]]:
@@ -193,7 +250,7 @@ def poets(served: Served) -> list[str]:
 
 def headgate(served: Served, *words: str) -> subprocess.CompletedProcess[str]:
     control = ["--control", served.control.removeprefix("http://")]
-    command = [sys.executable, "-m", "gateway", "adapter", *words, *control]
+    command = [sys.executable, "-m", "gateway", *words, *control]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -215,7 +272,7 @@ async def test_an_adapter_is_listed_asked_unloaded_and_there_again_when_its_engi
     plain, poem = text(MODEL), text("poet")
     assert plain != poem
 
-    assert headgate(two, "unload", "poet").stdout == "poet is unloaded.\n"
+    assert headgate(two, "adapter", "unload", "poet").stdout == "poet is unloaded.\n"
     assert card() == {}
     with pytest.raises(openai.NotFoundError):
         text("poet")
@@ -226,9 +283,9 @@ async def test_an_adapter_is_listed_asked_unloaded_and_there_again_when_its_engi
         ("adapter_model.safetensors", "adapter_model.bin"),
     ):
         (pickle / target).write_bytes((adapter / name).read_bytes())
-    refused = headgate(two, "load", "poet", str(pickle), "--base", MODEL)
+    refused = headgate(two, "adapter", "load", "poet", str(pickle), "--base", MODEL)
     assert (refused.returncode, "is a pickle" in refused.stderr) == (1, True)
-    assert headgate(two, "load", "poet", str(adapter), "--base", MODEL).stdout == "poet is loaded.\n"
+    assert headgate(two, "adapter", "load", "poet", str(adapter), "--base", MODEL).stdout == "poet is loaded.\n"
     assert [text("poet") for _ in range(2)] == [poem] * 2
 
     os.kill(server_of(replicas_of(two)[0]["address"]), signal.SIGKILL)
