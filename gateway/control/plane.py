@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from time import monotonic, perf_counter
 from typing import Any, Protocol, TypeVar
 
@@ -121,8 +121,8 @@ class Metrics(Protocol):
     def counters(self) -> Counters:
         """Give what was counted so far, as ``GatewayView.count`` has brought it up to date."""
 
-    def text(self, *, openmetrics: bool = False) -> bytes:
-        """Write it as Prometheus reads it."""
+    def pieces(self, *, openmetrics: bool = False) -> Sequence[bytes]:
+        """Write it as Prometheus reads it, in pieces that belong together."""
 
 
 class ReloadResult(Protocol):
@@ -252,8 +252,8 @@ class ControlPlane:
     async def _expose(self, request: web.Request) -> web.Response:
         await self._gateway.count()
         _, media = choose_encoder(request.headers.get("accept", ""))
-        text = self._metrics.text(openmetrics=media.startswith("application/openmetrics-text"))
-        return web.Response(body=text, headers={"content-type": media})
+        pieces = self._metrics.pieces(openmetrics=media.startswith("application/openmetrics-text"))
+        return web.Response(body=_one_by_one(pieces), headers={"content-type": media})
 
     async def _relay_engines(self, request: web.Request) -> web.Response:
         pools = dict.fromkeys(model.pool for model in self._gateway.models)
@@ -361,6 +361,12 @@ class ControlPlane:
         reasons += self._gateway.troubles
         missing = [model for model in self._gateway.models if model.required and not model.pool.on_call]
         return reasons + [model.pool.not_ready(model.name).message for model in missing]
+
+
+async def _one_by_one(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Have a long body written piece by piece: to buffer it as a whole would hold the data plane up."""
+    for piece in pieces:
+        yield piece
 
 
 def _reason(error: GatewayError) -> Mapping[str, str | None]:

@@ -16,13 +16,26 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as LibraryExemplar
 
 from gateway.observe.counters import Exemplar, Histogram
-from gateway.observe.text_format import Family, Kind, text_of
+from gateway.observe.text_format import Family, Kind, pieces_of
 
 MAKE = {Kind.COUNTER: CounterMetricFamily, Kind.GAUGE: GaugeMetricFamily, Kind.HISTOGRAM: HistogramMetricFamily}
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+
+
+def unsigned_zero(number: float) -> float:
+    """Give a number; the library writes two zeros, and nothing counts to the negative one."""
+    return number + 0.0
+
+
 NUMBERS = st.one_of(
-    st.integers(0, 10**12).map(float), st.floats(allow_nan=False), st.sampled_from([0.5, 999_999.0, 1_000_000.0, -3.0])
+    st.integers(0, 10**12).map(float),
+    st.floats(allow_nan=False).map(unsigned_zero),
+    st.sampled_from([0.5, 999_999.0, 1_000_000.0, -3.0]),
 )
+
+
+def text_of(family: Family, *, openmetrics: bool) -> str:
+    return b"".join(pieces_of(family, openmetrics=openmetrics)).decode()
 
 
 class Library(Collector):
@@ -96,3 +109,27 @@ def test_exemplars_are_written_as_the_library_writes_them_and_in_openmetrics_onl
     assert {le: each.labels["trace_id"] for le, each in found.items()} == {"5e-05": "a" * 32, "+Inf": "b" * 32}
     assert [each.value for each in found.values()] == [0.000_01, 2e6]
     assert [float(each.timestamp) for each in found.values()] == [1_700_000_000.123, 1_700_000_000.5]
+
+
+def test_many_series_are_several_pieces_and_none_is_large() -> None:
+    histogram = Histogram((0.1, 1.0), [1, 2, 3], 4.5)
+    rows = [((f"m-{number}", "a"), number) for number in range(1000)]
+    families = [
+        Family(Kind.GAUGE, "headgate_x", "X.", ("model", "code"), rows),
+        Family(Kind.COUNTER, "headgate_y", "Y.", ("model", "code"), rows),
+        Family(Kind.HISTOGRAM, "headgate_z", "Z.", ("model", "endpoint"), [(row[0], histogram) for row in rows]),
+    ]
+    for family in families:
+        pieces = list(pieces_of(family, openmetrics=False))
+        assert len(pieces) > 4
+        assert max(map(len, pieces)) < 100_000
+        assert all(piece.endswith(b"\n") for piece in pieces)
+        same(family)
+
+
+@given(st.text("\x00\x01%s{},", max_size=6), st.text("\x00\x01%s{},", max_size=6))
+def test_what_stands_for_something_while_it_is_written_may_be_in_labels(first: str, second: str) -> None:
+    histogram = Histogram((0.1, 1.0), [1, 2, 3], 4.5)
+    same(Family(Kind.HISTOGRAM, "headgate_x", "X.", ("endpoint", "model"), [((first, second), histogram)]))
+    same(Family(Kind.HISTOGRAM, "headgate_x", "X.", ("endpoint",), [((first,), histogram)]))
+    same(Family(Kind.GAUGE, "headgate_x", "X.", ("zone", "model"), [((first, second), 1.0)]))
