@@ -275,7 +275,7 @@ async def test_where_the_cpu_is_full_an_engine_waits_for_another_to_go(folder: P
 
 
 async def test_what_waits_for_a_gpu_says_so(folder: Path) -> None:
-    async with here(folder, gpus="0,1,2") as made:
+    async with here(folder, gpus="012") as made:
         made.want(m=(1, "a"), gpus=2)
         await made.until_ready("m-0")
         made.engines.scale({"m": 2})
