@@ -11,8 +11,11 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gateway.api.batch_lines import BatchLines
 from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
+from gateway.batches.runner import BatchRunner
+from gateway.batches.store import BatchStore
 from gateway.config.schema import Config
 from gateway.config.tracing import settings_of
 from gateway.core.keys import Keyring
@@ -101,9 +104,11 @@ class DataPlane:
         self._files = FileStore(config.gateway.files, self.counters.files)
         self._exporter: SpanExporter | None
         tracer, self._exporter = tracing_of(config, self.counters, version) or (None, None)
+        batches = BatchStore(self._files, config.gateway.batches)
         self._pipeline = Pipeline(
-            snapshot, self._dispatcher, self.counters, self._access_log, version, self._files, tracer
+            snapshot, self._dispatcher, self.counters, self._access_log, version, self._files, batches, tracer
         )
+        self._batches = BatchRunner(batches, BatchLines(self._pipeline), self.counters.batches)
         self._show_metrics(config)
         self._listener = Listener(
             self._pipeline,
@@ -189,6 +194,7 @@ class DataPlane:
             raise StartError(f"Cannot listen on {self._where} (gateway.listen): {error.strerror}.") from None
         self._ticker.start()
         self._files.start()
+        self._batches.start()
         if self._exporter is not None:
             self._exporter.start()
 
@@ -197,6 +203,7 @@ class DataPlane:
         self._ticker.stop()
         self._dispatcher.stop()
         await self._pipeline.local_calls.stop()
+        await self._batches.stop()
         await self._files.stop()
         for pool in self.registry.connection_pools:
             pool.close()
@@ -215,6 +222,7 @@ class DataPlane:
         """Take nothing new, and refuse what waits."""
         if self._server is not None:
             self._server.close()
+        self._batches.ask_no_more()
         self._dispatcher.refuse_new()
         self._listener.close_idle()
 

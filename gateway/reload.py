@@ -19,7 +19,18 @@ from gateway.data_plane import StartError
 LOOK_SECONDS = 1.0
 """How often the files are looked at. A change is taken over when it has been the same for two looks."""
 
-AT_START = ("listen", "control", "processes", "access_log", "cache", "fast_paths", "files", "tracing", "redis")
+AT_START = (
+    "listen",
+    "control",
+    "processes",
+    "access_log",
+    "cache",
+    "fast_paths",
+    "files",
+    "batches",
+    "tracing",
+    "redis",
+)
 """Options of ``[gateway]`` that are read at the start only."""
 
 

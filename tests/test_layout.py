@@ -41,6 +41,7 @@ SPINE = {
         {"control", "discovery"},
         {"observe"},
         {"scaling"},
+        {"batches"},
         {"files", "pools", "shared_limits"},
         {"config"},
         {"http"},

@@ -16,6 +16,7 @@ from gateway.api.phases import guard
 from gateway.api.request_fields import UNSET_FIELD, RequestFields
 from gateway.api.routes import TABLE, EngineRoute, Match
 from gateway.api.snapshot import Snapshot
+from gateway.batches.store import BatchStore
 from gateway.config.models import GuardTable
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
@@ -60,11 +61,13 @@ class Pipeline:
         access_log: AccessLog | None,
         version: str,
         files: FileStore,
+        batches: BatchStore,
         tracer: Tracer | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.version = version
         self.files = files
+        self.batches = batches
         self.local_calls = LocalCalls()
         self.started_at = int(time())
         self._dispatcher = dispatcher
@@ -152,6 +155,23 @@ class Pipeline:
         if self._access_log is not None:
             self._access_log.ended(context, now)
 
+    # called also for the lines of batches
+
+    def model_for(self, route: EngineRoute, key: Key, name: str | None) -> Model:
+        """Find a model where none is named, or for a key that may use some and learns nothing of the others."""
+        registry = self.snapshot.registry
+        if not name:
+            if route.model_optional and route.task is not None:
+                return registry.first_able(route.task, key.may_use)
+            raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
+        try:
+            model = registry.find(name)
+        except ModelNotFound:
+            raise key.not_allowed(name) from None
+        if not key.may_use(model.name):
+            raise key.not_allowed(name)
+        return model
+
     # inside
 
     def _check_head(self, head: RequestHead) -> None:
@@ -212,7 +232,7 @@ class Pipeline:
             find = snapshot.registry.find
             model = find(fields.model)
         else:
-            model = self._model_for(route, context.head.key, fields.model)
+            model = self.model_for(route, context.head.key, fields.model)
         context.model = model.name
         if route.task is not None and route.task not in model.tasks:
             raise snapshot.registry.unable(model, route.task, context.head.endpoint, context.head.key.may_use)
@@ -299,21 +319,6 @@ class Pipeline:
         fallback = Fallback(downstream, context, models, begin, fell_back)
         fallback.start()
         return fallback
-
-    def _model_for(self, route: EngineRoute, key: Key, name: str | None) -> Model:
-        """Find a model where none is named, or for a key that may use some and learns nothing of the others."""
-        registry = self.snapshot.registry
-        if not name:
-            if route.model_optional and route.task is not None:
-                return registry.first_able(route.task, key.may_use)
-            raise BadRequest("The field model is missing; it names the model to ask, see /v1/models.", param="model")
-        try:
-            model = registry.find(name)
-        except ModelNotFound:
-            raise key.not_allowed(name) from None
-        if not key.may_use(model.name):
-            raise key.not_allowed(name)
-        return model
 
     def _allow_origin(self, head: RequestHead) -> None:
         """Let a browser read the response if its page's origin is one of those configured."""

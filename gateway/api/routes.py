@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote
 
 from gateway.api.dialects.completions import Completions, Plain
@@ -15,7 +16,7 @@ from gateway.api.dialects.messages import Messages
 from gateway.api.dialects.responses import Responses
 from gateway.api.dialects.stream_reader import Dialect
 from gateway.api.dialects.transcriptions import Transcriptions
-from gateway.api.local import files, health, metrics, models, uploads
+from gateway.api.local import batches, files, health, metrics, models, uploads
 from gateway.api.local.documentation import Documentation
 from gateway.api.local.route import LocalRoute
 from gateway.api.openapi.document import ServedRoute
@@ -54,6 +55,11 @@ def served_routes() -> list[ServedRoute]:
     ]
 
 
+def batch_endpoints() -> list[str]:
+    """Give the endpoints that batches may ask: all that take and give JSON."""
+    return [path for (_, path), route in ROUTES.items() if isinstance(route, EngineRoute) and not route.multipart]
+
+
 ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/chat/completions"): EngineRoute(_COMPLETIONS, "generate"),
     ("POST", "/v1/completions"): EngineRoute(_COMPLETIONS, "generate"),
@@ -84,6 +90,10 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/uploads/{id}/parts"): LocalRoute(uploads.add_part, streamed=uploads.body_limit),
     ("POST", "/v1/uploads/{id}/complete"): LocalRoute(uploads.complete_upload),
     ("POST", "/v1/uploads/{id}/cancel"): LocalRoute(uploads.cancel_upload),
+    ("POST", "/v1/batches"): LocalRoute(partial(batches.create_batch, batch_endpoints)),
+    ("GET", "/v1/batches"): LocalRoute(batches.list_batches),
+    ("GET", "/v1/batches/{id}"): LocalRoute(batches.show_batch),
+    ("POST", "/v1/batches/{id}/cancel"): LocalRoute(batches.cancel_batch),
     ("GET", "/health"): LocalRoute(health.health, guarded=False),
     ("GET", "/ping"): LocalRoute(health.health, guarded=False),
     ("POST", "/ping"): LocalRoute(health.health, guarded=False),

@@ -152,6 +152,22 @@ class Files(Table):
     )
 
 
+class Batches(Table):
+    """``[gateway.batches]``: how much batches may do."""
+
+    max_concurrency: int = Field(
+        64,
+        gt=0,
+        le=4096,
+        description="How many lines of batches may run at once for one model; how many do is found by how its engines "
+        "and interactive requests fare.",
+    )
+    max_lines: int = Field(50_000, gt=0, le=1_000_000, description="How many lines one batch may have.")
+    max_batches: int = Field(
+        100, ge=0, description="How many batches of one key may be under way; beyond it 429; 0 is no limit."
+    )
+
+
 class Redis(Table):
     """``[gateway.redis]``: the Redis through which several nodes share the limits of keys and groups."""
 
@@ -320,6 +336,7 @@ class GatewayConfig(Table):
     )
     limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
     files: Files = Field(default_factory=Files, description="See `[gateway.files]`.")
+    batches: Batches = Field(default_factory=Batches, description="See `[gateway.batches]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
     tracing: Tracing = Field(default_factory=Tracing, description="See `[gateway.tracing]`.")
     redis: Redis | None = Field(

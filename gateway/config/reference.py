@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.config.discovery import DiscoverTable
 from gateway.config.gateway import (
+    Batches,
     Files,
     GatewayConfig,
     GroupConfig,
@@ -89,6 +90,7 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section("`[gateway.timeouts]`", Timeouts, "How long each part of a request may take."),
     Section("`[gateway.files]`", Files, "Uploaded files: where they are kept, and how much of them."),
+    Section("`[gateway.batches]`", Batches, "Batches: how much of them may run; see [batches.md](batches.md)."),
     Section(
         "`[gateway.tracing]`",
         Tracing,

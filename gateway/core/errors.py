@@ -191,6 +191,12 @@ class UploadNotPending(BadRequest):
     code = "upload_not_pending"
 
 
+class BatchEnded(BadRequest):
+    """The batch is over, or about to be: there is nothing left of it to cancel."""
+
+    code = "batch_not_cancellable"
+
+
 class ContentBlocked(BadRequest):
     """A guard model found in the request what it is to block."""
 
@@ -286,6 +292,13 @@ class LimitExceeded(RateLimited):
         self.reason = reason
         if retry_after is None:
             self.headers = b"x-should-retry: false\r\n"
+
+
+class TooManyBatches(RateLimited):
+    """The caller has as many batches under way as it may; to try again at once does not help."""
+
+    code = "batch_limit_exceeded"
+    headers = b"x-should-retry: false\r\n"
 
 
 class TooManyConnections(RateLimited):

@@ -49,7 +49,7 @@ class Draft:
         assert self._path is not None
         self._path.rename(path)
         self._path = path
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def keep(self) -> None:
         """Let the file stay when it is closed."""
@@ -98,7 +98,7 @@ def remove_abandoned(path: Path, wanted: Callable[[], bool]) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

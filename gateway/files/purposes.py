@@ -25,14 +25,14 @@ def check_purpose(purpose: str) -> str:
     return purpose
 
 
-def check_expiry(anchor: object, seconds: object) -> int:
+def check_expiry(anchor: object, seconds: object, field: str = "expires_after") -> int:
     """Return the seconds of OpenAI's ``expires_after``. Raises ``BadRequest`` if there is anything wrong with it."""
     if anchor != "created_at":
-        raise BadRequest('expires_after[anchor] must be "created_at".', param="expires_after[anchor]")
+        raise BadRequest(f'{field}[anchor] must be "created_at".', param=f"{field}[anchor]")
     if not isinstance(seconds, int) or not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
         raise BadRequest(
-            f"expires_after[seconds] must be a whole number from {SHORTEST_SECONDS} to {LONGEST_SECONDS}.",
-            param="expires_after[seconds]",
+            f"{field}[seconds] must be a whole number from {SHORTEST_SECONDS} to {LONGEST_SECONDS}.",
+            param=f"{field}[seconds]",
         )
     return seconds
 

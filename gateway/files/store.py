@@ -66,7 +66,8 @@ class FileStore:
     def __init__(self, settings: Files, counts: FileCounts, clock: Callable[[], float] = time) -> None:
         self.settings = settings
         self.counts = counts
-        self._path = settings.folder or default_folder()
+        self.path = settings.folder or default_folder()
+        """The folder."""
         self._clock = clock
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         self._opening = Lock()
@@ -74,7 +75,7 @@ class FileStore:
         self._sweeping: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<FileStore {self._path} [{'closed' if self._opened is None else 'open'}]>"
+        return f"<FileStore {self.path} [{'closed' if self._opened is None else 'open'}]>"
 
     def start(self) -> None:
         """Tidy up from now on: what has expired, and what a crash has left."""
@@ -104,7 +105,7 @@ class FileStore:
         try:
             return work.result()
         except (OSError, sqlite3.Error) as cause:
-            _LOG.error("files in %s: %s", self._path, cause)
+            _LOG.error("files in %s: %s", self.path, cause)
             raise storage_error(cause) from cause
 
     # files
@@ -162,6 +163,15 @@ class FileStore:
             await reader.close()
             raise
         return file, reader
+
+    async def path_of(self, file: FileRecord) -> Path:
+        """Return where the content of a file is, as long as nobody deletes it."""
+        return (await self.run(self._open)).path_of_file(file.id)
+
+    async def adopt(self, path: Path, file: FileRecord) -> None:
+        """Make what was written and locked elsewhere on the same disk a file; harmless the second time."""
+        folder = await self.run(self._open)
+        await self.run(folder.adopt_file, path, file)
 
     async def delete(self, owner: str, file_id: str) -> None:
         """Delete a file; who reads it can read on. Raises ``ObjectNotFound``."""
@@ -248,11 +258,11 @@ class FileStore:
     def _open(self) -> FileFolder:
         with self._opening:
             if self._opened is None:
-                self._opened = FileFolder(self._path)
+                self._opened = FileFolder(self.path)
             return self._opened
 
     def _sweep(self) -> int:
-        if self._opened is None and not self._path.exists():
+        if self._opened is None and not self.path.exists():
             return 0
         return self._open().remove_expired(self._clock())
 

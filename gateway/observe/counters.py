@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.batches.counts import BatchCounts
 from gateway.core.context import RequestContext
 from gateway.files.store import FileCounts
 from gateway.http.wire_counts import WireCounts
@@ -230,6 +231,7 @@ class Snapshot(msgspec.Struct):
     requests: dict[tuple[str, str, int], int]
     lag: Histogram
     files: FileCounts
+    batches: BatchCounts
     wire: WireCounts
     key_input_tokens: dict[str, int]
     key_output_tokens: dict[str, int]
@@ -300,6 +302,7 @@ class Counters:
         self.lag = Histogram.of(_LAG)
         """By how much the event loop was late for its own tick."""
         self.files = FileCounts()
+        self.batches = BatchCounts()
         self.wire = WireCounts()
         self.key_input_tokens = ZeroDict()
         self.key_output_tokens = ZeroDict()
@@ -402,6 +405,7 @@ class Counters:
             self.requests(),
             self.lag,
             self.files,
+            self.batches,
             self.wire,
             dict(given),
             dict(made),
@@ -420,6 +424,7 @@ class Counters:
             self._outcome(*key).number += number
         self.lag.add(other.lag)
         self.files.add(other.files)
+        self.batches.add(other.batches)
         self.wire.add(other.wire)
         for group, number in other.key_input_tokens.items():
             self.key_input_tokens[group] += number

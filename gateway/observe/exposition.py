@@ -15,6 +15,7 @@ from time import perf_counter, sleep
 from prometheus_client import ProcessCollector
 
 from gateway.observe.counters import Counters
+from gateway.observe.families.batches import BATCHES
 from gateway.observe.families.pools import POOLS
 from gateway.observe.families.process import PROCESS
 from gateway.observe.families.replicas import REPLICAS
@@ -27,7 +28,7 @@ from gateway.scaling.scaler import ScaledModel
 _REST_SECONDS = 0.0001
 """How long a scrape rests after each family."""
 
-_FAMILIES = (*REQUESTS, *POOLS, *REPLICAS, *PROCESS)
+_FAMILIES = (*REQUESTS, *POOLS, *REPLICAS, *BATCHES, *PROCESS)
 
 
 class Exposition:

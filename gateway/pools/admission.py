@@ -7,7 +7,7 @@ the time after which a slot is likely, estimated from how fast slots became free
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ class Admission:
         "_slots",
         "_was_free",
         "max_queue",
+        "on_wait",
         "open",
         "running",
     )
@@ -73,6 +74,8 @@ class Admission:
         """How many requests this process has running."""
         self.open = True
         """Whether requests are let through; if not, all wait."""
+        self.on_wait: Callable[[], None] | None = None
+        """Called when a request begins to wait here: whoever can do without its slots may give some back."""
         self._arrange()
 
     def __repr__(self) -> str:
@@ -91,6 +94,14 @@ class Admission:
     def waiting(self) -> int:
         """How many requests wait for a slot, those of other processes too that share the slots."""
         return 0 if self._slots is None else self._slots.waiting
+
+    @property
+    def free(self) -> int | None:
+        """How many slots are not taken; ``None`` where their number is not limited."""
+        slots = self._slots
+        if slots is None or self._limit is None:
+            return None
+        return max(0, slots.limit - slots.running)
 
     def waiting_by_class(self) -> dict[int, int]:
         """Tell how many requests of this process wait in each class that has any."""
@@ -143,6 +154,8 @@ class Admission:
             raise self._refusal(slots, waiting, wait, ticket.within)
         # A slot may have become free, or an announcement may have been withdrawn, while this request joined the queue.
         self.serve()
+        if self.on_wait is not None:
+            self.on_wait()
         return False
 
     def withdraw(self, waiter: Waiter) -> None:

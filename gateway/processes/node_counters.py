@@ -38,6 +38,7 @@ class NodeCounters:
         if last is not None:
             past = _sum([self._parts.past, last])
             past.wire.hold_nothing()
+            past.batches.hold_nothing()
             self._parts = _Parts(past.snapshot(), latest)
 
     def total(self) -> Counters:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
+from gateway.batches.store import BatchStore
 from gateway.config.gateway import GatewayConfig
 from gateway.config.models import ModelTimeouts
 from gateway.config.types import ALL_TASKS
@@ -130,7 +131,9 @@ class Plane:
         self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics, fast_paths=fast_paths)
         files = FileStore(_CONFIG.files, self.metrics.files)
         snapshot = Snapshot.of(_CONFIG, registry, LocalUsage())
-        application = Pipeline(snapshot, self.dispatcher, self.metrics, None, "0", files)
+        application = Pipeline(
+            snapshot, self.dispatcher, self.metrics, None, "0", files, BatchStore(files, _CONFIG.batches)
+        )
         self.listener = Listener(application, _CONFIG.limits, _CONFIG.timeouts, fast_paths=fast_paths)
         self.client = ClientConnection(self.listener)
         self.transport = MemoryTransport(self.client)

@@ -17,6 +17,7 @@ import pytest
 
 from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
+from gateway.batches.store import BatchStore
 from gateway.config.gateway import GatewayConfig
 from gateway.config.models import ModelTimeouts
 from gateway.config.types import ALL_TASKS
@@ -306,7 +307,9 @@ class Playbook:
         self._registry = registry
         snapshot = Snapshot.of(self.config, registry, self.usage)
         files = FileStore(self.config.files, self.metrics.files)
-        self.pipeline = Pipeline(snapshot, self.dispatcher, self.metrics, None, "0", files, tracer)
+        self.pipeline = Pipeline(
+            snapshot, self.dispatcher, self.metrics, None, "0", files, BatchStore(files, self.config.batches), tracer
+        )
         self.listener = Listener(self.pipeline, self.config.limits, self.config.timeouts, self.metrics.wire)
         self.client = self.new_client()
         self._clock = clock

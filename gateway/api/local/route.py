@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
+from gateway.batches.store import BatchStore
 from gateway.core.context import BodyLimit, BodyReader, RequestContext, RequestHead
 from gateway.core.errors import GatewayError
 from gateway.core.keys import Key
@@ -39,6 +40,10 @@ class GatewayInfo(Protocol):
     @property
     def files(self) -> FileStore:
         """The files that clients have uploaded."""
+
+    @property
+    def batches(self) -> BatchStore:
+        """The batches of clients."""
 
     @property
     def version(self) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
 from gateway.api.form_stream import FORM_BYTES, FormStream
 from gateway.api.local.file_form import DraftWriter
 from gateway.api.local.files import FileObject
+from gateway.api.local.json_body import decoded
 from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse
-from gateway.api.request_fields import check_media
 from gateway.core.context import BodyLimit
 from gateway.core.errors import BadRequest, FileTooLarge
 from gateway.files.purposes import check_expiry, check_purpose
@@ -20,8 +20,6 @@ PART_BYTES = 64 * 1024 * 1024
 """Largest part of an upload, in bytes; OpenAI's limit, by which its SDK cuts files."""
 
 _LIMIT = "the limit of a part"
-
-Asked = TypeVar("Asked", bound=msgspec.Struct)
 
 
 class ExpiresAfter(msgspec.Struct):
@@ -78,7 +76,7 @@ def body_limit(_info: GatewayInfo) -> BodyLimit:
 
 async def create_upload(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Begin an upload, which must be complete within an hour."""
-    asked, most = _read(request, NewUpload), info.files.settings.max_upload_bytes
+    asked, most = decoded(request, NewUpload), info.files.settings.max_upload_bytes
     if asked.bytes < 0:
         raise BadRequest("bytes must not be negative; it is the size of the whole file.", param="bytes")
     if asked.bytes > most:
@@ -109,7 +107,7 @@ async def add_part(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
 
 async def complete_upload(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Put the parts together to a file, which is checked as one that comes in one piece."""
-    asked = _read(request, UploadCompletion)
+    asked = decoded(request, UploadCompletion)
     upload = await info.files.pending_upload(request.key.id, request.parameter)
     file = await info.files.complete_upload(upload, asked.part_ids, asked.md5)
     return _shown(upload, "completed", FileObject.of(file))
@@ -120,18 +118,6 @@ async def cancel_upload(info: GatewayInfo, request: LocalRequest) -> LocalRespon
     upload = await info.files.pending_upload(request.key.id, request.parameter)
     await info.files.cancel_upload(upload)
     return _shown(upload, "cancelled")
-
-
-def _read(request: LocalRequest, kind: type[Asked]) -> Asked:
-    """Decode a JSON body. Raises ``BadRequest`` or ``UnsupportedMediaType``."""
-    check_media(request.head.headers)
-    try:
-        return msgspec.json.decode(request.body, type=kind)
-    except msgspec.ValidationError as error:
-        _, _, at = str(error).partition(" - at `$.")
-        raise BadRequest(f"The body is not what was expected: {error}.", param=at.rstrip("`") or None) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from None
 
 
 def _shown(upload: UploadRecord, status: UploadStatus, file: FileObject | None = None) -> LocalResponse:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.api.local.batches import BatchList, BatchObject, NewBatch
 from gateway.api.local.files import FileDeleted, FileList, FileObject
 from gateway.api.local.models import ModelCard, ModelList
 from gateway.api.local.uploads import NewUpload, PartObject, UploadCompletion, UploadObject
@@ -33,7 +34,7 @@ class Endpoint:
 
 
 _CHAT, _TEXT, _AUDIO = "Generation", "Embeddings and classification", "Audio"
-_MODELS, _FILES, _STATE = "Models", "Files", "State"
+_MODELS, _FILES, _BATCHES, _STATE = "Models", "Files", "Batches", "State"
 _TALK: list[object] = [{"role": "user", "content": "Say hello."}]
 _PAIR = {"query": "What is a gateway?", "documents": ["A server in front of others.", "A kind of fish."]}
 
@@ -57,6 +58,10 @@ _FILTERS = {
     "after": "The id of the file behind which the list goes on.",
     "purpose": "Only files of this purpose.",
     "order": "`desc` (the newest first) or `asc`.",
+}
+_PAGES = {
+    "limit": "Most batches that are listed, from 1 to 100; 20 if not said.",
+    "after": "The id of the batch behind which the list goes on.",
 }
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
@@ -167,6 +172,18 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
         _FILES, "End an upload: its parts become a file", UploadCompletion, UploadObject, {"part_ids": ["part_…"]}
     ),
     ("POST", "/v1/uploads/{id}/cancel"): Endpoint(_FILES, "Cancel an upload", None, UploadObject),
+    ("POST", "/v1/batches"): Endpoint(
+        _BATCHES,
+        "Begin a batch: answer each line of an uploaded file with idle capacity",
+        NewBatch,
+        BatchObject,
+        {"input_file_id": "file-…", "endpoint": "/v1/chat/completions", "completion_window": "24h"},
+    ),
+    ("GET", "/v1/batches"): Endpoint(_BATCHES, "List your batches", None, BatchList, query=_PAGES),
+    ("GET", "/v1/batches/{id}"): Endpoint(_BATCHES, "Show one batch", None, BatchObject),
+    ("POST", "/v1/batches/{id}/cancel"): Endpoint(
+        _BATCHES, "Cancel a batch, which keeps the answers that it has", None, BatchObject
+    ),
     ("GET", "/health"): _HEALTH,
     ("GET", "/ping"): _HEALTH,
     ("POST", "/ping"): _HEALTH,

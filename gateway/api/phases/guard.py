@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.routes import TABLE
+from gateway.api.internal_head import internal_head
 from gateway.config.models import GuardTable
-from gateway.core.context import INTERNAL, RequestContext, RequestHead
+from gateway.core.context import INTERNAL, RequestContext
 from gateway.core.errors import BadRequest, ContentBlocked, GuardFailed
 from gateway.exchange.internal_call import InternalCall
 from gateway.http.application import Application
 
-_PATH = b"/classify"
+_PATH = "/classify"
 
 _SAID_IN = ("messages", "input", "prompt", "suffix")
 """The fields in which the generating endpoints take what a client says."""
@@ -47,7 +47,9 @@ async def check(application: Application, guard: GuardTable, context: RequestCon
     if not texts:
         return
     body = msgspec.json.encode({"model": guard.model, "input": list(texts)})
-    call = RequestContext(_head(context.trace), f"{context.request_id}-guard", body, perf_counter())
+    call = RequestContext(
+        internal_head(INTERNAL, _PATH, trace=context.trace), f"{context.request_id}-guard", body, perf_counter()
+    )
     response = await InternalCall(application).ask(call)
     if response.status != 200:
         error = call.error
@@ -111,11 +113,3 @@ def _texts(given: Any) -> Iterator[str]:
     elif isinstance(given, dict):
         for name in ("content", "text", "output"):
             yield from _texts(given.get(name))
-
-
-def _head(trace: bytes) -> RequestHead:
-    """Make the head of a request to a guard, as the pipeline would admit it; no key is needed for it."""
-    head = RequestHead(INTERNAL, b"POST", _PATH, _PATH, "1.0", endpoint=_PATH.decode(), trace=trace)
-    head.match = TABLE.find(head.method, head.path)
-    head.headers_up = b"accept-encoding: identity\r\ncontent-type: application/json\r\n"
-    return head
