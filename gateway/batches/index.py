@@ -72,7 +72,7 @@ class BatchIndex:
             (number,) = change.execute(query, (batch.owner,)).fetchone()
             if most and number >= most:
                 raise TooManyBatches(
-                    f"{number} batches of yours are under way, as many as may be (batches.max_batches); wait for one."
+                    f"You have {number} batches under way, as many as may be (batches.max_batches); wait for one."
                 )
             values = (batch.id, batch.owner, batch.ended, msgspec.json.encode(batch))
             change.execute("INSERT INTO batches (id, owner, ended, record) VALUES (?, ?, ?, ?)", values)

@@ -8,6 +8,7 @@ Redis shares, files, objectives, replicas that were found, and a model that is s
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from collections.abc import AsyncIterator
@@ -152,6 +153,7 @@ async def failing(folder: Path) -> AsyncIterator[RunningGateway]:
 async def ask_everything(http: httpx.AsyncClient, served: Served, simulated: RunningGateway) -> None:
     """Ask each model of both gateways, streams among them; some of it fails, as it should."""
     files = {"file": ("a.txt", b"text")}
+    await begin_batch(http, simulated)
     await asyncio.gather(
         http.post(f"{served.address}{CHAT}", json=chat("smollm2-135m")),
         http.post(f"{served.address}/v1/embeddings", json={"model": "minilm", "input": "The gate"}),
@@ -161,6 +163,15 @@ async def ask_everything(http: httpx.AsyncClient, served: Served, simulated: Run
         http.post(f"{simulated.address}/v1/embeddings", json={"model": "scaled", "input": "good"}, headers=ALICE),
         http.post(f"{simulated.address}/v1/files", files=files, data={"purpose": "user_data"}, headers=ALICE),
     )
+
+
+async def begin_batch(http: httpx.AsyncClient, simulated: RunningGateway) -> None:
+    """Have one line answered by a batch."""
+    request = {"custom_id": "1", "method": "POST", "url": CHAT, "body": {**chat("spare"), "stream": False}}
+    url, files = f"{simulated.address}/v1", {"file": ("in.jsonl", json.dumps(request).encode())}
+    file = await http.post(f"{url}/files", files=files, data={"purpose": "batch"}, headers=ALICE)
+    fields = {"input_file_id": file.json()["id"], "endpoint": CHAT, "completion_window": "24h"}
+    (await http.post(f"{url}/batches", json=fields, headers=ALICE)).raise_for_status()
 
 
 def chat(model: str) -> dict[str, Any]:

@@ -194,6 +194,31 @@ RESOURCES = Row(
             queries=[Query(total(rate(series("headgate_files_expired_total", GATEWAY)), "instance"), "{{instance}}")],
         ),
         Lines(
+            title="Batches under way",
+            description="Batches that have not ended, by their status.",
+            unit="short",
+            queries=[Query(total(series("headgate_batches", GATEWAY), "status"), "{{status}}")],
+        ),
+        Lines(
+            title="Batches ended",
+            description="Batches a second that have ended, by how.",
+            unit="short",
+            queries=[Query(total(rate(series("headgate_batches_ended_total", GATEWAY)), "status"), "{{status}}")],
+        ),
+        Lines(
+            title="Lines of batches",
+            description="Lines a second by what became of them. Those that were retried found something full or "
+            "failing, those that have yielded made room for interactive requests; both are asked again.",
+            unit="reqps",
+            queries=[Query(total(rate(series("headgate_batch_lines_total", GATEWAY)), "outcome"), "{{outcome}}")],
+        ),
+        Lines(
+            title="Lines of batches in flight",
+            description="Lines that are being asked. Compare with max_concurrency, which holds for each model.",
+            unit="short",
+            queries=[Query(total(series("headgate_batch_lines_in_flight", GATEWAY), "instance"), "{{instance}}")],
+        ),
+        Lines(
             title="Counts corrected",
             description="Counts of what is held (slots, requests in flight) that were wrong and have been corrected: a "
             "mistake of the gateway's own, which its log names.",

@@ -154,3 +154,26 @@ def test_the_folder_of_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_DATA_HOME", value)
         assert default_folder() == tmp_path / ".local/share/headgate/files"
+
+
+def test_what_was_written_elsewhere_becomes_a_file_once(tmp_path: Path) -> None:
+    folder = FileFolder(tmp_path / "f")
+    source = tmp_path / "results"
+    source.write_bytes(b"abc")
+    for _ in range(2):
+        folder.adopt_file(source, file("a"))
+    assert folder.path_of_file("file-a").read_bytes() == b"abc"
+    assert folder.index.files("", FileQuery(), 200.0) == [file("a")]
+    source.unlink()
+    assert folder.path_of_file("file-a").read_bytes() == b"abc"
+    folder.close()
+
+
+def test_what_a_crash_left_half_adopted_is_adopted_again(tmp_path: Path) -> None:
+    folder = FileFolder(tmp_path / "f")
+    source = tmp_path / "results"
+    source.write_bytes(b"abc")
+    os.link(source, folder.path_of_file("file-a"))
+    folder.adopt_file(source, file("a"))
+    assert folder.index.has_file("file-a")
+    folder.close()

@@ -92,6 +92,10 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "discovery_errors",
         "discovery_age_seconds",
         "adapter_loaded",
+        "batches",
+        "batches_ended",
+        "batch_lines",
+        "batch_lines_in_flight",
     }
 
 

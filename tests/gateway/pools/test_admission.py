@@ -41,6 +41,25 @@ def test_those_who_wait_are_told_by_class() -> None:
     assert admission.waiting_by_class() == {0: 2, 3: 1}
 
 
+def test_who_can_do_without_slots_hears_of_each_request_that_begins_to_wait() -> None:
+    admission = Admission(1, max_queue=9)
+    heard: list[int] = []
+    admission.on_wait = lambda: heard.append(admission.waiting)
+    take(admission)
+    assert heard == []
+    admission.admit(Waiter())
+    admission.admit(Waiter())
+    assert heard == [1, 2]
+
+
+def test_free_slots_are_told_where_their_number_is_limited() -> None:
+    admission = Admission(3, max_queue=9)
+    take(admission)
+    assert admission.free == 2
+    assert Admission(None, max_queue=9).free is None
+    assert Admission(None, max_queue=9, max_tokens=100).free is None
+
+
 def test_without_a_limit_everyone_runs() -> None:
     admission = Admission(None, max_queue=0)
     for _ in range(100):

@@ -19,7 +19,7 @@ from loadtest.simulator.server import SimulatedEngine
 from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway, gateway, remote
 
-CHAT = "/v1/chat/completions"
+CHAT: Any = "/v1/chat/completions"
 INSTANT = Timing()
 AN_HOUR: Any = {"anchor": "created_at", "seconds": 3600}
 
@@ -193,7 +193,7 @@ async def test_the_sdk_goes_through_all_pages(tmp_path: Path) -> None:
         assert (page.has_more, [batch.id for batch in page.data]) == (True, ids[:2])
         for query in ({"limit": 0}, {"limit": 101}, {"after": "batch_0"}):
             with pytest.raises(openai.BadRequestError):
-                await api.batches.list(**query)  # type: ignore[arg-type]
+                await api.batches.list(**query)
         with pytest.raises(openai.NotFoundError):
             await api.batches.retrieve("batch_0")
 
