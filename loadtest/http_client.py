@@ -66,9 +66,9 @@ class HttpClient:
         """Send a PUT request."""
         return await self._request("PUT", path, body)
 
-    async def post(self, path: str, body: bytes) -> Response:
-        """Send a POST request with a JSON body."""
-        return await self._request("POST", path, body, {"content-type": "application/json"})
+    async def post(self, path: str, body: bytes, media: str = "application/json") -> Response:
+        """Send a POST request with a body, of JSON unless another type is said."""
+        return await self._request("POST", path, body, {"content-type": media})
 
     async def _request(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from statistics import median
+from time import perf_counter
 from typing import Any
 
 from gateway.batches.window import Round, Window, next_window
@@ -16,6 +16,10 @@ _FEWEST = 8
 
 _KEPT_FREE = 8
 """One slot of so many is left free for the interactive request that comes next."""
+
+
+_REMEMBERED_SECONDS = 600.0
+"""How old the measurement of the idle engine may be; then the window begins anew (a slowdown, as in LEDBAT++)."""
 
 
 class Lane:
@@ -35,6 +39,7 @@ class Lane:
         self._seconds: list[float] = []
         self._least = 0.0
         """Seconds for each token on the engine as idle as it was seen, 0 where that is not known."""
+        self._measured_at = perf_counter()
         self._filled = self._lowered = False
         pool.admission.on_wait = self.make_room
 
@@ -82,7 +87,13 @@ class Lane:
         self._seconds.append(seconds / max(1, tokens))
         if len(self._seconds) < max(_FEWEST, int(self.window.size)):
             return
-        typical = median(self._seconds)
+        now = perf_counter()
+        if now - self._measured_at > _REMEMBERED_SECONDS:
+            self._seconds.clear()
+            self.window, self._least, self._measured_at = Window(), 0.0, now
+            return
+        # Of the quick ones: what else makes a line slow is not the engine's load.
+        typical = sorted(self._seconds)[len(self._seconds) // 4]
         self._least = min(self._least or typical, typical)
         delay = typical / self._least - 1 if self._least else None
         if not self._lowered:

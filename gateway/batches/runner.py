@@ -86,6 +86,7 @@ class BatchRunner:
         """Run batches from now on."""
         self._store.changed = self._wake.set
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(_tell)
 
     def ask_no_more(self) -> None:
         """Let the lines that are under way end, and begin no other."""
@@ -243,7 +244,9 @@ class BatchRunner:
                 run.refusals += 1
                 retry_after = None if answer.error is None else answer.error.retry_after
                 run.paused_until = perf_counter() + pause(run.refusals, retry_after)
-                lane.refused()
+                if answer.error is None or not answer.error.reason:
+                    # What a limit of the key refuses says nothing of the engines.
+                    lane.refused()
                 run.give_back(line)
             case Verdict.FAILED:
                 run.ask_later(line, perf_counter() + pause(line.failures + 1))
@@ -268,6 +271,12 @@ class BatchRunner:
             self._counts.lines["completed" if completed else "failed"] += 1
             run.answered(result, completed=completed)
         self._fill()
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Let people know of a mistake that ends the running of batches: nobody waits for its task."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.error("batches run no more because of a mistake of the gateway's own", exc_info=error)
 
 
 def _anything(name: str | None) -> str:

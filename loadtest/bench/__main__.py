@@ -13,7 +13,8 @@ from typing import Any
 import uvloop
 
 from loadtest import traces
-from loadtest.bench import limits, machine, memory, peers, report, scaling, soak
+from loadtest.bench import batch, limits, machine, memory, peers, report, scaling, soak
+from loadtest.bench.batch import BatchSettings
 from loadtest.bench.cpu_affinity import load_and_gateway_cpus, pinned_to
 from loadtest.bench.launch import DidNotStart
 from loadtest.bench.limits import SCENARIOS, LimitsSettings
@@ -45,6 +46,8 @@ _TINY = 3
 _SMOKE_PREFIX = PrefixSettings(requests=20, replicas=(2,), loads=(0.6,), cached_share=3.0)
 
 _SMOKE_LIMITS = LimitsSettings(keys=10, limit=10, seconds=2.0)
+
+_SMOKE_BATCH = BatchSettings(lines=60, seconds=0.5, tokens=4)
 
 _MOST_FILES = 12_000
 """Open files that the largest number of connections needs."""
@@ -123,6 +126,8 @@ async def _measured(
         return await soak.measure(_smoke() if options.smoke else SoakSettings(seconds=options.minutes * 60), log)
     if part == "limits":
         return await _limits(options, log)
+    if part == "batch":
+        return await batch.measure(_SMOKE_BATCH if options.smoke else BatchSettings(), log)
     seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
     if part == "prefix":
         return await _prefix(options, log)

@@ -9,15 +9,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from loadtest.bench import limits, memory, scaling_report, soak_report, targets
+from loadtest.bench import batch, limits, memory, scaling_report, soak_report, targets
 from loadtest.bench.prefix import report as prefix_report
 from loadtest.bench.scaling import CURVES
 from loadtest.svg.drawing import Drawing
 
-PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "limits", "peers", "prefix")
+PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "limits", "batch", "peers", "prefix")
 """Everything that can be measured, in the order in which it is."""
 
 _REPORTS: Mapping[str, _Report] = {
+    "batch": batch,
     "limits": limits,
     "memory": memory,
     "peers": targets,

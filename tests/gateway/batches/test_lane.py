@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.batches import lane as batch_lane
 from gateway.batches.lane import Lane
 from gateway.batches.window import Window
 from gateway.pools.admission import Admission
@@ -13,7 +14,7 @@ from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.queue import LOWEST_CLASS, Ticket
 from gateway.pools.replica import ReplicaState
-from tests.gateway.pools.made import replica
+from tests.gateway.pools.made import Clock, replica
 from tests.kit.waiters import Waiter
 
 
@@ -134,3 +135,22 @@ def test_a_refusal_halves_it_once_in_a_round() -> None:
     for _ in range(5):
         made.refused()
     assert made.window.size == 8.0
+
+
+def test_what_makes_a_few_lines_slow_is_not_the_load_of_the_engine() -> None:
+    made = lane(None, 64.0)
+    for seconds in (1.0, 1.0, 9.0):
+        for number in range(64):
+            made.answered(seconds if number % 2 else 1.0, 1)
+    assert made.window.size == 64.0
+
+
+def test_an_idle_engine_is_measured_anew_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(batch_lane, "perf_counter", clock)
+    made = lane(None, 64.0)
+    for seconds, passed, expected in ((1.0, 0, 64.0), (9.0, 0, 32.0), (9.0, 601, 1.0), (9.0, 1, 1.0)):
+        clock.now += passed
+        for _ in range(64):
+            made.answered(seconds, 1)
+        assert made.window.size <= expected
