@@ -17,18 +17,15 @@ Where the gateway ends in between, all steps from 2 on are taken again, and chan
 from __future__ import annotations
 
 import asyncio
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from heapq import heappop, heappush
-from itertools import islice
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal
 
 from msgspec import structs
 
 from gateway.batches.counts import BatchCounts
 from gateway.batches.folder import BatchFolder
-from gateway.batches.input_check import LINE, BatchInput, BatchLine, InputCheck
+from gateway.batches.input_check import BatchInput, BatchLine, InputCheck
+from gateway.batches.lines_left import Line, LinesLeft
 from gateway.batches.records import Batch, BatchStatus, RequestCounts
 from gateway.batches.results import Result, ResultError, ResultFile
 from gateway.batches.store import BatchStore
@@ -53,14 +50,6 @@ _ASKED: tuple[BatchStatus, ...] = ("in_progress", "finalizing", "cancelling")
 End = Literal["completed", "expired", "cancelled"]
 
 
-class Line(NamedTuple):
-    """A line that is to be asked: its place in the input, and how often its engine has failed."""
-
-    start: int
-    size: int
-    failures: int = 0
-
-
 class BatchRun:
     """One batch that is under way: which line comes next, and what became of those before.
 
@@ -78,14 +67,10 @@ class BatchRun:
         """Until when no line is asked, as a ``perf_counter`` reading."""
         self.refusals = 0
         """How often in a row something was too full for a line."""
-        self.in_flight = 0
         self._store = store
         self._folder = folder
         self._counts = counts
-        self._input: int | None = None
-        self._unasked: Iterator[tuple[int, int]] = iter(())
-        self._again: deque[Line] = deque()
-        self._later: list[tuple[float, Line]] = []
+        self._lines: LinesLeft | None = None
         self._output: ResultFile | None = None
         self._errors: ResultFile | None = None
         self._unwritten: dict[bool, list[bytes]] = {True: [], False: []}
@@ -96,7 +81,7 @@ class BatchRun:
 
     def __repr__(self) -> str:
         done = self.counts.completed + self.counts.failed
-        return f"<BatchRun {self.batch.id} [{done} of {self.counts.total} lines, {self.in_flight} in flight]>"
+        return f"<BatchRun {self.batch.id} [{done} of {self.counts.total} lines; {self._lines!r}]>"
 
     # the beginning
 
@@ -135,44 +120,25 @@ class BatchRun:
             # What could not be written is asked again by who opens the files next.
             return
 
-    # which line comes next
+    # while it is under way
+
+    @property
+    def lines(self) -> LinesLeft:
+        """The lines that are left, once it has begun."""
+        assert self._lines is not None
+        return self._lines
 
     def has_line(self, now: float) -> bool:
         """Whether a line may be asked now; ``now`` is a ``perf_counter`` reading."""
-        if self.over.is_set() or self._stuck or now < self.paused_until:
-            return False
-        if not self._again and self._later and self._later[0][0] <= now:
-            self._again.append(heappop(self._later)[1])
-        if not self._again:
-            place = next(self._unasked, None)
-            if place is not None:
-                self._again.append(Line(*place))
-        return bool(self._again)
-
-    def take(self) -> Line:
-        """Take the line that comes next; there is one."""
-        self.in_flight += 1
-        return self._again.popleft()
+        return not self.over.is_set() and not self._stuck and now >= self.paused_until and self.lines.ready(now)
 
     async def read(self, line: Line) -> BatchLine:
         """Read a line. Raises ``StorageFailed``."""
-        return await self._store.files.run(self._read, line)
-
-    # what becomes of a line; it is not in flight any more
-
-    def give_back(self, line: Line) -> None:
-        """Ask a line again, before all others."""
-        self.in_flight -= 1
-        self._again.appendleft(line)
-
-    def ask_later(self, line: Line, at: float) -> None:
-        """Ask a line again whose engine failed, not before ``at``, a ``perf_counter`` reading."""
-        self.in_flight -= 1
-        heappush(self._later, (at, line._replace(failures=line.failures + 1)))
+        return await self._store.files.run(self.lines.read, line)
 
     def answered(self, result: Result, *, completed: bool) -> None:
-        """Have a result written."""
-        self.in_flight -= 1
+        """Have the result of a line written that was taken."""
+        self.lines.answered()
         self._unwritten[completed].append(result.encoded())
         self._written.set()
 
@@ -247,8 +213,7 @@ class BatchRun:
         self._output = ResultFile(self._folder.output_of(batch_id))
         self._errors = ResultFile(self._folder.errors_of(batch_id))
         found = self._check(model_of, self._output.ids | self._errors.ids)
-        self._input = os.open(self._folder.input_of(batch_id), os.O_RDONLY | os.O_CLOEXEC)
-        self._unasked = iter(zip(found.starts, found.sizes, strict=True))
+        self._lines = LinesLeft(self._folder.input_of(batch_id), found)
         self.counts = RequestCounts(self.counts.total, len(self._output.ids), len(self._errors.ids))
         self._uncounted = self.counts != self.batch.counts
 
@@ -256,30 +221,19 @@ class BatchRun:
         try:
             self._write_rest()
         finally:
-            for each in (self._output, self._errors):
+            for each in (self._output, self._errors, self._lines):
                 if each is not None:
                     each.close()
-            if self._input is not None:
-                os.close(self._input)
-            self._output = self._errors = self._input = None
-
-    def _read(self, line: Line) -> BatchLine:
-        assert self._input is not None
-        return LINE.decode(os.pread(self._input, line.size, line.start))
+            self._output = self._errors = self._lines = None
 
     def _expire_rest(self) -> None:
         """Write a result for each line that was not answered in time."""
-        while rest := [
-            *self._again,
-            *(line for _, line in self._later),
-            *(Line(*place) for place in islice(self._unasked, _AT_ONCE)),
-        ]:
-            self._again.clear()
-            self._later.clear()
-            results = [Result(new_id("batch_req_"), self._read(line).custom_id, None, _EXPIRED) for line in rest]
+        while rest := self.lines.read_rest(_AT_ONCE):
+            results = [Result(new_id("batch_req_"), line.custom_id, None, _EXPIRED) for line in rest]
+            self.lines.drop_rest()
             self._counts.lines["expired"] += len(results)
             self._unwritten[False] += [result.encoded() for result in results]
-        self._write_rest()
+            self._write_rest()
 
     def _write_rest(self) -> None:
         """Append what was answered to the results. Raises ``OSError``, and loses nothing then."""

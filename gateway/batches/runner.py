@@ -12,9 +12,10 @@ from typing import NamedTuple, Protocol
 from gateway.batches.counts import BatchCounts
 from gateway.batches.folder import BatchFolder
 from gateway.batches.lane import Lane
+from gateway.batches.lines_left import Line
 from gateway.batches.records import UNDER_WAY, Batch
 from gateway.batches.results import LineResponse, Result, body_of
-from gateway.batches.run import STORAGE_SECONDS, BatchRun, Line
+from gateway.batches.run import STORAGE_SECONDS, BatchRun
 from gateway.batches.store import BatchStore
 from gateway.batches.verdict import Verdict, pause, verdict
 from gateway.core.errors import GatewayError, StorageFailed
@@ -201,7 +202,9 @@ class BatchRunner:
     def _share(self, run: BatchRun) -> tuple[int, int]:
         """Tell how much of the capacity a batch has by its owner, and by itself."""
         owner = run.batch.owner
-        return sum(each.in_flight for each in self._runs.values() if each.batch.owner == owner), run.in_flight
+        return sum(
+            each.lines.in_flight for each in self._runs.values() if each.batch.owner == owner
+        ), run.lines.in_flight
 
     def _lane(self, pool: Pool) -> Lane:
         if pool not in self._lanes:
@@ -220,7 +223,7 @@ class BatchRunner:
         if key is None:
             run.paused_until = perf_counter() + LOOK_SECONDS
             return False
-        line = run.take()
+        line = run.lines.take()
         task = asyncio.get_running_loop().create_task(self._ask(lane, run, line, key))
         self._asking[task] = run
         self._counts.in_flight += 1
@@ -247,9 +250,9 @@ class BatchRunner:
                 if answer.error is None or not answer.error.reason:
                     # What a limit of the key refuses says nothing of the engines.
                     lane.refused()
-                run.give_back(line)
+                run.lines.put_back(line)
             case Verdict.FAILED:
-                run.ask_later(line, perf_counter() + pause(line.failures + 1))
+                run.lines.put_off(line, perf_counter() + pause(line.failures + 1))
         return None
 
     def _asked(self, lane: Lane, run: BatchRun, line: Line, task: asyncio.Task[Result | None]) -> None:
@@ -259,11 +262,11 @@ class BatchRunner:
         self._counts.in_flight -= 1
         if task.cancelled():
             self._counts.lines["yielded"] += 1
-            run.give_back(line)
+            run.lines.put_back(line)
         elif (error := task.exception()) is not None:
             if not isinstance(error, StorageFailed):
                 _LOG.error("a line of the batch %s was not asked", run.batch.id, exc_info=error)
-            run.ask_later(line, perf_counter() + pause(line.failures + 1))
+            run.lines.put_off(line, perf_counter() + pause(line.failures + 1))
         elif (result := task.result()) is None:
             self._counts.lines["retried"] += 1
         else:

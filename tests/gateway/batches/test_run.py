@@ -31,7 +31,7 @@ async def opened(made: Running, batch_id: str) -> BatchRun:
 async def answer(run: BatchRun, number: int = 1) -> None:
     for _ in range(number):
         assert run.has_line(0.0)
-        custom_id = (await run.read(run.take())).custom_id
+        custom_id = (await run.read(run.lines.take())).custom_id
         result = Result(f"batch_req_{custom_id}", custom_id, LineResponse(200, "r", body_of(b"{}")))
         run.answered(result, completed=True)
 
@@ -41,7 +41,7 @@ async def test_only_lines_without_a_result_are_asked_after_a_restart(tmp_path: P
     batch = await made.begun(CONTENT)
     run = await opened(made, batch.id)
     await answer(run, 2)
-    taken = run.take() if run.has_line(0.0) else None
+    taken = run.lines.take() if run.has_line(0.0) else None
     assert taken is not None
     await run.close()
     again = await opened(made, batch.id)
@@ -68,7 +68,7 @@ async def test_a_line_that_was_cut_is_asked_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     again = await opened(made, batch.id)
     assert again.has_line(0.0)
-    assert (await again.read(again.take())).custom_id == "c"
+    assert (await again.read(again.lines.take())).custom_id == "c"
     await again.close()
     await made.stop()
 
@@ -103,24 +103,6 @@ async def test_an_end_between_any_two_steps_of_the_end_changes_nothing(
     assert batch.status == "completed"
     assert len(await made.results(batch.output_file_id)) == 4
     assert len(list((tmp_path / "f" / "files").iterdir())) == 2
-    await made.stop()
-
-
-async def test_lines_come_back_before_others_or_later(tmp_path: Path) -> None:
-    made = Running(tmp_path, Asked(), Clock())
-    run = await opened(made, (await made.begun(CONTENT)).id)
-    first = run.take() if run.has_line(0.0) else None
-    assert first is not None
-    run.give_back(first)
-    assert run.has_line(0.0)
-    assert run.take() == first
-    run.ask_later(first, 10.0)
-    await answer(run, 3)
-    assert not run.has_line(9.0)
-    assert run.has_line(10.0)
-    assert run.take() == first._replace(failures=1)
-    assert run.in_flight == 1
-    await run.close()
     await made.stop()
 
 
