@@ -9,15 +9,12 @@ from gateway.api.internal_head import internal_head
 from gateway.api.pipeline import Pipeline
 from gateway.api.routes import ROUTES, EngineRoute
 from gateway.batches.runner import Answer
-from gateway.core.context import RequestContext
+from gateway.core.context import BATCH, RequestContext
 from gateway.core.errors import ModelNotFound
 from gateway.core.keys import ANYONE, Key
 from gateway.exchange.internal_call import InternalCall
 from gateway.pools.pool import Pool
 from gateway.pools.queue import LOWEST_CLASS
-
-CLIENT = "batch"
-"""Who the access log names as the client of a line."""
 
 
 class BatchLines:
@@ -57,7 +54,7 @@ class BatchLines:
 
     async def ask(self, key: Key, endpoint: str, request_id: str, body: bytes) -> Answer:
         """Ask one line; to be cancelled is to stop the engine."""
-        head = internal_head(CLIENT, endpoint, replace(key, priority=LOWEST_CLASS))
+        head = internal_head(BATCH, endpoint, replace(key, priority=LOWEST_CLASS))
         context = RequestContext(head, request_id, body)
         response = await InternalCall(self._pipeline).ask(context)
         seconds = perf_counter() - context.received_at - context.queued_for

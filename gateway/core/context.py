@@ -15,6 +15,9 @@ from gateway.core.recording import Recording
 INTERNAL = "internal"
 """The client of a request that the gateway makes itself, because one of a client's waits for it."""
 
+BATCH = "batch"
+"""The client of a request that is a line of a batch, for which nobody waits."""
+
 
 class BodyLimit(msgspec.Struct, frozen=True):
     """How many bytes a body may have that is streamed to whoever answers, and the option that says so."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.batches.counts import BatchCounts
-from gateway.core.context import RequestContext
+from gateway.core.context import BATCH, RequestContext
 from gateway.files.store import FileCounts
 from gateway.http.wire_counts import WireCounts
 from gateway.observe.recent_errors import RecentErrors, RequestError
@@ -270,7 +270,12 @@ def _exemplify(outcome: Outcome, context: RequestContext, duration: float, trace
 
 
 def _judge(outcome: Outcome, context: RequestContext, duration: float) -> None:
-    """Count whether a request kept to the objectives of its model, as far as they are about it."""
+    """Count whether a request kept to the objectives of its model, as far as they are about it.
+
+    They are about requests that somebody waits for, which a line of a batch is not.
+    """
+    if context.head.client == BATCH:
+        return
     took = {"e2e": duration}
     if context.first_token_at is not None:
         took["ttft"] = to_first = context.first_token_at - context.received_at

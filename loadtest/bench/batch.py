@@ -52,6 +52,8 @@ class BatchSettings:
     tokens: int = 32
     prompt_tokens: int = 100
     profile: str = "gpu-8b"
+    speed: float = 1.0
+    """How many times as fast the engine's machine is; a slow one is measured well on a busy one."""
     limits: tuple[int, ...] = (64, 0)
     """The model's ``max_in_flight``, once each; 0 is none."""
 
@@ -70,6 +72,7 @@ async def _run(settings: BatchSettings, limit: int) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-bench-")))
         options = ["--uds", str(folder / "sim.sock"), "--model", MODEL, "--profile", settings.profile]
+        options += ["--speed", str(settings.speed)]
         await stack.enter_async_context(launched(python("loadtest.simulator", *options), load_and_gateway_cpus()[0]))
         text = _configuration(folder, limit)
         async with serving(text) as gateway:

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import msgspec
 import pytest
 
-from gateway.core.context import RequestContext, RequestHead
+from gateway.core.context import BATCH, RequestContext, RequestHead
 from gateway.core.recording import Recording
 from gateway.files.store import FileCounts
 from gateway.observe.counters import DURATION_BOUNDS, Counters, Exemplar, Histogram, Snapshot, outcome_of
@@ -159,6 +159,14 @@ def test_other_objectives_hold_for_requests_from_then_on() -> None:
     counters.set_objectives({})
     counters.ended(streamed(), 103.0)
     assert (counters.of("m").slo_met["e2e"], counters.of("m").slo_missed["e2e"]) == (1, 1)
+
+
+def test_lines_of_batches_are_not_judged() -> None:
+    counters, line = Counters(), streamed()
+    counters.set_objectives({"m": {"e2e": 3.0}})
+    line.head.client = BATCH
+    counters.ended(line, 103.0)
+    assert (counters.of("m").slo_met["e2e"], counters.of("m").slo_missed["e2e"]) == (0, 0)
 
 
 def test_objectives_lost_lines_and_spans_of_another_process_are_added() -> None:
