@@ -11,7 +11,7 @@ from gateway.batches.window import Round, Window, next_window
 from gateway.pools.pool import Pool
 from gateway.pools.queue import LOWEST_CLASS
 
-_FEWEST = 8
+_FEWEST = 4
 """A round has so many lines at least, so that one slow line says little."""
 
 _KEPT_FREE = 8

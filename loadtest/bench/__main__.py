@@ -47,7 +47,7 @@ _SMOKE_PREFIX = PrefixSettings(requests=20, replicas=(2,), loads=(0.6,), cached_
 
 _SMOKE_LIMITS = LimitsSettings(keys=10, limit=10, seconds=2.0)
 
-_SMOKE_BATCH = BatchSettings(lines=60, seconds=0.5, tokens=4)
+_SMOKE_BATCH = BatchSettings(lines=60, seconds=0.5, tokens=4, speed=1.0)
 
 _MOST_FILES = 12_000
 """Open files that the largest number of connections needs."""

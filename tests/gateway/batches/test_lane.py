@@ -125,7 +125,7 @@ def test_it_grows_while_lines_take_as_long_as_at_first() -> None:
     made.window = Window()
     for _ in range(3):
         made._filled = True
-        for _ in range(8):
+        for _ in range(4):
             made.answered(2.0, 100)
     assert made.window.size == 8.0
 

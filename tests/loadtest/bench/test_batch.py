@@ -42,7 +42,7 @@ def test_what_is_missed_is_named() -> None:
 @pytest.mark.slow
 async def test_a_batch_is_killed_in_the_middle_and_each_line_has_one_result() -> None:
     said: list[str] = []
-    settings = BatchSettings(lines=100, seconds=0.5, tokens=4, limits=(8,))
+    settings = BatchSettings(lines=100, seconds=0.5, tokens=4, speed=1.0, limits=(8,))
     found = await measure(settings, said.append)
     assert found["failed"] == 0
     assert (found["runs"][0]["status"], found["runs"][0]["missing"], found["runs"][0]["repeated"]) == (
