@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -28,6 +27,9 @@ _LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """How often the index is looked at for batches that other processes have begun or cancelled."""
+
+TROUBLED_SECONDS = 30.0
+"""How long the index is left alone that cannot be read."""
 
 _TICK_SECONDS = 0.1
 """How often lanes are looked at: for requests that wait in other processes, and for room that nobody told of."""
@@ -113,9 +115,11 @@ class BatchRunner:
             if now >= due or self._wake.is_set():
                 self._wake.clear()
                 due = now + LOOK_SECONDS
-                # What fails is in the log, and is tried again.
-                with suppress(StorageFailed):
+                try:
                     await self._look()
+                except StorageFailed:
+                    # It is in the log, which need not say it each second.
+                    due = now + TROUBLED_SECONDS
             for lane in self._lanes.values():
                 lane.make_room()
             self._fill()

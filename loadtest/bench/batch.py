@@ -52,7 +52,7 @@ class BatchSettings:
     tokens: int = 32
     prompt_tokens: int = 50
     profile: str = "gpu-8b"
-    speed: float = 0.2
+    speed: float = 1.0
     """How many times as fast the engine's machine is. The slower, the less what else runs here is in the figures."""
     limits: tuple[int, ...] = (64, 0)
     """The model's ``max_in_flight``, once each; 0 is none."""

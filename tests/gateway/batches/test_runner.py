@@ -24,6 +24,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look and try again sooner than people need."""
     for module, name in (
         (batch_runner, "LOOK_SECONDS"),
+        (batch_runner, "TROUBLED_SECONDS"),
         (batch_runner, "_TICK_SECONDS"),
         (batch_run, "STORAGE_SECONDS"),
         (verdict, "_FIRST"),
@@ -161,3 +162,13 @@ async def test_a_full_disk_stops_the_batch_and_loses_nothing(tmp_path: Path) -> 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+async def test_an_index_that_cannot_be_read_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = tmp_path / "f" / "batches" / "index.sqlite3"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no database at all" * 100)
+    async with running(tmp_path) as made:
+        await eventually(lambda: "file is not a database" in caplog.text)
+        broken.unlink()
+        await made.until(await made.begun(TEN), "completed")
