@@ -77,10 +77,12 @@ class Lane:
         if len(self._running) >= min(int(self.window.size), self._most):
             self._filled = True
 
-    def ended(self, task: asyncio.Task[Any]) -> None:
-        """Note that a line is under way no more, however it ended."""
+    def ended(self, task: asyncio.Task[Any]) -> bool:
+        """Note that a line is under way no more; return whether it was stopped to make room."""
         del self._running[task]
+        yielded = task in self._stopped
         self._stopped.discard(task)
+        return yielded
 
     def answered(self, seconds: float, tokens: int) -> None:
         """Take into account how long an engine took for a line."""

@@ -261,11 +261,11 @@ class BatchRunner:
 
     def _asked(self, lane: Lane, run: BatchRun, line: Line, task: asyncio.Task[Result | None]) -> None:
         """Go on when a line has been asked, or was stopped."""
-        lane.ended(task)
+        yielded = lane.ended(task)
         del self._asking[task]
         self._counts.in_flight -= 1
         if task.cancelled():
-            self._counts.lines["yielded"] += 1
+            self._counts.lines["yielded"] += yielded
             run.lines.put_back(line)
         elif (error := task.exception()) is not None:
             if not isinstance(error, StorageFailed):

@@ -15,6 +15,7 @@ from gateway.batches import verdict
 from gateway.core.errors import Unavailable
 from tests.gateway.batches.made import Asked, Clock, Running, jsonl, line, running
 from tests.kit.eventually import eventually
+from tests.kit.waiters import Waiter
 
 TEN = jsonl([line(str(number)) for number in range(10)])
 
@@ -72,6 +73,7 @@ async def test_a_cancelled_batch_stops_its_lines(tmp_path: Path) -> None:
         await made.store.cancel("", batch.id)
         batch = await made.until(batch, "cancelled")
         assert (asker.waiting, batch.output_file_id, batch.error_file_id) == (0, None, None)
+        assert made.counts.lines["yielded"] == 0
 
 
 async def test_a_batch_expires_by_the_clock(tmp_path: Path) -> None:
@@ -172,3 +174,22 @@ async def test_an_index_that_cannot_be_read_is_tried_again(tmp_path: Path, caplo
         await eventually(lambda: "file is not a database" in caplog.text)
         broken.unlink()
         await made.until(await made.begun(TEN), "completed")
+
+
+async def test_a_line_that_yields_is_asked_again(tmp_path: Path) -> None:
+    asker = Asked()
+    asker.gate.clear()
+    async with running(tmp_path, asker) as made:
+        batch = await made.begun(jsonl([line("a")]))
+        await eventually(lambda: asker.waiting)
+        admission = asker.pool.admission
+        # All slots are taken, and one more request waits.
+        for _ in range(9):
+            admission.admit(Waiter())
+        await eventually(lambda: made.counts.lines["yielded"] == 1)
+        assert not asker.waiting
+        asker.gate.set()
+        for _ in range(9):
+            admission.release(Waiter())
+        batch = await made.until(batch, "completed")
+        assert (batch.counts.completed, len(asker.bodies)) == (1, 2)
