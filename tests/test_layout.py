@@ -59,6 +59,14 @@ SPINE = {
         {"options"},
         {"categories"},
     ),
+    "engines.train": (
+        {"__main__"},
+        {"chat", "classifier"},
+        {"loop", "plots"},
+        {"checkpoints", "events", "history", "schedule", "stop"},
+        {"examples", "job"},
+        {"errors", "lines"},
+    ),
     "deploy.monitoring": (
         {"__main__"},
         {"files"},
@@ -80,7 +88,7 @@ SPINE = {
 }
 """The layers of a package from top to bottom: a file imports only from layers below its own, also for types alone."""
 
-BESIDE = {"engines.onnx"}
+BESIDE = {"engines.onnx", "engines.train"}
 """Packages inside another that has a spine, which have one of their own: a program by itself."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from engines.train.lines import example_mistake
 from gateway.core.errors import BadRequest
-from gateway.files.lines import LineCheck, batch_mistake, example_mistake
+from gateway.files.lines import LineCheck, batch_mistake
 
 UPLOADED = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
 """The purposes of what clients upload; ``fine-tune-results`` and ``batch_output`` are those of results."""

@@ -33,16 +33,18 @@ def activation_of(folder: ModelFolder, config: ModelConfig) -> Activation:
 
 def probabilities(logits: Logits) -> Logits:
     """Make probabilities of logits: one class alone is a yes or a no."""
-    return _sigmoid(logits) if logits.shape[-1] == 1 else _softmax(logits)
+    return sigmoid(logits) if logits.shape[-1] == 1 else softmax(logits)
 
 
-def _softmax(logits: Logits) -> Logits:
+def softmax(logits: Logits) -> Logits:
+    """Make probabilities that add up to 1 over the last axis."""
     powers: Logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
     total: Logits = powers.sum(axis=-1, keepdims=True)
     return np.divide(powers, total, dtype=np.float32)
 
 
-def _sigmoid(logits: Logits) -> Logits:
+def sigmoid(logits: Logits) -> Logits:
+    """Make a probability of each logit by itself."""
     # The half tangent is the same function and cannot overflow.
     half: Logits = np.multiply(np.tanh(logits / 2) + 1, 0.5, dtype=np.float32)
     return half
@@ -54,7 +56,7 @@ def _identity(logits: Logits) -> Logits:
 
 _ACTIVATIONS: Mapping[str, Activation] = {
     "single_label_classification": probabilities,
-    "multi_label_classification": _sigmoid,
+    "multi_label_classification": sigmoid,
     "regression": _identity,
 }
 

@@ -76,11 +76,11 @@ def _quantize(options: argparse.Namespace) -> int:
         folders = {"float32": folder}
         models = {"float32": model}
         feeds = [model.session.feed([ids.of(text)])[0] for text in chosen.calibration]
-        for name, make in VARIANTS.items():
+        for name in dict.fromkeys(options.variants):
             tell(f"{name}: making it")
             folders[name] = Path(temporary) / name
             _copy_files(folder, folders[name])
-            make(folder / "model.onnx", folders[name] / "model.onnx", feeds)
+            VARIANTS[name](folder / "model.onnx", folders[name] / "model.onnx", feeds)
             models[name] = load(name, folders[name], options.task, labels=onnx.labels, max_length=limit)
         counts = set(labels) if options.task == "classify" else None
         known = [text.label if counts is None or text.label in counts else None for text in chosen.measured]

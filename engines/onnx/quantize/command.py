@@ -10,6 +10,9 @@ from engines.onnx.quantize.gate import Gate
 QUANTIZED = ("labels", "max_length")
 """The options of the model itself that the process is told too; see ``engines.onnx.options``."""
 
+VARIANT_NAMES = ("dynamic", "static", "static-smoothed", "per-token")
+"""What can be made; ``variants.VARIANTS`` says how. It is named here, where the package onnx is not needed."""
+
 _LIMITS = {
     "min-speedup": ("min_speedup", "times", "how many times faster a variant has to be"),
     "max-accuracy-loss": ("max_accuracy_loss", "points", "how much accuracy it may lose"),
@@ -26,7 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="texts to measure with: CSV with the columns text and label (or category), or JSON lists of [text, label]",
+        help="texts to measure with: CSV with the columns text and label (or category), JSON lists of [text, label], or"
+        ' lines of JSON (.jsonl) like {"text": …, "label": …}',
     )
     parser.add_argument(
         "--calibrate",
@@ -38,6 +42,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-texts", type=int, default=3000, metavar="N", help="texts of each file at most (default %(default)s)"
+    )
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=VARIANT_NAMES,
+        default=list(VARIANT_NAMES),
+        metavar="NAME",
+        help=f"which variants to make, of {', '.join(VARIANT_NAMES)} (default: all)",
     )
     parser.add_argument(
         "--card", type=Path, metavar="PREFIX", help="write the card as PREFIX.md, PREFIX.json and PREFIX.svg as well"
@@ -59,7 +71,7 @@ def gate_of(options: argparse.Namespace) -> Gate:
 
 def words(options: argparse.Namespace) -> list[str]:
     """Write parsed options as a command line again, for the process that does the work."""
-    line = ["--data", *map(str, options.data), "--max-texts", str(options.max_texts)]
+    line = ["--data", *map(str, options.data), "--max-texts", str(options.max_texts), "--variants", *options.variants]
     if options.calibrate:
         line += ["--calibrate", *map(str, options.calibrate)]
     if options.card is not None:

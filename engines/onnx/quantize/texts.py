@@ -39,13 +39,14 @@ def read(file: Path, most: int) -> list[Text]:
     """Read at most so many texts of a file, drawn evenly with a fixed seed.
 
     CSV has a column ``text`` and may have one of ``label``, ``category`` or ``intent``; JSON is a list of
-    ``[text, label]``, or an object of such lists. Raises ``DataError`` naming the file and what was expected.
+    ``[text, label]``, or an object of such lists; JSONL has an object with the fields ``text`` and, where it is known,
+    ``label`` on each line. Raises ``DataError`` naming the file and what was expected.
     """
     try:
         content = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
-    texts = _of_json(file, content) if file.suffix == ".json" else _of_csv(file, content)
+    texts = _FORMATS.get(file.suffix, _of_csv)(file, content)
     texts = [text for text in texts if text.text.strip()]
     if not texts:
         raise DataError(f"{file}: there is no text in it")
@@ -88,3 +89,22 @@ def _of_json(file: Path, content: str) -> list[Text]:
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, str) for each in pair)):
             raise DataError(f"{file}: expected [text, label], found {json.dumps(pair)[:60]}")
     return [Text(*pair) for pair in pairs]
+
+
+def _of_jsonl(file: Path, content: str) -> list[Text]:
+    texts = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            given: Any = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{file}:{number}: is not valid JSON: {error}") from error
+        text, label = (given.get("text"), given.get("label")) if isinstance(given, dict) else (None, None)
+        if not isinstance(text, str) or not isinstance(label, str | None):
+            raise DataError(f'{file}:{number}: expected {{"text": …, "label": …}}, found {line[:60]}')
+        texts.append(Text(text, label))
+    return texts
+
+
+_FORMATS = {".json": _of_json, ".jsonl": _of_jsonl}

@@ -86,7 +86,7 @@ def write_tokenizer(folder: Path) -> Any:
     )
 
 
-class Numbers(torch.nn.Module):
+class Numbers(torch.nn.Module):  # type: ignore[misc]
     """A model that gives its first output alone."""
 
     def __init__(self, model: torch.nn.Module) -> None:

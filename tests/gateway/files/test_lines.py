@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from engines.train.lines import MAX_LINE_BYTES, example_mistake
 from gateway.core.errors import InvalidFile
-from gateway.files.lines import MAX_LINE_BYTES, LineCheck, batch_mistake, example_mistake
+from gateway.files.lines import LineCheck, batch_mistake
 
 USER, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 

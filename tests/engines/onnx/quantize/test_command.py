@@ -6,8 +6,9 @@ import argparse
 
 import pytest
 
-from engines.onnx.quantize.command import add_options, gate_of, words
+from engines.onnx.quantize.command import VARIANT_NAMES, add_options, gate_of, words
 from engines.onnx.quantize.gate import Gate
+from engines.onnx.quantize.variants import VARIANTS
 
 
 def parsed(*line: str) -> argparse.Namespace:
@@ -26,7 +27,12 @@ def test_each_limit_is_an_option() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["--data a.csv", "--data a.csv b.json --calibrate c.csv --max-texts 9 --max-size 1 --card docs/a"]
+    "line",
+    [
+        "--data a.csv",
+        "--data a.csv --variants per-token static",
+        "--data a.csv b.json --calibrate c.csv --max-texts 9 --max-size 1 --card docs/a",
+    ],
 )
 def test_options_written_out_again_mean_the_same(line: str) -> None:
     options = parsed(*line.split())
@@ -37,3 +43,15 @@ def test_data_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed()
     assert "--data" in capsys.readouterr().err
+
+
+def test_all_variants_are_made_unless_some_are_named() -> None:
+    assert tuple(parsed("--data", "a.csv").variants) == VARIANT_NAMES
+    assert set(VARIANT_NAMES) == set(VARIANTS)
+    assert parsed("--data", "a.csv", "--variants", "per-token").variants == ["per-token"]
+
+
+def test_a_variant_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--data", "a.csv", "--variants", "float8")
+    assert "'float8'" in capsys.readouterr().err

@@ -57,6 +57,12 @@ def test_a_variant_that_passes_is_promoted_with_its_card(folder: Path, capsys: p
     assert len(row) == 2
 
 
+def test_only_the_variants_that_are_named_are_made(folder: Path) -> None:
+    assert quantize(folder, *LENIENT.split(), "--variants", "per-token") == 0
+    card = json.loads((int8_variant(folder, "m") / "card.json").read_text())
+    assert [each["name"] for each in card["variants"]] == ["per-token"]
+
+
 def test_nothing_is_promoted_when_none_passes_and_what_was_before_stays(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

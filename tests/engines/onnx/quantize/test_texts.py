@@ -24,6 +24,11 @@ def test_csv_may_have_no_labels(tmp_path: Path) -> None:
     assert read(write(tmp_path, "a.csv", "id,text\n1,Hello\n"), 10) == [Text("Hello")]
 
 
+def test_jsonl_has_an_object_on_each_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "a.jsonl", '{"text": "a\u2028b", "label": "x"}\n\n{"text": "c"}\n')
+    assert read(file, 10) == [Text("a\u2028b", "x"), Text("c")]
+
+
 @pytest.mark.parametrize("content", ['[["a", "x"], ["b", "y"]]', '{"train": [["a", "x"]], "test": [["b", "y"]]}'])
 def test_json_has_lists_of_pairs(tmp_path: Path, content: str) -> None:
     assert read(write(tmp_path, "a.json", content), 10) == [Text("a", "x"), Text("b", "y")]
@@ -43,6 +48,9 @@ def test_a_long_file_is_drawn_from_and_always_the_same(tmp_path: Path) -> None:
         ("a.csv", "text\n \n", "a.csv: there is no text in it"),
         ("a.json", "{", "a.json: is not valid JSON: "),
         ("a.json", "3", r"a.json: expected lists of \[text, label\]"),
+        ("a.jsonl", '{"text": "a"}\n{', "a.jsonl:2: is not valid JSON: "),
+        ("a.jsonl", '{"text": "a", "label": 3}', "a.jsonl:1: expected "),
+        ("a.jsonl", "[1]", r"a.jsonl:1: expected .* found \[1\]"),
         ("a.json", '[["a", 1]]', r'a.json: expected \[text, label\], found \["a", 1\]'),
     ],
 )
