@@ -1,0 +1,147 @@
+"""Fine-tuning: which parameters are trained by which method, and the batches and losses that the loop asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from engines.train.classifier.encoder import Base, Classifier, TokenIds, padded, rows_of
+from engines.train.classifier.prepare import Prepared
+from engines.train.classifier.probe import loss_of
+from engines.train.classifier.typos import with_typos
+from engines.train.errors import JobError
+from engines.train.loop import Score, StepLoss, batches_by_length, generator_of
+
+Method = Literal["full", "top_layers", "lora"]
+
+BATCH_SIZE = 32
+_RATES = {"full": 1e-4, "top_layers": 1e-4, "lora": 5e-4}
+_HEAD_RATE = 5.0
+"""The head learns so many times faster, because it begins with less than the encoder."""
+
+_WEIGHT_DECAY = 0.01
+_LORA_RANK = 8
+
+
+class TextBatch(NamedTuple):
+    """Texts as token ids, and their labels as rows of 0 and 1."""
+
+    texts: list[TokenIds]
+    truth: Any
+
+
+class TextCourse:
+    """The examples of a job as the loop wants them; with ``augment`` half of the texts get typos, others each epoch."""
+
+    def __init__(
+        self, model: Any, base: Base, data: Prepared, *, batch_size: int, seed: int, augment: bool = False
+    ) -> None:
+        self._model = model
+        self._base = base
+        self._data = data
+        self._size = batch_size
+        self._seed = seed
+        self._augment = augment
+        self._texts = base.tokens([example.text for example in data.training])
+        self._truth = truth_of(data, validation=False)
+        self._validation = base.tokens([example.text for example in data.validation])
+        self._wanted = truth_of(data, validation=True)
+
+    def batches(self, epoch: int) -> list[TextBatch]:
+        """Give an epoch's batches, each of like length."""
+        generator = generator_of(self._seed, epoch)
+        drawn = batches_by_length([len(text) for text in self._texts], self._size, generator)
+        texts = self._mistyped(epoch, generator) if self._augment else self._texts
+        return [TextBatch([texts[number] for number in batch], self._truth[batch]) for batch in drawn]
+
+    def loss(self, batch: TextBatch) -> StepLoss:
+        """Compute a batch's loss."""
+        logits = self._model(*padded(batch.texts)).float()
+        loss = loss_of(logits, batch.truth, self._data.weights, multi_label=self._data.multi_label)
+        return StepLoss(loss, _right(logits, batch.truth, multi_label=self._data.multi_label), len(batch.texts))
+
+    def tokens(self, batch: TextBatch) -> int:
+        """Count a batch's tokens."""
+        return sum(map(len, batch.texts))
+
+    def validate(self) -> Score:
+        """Measure loss and accuracy on the validation data."""
+        logits = rows_of(self._model, self._validation)
+        loss = loss_of(logits, self._wanted, self._data.weights, multi_label=self._data.multi_label)
+        right = _right(logits, self._wanted, multi_label=self._data.multi_label)
+        return Score(float(loss), right / len(self._validation))
+
+    def _mistyped(self, epoch: int, generator: Any) -> list[TokenIds]:
+        chosen = torch.randint(2, (len(self._texts),), generator=generator).bool().tolist()
+        examples = zip(self._data.training, chosen, strict=True)
+        return self._base.tokens(
+            [with_typos(example.text, self._seed + epoch) if typed else example.text for example, typed in examples]
+        )
+
+
+def truth_of(data: Prepared, *, validation: bool) -> Any:
+    """Give the labels of the examples as a tensor of 0 and 1, shape (texts, labels)."""
+    examples = data.validation if validation else data.training
+    numbers = {label: number for number, label in enumerate(data.labels)}
+    truth = torch.zeros(len(examples), len(data.labels))
+    for row, example in enumerate(examples):
+        for label in example.labels:
+            truth[row, numbers[label]] = 1
+    return truth
+
+
+def choose_parameters(model: Classifier, method: Method) -> None:
+    """Let only what the method trains have gradients: everything, the upper half of the layers, or LoRA's matrices."""
+    encoder = model.encoder
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad = "pooler" not in name
+    if method == "top_layers":
+        _freeze_lower_half(encoder)
+    elif method == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(r=_LORA_RANK, lora_alpha=2 * _LORA_RANK, target_modules="all-linear")
+        model.encoder = get_peft_model(encoder, config)
+
+
+def merge(model: Classifier, method: Method) -> None:
+    """Make an ordinary encoder of one with LoRA's matrices."""
+    if method == "lora":
+        model.encoder = model.encoder.merge_and_unload()
+
+
+def optimizer_of(model: Classifier, method: Method, multiplier: float) -> Any:
+    """Make AdamW with the method's rates; the head has one of its own, and biases and norms do not decay."""
+    rate = _RATES[method] * multiplier
+    trained = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [each for each in trained if each.ndim > 1], "lr": rate, "weight_decay": _WEIGHT_DECAY},
+        {"params": [each for each in trained if each.ndim < 2], "lr": rate, "weight_decay": 0.0},
+        {"params": list(model.head.parameters()), "lr": _HEAD_RATE * rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]])
+
+
+def epochs_for(examples: int) -> int:
+    """Say how many epochs are enough: ten for a few hundred examples, three for ten thousand, one for many."""
+    return max(1, min(10, round(30_000 / max(1, examples))))
+
+
+def _freeze_lower_half(encoder: Any) -> None:
+    layers = next((each for each in encoder.modules() if isinstance(each, torch.nn.ModuleList)), None)
+    if layers is None or len(layers) < 2:
+        raise JobError("invalid_method", "The base model has no layers to train apart; use the method full.", "method")
+    frozen: Sequence[Any] = [*layers[: len(layers) // 2]]
+    embeddings = [each for name, each in encoder.named_children() if "embedding" in name]
+    for module in (*embeddings, *frozen):
+        for parameter in module.parameters():
+            parameter.requires_grad = False
+
+
+def _right(logits: Any, truth: Any, *, multi_label: bool) -> int:
+    """Count the texts whose labels are answered."""
+    if multi_label:
+        return int(((logits > 0) == (truth > 0)).all(dim=1).sum())
+    return int((logits.argmax(dim=1) == truth.argmax(dim=1)).sum())

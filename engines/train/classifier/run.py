@@ -1,0 +1,267 @@
+"""A job that makes a classifier, from its examples to the folder that is served."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from engines.onnx.model import golden
+from engines.onnx.model.activations import Logits, sigmoid, softmax
+from engines.onnx.model.model import Model
+from engines.train.classifier.card import Report, write_card
+from engines.train.classifier.encoder import Base, Classifier, TokenIds, rows_of
+from engines.train.classifier.export import checked, export
+from engines.train.classifier.finetune import (
+    BATCH_SIZE,
+    Method,
+    TextCourse,
+    choose_parameters,
+    epochs_for,
+    merge,
+    optimizer_of,
+    truth_of,
+)
+from engines.train.classifier.int8 import Int8, quantize
+from engines.train.classifier.prepare import prepare
+from engines.train.classifier.probe import Probe, fit, loss_of
+from engines.train.classifier.scores import Scores, score
+from engines.train.classifier.typos import with_typos
+from engines.train.errors import JobError
+from engines.train.examples import read_texts
+from engines.train.history import write_metrics
+from engines.train.job import Chosen, Job
+from engines.train.loop import Loop, Run, Trained
+
+_PROBE_SHARE = 0.3
+"""How much of the time budget the probe may take; of more examples than that it sees a part."""
+
+_PROBED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A linear head with how well it did on the validation data, and how long it took."""
+
+    probe: Probe
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+class ClassifierJob:
+    """One job while it runs."""
+
+    def __init__(self, job: Job, run: Run, result: Path) -> None:
+        """Read and prepare the examples, and load the base. Raises ``JobError``."""
+        self._job = job
+        self._run = run
+        self._result = result
+        torch.set_num_threads(job.threads)
+        torch.manual_seed(job.seed)
+        with run.phase("prepare"):
+            self._data = prepare(read_texts(Path(job.training_file), job.validation), job.seed)
+            for note in self._data.notes:
+                run.events.message(note)
+            self._base = Base(Path(job.base.weights))
+            self._model = self._classifier()
+        self._validation = self._base.tokens([example.text for example in self._data.validation])
+        self._wanted = truth_of(self._data, validation=True)
+
+    def __repr__(self) -> str:
+        return f"<ClassifierJob {self._job.id} [{len(self._data.training)} examples, {len(self._data.labels)} labels]>"
+
+    def complete(self) -> None:
+        """Train, measure and write the result into its folder. Raises ``JobError``, and ``Stopped`` when asked to."""
+        state = self._run.last_state()
+        judged = self._probe() if state is None else Judged(Probe(**state["kept"]["probe"]), *state["kept"]["judged"])
+        self._begin_with(judged.probe)
+        chosen = self._job.hyperparameters.resolved(epochs_for(len(self._data.training)), BATCH_SIZE)
+        trained, fine_tuned, kept = Trained(), None, "probe"
+        if self._job.method != "probe":
+            trained = self._fine_tune(judged, chosen, state)
+            fine_tuned, kept = self._choose(judged)
+        scores, typos = self._evaluate()
+        difference, int8 = self._write_model()
+        with self._run.phase("card"):
+            write_metrics(self._result / "metrics.csv", trained.history)
+            report = Report(
+                job=self._job,
+                data=self._data,
+                method=self._job.method,
+                kept=kept,
+                probe=judged.accuracy,
+                fine_tuned=fine_tuned,
+                scores=scores,
+                typos=typos,
+                history=trained.history,
+                hyperparameters=chosen._asdict(),
+                tokens=trained.tokens,
+                seconds=self._run.seconds,
+                difference=difference,
+                int8=int8,
+            )
+            write_card(report, self._result)
+
+    def _choose(self, judged: Judged) -> tuple[float, str]:
+        """Give the accuracy of the fine-tuned model, and whether it or the probe is kept: with ``auto`` the better."""
+        loss, accuracy = self._judge(self._model)
+        kept = "fine-tuned model"
+        if self._job.method == "auto" and (accuracy, -loss) < (judged.accuracy, -judged.loss):
+            kept = "probe"
+            self._base = Base(Path(self._job.base.weights))
+            self._model = self._classifier()
+            self._begin_with(judged.probe)
+        told = f"accuracy {judged.accuracy:.1%} of the probe, {accuracy:.1%} fine-tuned; the {kept} is kept"
+        self._run.events.message(f"On {len(self._validation)} validation examples: {told}.")
+        return accuracy, kept
+
+    @property
+    def _method(self) -> Method:
+        method = self._job.method
+        return "full" if method == "auto" or method == "probe" else method
+
+    def _classifier(self) -> Classifier:
+        return Classifier(self._base.model, self._base.width, len(self._data.labels), cls=self._base.cls)
+
+    def _begin_with(self, probe: Probe) -> None:
+        with torch.no_grad():
+            self._model.head.weight.copy_(probe.weight)
+            self._model.head.bias.copy_(probe.bias)
+
+    def _probe(self) -> Judged:
+        """Fit a head to the frozen encoder, with as many examples as the time allows."""
+        with self._run.phase("probe"):
+            start = time.perf_counter()
+            self._model.eval()
+            validation = rows_of(self._model.embed, self._validation)
+            texts = self._base.tokens([example.text for example in self._data.training])
+            vectors, numbers = self._vectors(texts, start)
+            truth = truth_of(self._data, validation=False)[numbers]
+            probe = fit(
+                vectors,
+                truth,
+                self._data.weights,
+                (validation, self._wanted),
+                multi_label=self._data.multi_label,
+            )
+            self._begin_with(probe)
+            loss, accuracy = self._judge(self._model.head, validation)
+            return Judged(probe, loss, accuracy, time.perf_counter() - start)
+
+    def _vectors(self, texts: list[TokenIds], start: float) -> tuple[Any, list[int]]:
+        """Embed texts in random order until the probe's time is over; give the vectors and the texts' numbers."""
+        order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(self._job.seed)).tolist()
+        found: list[Any] = []
+        done = 0
+        while done < len(order) and (not found or time.perf_counter() - start < _PROBE_SHARE * self._job.time_budget):
+            part = order[done : done + _PROBED_AT_ONCE]
+            found.append(rows_of(self._model.embed, [texts[number] for number in part]))
+            done += len(part)
+            self._run.events.progress("probe", done / len(order))
+        return torch.cat(found), order[:done]
+
+    def _judge(self, compute: Any, vectors: Any = None) -> tuple[float, float]:
+        """Give loss and accuracy on the validation data, of the model or, with vectors, of its head."""
+        if vectors is None:
+            logits = rows_of(compute.eval(), self._validation, exact=True)
+        else:
+            with torch.inference_mode():
+                logits = compute(vectors)
+        loss = loss_of(logits, self._wanted, self._data.weights, multi_label=self._data.multi_label)
+        return float(loss), self._score(logits.numpy()).accuracy
+
+    def _fine_tune(self, judged: Judged, chosen: Chosen, state: dict[str, Any] | None) -> Trained:
+        """Train the encoder too, from where the probe or a checkpoint is."""
+        self._run.events.resolved(chosen._asdict())
+        choose_parameters(self._model, self._method)
+        course = TextCourse(
+            self._model,
+            self._base,
+            self._data,
+            batch_size=chosen.batch_size,
+            seed=self._job.seed,
+            augment=self._job.augment,
+        )
+        probe = {"weight": judged.probe.weight, "bias": judged.probe.bias, "penalty": judged.probe.penalty}
+        kept = {"probe": probe, "judged": [judged.loss, judged.accuracy, judged.seconds]}
+        optimizer = optimizer_of(self._model, self._method, chosen.learning_rate_multiplier)
+        loop = Loop(self._model, optimizer, course, self._run, kept)
+        with self._run.phase("train"):
+            budget = max(1.0, self._job.time_budget - judged.seconds)
+            schedule = loop.plan(chosen.n_epochs, budget, self._job.seed)
+            if state is None:
+                loop.save(schedule)
+            else:
+                loop.restore(state, schedule)
+            if schedule.total < schedule.most_steps:
+                self._run.events.message(
+                    f"The time allows about {schedule.total} of the {schedule.most_steps} steps of "
+                    f"{chosen.n_epochs} epochs."
+                )
+            trained = loop.run(schedule)
+        self._run.events.trained(trained.tokens)
+        merge(self._model, self._method)
+        return trained
+
+    def _evaluate(self) -> tuple[Scores, float]:
+        """Measure the model that is kept on the validation data, and on the same with typos."""
+        with self._run.phase("evaluate"):
+            self._model.eval()
+            scores = self._score(rows_of(self._model, self._validation, exact=True).numpy())
+            typed = [with_typos(example.text, self._job.seed) for example in self._data.validation]
+            typos = self._score(rows_of(self._model, self._base.tokens(typed), exact=True).numpy())
+        return scores, typos.accuracy
+
+    def _score(self, logits: Logits) -> Scores:
+        wanted = self._wanted.numpy()
+        activation = sigmoid if self._data.multi_label else softmax
+        return score(activation(logits), wanted, multi_label=self._data.multi_label)
+
+    def _write_model(self) -> tuple[float, Int8 | None]:
+        """Write the model's folder and what the gateway must know to serve it."""
+        folder = self._result / "model"
+        job, data = self._job, self._data
+        with self._run.phase("export"):
+            export(self._model, self._base, folder, data.labels, multi_label=data.multi_label)
+            served, difference = checked(job.name, folder, self._model, self._base, self._validation)
+        int8 = None
+        if job.quantize:
+            with self._run.phase("quantize"):
+                int8 = self._quantized(folder)
+        self._write_options(folder, served, int8 is not None and int8.promoted)
+        return difference, int8
+
+    def _quantized(self, folder: Path) -> Int8 | None:
+        """Have the int8 variant made; where that fails it is told, and the model is served in float32."""
+        try:
+            int8 = quantize(self._job.name, folder, self._data, self._base.max_length)
+        except JobError as error:
+            self._run.events.message(f"{error.message} Float32 is served.", "warn")
+            return None
+        if not int8.promoted:
+            self._run.events.message("The int8 variant did not pass its gate; float32 is served.", "warn")
+        return int8
+
+    def _write_options(self, folder: Path, served: Model, promoted: bool) -> None:
+        """Write ``model.json``: options of a model of the ONNX engine, with a golden answer of what is served."""
+        from engines.files.int8_variant import INT8
+        from engines.onnx.model.model import load
+
+        labels = self._data.labels
+        if promoted:
+            served = load(self._job.name, folder / INT8, "classify", max_length=self._base.max_length)
+        text = min((example.text for example in self._data.validation), key=len)
+        options: dict[str, Any] = {"tasks": ["classify"], "max_length": self._base.max_length}
+        # A label with a comma can stand in config.json only; the engine reads it there.
+        if not any("," in label for label in labels):
+            options["labels"] = labels
+        if promoted:
+            options["variant"] = INT8
+        options["golden"] = golden.record(served, text)
+        content = msgspec.json.format(msgspec.json.encode(options), indent=2)
+        (self._result / "model.json").write_bytes(content + b"\n")

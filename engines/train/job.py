@@ -1,0 +1,98 @@
+"""What a job is asked to do, and where in its folder everything lies; the server writes it, the child reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from engines.train.errors import JobError
+
+Method = Literal["auto", "probe", "full", "top_layers", "lora"]
+Auto = Literal["auto"]
+
+
+class Base(msgspec.Struct, frozen=True):
+    """The model that is trained further: a Hugging Face folder, or for ``lora`` of a chat model one GGUF file."""
+
+    name: str
+    weights: str
+
+
+class Chosen(NamedTuple):
+    """Hyperparameters with nothing left open."""
+
+    n_epochs: int
+    batch_size: int
+    learning_rate_multiplier: float
+
+
+class Hyperparameters(msgspec.Struct, frozen=True):
+    """OpenAI's hyperparameters; ``auto`` leaves one to the method."""
+
+    n_epochs: Annotated[int, Meta(ge=1)] | Auto = "auto"
+    batch_size: Annotated[int, Meta(ge=1)] | Auto = "auto"
+    learning_rate_multiplier: Annotated[float, Meta(gt=0)] | Auto = "auto"
+
+    def resolved(self, epochs: int, batch_size: int) -> Chosen:
+        """Give what is left open the values of the method."""
+        return Chosen(
+            epochs if self.n_epochs == "auto" else self.n_epochs,
+            batch_size if self.batch_size == "auto" else self.batch_size,
+            1.0 if self.learning_rate_multiplier == "auto" else self.learning_rate_multiplier,
+        )
+
+
+class Job(msgspec.Struct, frozen=True):
+    """``job.json``. ``time_budget`` is in seconds of training; ``name`` is that of the model to be."""
+
+    id: str
+    name: str
+    kind: Literal["classifier", "lora"]
+    base: Base
+    training_file: str
+    method: Method = "auto"
+    validation_file: str | None = None
+    hyperparameters: Hyperparameters = Hyperparameters()
+    seed: int = 0
+    time_budget: Annotated[float, Meta(gt=0)] = 60.0
+    threads: Annotated[int, Meta(ge=1)] = 1
+    augment: bool = False
+    quantize: bool = True
+
+    @property
+    def validation(self) -> Path | None:
+        """The file to validate with, if there is one."""
+        return None if self.validation_file is None else Path(self.validation_file)
+
+
+class JobFolder:
+    """The folder of one job. What appears in it in one step is made under a hidden name and renamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events = path / "events.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.result = path / "result"
+        self.unfinished = path / ".result"
+        self.error = path / "error.json"
+
+    def __repr__(self) -> str:
+        return f"<JobFolder {self.path}>"
+
+    def job(self) -> Job:
+        """Read ``job.json``. Raises ``JobError`` naming the field that is wrong."""
+        file = self.path / "job.json"
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=Job)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise JobError("invalid_job", f"{file} cannot be read: {error}.") from error
+
+    def write_error(self, error: JobError) -> None:
+        """Say why the job can never succeed, in one step."""
+        content = msgspec.json.encode({"code": error.code, "message": error.message, "param": error.param})
+        temporary = self.error.with_name(".error.json")
+        temporary.write_bytes(content + b"\n")
+        temporary.rename(self.error)

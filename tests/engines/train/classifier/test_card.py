@@ -1,0 +1,72 @@
+"""The card tells what was measured, and its pictures lie beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from engines.train.classifier.card import Report, page, write_card
+from engines.train.classifier.int8 import Int8
+from engines.train.classifier.prepare import Prepared
+from engines.train.classifier.scores import Bin, Scores
+from engines.train.examples import Example
+from engines.train.history import Row
+from engines.train.job import Base, Job
+
+REPORT = Report(
+    job=Job("ftjob-1", "ft:minilm:me::1", "classifier", Base("minilm", "/m"), "/t.jsonl", seed=7),
+    data=Prepared(
+        [Example("a", ("x|y",))] * 9, [Example("b", ("z",))] * 3, ["x|y", "z"], False, [1, 1], ["3 texts came twice."]
+    ),
+    method="full",
+    kept="fine-tuned model",
+    probe=0.75,
+    fine_tuned=0.875,
+    scores=Scores(0.875, 0.86, 0.04, [Bin(3, 0.9, 0.8)], [0.9, 0.82], [[2, 0], [1, 0]]),
+    typos=0.8,
+    history=[Row(1, 0.7, 0.5), Row(2, 0.5, 0.75, 0.6, 0.8)],
+    hyperparameters={"n_epochs": 2, "learning_rate_multiplier": 0.5},
+    tokens=99,
+    seconds={"train": 12.34},
+    difference=2e-6,
+    int8=Int8(True, 2.5, 0.26, 0.1, 0.3),
+)
+
+
+def test_the_page_has_all_figures() -> None:
+    text = page(REPORT, ["loss.svg"])
+    for told in (
+        "# ft:minilm:me::1",
+        "made of `minilm` by the method `full`;\nwhat answers is the fine-tuned model. Job `ftjob-1`, seed 7.",
+        "On 3 examples that were not trained:",
+        "| accuracy | 87.5% |",
+        "| macro-F1 | 0.860 |",
+        "| calibration error (ECE) | 0.040 |",
+        "| accuracy with typos in a quarter of the words | 80.0% |",
+        "| accuracy of the probe | 75.0% |",
+        "| z | 0.820 |\n| x\\|y | 0.900 |",
+        "![loss](loss.svg)",
+        "It is served. Against float32 it is 2.50 times as fast and 0.26 times as large, loses 0.10 points",
+        "- 9 examples were trained: 2 steps, 99 tokens.",
+        "- Hyperparameters: n_epochs 2, learning_rate_multiplier 0.5.",
+        "- Time: train 12.3 s.",
+        "- 3 texts came twice.",
+    ):
+        assert told in text
+
+
+def test_what_was_not_done_is_said() -> None:
+    assert "| accuracy of the fine-tuned model | not trained |" in page(replace(REPORT, fine_tuned=None), [])
+    assert "There is none." in page(replace(REPORT, int8=None), [])
+    assert "did not pass the gate" in page(replace(REPORT, int8=Int8(False, 1, 0.3, 2, 5)), [])
+
+
+def test_pictures_are_written_where_there_is_something_to_see(tmp_path: Path) -> None:
+    write_card(REPORT, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"card.md", "calibration.svg", "confusion.svg", "loss.svg"}
+    assert all(f"({path.name})" in (tmp_path / "card.md").read_text() for path in tmp_path.glob("*.svg"))
+
+
+def test_without_steps_and_a_matrix_there_are_fewer(tmp_path: Path) -> None:
+    write_card(replace(REPORT, history=[], scores=replace(REPORT.scores, confusion=[])), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"card.md", "calibration.svg"}
