@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -61,6 +61,8 @@ class Job(msgspec.Struct, frozen=True):
     threads: Annotated[int, Meta(ge=1)] = 1
     augment: bool = False
     quantize: bool = True
+    prune: dict[str, Any] | None = None
+    distill: dict[str, Any] | None = None
 
     @property
     def validation(self) -> Path | None:
@@ -86,9 +88,13 @@ class JobFolder:
         """Read ``job.json``. Raises ``JobError`` naming the field that is wrong."""
         file = self.path / "job.json"
         try:
-            return msgspec.json.decode(file.read_bytes(), type=Job)
+            job = msgspec.json.decode(file.read_bytes(), type=Job)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise JobError("invalid_job", f"{file} cannot be read: {error}.") from error
+        for name in ("prune", "distill"):
+            if getattr(job, name) is not None:
+                raise JobError("not_supported", f"This version cannot {name} models; leave {name} out.", name)
+        return job
 
     def write_error(self, error: JobError) -> None:
         """Say why the job can never succeed, in one step."""

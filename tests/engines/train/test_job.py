@@ -69,3 +69,15 @@ def test_why_a_job_failed_is_written(tmp_path: Path) -> None:
 def test_what_is_left_open_is_resolved() -> None:
     assert Hyperparameters().resolved(3, 8) == (3, 8, 1.0)
     assert Hyperparameters(1, "auto", 0.5).resolved(3, 8) == (1, 8, 0.5)
+
+
+@pytest.mark.parametrize("fields", [{"prune": {"heads": 0.5}}, {"distill": {"teacher": "/t"}}])
+def test_what_cannot_be_done_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    [name] = fields
+    with pytest.raises(JobError, match=f"This version cannot {name} models; leave {name} out") as caught:
+        write(tmp_path, **fields).job()
+    assert caught.value.param == name
+
+
+def test_null_asks_for_nothing(tmp_path: Path) -> None:
+    assert write(tmp_path, prune=None, distill=None).job().id == "ftjob-1"
