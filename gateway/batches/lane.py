@@ -18,6 +18,9 @@ _KEPT_FREE = 8
 """One slot of so many is left free for the interactive request that comes next."""
 
 
+_SMOOTHING = 0.1
+"""The weight of the latest line in the mean of how long lines take."""
+
 _REMEMBERED_SECONDS = 600.0
 """How old the measurement of the idle engine may be; then the window begins anew (a slowdown, as in LEDBAT++)."""
 
@@ -39,6 +42,9 @@ class Lane:
         self._seconds: list[float] = []
         self._least = 0.0
         """Seconds for each token on the engine as idle as it was seen, 0 where that is not known."""
+        self._took = 0.0
+        """Seconds that a line takes, as a running mean."""
+        self._next_start = 0.0
         self._measured_at = perf_counter()
         self._filled = self._lowered = False
         pool.admission.on_wait = self.make_room
@@ -56,8 +62,23 @@ class Lane:
         return len(self._running)
 
     @property
+    def starts_in(self) -> float:
+        """In how many seconds the next line may begin, as far as that depends on time.
+
+        Beside interactive requests, lines begin one by one and evenly spread (as in TCP pacing): those that begin
+        together end together, and an engine that reads all of their successors' prompts at once is late for others.
+        """
+        return max(0.0, self._next_start - perf_counter()) if self._busy else 0.0
+
+    @property
     def room(self) -> int:
         """How many more lines may begin now."""
+        if not self._busy:
+            return self._room
+        return min(1, self._room) if self._next_start <= perf_counter() else 0
+
+    @property
+    def _room(self) -> int:
         pool, admission, running = self.pool, self.pool.admission, len(self._running)
         if not pool.on_call or admission.waiting:
             return 0
@@ -74,6 +95,7 @@ class Lane:
     def begun(self, task: asyncio.Task[Any]) -> None:
         """Note that a line is under way."""
         self._running[task] = None
+        self._next_start = perf_counter() + self._took / self.window.size
         if len(self._running) >= min(int(self.window.size), self._most):
             self._filled = True
 
@@ -86,6 +108,7 @@ class Lane:
 
     def answered(self, seconds: float, tokens: int) -> None:
         """Take into account how long an engine took for a line."""
+        self._took += (seconds - self._took) * (_SMOOTHING if self._took else 1.0)
         self._seconds.append(seconds / max(1, tokens))
         if len(self._seconds) < max(_FEWEST, int(self.window.size)):
             return

@@ -79,6 +79,7 @@ class BatchRunner:
         self._asking: dict[asyncio.Task[Result | None], BatchRun] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._draining = False
         self._tidied = False
 
@@ -102,6 +103,7 @@ class BatchRunner:
             await cancelled([self._task])
         await cancelled(list(self._asking))
         await cancelled(list(self._lives.values()))
+        self._fill_again(0.0)
         self._close_lanes()
         self._counts.hold_nothing()
         await self._store.stop()
@@ -202,6 +204,15 @@ class BatchRunner:
                 able = [run for run in runs if run.has_line(now)]
                 if not able or not self._begin(lane, min(able, key=self._share)):
                     break
+        self._fill_again(min(filter(None, (lane.starts_in for lane in by_lane)), default=0.0))
+
+    def _fill_again(self, seconds: float) -> None:
+        """Look once more when the next line may begin, if that is before the next tick."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if 0.0 < seconds < _TICK_SECONDS:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._fill)
 
     def _share(self, run: BatchRun) -> tuple[int, int]:
         """Tell how much of the capacity a batch has by its owner, and by itself."""

@@ -154,3 +154,20 @@ def test_an_idle_engine_is_measured_anew_now_and_then(monkeypatch: pytest.Monkey
         for _ in range(64):
             made.answered(seconds, 1)
         assert made.window.size <= expected
+
+
+async def test_beside_interactive_requests_lines_begin_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(batch_lane, "perf_counter", clock)
+    made = lane(None, 8.0)
+    made.answered(2.0, 1)
+    assert (made.room, made.starts_in) == (8, 0.0)
+    for _ in range(5):
+        made.pool.replicas[0].load.entered()
+    assert made.room == 1
+    lines = Lines(made)
+    lines.begin(1)
+    assert (made.room, made.starts_in) == (0, 0.25)
+    clock.now += 0.25
+    assert (made.room, made.starts_in) == (1, 0.0)
+    await lines.stop()
