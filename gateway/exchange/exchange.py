@@ -124,6 +124,11 @@ class Exchange(UpstreamSide):
         self._hold_slot()
         asyncio.get_running_loop().call_soon(self._go_on)
 
+    def displaced(self, error: Unavailable) -> None:
+        """End: its place in a full queue went to a tenant that has fewer requests there."""
+        self._metrics.refused += 1
+        self._fail(error)
+
     # called by the client's connection
 
     def client_left(self, reason: str) -> None:

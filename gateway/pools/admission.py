@@ -2,7 +2,8 @@
 
 A slot is held from admission to the end of the response. Requests beyond the limits wait in a queue, and so do all
 while the gate is closed because no replica is ready. A request that cannot be served in time is refused at once, with
-the time after which a slot is likely, estimated from how fast slots became free.
+the time after which a slot is likely, estimated from how fast slots became free. So is one that finds the queue full,
+unless another tenant has filled it: then the newest request of that tenant makes room.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class Admission:
         """Take a slot now, or queue ``waiter``, whose ``granted`` is called when it gets one (``False``).
 
         That may be before this returns. Raises ``QueueFull``, or ``DeadlineUnreachable`` where the wait is likely to be
-        longer than the request can wait, both with a ``retry_after``.
+        longer than the request can wait, both with a ``retry_after``. ``QueueFull`` may end another request instead.
         """
         slots = self._slots
         if slots is None or (self.open and slots.try_take()):
@@ -146,12 +147,18 @@ class Admission:
                 self._take(slots, waiter, ticket)
                 return True
             wait = self._wait_of(slots, ticket)
-            accepted = waiting < self.max_queue and wait <= ticket.within
+            full = waiting >= self.max_queue
+            displaced = self._queue.displaceable(ticket) if full else None
+            accepted = wait <= ticket.within and (displaced is not None or not full)
             if accepted:
+                if displaced is not None:
+                    self._queue.discard(displaced)
                 self._queue.push(waiter, ticket, perf_counter())
                 self._show(slots)
         if not accepted:
             raise self._refusal(slots, waiting, wait, ticket.within)
+        if displaced is not None:
+            displaced.displaced(self._full(slots, waiting))
         # A slot may have become free, or an announcement may have been withdrawn, while this request joined the queue.
         self.serve()
         if self.on_wait is not None:
@@ -319,6 +326,9 @@ class Admission:
                 f"A slot is expected in {wait:.1f} s, and the request can wait {max(0.0, within):.1f} s.",
                 retry_after=_advised(wait - within),
             )
+        return self._full(slots, waiting)
+
+    def _full(self, slots: Slots, waiting: int) -> QueueFull:
         if not self.open:
             full = "No replica of this model is ready"
         elif self._max_tokens is not None:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, Protocol
 
+from gateway.core.errors import Unavailable
 from gateway.pools.virtual_time import VirtualTime
 
 CLASS_STEP = 65_536
@@ -42,6 +43,9 @@ class Waiter(Protocol):
     def granted(self) -> None:
         """Go on: a slot is taken for it."""
 
+    def displaced(self, error: Unavailable) -> None:
+        """End with ``error``: its place in a full queue was given to a request of another tenant."""
+
 
 class _Flow:
     """The waiting requests of one tenant in one class, in the order of their arrival."""
@@ -50,7 +54,7 @@ class _Flow:
 
     def __init__(self, tenant: str, priority: int) -> None:
         self.tenant = tenant
-        self.offset = CLASS_STEP * max(-LOWEST_CLASS, min(priority, LOWEST_CLASS))
+        self.offset = _offset(priority)
         self.waiting: OrderedDict[Waiter, tuple[Ticket, int]] = OrderedDict()
         self.start = 0
         """The start tag of the first request."""
@@ -147,6 +151,23 @@ class FairQueue:
             self._enter(flow, flow.start)
         return True
 
+    def displaceable(self, ticket: Ticket) -> Waiter | None:
+        """Give the request that leaves a full queue for one that comes now; ``None`` if the newcomer has to go.
+
+        It is the newest one of the tenant with the most requests in the lowest class: of a class below the newcomer's,
+        or of a tenant of its class that has more waiting even then. So the longest queue is dropped from, as in
+        stochastic fairness queueing (McKenney, 1990). The only request of a tenant is always kept.
+        """
+        several = (flow for flow in self._flows.values() if len(flow.waiting) > 1)
+        longest = max(several, key=lambda flow: (flow.offset, len(flow.waiting)), default=None)
+        offset = _offset(ticket.priority)
+        if longest is None or longest.offset < offset:
+            return None
+        own = self._flows.get((ticket.priority, ticket.tenant))
+        if longest.offset == offset and own is not None and len(longest.waiting) <= len(own.waiting) + 1:
+            return None
+        return next(reversed(longest.waiting))
+
     def by_class(self) -> dict[int, int]:
         """Tell how many wait in each class that has any; may be called from another thread."""
         waiting: dict[int, int] = {}
@@ -219,3 +240,8 @@ class FairQueue:
                 heap = self._heap
             else:
                 return entry
+
+
+def _offset(priority: int) -> int:
+    """Give how many tokens a class stands behind class 0."""
+    return CLASS_STEP * max(-LOWEST_CLASS, min(priority, LOWEST_CLASS))

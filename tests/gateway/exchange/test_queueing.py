@@ -51,6 +51,17 @@ async def test_keys_are_tenants_that_take_turns() -> None:
     assert set(play.held()) == {0}
 
 
+async def test_a_key_that_fills_the_queue_does_not_keep_another_out() -> None:
+    play = Playbook(limit=1, max_queue=2, keys=KEYS)
+    first, second, third = (asks(play, "heavy", headers=of("heavy")) for _ in range(3))
+    asks(play, "light", headers=of("light"))
+    assert error_of(third)[0] == "queue_full"
+    assert play.metrics.of("m").admissions["refused"] == 1
+    assert await order(play, 3) == ["heavy", "heavy", "light"]
+    assert all(each.got().startswith(b"HTTP/1.1 200 ") for each in (first, second))
+    assert set(play.held()) == {0}
+
+
 async def test_a_client_may_stand_back_but_not_push_ahead() -> None:
     play = Playbook(limit=1)
     for user, priority in (("first", 0), ("back", 5), ("usual", None), ("pushy", -5)):

@@ -211,6 +211,34 @@ def test_nobody_is_refused_for_a_pace_that_is_not_known() -> None:
         queued(admission, within=0.001)
 
 
+def test_a_tenant_that_fills_the_queue_does_not_keep_others_out() -> None:
+    admission = Admission(1, max_queue=3)
+    take(admission)
+    heavy = [queued(admission, "heavy") for _ in range(3)]
+    light = queued(admission, "light")
+    assert [len(each.errors) for each in heavy] == [0, 0, 1]
+    (error,) = heavy[-1].errors
+    assert error.message == "All 1 slots of this model are taken and 3 requests wait already."
+    assert (error.code, error.retry_after) == ("queue_full", 1.0)
+    with pytest.raises(QueueFull):
+        admission.admit(Waiter(ticket=Ticket("heavy")))
+    assert admission.waiting == 3
+    for _ in range(3):
+        admission.release(Waiter())
+    assert [each.slots for each in (*heavy, light)] == [1, 1, 0, 1]
+    assert (admission.running, admission.waiting) == (1, 0)
+
+
+def test_nothing_makes_room_for_a_request_that_cannot_wait(clock: Clock) -> None:
+    admission = Admission(1, max_queue=3)
+    take(admission)
+    at_a_pace(admission, clock, 2.0)
+    heavy = [queued(admission, "heavy") for _ in range(3)]
+    with pytest.raises(QueueFull):
+        admission.admit(Waiter(ticket=Ticket("light", within=0.5)))
+    assert not any(each.errors for each in heavy)
+
+
 # tokens
 
 

@@ -212,3 +212,41 @@ def test_clients_that_come_and_leave_leave_nothing(line: Line) -> None:
     while line.queue.length:
         line.queue.pop()
     assert repr(line.queue) == "<FairQueue [0 waiting, 0 tenants]>"
+
+
+# what a full queue gives up
+
+
+def test_the_tenant_with_the_most_requests_makes_room(line: Line) -> None:
+    line.come("few")
+    many = [line.come("many") for _ in range(3)]
+    assert line.queue.displaceable(Ticket("new")) is many[-1]
+    assert line.queue.displaceable(Ticket("few")) is many[-1]
+
+
+def test_tenants_with_as_many_requests_as_the_newcomer_would_have_keep_theirs(line: Line) -> None:
+    for tenant in ("a", "a", "b"):
+        line.come(tenant)
+    assert line.queue.displaceable(Ticket("a")) is None
+    # It would only turn the two around.
+    assert line.queue.displaceable(Ticket("b")) is None
+
+
+def test_the_only_request_of_a_tenant_keeps_its_place(line: Line) -> None:
+    line.come("a", priority=100)
+    assert line.queue.displaceable(Ticket("b", priority=-100)) is None
+
+
+def test_the_lowest_class_makes_room_first_and_never_for_a_lower_one(line: Line) -> None:
+    for _ in range(9):
+        line.come("chats")
+    batch = [line.come("batch", priority=50) for _ in range(2)]
+    assert line.queue.displaceable(Ticket("new")) is batch[-1]
+    assert line.queue.displaceable(Ticket("chats")) is batch[-1]
+    assert line.queue.displaceable(Ticket("lower", priority=60)) is None
+
+
+def test_a_tenant_alone_makes_no_room_for_itself(line: Line) -> None:
+    for _ in range(3):
+        line.come("a")
+    assert line.queue.displaceable(Ticket("a")) is None
