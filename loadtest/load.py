@@ -28,6 +28,9 @@ _CONNECT_SECONDS = 10.0
 
 _SHOWN_CHARACTERS = 300
 
+_REFUSED = (429, 503)
+"""The statuses of a server that may say when to come back."""
+
 TIMEOUT = 300.0
 """How long a response may take in seconds, if nothing else is said."""
 
@@ -85,12 +88,12 @@ _REFUSAL = msgspec.json.Decoder(_Refusal)
 class InFlightRequest(Receiver):
     """One request under way: the receiver of its response, which fills in its record."""
 
-    __slots__ = ("_body", "_connection", "_done", "_load", "_over", "_request", "_splitter", "_timer", "record")
+    __slots__ = ("_body", "_connection", "_done", "_load", "_over", "_splitter", "_timer", "record", "request")
 
     def __init__(self, load: Load, request: Request, record: Record, done: Callable[[InFlightRequest], None]) -> None:
         self.record = record
         self._load = load
-        self._request = request
+        self.request = request
         self._done = done
         self._connection: UpstreamConnection | None = None
         self._splitter: sse.EventSplitter | None = None
@@ -102,8 +105,8 @@ class InFlightRequest(Receiver):
         """Send the request, on an idle connection or a new one."""
         load = self._load
         self.record.sent = load.now
-        if self._request.leave_after is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._request.leave_after, self._leave)
+        if self.request.leave_after is not None:
+            self._timer = asyncio.get_running_loop().call_later(self.request.leave_after, self._leave)
         connection = load.connections.take()
         if connection is not None:
             self._send(connection)
@@ -118,6 +121,8 @@ class InFlightRequest(Receiver):
     def receive_head(self, head: ResponseHead) -> None:
         """Note the status, and whether events follow."""
         self.record.status = head.status
+        if head.status in _REFUSED:
+            self.record.retry_after = _retry_after(head)
         if head.kind is EVENTS:
             self._splitter = sse.EventSplitter()
 
@@ -162,7 +167,7 @@ class InFlightRequest(Receiver):
             connection.abort()
             return
         self._connection = connection
-        connection.send(self._load.head_for(self._request), self._request.body, self)
+        connection.send(self._load.head_for(self.request), self.request.body, self)
 
     def _leave(self) -> None:
         """Go away in the middle of it, as people do."""
@@ -216,7 +221,8 @@ class InFlightRequest(Receiver):
 class Load:
     """A load on one address: ``http://…``, ``https://…`` or ``unix:…``. ``now`` is in seconds from its making.
 
-    ``key`` is sent as an API key; ``headers`` are more headers, as the SDKs send them.
+    ``key`` is sent as an API key; ``headers`` are more headers, as the SDKs send them. With ``retries`` a client that
+    is refused sends its request again when the server says so (``retry-after-ms`` or ``retry-after``), however often.
     """
 
     def __init__(
@@ -226,6 +232,7 @@ class Load:
         key: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         timeout: float = TIMEOUT,
+        retries: bool = False,
     ) -> None:
         self.address = Address.parse(url)
         self.connections = ConnectionPool(self.address, connect_timeout=_CONNECT_SECONDS)
@@ -234,6 +241,8 @@ class Load:
         self.failed = 0
         self.finished = 0
         self._timeout = timeout
+        self._retries = retries
+        self._coming_back: set[asyncio.TimerHandle] = set()
         lines = [("content-type", "application/json"), ("accept", "application/json"), *headers]
         if key is not None:
             lines.append(("authorization", f"Bearer {key}"))
@@ -324,6 +333,10 @@ class Load:
     def stop(self) -> None:
         """Send nothing more, and give up on what is under way."""
         self._stopped.set()
+        for timer in self._coming_back:
+            timer.cancel()
+        self._coming_back.clear()
+        self._all_done.set()
         for in_flight in list(self._under_way):
             in_flight.give_up("the test was stopped")
 
@@ -333,8 +346,10 @@ class Load:
 
     # inside
 
-    def _request(self, request: Request, planned: float, done: Callable[[InFlightRequest], None]) -> None:
-        record = Record(planned, kind=request.kind, asked_tokens=request.tokens)
+    def _request(
+        self, request: Request, planned: float, done: Callable[[InFlightRequest], None], attempt: int = 1
+    ) -> None:
+        record = Record(planned, kind=request.kind, asked_tokens=request.tokens, attempt=attempt)
         self.records.append(record)
         in_flight = InFlightRequest(self, request, record, done)
         self._under_way[in_flight] = None
@@ -344,11 +359,23 @@ class Load:
         del self._under_way[in_flight]
         self.finished += 1
         self.failed += in_flight.record.error is not None
+        if self._retries and in_flight.record.retry_after is not None and not self.stopped:
+            self._send_again(in_flight, in_flight.record.retry_after)
         if not self._under_way:
             self._all_done.set()
 
+    def _send_again(self, refused: InFlightRequest, after: float) -> None:
+        due = self.now + after
+
+        def send() -> None:
+            self._coming_back.discard(timer)
+            self._request(refused.request, due, self._ended, refused.record.attempt + 1)
+
+        timer = asyncio.get_running_loop().call_later(after, send)
+        self._coming_back.add(timer)
+
     async def _drained(self) -> None:
-        while self._under_way:
+        while self._under_way or self._coming_back:
             self._all_done.clear()
             await self._all_done.wait()
 
@@ -380,6 +407,15 @@ class Load:
     def _overdue(self, in_flight: InFlightRequest) -> bool:
         sent = in_flight.record.sent
         return sent is not None and self.now - sent > self._timeout
+
+
+def _retry_after(head: ResponseHead) -> float | None:
+    """Give the seconds after which to come back, as OpenAI's clients read them; a date is not understood."""
+    for name, per_second in ((b"retry-after-ms", 1000), (b"retry-after", 1)):
+        value = head.first(name)
+        if value is not None and value.isdigit():
+            return int(value) / per_second
+    return None
 
 
 def _refusal(body: bytes) -> str:

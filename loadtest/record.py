@@ -34,6 +34,10 @@ class Record(msgspec.Struct, eq=False):
     """What was asked: a name of ``WORKLOADS``."""
     asked_tokens: int = 0
     """How many tokens the prompt was made to have; ``tokens_in`` is what the server counted."""
+    attempt: int = 1
+    """Which time it is that its client sends this request."""
+    retry_after: float | None = None
+    """After how many seconds its client is to come back, if the server has refused it and says so."""
 
     @property
     def succeeded(self) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from loadtest import workload
 from loadtest.load import Load
+from loadtest.record import Record
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
 from loadtest.simulator.faults import Faults
@@ -179,3 +180,56 @@ async def test_clients_that_leave_abort_their_requests() -> None:
 async def test_the_clients_own_cpu_is_reported(load: Load) -> None:
     await load.closed_loop([WHOLE], clients=4, seconds=0.3)
     assert 0 < load.cpu_seconds < 5
+
+
+REFUSED = b"HTTP/1.1 %b\r\n%bcontent-length: 2\r\nconnection: close\r\n\r\n{}"
+
+
+async def told(refusal: bytes, *, retries: bool) -> list[Record]:
+    """Ask a server that refuses the first two requests so, and serves the next one."""
+    answers = [refusal, refusal, REFUSED % (b"200 OK", b"")]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answers.pop(0))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        load = Load(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", retries=retries)
+        await load.open_loop([WHOLE], [0.0])
+        load.close()
+    return load.records
+
+
+@pytest.mark.parametrize("header", [b"retry-after-ms: 20\r\nretry-after: 60\r\n", b"retry-after: 0\r\n"])
+@pytest.mark.parametrize("status", [b"429 Too Many Requests", b"503 Service Unavailable"])
+async def test_a_refused_client_comes_back_when_it_is_told_to(status: bytes, header: bytes) -> None:
+    first, second, third = await told(REFUSED % (status, header), retries=True)
+    assert (first.attempt, second.attempt, third.attempt) == (1, 2, 3)
+    assert (first.error, third.error) == (f"status {status[:3].decode()}", None)
+    assert first.retry_after is not None
+    assert first.ended is not None
+    assert second.planned >= first.ended + first.retry_after
+
+
+@pytest.mark.parametrize("header", [b"", b"retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n"])
+async def test_a_client_that_is_not_told_when_does_not_come_back(header: bytes) -> None:
+    (record,) = await told(REFUSED % (b"503 Service Unavailable", header), retries=True)
+    assert record.retry_after is None
+
+
+async def test_clients_come_back_only_where_that_is_wanted() -> None:
+    (record,) = await told(REFUSED % (b"503 Service Unavailable", b"retry-after: 1\r\n"), retries=False)
+    assert record.retry_after == 1.0
+
+
+async def test_nobody_comes_back_to_a_test_that_was_stopped() -> None:
+    async with SimulatedEngine(faults=Faults(status=503)) as full:
+        load = Load(full.address, retries=True)
+        asking = asyncio.create_task(load.open_loop([WHOLE], [0.0]))
+        await full.until(lambda engine: engine.counts.served == 1)
+        load.stop()
+        await asking
+        load.close()
+    assert len(load.records) == 1
