@@ -15,50 +15,48 @@ class PrefillQueue:
     until its response is there.
     """
 
-    __slots__ = ("_others", "_prefix_of", "_sharing", "_streams", "_unread_tokens")
+    __slots__ = ("_others", "_prefix_of", "sharing", "streams", "unread_tokens")
 
     def __init__(self) -> None:
-        self._unread_tokens = 0
+        self.unread_tokens = 0
+        """Those of ``unread``, as far as it was looked at; exact where there are no ``streams``."""
         # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
-        self._streams: OrderedDict[Routable, int] = OrderedDict()
+        self.streams: OrderedDict[Routable, int] = OrderedDict()
         """The unread tokens of each request that streams, the oldest first."""
         self._others: dict[Routable, int] = {}
         self._prefix_of: dict[Routable, int | None] = {}
-        self._sharing: dict[int | None, int] = {}
+        self.sharing: dict[int | None, int] = {}
+        """How many requests in flight have found just a prefix in the cache, by the last block of that."""
 
     def __repr__(self) -> str:
-        return f"<PrefillQueue [{len(self._prefix_of)} requests; {self._unread_tokens} tokens unread]>"
+        return f"<PrefillQueue [{len(self._prefix_of)} requests; {self.unread_tokens} tokens unread]>"
 
     def __len__(self) -> int:
         return len(self._prefix_of)
 
     def unread(self) -> int:
         """Give how many tokens have to be read before it is a new prompt's turn."""
-        streams = self._streams
+        streams = self.streams
         while streams:
             oldest = next(iter(streams))
             if oldest.context.first_token_at is None:
                 break
-            self._unread_tokens -= streams.pop(oldest)
-        return self._unread_tokens
-
-    def sharing(self, prefix: int) -> int:
-        """Give how many requests in flight have found just this prefix in the cache, named by its last block."""
-        return self._sharing.get(prefix, 0)
+            self.unread_tokens -= streams.pop(oldest)
+        return self.unread_tokens
 
     def add(self, request: Routable, unread: int, prefix: int | None) -> None:
         """Take a prompt in, of which so many tokens are not in the cache; ``prefix`` is the last block that is."""
-        (self._streams if request.streams else self._others)[request] = unread
-        self._unread_tokens += unread
+        (self.streams if request.streams else self._others)[request] = unread
+        self.unread_tokens += unread
         self._prefix_of[request] = prefix
-        self._sharing[prefix] = self._sharing.get(prefix, 0) + 1
+        self.sharing[prefix] = self.sharing.get(prefix, 0) + 1
 
     def remove(self, request: Routable) -> None:
         """Let a request go, whose response is there or will not come."""
-        self._unread_tokens -= (self._streams if request.streams else self._others).pop(request, 0)
+        self.unread_tokens -= (self.streams if request.streams else self._others).pop(request, 0)
         prefix = self._prefix_of.pop(request)
-        left = self._sharing[prefix] - 1
+        left = self.sharing[prefix] - 1
         if left:
-            self._sharing[prefix] = left
+            self.sharing[prefix] = left
         else:
-            del self._sharing[prefix]
+            del self.sharing[prefix]

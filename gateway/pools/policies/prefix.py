@@ -8,7 +8,7 @@ from gateway.pools.policies.compared import compared
 from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.prefill_queue import PrefillQueue
 from gateway.pools.policies.prefix_index import PrefixIndex
-from gateway.pools.policies.prompt_blocks import Prompt
+from gateway.pools.policies.prompt_blocks import BLOCK_ENDS, Prompt
 from gateway.pools.policies.token_load import TokenLoad
 from gateway.pools.policies.weights import are_weighted, compared_by_weight
 from gateway.pools.replica import Replica, ReplicaState
@@ -80,14 +80,14 @@ class Prefix:
         if len(choice) < len(candidates):
             choice = [*choice, *(replica for replica in known if replica in candidates)]
         best, lowest = choice[0], float("inf")
-        queues, held = self._queues, self._load.held
+        # perf: call, see docs/python-idioms.md.
+        queues, tokens, mean_request = self._queues, self._load.tokens, self._load.mean_request
         for replica in choice:
             queue = queues.get(replica)
-            cost = 0.0
+            cost = _HELD * (tokens.get(replica, 0) + replica.foreign * mean_request)
             if queue is not None:
-                cost = queue.unread() / replica.weight + _HELD * held(replica)
-            elif replica.foreign:
-                cost = _HELD * held(replica)
+                cost += queue.unread() if queue.streams else queue.unread_tokens
+            cost /= replica.weight
             if replica in known:
                 cost -= _worth(prompt, known[replica], queue)
             if cost < lowest:
@@ -118,5 +118,5 @@ class Prefix:
 
 def _worth(prompt: Prompt, known: int, queue: PrefillQueue | None) -> float:
     """Give how many tokens of waiting it is worth to go where the first ``known`` blocks of a prompt are cached."""
-    sharing = 0 if queue is None else queue.sharing(prompt.blocks[known - 1])
-    return prompt.tokens_of(known) * (1.0 + _STAY / (1 + sharing))
+    sharing = 0 if queue is None else queue.sharing.get(prompt.blocks[known - 1], 0)
+    return BLOCK_ENDS[known - 1] * prompt.per_byte * (1.0 + _STAY / (1 + sharing))

@@ -10,7 +10,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -42,16 +41,16 @@ def _ends() -> Iterator[int]:
         yield at
 
 
-_ENDS = tuple(_ends())
+BLOCK_ENDS = tuple(_ends())
 """Where blocks end, in bytes from the beginning of the prompt; the same for all prompts."""
 
-_SPANS = tuple(pairwise((0, *_ENDS)))
+_SPANS = tuple(pairwise((0, *BLOCK_ENDS)))
 
 BLOCK_BYTES = tuple(end - start for start, end in _SPANS)
 """How many bytes each block of a prompt has."""
 
 
-class Prompt(NamedTuple):
+class Prompt(msgspec.Struct, frozen=True, gc=False):
     """A prompt: its estimated ``tokens``, and the hash of each of its beginnings that ends with a block.
 
     Two prompts that have a hash in common have all before it in common. ``per_byte`` turns bytes into tokens.
@@ -63,10 +62,10 @@ class Prompt(NamedTuple):
 
     def tokens_of(self, blocks: int) -> int:
         """Give how many tokens its first ``blocks`` blocks have."""
-        return int(_ENDS[blocks - 1] * self.per_byte) if blocks else 0
+        return int(BLOCK_ENDS[blocks - 1] * self.per_byte) if blocks else 0
 
 
-class _PromptFields(msgspec.Struct):
+class _PromptFields(msgspec.Struct, gc=False):
     """The fields of a body that a prompt is made of, as the JSON that they are, and those that keep prompts apart."""
 
     model: Raw = Raw()
@@ -96,11 +95,13 @@ def read_prompt(body: bytes) -> Prompt:
     text = b"".join(parts)
     if not text:
         return Prompt(len(body) // BYTES_PER_TOKEN, (), 0.0)
-    tokens = _estimated_tokens(text, ids=_TOKEN_IDS.match(fields.prompt or fields.input) is not None)
+    # Messages are never token ids; most prompts are messages.
+    ids = not fields.messages and _TOKEN_IDS.match(fields.prompt or fields.input) is not None
+    tokens = _estimated_tokens(text, ids=ids)
     before = hash((bytes(fields.model), bytes(fields.cache_salt)))
     blocks = []
     # ``hash`` of bytes is SipHash under a key that each process draws: nobody outside can make two prompts collide.
-    for start, end in _SPANS[: bisect_right(_ENDS, len(text))]:
+    for start, end in _SPANS[: bisect_right(BLOCK_ENDS, len(text))]:
         before = hash((before, text[start:end]))
         blocks.append(before)
     return Prompt(tokens, tuple(blocks), tokens / len(text))

@@ -20,36 +20,38 @@ class TokenLoad:
     """
 
     def __init__(self) -> None:
-        self._held: dict[Replica, int] = {}
+        self.tokens: dict[Replica, int] = {}
+        """Of the requests from here, at each replica that has any."""
+        self.mean_request = float(_FIRST_GUESS)
+        """Tokens that a request from here holds."""
         self._held_by: dict[tuple[Replica, Routable], int] = {}
         self._mean_output = float(_FIRST_GUESS)
-        self._mean_request = float(_FIRST_GUESS)
 
     def __repr__(self) -> str:
-        held = sum(self._held.values())
-        return f"<TokenLoad [{held} tokens of {len(self._held_by)} requests at {len(self._held)} replicas]>"
+        held = sum(self.tokens.values())
+        return f"<TokenLoad [{held} tokens of {len(self._held_by)} requests at {len(self.tokens)} replicas]>"
 
     def held(self, replica: Replica) -> float:
         """Give how many tokens the requests at a replica hold, or will, for its weight.
 
         Requests of others, which its engine tells, count as much as one from here does on average.
         """
-        return (self._held.get(replica, 0) + replica.foreign * self._mean_request) / replica.weight
+        return (self.tokens.get(replica, 0) + replica.foreign * self.mean_request) / replica.weight
 
     def assigned(self, replica: Replica, request: Routable) -> None:
         """Count a request at its replica."""
         output, limit = int(self._mean_output), request.max_tokens
         tokens = request.prompt.tokens + (min(limit, output) if limit else output)
         self._held_by[replica, request] = tokens
-        self._mean_request += (tokens - self._mean_request) * _WEIGHT
-        self._held[replica] = self._held.get(replica, 0) + tokens
+        self.mean_request += (tokens - self.mean_request) * _WEIGHT
+        self.tokens[replica] = self.tokens.get(replica, 0) + tokens
 
     def released(self, replica: Replica, request: Routable) -> None:
         """Count a request out, and learn how long its response was, if that is known."""
-        left = self._held[replica] - self._held_by.pop((replica, request))
+        left = self.tokens[replica] - self._held_by.pop((replica, request))
         if left:
-            self._held[replica] = left
+            self.tokens[replica] = left
         else:
-            del self._held[replica]
+            del self.tokens[replica]
         if request.context.output_tokens:
             self._mean_output += (request.context.output_tokens - self._mean_output) * _WEIGHT

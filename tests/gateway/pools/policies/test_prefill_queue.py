@@ -27,10 +27,10 @@ def test_requests_that_share_a_prefix_are_counted_until_they_end() -> None:
     queue.add(Request(), 10, 8)
     for each in requests:
         each.context.first_token_at = 1.0
-    assert (queue.sharing(7), queue.sharing(8), queue.sharing(9)) == (3, 1, 0)
+    assert queue.sharing == {7: 3, 8: 1}
     for each in requests:
         queue.remove(each)
-    assert (queue.sharing(7), queue.sharing(8)) == (0, 1)
+    assert queue.sharing == {8: 1}
 
 
 def test_the_prompt_of_a_request_that_does_not_stream_is_unread_until_its_end() -> None:
