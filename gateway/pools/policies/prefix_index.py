@@ -69,8 +69,13 @@ class PrefixIndex:
             tokens = cache[block] = int(BLOCK_BYTES[number] * per_byte)
             held += tokens
             holders.setdefault(block, {})[replica] = None
-        for number in range(known - 1, -1, -1):
-            cache.move_to_end(blocks[number])
+        try:
+            for block in reversed(blocks[:known]):
+                cache.move_to_end(block)
+        except KeyError:
+            # Two prompts have a hash in common by chance: the replica has a block and not all before it.
+            self.forget(replica)
+            return 0
         self._tokens[replica] = held
         capacity = self._capacity or replica.cache_tokens or _GUESS
         if held > capacity:
@@ -85,7 +90,7 @@ class PrefixIndex:
 
     def _evict(self, replica: Replica, cache: OrderedDict[int, int], capacity: int) -> None:
         held = self._tokens[replica]
-        while held > capacity:
+        while held > capacity and cache:
             block, tokens = cache.popitem(last=False)
             held -= tokens
             self._release(block, replica)

@@ -130,3 +130,23 @@ def test_without_a_capacity_it_is_what_the_engine_has_told() -> None:
             index.remember(each, prompt(str(number)))
     known = [index.known(prompt(str(number)), 2) for number in range(10)]
     assert sum(told in each for each in known) < sum(silent in each for each in known) == 10
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [(9, 2, 5), (9, 3), (2,), (3, 1), (9, 8, 3)],
+    ids=["in the middle", "at the end", "alone", "the other way round", "unknown before it"],
+)
+def test_blocks_with_one_hash_by_chance_cost_hits_and_nothing_else(blocks: tuple[int, ...]) -> None:
+    index, here = PrefixIndex(2000), replica("a")
+    true, other = Prompt(384, (1, 2, 3), 0.25), Prompt(384, blocks, 0.25)
+    for each in (true, other, true, other, true):
+        index.known(each, 1)
+        index.remember(here, each)
+    for number in range(100):
+        index.remember(here, Prompt(128, (100 + number,), 0.25))
+        index.remember(here, other)
+    index.forget(here)
+    assert repr(index) == "<PrefixIndex [0 blocks at 0 replicas]>"
+    assert index.remember(here, true) == 0
+    assert index.known(true, 1) == {here: 3}
