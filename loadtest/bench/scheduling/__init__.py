@@ -1,0 +1,1 @@
+"""What scheduling must show on simulated engines: no herding, fairness among tenants, and goodput under overload."""
