@@ -35,6 +35,8 @@ class FairnessSettings:
     Engines keep their pace however many requests run, so that what a tenant feels of the other is the gateway's doing.
     """
 
+    processes: tuple[int, ...] = (1, 2)
+    """Of the gateway, one number after the other."""
     engines: int = 4
     slots: int = 128
     """Of all engines together."""
@@ -58,10 +60,10 @@ class FairnessSettings:
 
 
 async def measure(log: Callable[[str], None], settings: FairnessSettings | None = None) -> dict[str, Any]:
-    """Measure the quiet tenant alone and beside the loud one, in one gateway process and in two."""
+    """Measure the quiet tenant alone and beside the loud one, for each number of gateway processes."""
     settings = settings or FairnessSettings()
     runs = []
-    for processes in (1, 2):
+    for processes in settings.processes:
         for loud in (False, True):
             runs.append({"processes": processes, "loud": loud, **await _run(processes, settings, loud=loud)})
             log(f"fairness: {runs[-1]}")
