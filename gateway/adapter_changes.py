@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.config.models import ModelConfig, adapters_of
-from gateway.config.schema import Config
+from gateway.config.models import ModelConfig
+from gateway.config.schema import Config, names_of
 from gateway.config.types import ModelName
 from gateway.core.errors import BadRequest, ModelNotFound
 
@@ -86,10 +86,3 @@ def check_new(config: Config, name: str, base: str) -> ModelConfig:
     if name in names_of(config):
         raise BadRequest(f"{name!r} is a model, an alias or an adapter already.", param="name", code="name_taken")
     return settings
-
-
-def names_of(config: Config) -> frozenset[str]:
-    """Give all names that clients may use: of models, their aliases and their adapters."""
-    return frozenset(
-        name for model, settings in config.models.items() for name in (model, *settings.aliases, *adapters_of(settings))
-    )

@@ -19,6 +19,7 @@ from engines.errors import EngineError
 from engines.files.adapters import check_fit, read_adapter
 from engines.processes.gpus import Gpus, available
 from engines.supervisor import ReplicaStatus, State
+from engines.tuning.records import TRAIN
 from gateway.adapter_changes import AdapterChanges, check_new
 from gateway.config.discovery import DiscoverTable
 from gateway.config.schema import Config
@@ -26,7 +27,7 @@ from gateway.console import Row, StartupLog, render
 from gateway.control.access import new_token, token_of
 from gateway.control.plane import ControlPlane
 from gateway.core import wall_clock
-from gateway.core.errors import BadRequest, ModelNotFound
+from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.core.keys import Key, Keyring
 from gateway.core.limits import UsageStore, group_owner
 from gateway.core.tasks import cancelled
@@ -51,6 +52,8 @@ from gateway.reload import ConfigSource, Reloader, ReloadOutcome
 from gateway.scaling.fixed import FixedNumbers
 from gateway.scaling.scaler import ScaledModel, Scaler
 from gateway.shared_limits.sharing import NoClient, Sharing
+from gateway.tuning.publisher import Refused, Serving
+from gateway.tuning_service import TuningService
 
 _PROBE_SECONDS = 5.0
 """Longest wait for the response to one probe."""
@@ -100,6 +103,9 @@ class Plane(Drainable, Protocol):
     async def count(self) -> None:
         """Bring the metrics up to date; called on another loop."""
 
+    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Ask a path of the gateway itself; give status and body of the response. Raises ``ConnectionError``."""
+
     def renew_certificate(self, config: Config) -> None:
         """Use the certificate that its files hold now, if there is one. Raises ``StartError``, and changes nothing."""
 
@@ -119,11 +125,21 @@ class Plane(Drainable, Protocol):
 class Gateway:
     """One running gateway: engines, data plane and control plane, and the order in which they start and stop.
 
-    Raises ``StartError``, ``EngineError`` or ``OSError`` when it cannot be built.
+    ``train`` is the command that runs a fine-tuning job. Raises ``StartError``, ``EngineError`` or ``OSError`` when it
+    cannot be built.
     """
 
-    def __init__(self, config: Config, folder: Path, start_up: StartupLog, source: ConfigSource | None = None) -> None:
-        self._config = self._file_config = config
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        start_up: StartupLog,
+        source: ConfigSource | None = None,
+        train: Sequence[str] = TRAIN,
+    ) -> None:
+        self._file_config = config
+        self._tuning = TuningService(config, start_up.say, train)
+        config = self._config = self._tuning.published.applied_to(config)
         """The configuration in force, and what its file says, which commands may have changed since."""
         self._start_up = start_up
         try:
@@ -171,7 +187,8 @@ class Gateway:
         self._sharing = self._share_limits(config)
         self._load_signals = LoadSignals(self._registry, self._plane.show_load)
         self._ending = False
-        self._reloader = None if source is None else Reloader(config, source, self._reload, self._reloaded)
+        self._tuning.serve_with(Serving(self._serve_published, self._is_ready, self._load_tuned, self._plane.ask))
+        self._reloader = None if source is None else Reloader(self._file_config, source, self._reload, self._reloaded)
         self._watching: list[asyncio.Task[None]] = []
         host, port = split(config.gateway.control)
         self._control = ControlPlane(
@@ -299,7 +316,7 @@ class Gateway:
             except AdapterRefused as error:
                 raise BadRequest(str(error), param="source", code="adapter_refused") from None
             self._adapter_changes.add(name, base, folder)
-            self._apply(self._adapter_changes.applied_to(self._file_config))
+            self._apply(self._in_force())
 
     async def unload_adapter(self, name: str) -> None:
         """Let clients no longer ask for an adapter, and unload it from all replicas. Called on the main loop.
@@ -310,7 +327,7 @@ class Gateway:
             if not any(model.name == name for model in self.adapters):
                 raise ModelNotFound(f"There is no adapter {name[:200]!r}.", param="name")
             self._adapter_changes.remove(name)
-            self._apply(self._adapter_changes.applied_to(self._file_config))
+            self._apply(self._in_force())
             await self._adapters.settled()
 
     @property
@@ -357,6 +374,7 @@ class Gateway:
         self._scaling_ticker.start()
         watches = [wall_clock.watch(self._start_up.say)]
         self._adapters.start()
+        self._tuning.start()
         self._load_signals.start()
         if self._reloader is not None:
             watches.append(self._reloader.watch())
@@ -387,6 +405,7 @@ class Gateway:
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await self._discoveries.stop()
         await self._health_checks.stop()
+        await self._tuning.stop()
         await self._adapters.stop()
         await self._load_signals.stop()
         await self._engines.stop()
@@ -451,14 +470,39 @@ class Gateway:
     def _reload(self, config: Config) -> None:
         """Take over what the file says now. Raises ``StartError`` before anything has changed."""
         changes = self._adapter_changes.reloaded()
-        self._apply(changes.applied_to(config))
+        self._apply(changes.applied_to(self._tuning.published.applied_to(config)))
         self._adapter_changes, self._file_config = changes, config
         self._fixed_numbers.forget()
+
+    def _in_force(self) -> Config:
+        """Give what the file says, with what has been published and loaded since."""
+        return self._adapter_changes.applied_to(self._tuning.published.applied_to(self._file_config))
+
+    def _serve_published(self) -> None:
+        """Take over the models that are published now. Raises ``Refused``, and changes nothing."""
+        try:
+            self._apply(self._in_force())
+        except StartError as error:
+            raise Refused(str(error)) from None
+
+    def _is_ready(self, name: str) -> bool:
+        return name in self._registry.names and self._registry.find(name).ready
+
+    async def _load_tuned(self, name: str, base: str, folder: str) -> None:
+        """Load an adapter that a job has made, which clients may not ask for yet. Raises ``Refused``."""
+        async with self._adapter_lock:
+            try:
+                check_new(self._config, name, base)
+                parent = self._registry.find(base)
+                await self._adapters.load(Model(name, parent.pool, tasks=parent.tasks, parent=parent, root=folder))
+            except (AdapterRefused, GatewayError) as error:
+                raise Refused(str(error)) from None
 
     async def _prepare(self, replica: Replica) -> None:
         """Load a replica's adapters before it gets requests."""
         await self._adapters.prepare(replica)
         self._settled.set()
+        self._tuning.wake()
 
     async def _check_adapter(self, adapter: Model) -> None:
         """Compare an adapter's files with those of its base, as far as both are here. Raises ``AdapterRefused``."""
@@ -488,6 +532,7 @@ class Gateway:
         self._fixed_numbers.follow(rules_of(config), self._pools_by_model())
         self._adapters.follow(registry)
         self._load_signals.follow(registry)
+        self._tuning.follow(config)
 
     def _reloaded(self, outcome: ReloadOutcome) -> None:
         """Say how a reload went."""
@@ -512,6 +557,7 @@ class Gateway:
         what = status.state.value
         self._start_up.step(status.replica, f"{what}: {status.reason}" if status.reason else what)
         self._settled.set()
+        self._tuning.note(status)
 
 
 def _compare(adapter: Path, base: Path | None, is_remote: bool) -> None:

@@ -9,21 +9,26 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.api.batch_lines import BatchLines
+from gateway.api.internal_head import internal_head
 from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
 from gateway.batches.runner import BatchRunner
 from gateway.batches.store import BatchStore
 from gateway.config.schema import Config
 from gateway.config.tracing import settings_of
+from gateway.core.context import INTERNAL, RequestContext
 from gateway.core.keys import Keyring
 from gateway.core.limits import LocalUsage, UsageStore
 from gateway.core.load_shedding import LoadShedding
 from gateway.core.ticker import Sweep, Ticker
 from gateway.exchange.audit import Audit
 from gateway.exchange.dispatcher import Dispatcher
+from gateway.exchange.internal_call import InternalCall
 from gateway.files.store import FileStore
 from gateway.http.client_connection import ClientConnection
 from gateway.http.connection_pool import ConnectionPool
@@ -34,6 +39,7 @@ from gateway.observe.exposition import Exposition
 from gateway.observe.tracing.tracer import Tracer
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
+from gateway.tuning.client import TuningClient
 
 if TYPE_CHECKING:
     from gateway.observe.tracing.exporter import SpanExporter
@@ -108,6 +114,8 @@ class DataPlane:
         self._pipeline = Pipeline(
             snapshot, self._dispatcher, self.counters, self._access_log, version, self._files, batches, tracer
         )
+        self._tuning = self._pipeline.tuning = TuningClient(config)
+        self._questions = count(1)
         self._batches = BatchRunner(batches, BatchLines(self._pipeline), self.counters.batches)
         self._show_metrics(config)
         self._listener = Listener(
@@ -179,7 +187,16 @@ class DataPlane:
         self._dispatcher.set_deadlines(config.gateway.timeouts)
         old.succeeded_by(registry)
         self.counters.set_objectives({model.name: model.slo for model in registry.models})
+        self._tuning.follow(config)
         self._show_metrics(config)
+
+    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Ask itself, as a client would with whom it needs no key; give the status and the body of the response."""
+        context = RequestContext(
+            internal_head(INTERNAL, path), f"{INTERNAL}-{next(self._questions)}", body, perf_counter()
+        )
+        response = await InternalCall(self._pipeline).ask(context)
+        return response.status, response.body
 
     def show_load(self, replica: Replica) -> None:
         """Take over what the engine of a replica says of its load: policies read it where it is."""

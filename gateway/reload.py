@@ -27,6 +27,7 @@ AT_START = (
     "cache",
     "fast_paths",
     "files",
+    "tuning",
     "batches",
     "tracing",
     "redis",

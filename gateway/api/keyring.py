@@ -37,6 +37,7 @@ def _key(key: KeyConfig, config: GatewayConfig, quotas: Mapping[str, Quota], usa
         group=key.group or "",
         priority=priority or 0,
         endpoints=frozenset(key.endpoints or group.endpoints),
+        tune=bool(group.tune if key.tune is None else key.tune) and group.tune is not False,
         expires=min((day for day in (key.expires, group.expires) if day is not None), default=None),
         limits=KeyLimits(own, usage.lock(owners[-1])) if own else None,
     )

@@ -34,6 +34,7 @@ from gateway.observe.counters import Counters
 from gateway.observe.tracing.tracer import Tracer
 from gateway.pools.model import Model
 from gateway.pools.registry import Registry
+from gateway.tuning.client import TuningClient
 
 _JSON = b"content-type: application/json\r\n"
 _PREFLIGHT = b"access-control-allow-methods: DELETE, GET, POST\r\naccess-control-max-age: 600\r\n"
@@ -74,6 +75,8 @@ class Pipeline:
         self._metrics = metrics
         self._access_log = access_log
         self._tracer = tracer
+        self.tuning: TuningClient | None = None
+        """The tuning server, which a whole gateway has."""
         self.metrics: Metrics | None = None
         """What clients may read at ``/metrics``."""
         self._new_traces = trace_context.new_traces()

@@ -16,7 +16,7 @@ from gateway.api.dialects.messages import Messages
 from gateway.api.dialects.responses import Responses
 from gateway.api.dialects.stream_reader import Dialect
 from gateway.api.dialects.transcriptions import Transcriptions
-from gateway.api.local import batches, files, health, metrics, models, uploads
+from gateway.api.local import batches, files, fine_tuning, health, metrics, models, uploads
 from gateway.api.local.documentation import Documentation
 from gateway.api.local.route import LocalRoute
 from gateway.api.openapi.document import ServedRoute
@@ -81,6 +81,15 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/audio/translations"): EngineRoute(_TRANSCRIPTIONS, "transcribe", multipart=True),
     ("GET", "/v1/models"): LocalRoute(models.list_models),
     ("GET", "/v1/models/{id}"): LocalRoute(models.show_model),
+    ("DELETE", "/v1/models/{id}"): LocalRoute(models.delete_model),
+    ("POST", "/v1/fine_tuning/jobs"): LocalRoute(fine_tuning.create_job),
+    ("GET", "/v1/fine_tuning/jobs"): LocalRoute(fine_tuning.list_jobs),
+    ("GET", "/v1/fine_tuning/jobs/{id}"): LocalRoute(fine_tuning.show_job),
+    ("POST", "/v1/fine_tuning/jobs/{id}/cancel"): LocalRoute(fine_tuning.cancel_job),
+    ("POST", "/v1/fine_tuning/jobs/{id}/pause"): LocalRoute(fine_tuning.pause_job),
+    ("POST", "/v1/fine_tuning/jobs/{id}/resume"): LocalRoute(fine_tuning.resume_job),
+    ("GET", "/v1/fine_tuning/jobs/{id}/events"): LocalRoute(fine_tuning.list_events),
+    ("GET", "/v1/fine_tuning/jobs/{id}/checkpoints"): LocalRoute(fine_tuning.list_checkpoints),
     ("POST", "/v1/files"): LocalRoute(files.create_file, streamed=files.body_limit),
     ("GET", "/v1/files"): LocalRoute(files.list_files),
     ("GET", "/v1/files/{id}"): LocalRoute(files.show_file),

@@ -15,6 +15,7 @@ from gateway.config.checks import timeouts_amiss
 from gateway.config.paths import FilePath, folder_of, resolved
 from gateway.config.table import SECRET, Mistake, Table
 from gateway.config.tracing import Tracing
+from gateway.config.tuning import Tuning
 from gateway.config.types import Day, Endpoint, KeyName, Seconds, Sha256
 
 
@@ -237,6 +238,12 @@ class Restrictions(Table):
         description="The class of requests when they wait: lower numbers come first; 0 if unset.",
         examples=[10],
     )
+    tune: bool | None = Field(
+        None,
+        description="Whether fine-tuning jobs may be made, and their models deleted; not if unset. Without keys "
+        "everyone may.",
+        examples=[True],
+    )
     limits: KeyLimitsConfig = Field(default_factory=KeyLimitsConfig, description="See the limits of keys and groups.")
 
 
@@ -336,6 +343,7 @@ class GatewayConfig(Table):
     )
     limits: Limits = Field(default_factory=Limits, description="See `[gateway.limits]`.")
     files: Files = Field(default_factory=Files, description="See `[gateway.files]`.")
+    tuning: Tuning = Field(default_factory=Tuning, description="See `[gateway.tuning]`.")
     batches: Batches = Field(default_factory=Batches, description="See `[gateway.batches]`.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="See `[gateway.timeouts]`.")
     tracing: Tracing = Field(default_factory=Tracing, description="See `[gateway.tracing]`.")

@@ -35,6 +35,7 @@ from gateway.config.slo import Slo
 from gateway.config.source import ModelSource
 from gateway.config.struct_fields import table_of, with_options_of
 from gateway.config.table import SECRET, Mistake, Place, Table, nearest, plain
+from gateway.config.tuning import ModelTuning
 from gateway.config.types import (
     ALL_ENGINES,
     ALL_POLICIES,
@@ -399,6 +400,7 @@ class OnnxModel(LocalModel):
     """A small model that our own server on ONNX Runtime runs here."""
 
     engine: Literal["onnx"]
+    tuning: ModelTuning | None = Field(None, description="See `[models.NAME.tuning]`.")
 
     @property
     def options(self) -> OnnxOptions:

@@ -45,6 +45,7 @@ from gateway.config.scaling import ScalingTable
 from gateway.config.slo import Slo
 from gateway.config.source import PackageFile, PackageTable
 from gateway.config.tracing import Tracing
+from gateway.config.tuning import ModelTuning, Tuning
 
 EXAMPLE = """\
 [gateway]
@@ -92,6 +93,12 @@ SECTIONS: tuple[Section, ...] = (
     Section("`[gateway.files]`", Files, "Uploaded files: where they are kept, and how much of them."),
     Section("`[gateway.batches]`", Batches, "Batches: how much of them may run; see [batches.md](batches.md)."),
     Section(
+        "`[gateway.tuning]`",
+        Tuning,
+        "Fine-tuning jobs: where they and their models are kept, and what they may take; see "
+        "[finetuning.md](finetuning.md).",
+    ),
+    Section(
         "`[gateway.tracing]`",
         Tracing,
         "Spans of requests: where they are sent, and of how many requests. Off without an endpoint; see "
@@ -127,6 +134,12 @@ SECTIONS: tuple[Section, ...] = (
         OnnxModel,
         "A small model that Headgate's own server runs on this machine, with ONNX Runtime.",
         ModelBase,
+    ),
+    Section(
+        "`[models.NAME.tuning]`",
+        ModelTuning,
+        "What fine-tuning jobs start from on this ONNX model; see [finetuning.md](finetuning.md). A model of vLLM "
+        "with a table `adapters` is tuned from its own files.",
     ),
     Section(
         '`[models.NAME]` with `engine = "remote"`',

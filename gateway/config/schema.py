@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_serializer, field_validator
 
 from gateway.config.checks import timeouts_amiss
 from gateway.config.gateway import GatewayConfig, GroupConfig, KeyConfig, Timeouts
-from gateway.config.models import ModelConfig, TaggedModel
+from gateway.config.models import ModelConfig, TaggedModel, adapters_of
 from gateway.config.table import Mistake, Place, Table, plain
 from gateway.config.tracing import Tracing, settings_of
 from gateway.config.types import ALL_ENGINES, ALL_TASKS, ModelName
@@ -60,6 +60,13 @@ class Config(Table):
             if model.get("engine") == at[2]:
                 at = (*at[:2], *at[3:])
         return super().place(at, given)
+
+
+def names_of(config: Config) -> frozenset[str]:
+    """Give all names that clients may use: of models, their aliases and their adapters."""
+    return frozenset(
+        name for model, settings in config.models.items() for name in (model, *settings.aliases, *adapters_of(settings))
+    )
 
 
 def clashes(aliases: Mapping[str, Sequence[str]], keys: Sequence[KeyConfig]) -> Iterator[Mistake]:

@@ -151,6 +151,14 @@ class EndpointNotAllowed(BadRequest):
     reason = "endpoint"
 
 
+class TuningNotAllowed(BadRequest):
+    """A valid key, but not for fine-tuning."""
+
+    status = 403
+    code = "tuning_not_allowed"
+    reason = "tune"
+
+
 class ModelNotFound(BadRequest):
     """No pool has that name or alias."""
 
@@ -159,7 +167,7 @@ class ModelNotFound(BadRequest):
 
 
 class ObjectNotFound(BadRequest):
-    """There is no file or upload with that id, or it is another key's."""
+    """There is no such object of a client's with that id, or it is another key's."""
 
     status = 404
     code = "not_found"

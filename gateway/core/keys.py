@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time
 from hashlib import sha256
 from math import inf
 
-from gateway.core.errors import EndpointNotAllowed, ExpiredKey, InvalidKey, ModelNotAllowed
+from gateway.core.errors import EndpointNotAllowed, ExpiredKey, InvalidKey, ModelNotAllowed, TuningNotAllowed
 from gateway.core.limits import KeyLimits, key_owner
 
 
@@ -19,7 +19,8 @@ class Key:
 
     ``models`` and ``endpoints`` are those that it may use, all of them if empty. ``group`` names those keys that share
     limits and count as one tenant; by default a key is a group by itself. ``priority`` is a class for admission: lower
-    numbers come first, as in vLLM. ``expires`` is the first day, in UTC, on which it no longer works.
+    numbers come first, as in vLLM. ``expires`` is the first day, in UTC, on which it no longer works. ``tune`` says
+    whether it may make fine-tuning jobs.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Key:
     priority: int = 0
     endpoints: frozenset[str] = frozenset()
     expires: date | None = None
+    tune: bool = False
     expires_at: float = field(init=False, default=inf)
     """The same as seconds since 1970, infinite if it never expires."""
     limits: KeyLimits | None = field(default=None, compare=False)
@@ -59,12 +61,17 @@ class Key:
         allowed = ", ".join(sorted(self.endpoints))
         return EndpointNotAllowed(f"The {self.owner} may not use {endpoint}; it may use: {allowed}.")
 
+    def check_tune(self) -> None:
+        """Raise ``TuningNotAllowed`` unless this key may make fine-tuning jobs."""
+        if not self.tune:
+            raise TuningNotAllowed(f"The {self.owner} may not fine-tune models; its operator can give it tune = true.")
+
     def expired(self) -> ExpiredKey:
         """Give the error for a key whose time is up."""
         return ExpiredKey(f"The {self.owner} expired on {self.expires}; ask the operator of this gateway for one.")
 
 
-ANYONE = Key("", frozenset())
+ANYONE = Key("", frozenset(), tune=True)
 """The key of every request where no keys are configured."""
 
 

@@ -28,6 +28,8 @@ from gateway.processes.cell_layout import TICKED_AT, ChildCounting, Publisher, c
 from gateway.processes.datagrams import Datagrams
 from gateway.processes.messages import (
     AnnounceEnd,
+    Answered,
+    Ask,
     CancelAll,
     Channel,
     Confirm,
@@ -112,6 +114,8 @@ class Child:
                 serving.plane.cancel_all()
             case Count():
                 self._spawn(self._count(serving.plane))
+            case Ask():
+                self._spawn(self._ask(serving.plane, message))
             case End():
                 self._spawn(self._end(serving))
             case _:
@@ -176,6 +180,10 @@ class Child:
         """Write down what was counted on another thread, where it delays no token but for the interpreter's lock."""
         data = await asyncio.to_thread(lambda: encode(Counted(plane.counters.snapshot())))
         self.channel.send_encoded(data)
+
+    async def _ask(self, plane: DataPlane, question: Ask) -> None:
+        status, body = await plane.ask(question.path, question.body)
+        self.channel.send(Answered(question.number, status, body))
 
     async def _end(self, serving: ChildPlane) -> None:
         await serving.stop()

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from time import monotonic
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from gateway.observe.counters import Snapshot
 from gateway.pools.ejection import Overseer
 from gateway.processes.messages import (
     AnnounceEnd,
+    Answered,
+    Ask,
     CancelAll,
     Channel,
     Confirm,
@@ -88,6 +91,9 @@ class ChildHandle:
         self._idle = asyncio.Event()
         self._ended = asyncio.Event()
         self._counting: asyncio.Future[None] | None = None
+        self._asked: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        """What it has been asked, by number, and has not answered yet."""
+        self._numbers = count(1)
         self._reason = ""
         self._serving_since: float | None = None
         self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -142,6 +148,19 @@ class ChildHandle:
             self._counting = asyncio.get_running_loop().create_future()
             self._channel.send(Count())
         await asyncio.wait({self._counting}, timeout=_COUNT_SECONDS)
+
+    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Have it ask itself; give status and body of the response. Raises ``ConnectionError`` where it ends before."""
+        if self._channel is None:
+            raise ConnectionError(self._reason)
+        number = next(self._numbers)
+        answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        self._channel.send(Ask(number, path, body))
+        try:
+            return await answer
+        finally:
+            del self._asked[number]
 
     async def stop(self) -> None:
         """Let it end, or end it if it does not."""
@@ -207,6 +226,9 @@ class ChildHandle:
         self._reason = self._reason or f"It ended with exit code {code}."
         self._process = self._channel = self._serving_since = None
         self._counted()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(ConnectionError(self._reason))
         self._idle.set()
         self._ended.set()
         self._owner.ended(self._own)
@@ -232,6 +254,9 @@ class ChildHandle:
             case Counted(snapshot):
                 self._owner.counted(self._own, snapshot)
                 self._counted()
+            case Answered(number, status, body):
+                if number in self._asked and not self._asked[number].done():
+                    self._asked[number].set_result((status, body))
             case Idle():
                 self._idle.set()
             case _:

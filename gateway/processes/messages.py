@@ -106,6 +106,22 @@ class Count(msgspec.Struct, frozen=True, tag=True):
     """Parent to child: send what was counted so far."""
 
 
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: ask yourself for a path as a client would, and send what is answered with this number."""
+
+    number: int
+    path: str
+    body: bytes
+
+
+class Answered(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: the response to the question of this number."""
+
+    number: int
+    status: int
+    body: bytes
+
+
 class Serving(msgspec.Struct, frozen=True, tag=True):
     """Child to parent: it listens."""
 
@@ -159,6 +175,8 @@ Message = (
     | CancelAll
     | End
     | Count
+    | Ask
+    | Answered
     | Serving
     | NotStarted
     | ReplicaSuspected

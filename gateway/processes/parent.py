@@ -114,6 +114,13 @@ class Parent:
             async with asyncio.timeout(_COUNT_SECONDS):
                 await asyncio.wrap_future(asking)
 
+    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Have a process ask itself for a path; give status and body. Raises ``ConnectionError`` if none can answer."""
+        serving = next((each for each in self._processes if each.serving), None)
+        if serving is None:
+            raise ConnectionError("no process takes requests")
+        return await serving.ask(path, body)
+
     # reload
 
     def renew_certificate(self, config: Config) -> None:

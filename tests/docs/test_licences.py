@@ -35,5 +35,6 @@ def test_each_locked_package_has_its_licence() -> None:
 
 def test_each_model_file_has_its_licence() -> None:
     models = tomllib.loads((ROOT / "models.toml").read_text(encoding="utf-8"))["models"].values()
-    packages = {model["source"]["package"].split("==")[0] for model in models}
+    sources = [table["source"] for model in models for table in (model, model.get("tuning")) if table]
+    packages = {source["package"].split("==")[0] for source in sources}
     assert rows("Model files").keys() == packages

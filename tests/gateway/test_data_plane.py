@@ -44,6 +44,17 @@ async def test_a_data_plane_serves_by_itself_and_leaves_nothing_behind() -> None
         await plane.stop()
 
 
+async def test_a_data_plane_asks_itself_as_a_client_would() -> None:
+    async with nothing_left():
+        plane = built(configured({"m": NOBODY}, keys=[{"id": "a", "sha256": "0" * 64}]))
+        await plane.start()
+        status, body = await plane.ask("/classify", b'{"model": "n", "input": "a"}')
+        assert (status, b"model_not_found" in body) == (404, True)
+        plane.stop_accepting()
+        await plane.idle()
+        await plane.stop()
+
+
 async def test_the_end_waits_for_an_upload_that_is_under_way(tmp_path: Path) -> None:
     body = form(b"x" * 1_000, purpose="evals")
     async with nothing_left():

@@ -156,6 +156,7 @@ async def test_a_mistake_leaves_everything_as_it_was_and_is_told(tmp_path: Path,
     [
         ('access_log = "off"', 'access_log = "stdout"', "gateway.access_log: is read at the start only"),
         ('access_log = "off"', 'access_log = "off"\nprocesses = 2', "gateway.processes: is read at the start only"),
+        ("[models.m]", "[gateway.tuning]\njobs = 2\n[models.m]", "gateway.tuning: is read at the start only"),
         ("[models.m]", "[gateway.files]\nmax_bytes = 1\n[models.m]", "gateway.files: is read at the start only"),
     ],
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from engines.tuning.records import TRAIN
 from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console import StartupLog
@@ -55,13 +56,20 @@ def remote(*urls: str, **options: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def gateway(
-    models: Mapping[str, Mapping[str, Any]], *, ready: Iterable[str] | None = None, **settings: Any
+    models: Mapping[str, Mapping[str, Any]],
+    *,
+    ready: Iterable[str] | None = None,
+    train: Sequence[str] = TRAIN,
+    **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
-    """Run a gateway with these models and settings of ``[gateway]``; wait until ``ready`` (default: all) can answer."""
+    """Run a gateway with these models and settings of ``[gateway]``; wait until ``ready`` (default: all) can answer.
+
+    ``train`` is the command that runs a fine-tuning job.
+    """
     base = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "access_log": "off", "drain_timeout": 5.0}
     config = Config.model_validate({"gateway": base | settings, "models": models})
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
-        built = Gateway(config, Path(folder), StartupLog(io.StringIO()))
+        built = Gateway(config, Path(folder), StartupLog(io.StringIO()), train=train)
         await built.start()
         try:
             running = RunningGateway(built)

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import msgspec
 
 from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse
-from gateway.core.errors import ModelNotFound
+from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.core.keys import Key
 from gateway.pools.model import Model
+
+_TUNED = "ft:"
+"""What the names of fine-tuned models begin with."""
 
 
 class ModelCard(msgspec.Struct):
@@ -31,6 +34,14 @@ class ModelList(msgspec.Struct):
     object: str = "list"
 
 
+class ModelDeleted(msgspec.Struct):
+    """What OpenAI says when a model is deleted."""
+
+    id: str
+    object: str = "model"
+    deleted: bool = True
+
+
 async def list_models(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """List the models that can answer, of those that the key may use, aliases too."""
     return LocalResponse(msgspec.json.encode(ModelList(list(_cards(info, request.key)))))
@@ -43,6 +54,25 @@ async def show_model(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
         if card.id == name:
             return LocalResponse(msgspec.json.encode(card))
     raise ModelNotFound(f"The model {name[:200]!r} is not one that can answer you now; see /v1/models.", param="model")
+
+
+async def delete_model(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
+    """Serve a fine-tuned model no longer, and remove its files. Raises ``BadRequest`` for a configured model."""
+    request.key.check_tune()
+    name = request.parameter
+    try:
+        if info.tuning is None or not info.tuning.wanted:
+            raise ModelNotFound(f"There is no fine-tuned model {name[:200]!r} of yours.", param="model")
+        await info.tuning.post("/models/delete", msgspec.json.encode({"name": name}), owner=request.key.id)
+    except GatewayError as error:
+        if error.status == 404 and name in info.registry.names and not name.startswith(_TUNED):
+            raise BadRequest(
+                f"The model {name[:200]!r} is configured in a file; only fine-tuned models can be deleted.",
+                param="model",
+                code="model_not_deletable",
+            ) from None
+        raise
+    return LocalResponse(msgspec.json.encode(ModelDeleted(name)))
 
 
 def _cards(info: GatewayInfo, key: Key) -> Iterator[ModelCard]:

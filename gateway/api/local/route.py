@@ -19,6 +19,7 @@ from gateway.http.downstream import Downstream
 from gateway.http.request_head import date_line
 from gateway.http.request_parser import refusal
 from gateway.pools.registry import Registry
+from gateway.tuning.client import TuningClient
 
 JSON = b"content-type: application/json\r\n"
 
@@ -40,6 +41,10 @@ class GatewayInfo(Protocol):
     @property
     def files(self) -> FileStore:
         """The files that clients have uploaded."""
+
+    @property
+    def tuning(self) -> TuningClient | None:
+        """The tuning server; ``None`` where this is no whole gateway."""
 
     @property
     def batches(self) -> BatchStore:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from engines.tuning.shown import CheckpointPage, EventPage, FineTuningJob, JobPage
 from gateway.api.local.batches import BatchList, BatchObject, NewBatch
 from gateway.api.local.files import FileDeleted, FileList, FileObject
-from gateway.api.local.models import ModelCard, ModelList
+from gateway.api.local.fine_tuning import NewJob
+from gateway.api.local.models import ModelCard, ModelDeleted, ModelList
 from gateway.api.local.uploads import NewUpload, PartObject, UploadCompletion, UploadObject
 from gateway.api.openapi import requests, responses
 
@@ -34,7 +36,7 @@ class Endpoint:
 
 
 _CHAT, _TEXT, _AUDIO = "Generation", "Embeddings and classification", "Audio"
-_MODELS, _FILES, _BATCHES, _STATE = "Models", "Files", "Batches", "State"
+_MODELS, _FILES, _BATCHES, _TUNING, _STATE = "Models", "Files", "Batches", "Fine-tuning", "State"
 _TALK: list[object] = [{"role": "user", "content": "Say hello."}]
 _PAIR = {"query": "What is a gateway?", "documents": ["A server in front of others.", "A kind of fish."]}
 
@@ -62,6 +64,10 @@ _FILTERS = {
 _PAGES = {
     "limit": "Most batches that are listed, from 1 to 100; 20 if not said.",
     "after": "The id of the batch behind which the list goes on.",
+}
+_TUNING_PAGES = {
+    "limit": "Most that are listed, 20 if not said, and 100 at most.",
+    "after": "The id behind which the list goes on.",
 }
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
@@ -155,6 +161,27 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ),
     ("GET", "/v1/models"): Endpoint(_MODELS, "List the models that can answer now", None, ModelList),
     ("GET", "/v1/models/{id}"): Endpoint(_MODELS, "Show one model", None, ModelCard),
+    ("DELETE", "/v1/models/{id}"): Endpoint(_MODELS, "Delete a fine-tuned model", None, ModelDeleted),
+    ("POST", "/v1/fine_tuning/jobs"): Endpoint(
+        _TUNING,
+        "Begin a fine-tuning job",
+        NewJob,
+        FineTuningJob,
+        {"model": "minilm", "training_file": "file-…", "suffix": "reviews"},
+    ),
+    ("GET", "/v1/fine_tuning/jobs"): Endpoint(
+        _TUNING, "List your fine-tuning jobs", None, JobPage, query=_TUNING_PAGES
+    ),
+    ("GET", "/v1/fine_tuning/jobs/{id}"): Endpoint(_TUNING, "Show one job", None, FineTuningJob),
+    ("POST", "/v1/fine_tuning/jobs/{id}/cancel"): Endpoint(_TUNING, "Cancel a job", None, FineTuningJob),
+    ("POST", "/v1/fine_tuning/jobs/{id}/pause"): Endpoint(_TUNING, "Pause a job", None, FineTuningJob),
+    ("POST", "/v1/fine_tuning/jobs/{id}/resume"): Endpoint(_TUNING, "Resume a paused job", None, FineTuningJob),
+    ("GET", "/v1/fine_tuning/jobs/{id}/events"): Endpoint(
+        _TUNING, "List what has happened to a job", None, EventPage, query=_TUNING_PAGES
+    ),
+    ("GET", "/v1/fine_tuning/jobs/{id}/checkpoints"): Endpoint(
+        _TUNING, "List the checkpoints of a job", None, CheckpointPage, query=_TUNING_PAGES
+    ),
     ("POST", "/v1/files"): Endpoint(_FILES, "Upload a file", requests.FileUploadForm, FileObject),
     ("GET", "/v1/files"): Endpoint(_FILES, "List your files", None, FileList, query=_FILTERS),
     ("GET", "/v1/files/{id}"): Endpoint(_FILES, "Show one file", None, FileObject),

@@ -49,6 +49,11 @@ def test_a_key_without_anything_may_do_everything() -> None:
         ({"expires": date(2030, 1, 2)}, {"expires": date(2030, 1, 1)}, "expires", date(2030, 1, 1)),
         ({"expires": date(2030, 1, 2)}, {}, "expires", date(2030, 1, 2)),
         ({}, {}, "group", "team"),
+        ({}, {}, "tune", False),
+        ({"tune": True}, {}, "tune", True),
+        ({}, {"tune": True}, "tune", True),
+        ({"tune": False}, {"tune": True}, "tune", False),
+        ({"tune": True}, {"tune": False}, "tune", False),
     ],
 )
 def test_a_key_and_its_group_go_together(

@@ -81,7 +81,7 @@ def test_one_path_may_be_answered_here_for_one_method_and_by_engines_for_another
     [
         (b"GET", b"/v1/chat/completions", "POST"),
         (b"POST", b"/v1/models", "GET, HEAD"),
-        (b"DELETE", b"/v1/models/m", "GET, HEAD"),
+        (b"POST", b"/v1/models/m", "DELETE, GET, HEAD"),
         (b"PUT", b"/ping", "GET, HEAD, POST"),
     ],
 )

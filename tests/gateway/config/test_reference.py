@@ -66,6 +66,7 @@ def test_no_option_is_left_out() -> None:
         "limits",
         "timeouts",
         "files",
+        "tuning",
         "batches",
         "guard",
         "discover",

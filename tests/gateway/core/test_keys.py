@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.core.errors import InvalidKey
+from gateway.core.errors import InvalidKey, TuningNotAllowed
 from gateway.core.keys import ANYONE, Key, Keyring
 
 ALICE = Key("alice", frozenset())
@@ -62,6 +62,13 @@ def test_any_other_is_refused(ring: Keyring, headers: dict[bytes, bytes], messag
     with pytest.raises(InvalidKey, match=message) as refused:
         ring.find(headers)
     assert "secret" not in refused.value.message
+
+
+def test_a_key_needs_the_right_to_tune_and_everyone_has_it_where_there_are_no_keys() -> None:
+    ANYONE.check_tune()
+    Key("alice", frozenset(), tune=True).check_tune()
+    with pytest.raises(TuningNotAllowed, match="key 'alice' may not fine-tune models"):
+        Key("alice", frozenset()).check_tune()
 
 
 def test_an_empty_ring_lets_everyone_in() -> None:

@@ -107,6 +107,16 @@ async def test_a_file_is_kept_for_its_owner(tmp_path: Path) -> None:
     assert files.counts == FileCounts(received_bytes=3, sent_bytes=3)
 
 
+async def test_a_result_is_there_once_however_often_it_is_kept_and_beyond_its_owners_room(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"step\n1\n")
+    async with store(tmp_path, max_bytes=4) as files:
+        for _ in range(2):
+            await files.keep_result("alice", "file-1", "a.csv", "fine-tune-results", tmp_path / "metrics.csv")
+        (file,) = await files.files("alice", FileQuery())
+        assert (file.id, file.filename, file.purpose, file.expires_at) == ("file-1", "a.csv", "fine-tune-results", None)
+        assert await content(files, file) == (await files.path_of(file)).read_bytes() == b"step\n1\n"
+
+
 async def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
     async with store(tmp_path) as files:
         files.start()

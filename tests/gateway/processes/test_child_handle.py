@@ -100,6 +100,25 @@ async def test_a_killed_process_is_started_again_and_its_owner_hears_of_it() -> 
     owner.close()
 
 
+async def test_one_that_is_asked_asks_itself_and_says_so_when_it_ends_instead() -> None:
+    owner = ChildOwner()
+    process = ChildHandle(0, owner)
+    with pytest.raises(ConnectionError):
+        await process.ask("/classify", b"{}")
+    assert await process.start() == ""
+    status, body = await process.ask("/classify", b'{"model": "nothing", "input": "a"}')
+    assert (status, b"The model 'nothing' does not exist here" in body) == (404, True)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    asking = asyncio.create_task(process.ask("/classify", b"{}"))
+    await asyncio.sleep(0)
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(ConnectionError, match="It ended with exit code -9"):
+        await asking
+    await process.stop()
+    owner.close()
+
+
 async def test_one_that_does_not_answer_delays_its_owner_only_a_little_and_is_ended() -> None:
     owner = ChildOwner()
     process = ChildHandle(0, owner)

@@ -1,0 +1,46 @@
+"""``[gateway.tuning]`` and ``[models.NAME.tuning]``: fine-tuning jobs, and what they start from."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gateway.config.paths import FilePath
+from gateway.config.source import ModelSource
+from gateway.config.table import Table
+from gateway.config.types import Seconds
+
+
+class Tuning(Table):
+    """``[gateway.tuning]``: where fine-tuning jobs and their models are kept, and what jobs may take."""
+
+    folder: FilePath | None = Field(
+        None,
+        description="Folder for jobs and fine-tuned models, which belongs to one gateway; by default `headgate/tuning` "
+        "in the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).",
+        examples=["/var/lib/headgate/tuning"],
+    )
+    jobs: int = Field(1, ge=1, le=64, description="How many jobs train at the same time; others wait.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Threads of each job, which run at the lowest priority. Default: the cores, divided by `jobs`.",
+        examples=[4],
+    )
+    memory_bytes: int = Field(
+        8 * 1024**3, ge=256 * 1024**2, description="Most memory that each job may take, in bytes."
+    )
+    time_budget: Seconds = Field(
+        600.0,
+        description="How long a job may train, in seconds; a job may ask for less. What follows it is not counted.",
+    )
+
+
+class ModelTuning(Table):
+    """``[models.NAME.tuning]``: the weights from which jobs train classifiers on this model."""
+
+    source: ModelSource = Field(
+        description="Where the model's weights for PyTorch are, as for `source` of the model: a folder or a package "
+        "with `config.json`, `tokenizer.json` and `*.safetensors`.",
+        examples=["weights/minilm"],
+    )

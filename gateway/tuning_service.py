@@ -1,0 +1,99 @@
+"""Fine-tuning in the gateway's main process: the tuning server's process, and the publishing of what it makes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engines.spec import EngineSpec, FolderSource
+from engines.supervisor import ReplicaStatus, State, Supervisor
+from engines.tuning.launcher import MODEL, TuningServer
+from engines.tuning.records import TRAIN
+from gateway.config.schema import Config
+from gateway.core.tasks import cancelled
+from gateway.files.store import FileCounts, FileStore
+from gateway.tuning.bases import folder_of, settings_of
+from gateway.tuning.client import TuningClient, models_folder
+from gateway.tuning.published import PublishedModels
+from gateway.tuning.publisher import Publisher, Serving
+
+_GRACE = 10.0
+"""Seconds that the server gets to end, in which trainings write their checkpoints."""
+
+
+class TuningService:
+    """Starts the tuning server as soon as there is something to tune, and does what its jobs need of the gateway.
+
+    ``say`` tells people. ``train`` is the command that runs one job.
+    """
+
+    def __init__(self, config: Config, say: Callable[[str], None], train: Sequence[str] = TRAIN) -> None:
+        self._say = say
+        self._client = TuningClient(config)
+        self.published = PublishedModels(models_folder(folder_of(config)))
+        self._files = FileStore(config.gateway.files, FileCounts())
+        settings = settings_of(config, train)
+        self._supervisor = Supervisor(
+            folder=Path(settings.folder),
+            cache=Path(settings.cache),
+            on_change=self._changed,
+            launchers={MODEL: TuningServer(settings)},
+        )
+        self._publisher: Publisher | None = None
+        self._publishing: asyncio.Task[None] | None = None
+        self._started = False
+
+    def __repr__(self) -> str:
+        return f"<TuningService {self._supervisor!r} {self.published!r}>"
+
+    def serve_with(self, serving: Serving) -> None:
+        """Say what publishing has the gateway do; called before ``start``."""
+        self._publisher = Publisher(self._client, self.published, self._files, serving, self._say)
+
+    def start(self) -> None:
+        """Start the server, if there is something for it; returns at once."""
+        self._started = True
+        self._look()
+
+    def follow(self, config: Config) -> None:
+        """Go by another configuration from now on."""
+        self._client.follow(config)
+        self._look()
+        for trouble in self.published.new_troubles():
+            self._say(trouble)
+
+    def note(self, status: ReplicaStatus) -> None:
+        """Hear what becomes of an engine, which may be that of a model that is being published."""
+        if self._publisher is not None:
+            trouble = status.reason if status.state in (State.RESTARTING, State.FAILED) else ""
+            self._publisher.note(status.model, trouble)
+
+    def wake(self) -> None:
+        """Look again whether a model is ready."""
+        if self._publisher is not None:
+            self._publisher.note("")
+
+    async def stop(self) -> None:
+        """Stop the server and its jobs, which go on when it starts again; harmless before the start."""
+        if self._publishing is not None:
+            await cancelled([self._publishing])
+        await self._supervisor.stop(_GRACE)
+        await self._files.stop()
+
+    def _look(self) -> None:
+        if not self._started or self._supervisor.statuses or not self._client.wanted:
+            return
+        folder = FolderSource(self._client.folder)
+        self._supervisor.add(EngineSpec(model=MODEL, engine=MODEL, source=folder, startup_timeout=60.0))
+        self._supervisor.start()
+
+    def _changed(self, status: ReplicaStatus) -> None:
+        """Publish while a server of this gateway runs; one of another's is not asked what there is to do."""
+        if status.state is State.READY:
+            assert self._publisher is not None
+            self._publishing = asyncio.get_running_loop().create_task(self._publisher.run())
+        elif self._publishing is not None:
+            self._publishing.cancel()
+        if status.reason and status.state in (State.FAILED, State.RESTARTING):
+            self._say(f"the tuning server: {status.reason}")
