@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-
-import pytest
 
 from engines.tuning.check import check_examples
 from tests.kit.tuning import EXAMPLES
@@ -16,9 +13,6 @@ def test_good_examples_are_not_refused(tmp_path: Path) -> None:
     assert check_examples("classifier", tmp_path / "a.jsonl", None) is None
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("engines.train") is None, reason="there is no engines.train, whose readers are asked"
-)
 def test_bad_examples_are_refused_with_their_line(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(EXAMPLES + b'{"text": 1, "label": "good"}\n')
     error = check_examples("classifier", tmp_path / "a.jsonl", None)
