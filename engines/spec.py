@@ -93,12 +93,23 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A TCP port of all addresses of a machine, at which requests are answered that carry ``key`` as bearer token."""
+
+    number: int
+    key: str = field(repr=False)
+
+
+Listen = Path | Port
+"""Where an engine listens: at a Unix socket, which only this user may open, or at a port."""
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """How to start one replica: its command, what is added to the environment, and where it says that it is ready."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    socket: Path
     ready_path: str = "/health"
 
 
@@ -111,8 +122,11 @@ class Launcher(Protocol):
         It may take minutes and blocks; it is called on a thread. Raises ``EngineError``.
         """
 
-    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
-        """Say how a replica is started on those files and GPUs (none: the CPU), listening on ``socket``."""
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:
+        """Say how a replica is started on those files and GPUs (none: the CPU), and where it listens.
+
+        At a port it answers nothing but ``ready_path`` without the key.
+        """
 
 
 def options(args: Mapping[str, Option]) -> list[str]:

@@ -138,9 +138,9 @@ class SupervisedReplica:
 
     async def _spawn(self, launch: Launch) -> asyncio.subprocess.Process:
         """Start the engine under its shim, whose lifeline is the pipe to its standard input."""
-        if len(os.fsencode(launch.socket)) > _LONGEST_SOCKET:
-            raise EngineError(f"The socket's path {launch.socket} is too long; set a shorter TMPDIR.")
-        launch.socket.unlink(missing_ok=True)
+        if len(os.fsencode(self._socket)) > _LONGEST_SOCKET:
+            raise EngineError(f"The socket's path {self._socket} is too long; set a shorter TMPDIR.")
+        self._socket.unlink(missing_ok=True)
         with self._log.open("wb") as log:
             return await asyncio.create_subprocess_exec(
                 *shim_command(launch.command),
@@ -154,7 +154,7 @@ class SupervisedReplica:
     async def _becomes_ready(self, process: asyncio.subprocess.Process, launch: Launch) -> bool:
         """Ask until the engine says that it is ready; ``False`` if it ends before. No engine offers an event for it."""
         while process.returncode is None:
-            if await _is_ready(launch.socket, launch.ready_path):
+            if await _is_ready(self._socket, launch.ready_path):
                 return True
             await asyncio.sleep(_POLL_SECONDS)
         return False

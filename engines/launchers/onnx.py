@@ -9,8 +9,8 @@ from pathlib import Path
 from engines.errors import ContentError
 from engines.files.int8_variant import int8_variant
 from engines.files.sources import fetch
-from engines.onnx.command_line import words
-from engines.spec import EngineSpec, HubSource, Launch, Progress, options
+from engines.onnx.command_line import KEY_VARIABLE, words
+from engines.spec import EngineSpec, HubSource, Launch, Listen, Port, Progress, options
 
 
 class OnnxRuntime:
@@ -29,11 +29,16 @@ class OnnxRuntime:
         folder = fetch(spec.source, cache, progress)
         return folder if spec.onnx.variant is None else int8_variant(folder, spec.model)
 
-    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:
         """Name the task and the model's options."""
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(devices), **spec.env}
+        if isinstance(listen, Port):
+            where = ["--host", "0.0.0.0", "--port", str(listen.number)]
+            environment[KEY_VARIABLE] = listen.key
+        else:
+            where = ["--uds", str(listen)]
         command = [sys.executable, "-m", "engines.onnx", "--model-name", spec.model, "--folder", str(folder)]
-        command += ["--uds", str(socket), "--task", spec.tasks[0], *words(spec.onnx)]
+        command += [*where, "--task", spec.tasks[0], *words(spec.onnx)]
         if devices:
             command.append("--gpu")
-        environment = {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
-        return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)
+        return Launch((*command, *options(spec.args)), environment)

@@ -10,8 +10,20 @@ from urllib.parse import quote
 
 from engines.errors import SourceError
 from engines.files.sources import fetch, made_once
+from engines.launchers.vllm_key import KEY_VARIABLE, RequireKey
 from engines.processes.shim_command import run
-from engines.spec import EngineSpec, HubSource, Launch, PackageSource, Progress, Source, TraceExport, options
+from engines.spec import (
+    EngineSpec,
+    HubSource,
+    Launch,
+    Listen,
+    PackageSource,
+    Port,
+    Progress,
+    Source,
+    TraceExport,
+    options,
+)
 
 _LORAS_IN_BATCH = 4
 """Adapters whose requests are computed together. vLLM's default is 1: requests of others wait for that one's to end."""
@@ -38,10 +50,10 @@ class Vllm:
 
         return made_once(cache / "converted" / _identity(spec.source, folder), convert, progress)
 
-    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:
         """Serve the folder under the model's name."""
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-        command += ["--model", str(folder), "--served-model-name", spec.model, "--uds", str(socket)]
+        command += ["--model", str(folder), "--served-model-name", spec.model, *_where(listen)]
         command += ["--disable-uvicorn-access-log"]
         environment = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
         if not isinstance(spec.source, HubSource):
@@ -58,7 +70,18 @@ class Vllm:
         if spec.lora_rank:
             command += _lora_options(spec)
             environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-        return Launch((*command, *options(spec.args)), environment | dict(spec.env), socket)
+        environment |= spec.env
+        if isinstance(listen, Port):
+            environment[KEY_VARIABLE] = listen.key
+        return Launch((*command, *options(spec.args)), environment)
+
+
+def _where(listen: Listen) -> list[str]:
+    """Say where vLLM listens, and who is answered there: its own key guards the paths below /v1 alone."""
+    if isinstance(listen, Port):
+        guard = f"{RequireKey.__module__}.{RequireKey.__name__}"
+        return ["--host", "0.0.0.0", "--port", str(listen.number), "--middleware", guard]
+    return ["--uds", str(listen)]
 
 
 def _lora_options(spec: EngineSpec) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from engines.onnx.command_line import add_options, options_in
+from engines.onnx.command_line import KEY_VARIABLE, add_options, options_in
 from engines.onnx.errors import ModelError
 from engines.onnx.http.server import MAX_BODY_BYTES, Server
 from engines.onnx.model import golden
@@ -47,6 +47,9 @@ examples:
       --labels benign,injection --max-length 256 --uds /run/headgate/prompt-guard-0.sock
 
   curl http://127.0.0.1:8001/v1/embeddings -H 'Content-Type: application/json' -d '{"input": ["Hello", "world"]}'
+
+If HEADGATE_ENGINE_KEY is set in the environment, all but /health is answered only with
+"Authorization: Bearer KEY", else 401.
 
 exit codes: 0 after SIGTERM or SIGINT, 1 if the model or the address is unusable, 2 for a wrong command line.
 """
@@ -114,7 +117,7 @@ async def _serve(model: Model, recipe: Recipe, memory: int, options: argparse.Na
     repository.put(model, recipe, memory=memory)
     server = Server(repository, metrics, threads=options.threads)
     runner = web.AppRunner(
-        server.application(options.max_body_bytes),
+        server.application(options.max_body_bytes, key=os.environ.get(KEY_VARIABLE, "")),
         access_log=None,
         handler_cancellation=True,
         shutdown_timeout=options.shutdown_timeout,
@@ -138,7 +141,7 @@ async def _serve(model: Model, recipe: Recipe, memory: int, options: argparse.Na
 
 def _site(runner: web.AppRunner, options: argparse.Namespace) -> web.BaseSite:
     if options.port is not None:
-        return web.TCPSite(runner, "127.0.0.1", options.port, backlog=_BACKLOG)
+        return web.TCPSite(runner, options.host, options.port, backlog=_BACKLOG)
     _check_free(options.uds)
     return web.UnixSite(runner, options.uds, backlog=_BACKLOG)
 
@@ -174,7 +177,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     address = parser.add_mutually_exclusive_group()
     address.add_argument("--uds", type=Path, metavar="PATH", help="listen on this Unix socket")
-    address.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1; 0 for a free one")
+    address.add_argument("--port", type=int, metavar="N", help="listen on this port; 0 for a free one")
+    add(
+        "--host", default="127.0.0.1", help="the address of the port (default %(default)s); 0.0.0.0: all that there are"
+    )
     add(
         "--repository",
         type=Path,

@@ -13,6 +13,9 @@ from engines.onnx.options import OnnxOptions, Option, options_of
 
 _ALL = OnnxOptions.__struct_fields__
 
+KEY_VARIABLE = "HEADGATE_ENGINE_KEY"
+"""The environment variable with the key that requests must carry: a command line can be read by all users."""
+
 
 def add_options(parser: argparse.ArgumentParser, only: Collection[str] = _ALL) -> None:
     """Add the options that the server takes, or some of them by name."""

@@ -21,7 +21,7 @@ import pytest
 from engines import supervisor
 from engines.errors import ContentError, SourceError
 from engines.processes.restart import RestartPolicy
-from engines.spec import EngineSpec, FolderSource, Launch, Progress
+from engines.spec import EngineSpec, FolderSource, Launch, Listen, Progress
 from engines.supervisor import ReplicaStatus, State, Supervisor
 from tests.engines.child_processes import PATIENCE, Roll
 from tests.kit.leaks import nothing_left
@@ -197,8 +197,8 @@ async def test_an_engine_that_ends_in_silence_is_said_to(folder: Path) -> None:
 
 async def test_an_engine_that_is_not_installed_is_named(folder: Path) -> None:
     class Absent(Shell):
-        def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
-            return Launch(("/nowhere/vllm",), {}, socket)
+        def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:
+            return Launch(("/nowhere/vllm",), {})
 
     async with watching(folder, Absent()) as watched:
         failed = await watched.until(State.RESTARTING)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from engines.spec import EngineSpec, Launch, Progress
+from engines.spec import EngineSpec, Launch, Listen, Progress
 
 _SERVER = """
 import os, socket
@@ -39,7 +39,7 @@ class Shell:
             raise failure
         return cache
 
-    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:
         """Start a shell."""
-        environment = {"SOCKET": str(socket), "DEVICES": ",".join(devices), **spec.env}
-        return Launch(("sh", "-c", self.script), environment, socket)
+        environment = {"SOCKET": str(listen), "DEVICES": ",".join(devices), **spec.env}
+        return Launch(("sh", "-c", self.script), environment)

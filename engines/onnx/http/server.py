@@ -21,6 +21,7 @@ from aiohttp import web
 
 from engines.onnx.errors import BadRequest, RequestError, error_body
 from engines.onnx.http.admin import Admin
+from engines.onnx.http.key import require_key
 from engines.onnx.model.endpoints.endpoint import Endpoint, Plan
 from engines.onnx.model.endpoints.table import PATHS
 from engines.onnx.protocol.decoding import decode
@@ -66,9 +67,13 @@ class Server:
         self._aside = ThreadPoolExecutor(threads, thread_name_prefix="text")
         self._created = int(time.time())
 
-    def application(self, max_body_bytes: int = MAX_BODY_BYTES) -> web.Application:
-        """Build the aiohttp application; run it with ``handler_cancellation`` so that clients who leave are noticed."""
-        app = web.Application(middlewares=[self._error_responses], client_max_size=max_body_bytes)
+    def application(self, max_body_bytes: int = MAX_BODY_BYTES, *, key: str = "") -> web.Application:
+        """Build the aiohttp application; run it with ``handler_cancellation`` so that clients who leave are noticed.
+
+        With a ``key``, only requests that carry it as bearer token are answered, and ``/health``.
+        """
+        guards = [require_key(key)] if key else []
+        app = web.Application(middlewares=[self._error_responses, *guards], client_max_size=max_body_bytes)
         app.add_routes(
             [
                 *(web.post(path, self._infer) for path in PATHS),

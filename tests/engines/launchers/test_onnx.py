@@ -11,8 +11,9 @@ import pytest
 from engines.errors import ContentError, SourceError
 from engines.files.int8_variant import digest
 from engines.launchers.onnx import OnnxRuntime
+from engines.onnx.command_line import KEY_VARIABLE
 from engines.onnx.options import OnnxOptions
-from engines.spec import EngineSpec, FolderSource, HubSource
+from engines.spec import EngineSpec, FolderSource, HubSource, Port
 
 FOLDER, SOCKET = Path("/models/guard"), Path("/run/guard-0.sock")
 WORDS = "-m engines.onnx --model-name guard --folder /models/guard --uds /run/guard-0.sock --task classify"
@@ -27,7 +28,15 @@ def spec(**changes: object) -> EngineSpec:
 def test_the_command_names_the_model_its_files_its_task_and_its_socket() -> None:
     launch = OnnxRuntime().launch(spec(), FOLDER, (), SOCKET)
     assert launch.command == COMMAND
-    assert (launch.socket, launch.ready_path) == (SOCKET, "/health")
+    assert launch.ready_path == "/health"
+
+
+def test_at_a_port_it_answers_only_who_knows_the_key_which_is_on_no_command_line() -> None:
+    launch = OnnxRuntime().launch(spec(), FOLDER, (), Port(20_001, "s3cret"))
+    assert "--host 0.0.0.0 --port 20001" in " ".join(launch.command)
+    assert "--uds" not in launch.command
+    assert "s3cret" not in " ".join(launch.command)
+    assert launch.environment[KEY_VARIABLE] == "s3cret"
 
 
 def test_the_models_options_follow_and_then_those_of_the_engine() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from engines.errors import SourceError
 from engines.launchers.vllm import Vllm
-from engines.spec import EngineSpec, FolderSource, HubSource, TraceExport
+from engines.launchers.vllm_key import KEY_VARIABLE, RequireKey
+from engines.spec import EngineSpec, FolderSource, HubSource, Port, TraceExport
 from tests.engines.tiny_gguf import write_gguf
 
 FOLDER, SOCKET = Path("/models/chat"), Path("/run/chat-0.sock")
@@ -34,7 +35,17 @@ def environment_of(spec: EngineSpec, devices: Sequence[str] = ()) -> dict[str, s
 def test_the_command_names_the_files_the_model_and_the_socket() -> None:
     launch = Vllm().launch(spec(), FOLDER, (), SOCKET)
     assert launch.command == COMMAND
-    assert (launch.socket, launch.ready_path) == (SOCKET, "/health")
+    assert launch.ready_path == "/health"
+
+
+def test_at_a_port_it_answers_only_who_knows_the_key_which_is_on_no_command_line() -> None:
+    launch = Vllm().launch(spec(env={KEY_VARIABLE: "guessed"}), FOLDER, (), Port(20_001, "s3cret"))
+    where = "--host 0.0.0.0 --port 20001 --middleware engines.launchers.vllm_key.RequireKey"
+    assert where in " ".join(launch.command)
+    assert f"{RequireKey.__module__}.{RequireKey.__name__}" in launch.command
+    assert "--uds" not in launch.command
+    assert "s3cret" not in " ".join(launch.command)
+    assert launch.environment[KEY_VARIABLE] == "s3cret"
 
 
 def test_options_follow() -> None:
