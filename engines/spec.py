@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from engines.onnx.options import OnnxOptions
 
@@ -64,14 +64,28 @@ class TraceExport:
 
 
 @dataclass(frozen=True, slots=True)
+class RayDemand:
+    """What each replica of a model asks of a Ray cluster beside its GPUs, and the environment that Ray makes for it.
+
+    ``memory`` is in bytes, 0 for any. ``labels`` select nodes. ``runtime_env`` is Ray's own.
+    """
+
+    cpus: float = 1.0
+    memory: int = 0
+    resources: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    runtime_env: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One model as it is to be run.
 
     ``gpus`` is how many each replica gets, 0 for the CPU. ``args`` are options of the engine's own command line by
     their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds. ``onnx`` is what
     the ONNX engine alone is told. ``traces`` is for engines that record spans. ``lora_rank`` is the highest rank of a
-    LoRA adapter that is to be loaded later, 0 for none. Engines of one need no restart to be the other's if it
-    ``serves`` that.
+    LoRA adapter that is to be loaded later, 0 for none. ``ray`` is given where replicas run on a Ray cluster. Engines
+    of one need no restart to be the other's if it ``serves`` that.
     """
 
     model: str
@@ -86,6 +100,7 @@ class EngineSpec:
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
     traces: TraceExport | None = None
     lora_rank: int = field(default=0, compare=False)
+    ray: RayDemand | None = None
 
     def serves(self, wanted: EngineSpec) -> bool:
         """Whether engines that were started as this are what ``wanted`` asks for, or more."""

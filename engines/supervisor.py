@@ -13,7 +13,7 @@ import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -34,8 +34,9 @@ _LONGEST_SOCKET = 107
 
 
 class State(StrEnum):
-    """What a replica is doing."""
+    """What a replica is doing. One that is pending waits for room on a cluster."""
 
+    PENDING = "pending"
     FETCHING = "fetching"
     STARTING = "starting"
     READY = "ready"
@@ -46,13 +47,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """A replica's state, its address (``unix:/…``), and the reason where there is one."""
+    """A replica's state, its address (``unix:/…`` or ``http://…``), and the reason where there is one.
+
+    ``key`` is what requests must carry as bearer token.
+    """
 
     model: str
     replica: str
     state: State
     address: str
     reason: str = ""
+    key: str = field(default="", repr=False)
 
 
 class SupervisedReplica:

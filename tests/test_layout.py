@@ -47,7 +47,7 @@ SPINE = {
         {"http"},
         {"core"},
     ),
-    "engines": ({"supervisor", "tuning"}, {"launchers"}, {"files"}, {"processes"}, {"spec"}, {"errors"}),
+    "engines": ({"ray", "tuning"}, {"supervisor"}, {"launchers"}, {"files"}, {"processes"}, {"spec"}, {"errors"}),
     "engines.onnx": (
         {"__main__", "quantize"},
         {"http"},

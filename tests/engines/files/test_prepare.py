@@ -11,7 +11,7 @@ import pytest
 
 from engines.errors import ContentError, SourceError
 from engines.files.prepare import Preparation
-from engines.spec import EngineSpec, FolderSource, Launch, Progress
+from engines.spec import EngineSpec, FolderSource, Launch, Listen, Progress
 
 CACHE, FILES = Path("/cache"), Path("/files")
 SPEC = EngineSpec("m", "vllm", FolderSource(FILES))
@@ -28,7 +28,7 @@ class Bringing:
         self.asked.append((spec, cache))
         return self._bring(progress)
 
-    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:
         raise AssertionError("nothing is started here")
 
 
