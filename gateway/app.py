@@ -9,7 +9,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,9 @@ import uvloop
 from engines.errors import EngineError
 from engines.files.adapters import check_fit, read_adapter
 from engines.processes.gpus import Gpus, available
-from engines.supervisor import ReplicaStatus, State
+from engines.ray.head import RayCluster
+from engines.ray.supervisor import RaySupervisor
+from engines.supervisor import ReplicaStatus, State, Supervisor
 from engines.tuning.records import TRAIN
 from gateway.adapter_changes import AdapterChanges, check_new
 from gateway.config.discovery import DiscoverTable
@@ -35,8 +38,9 @@ from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.discovery.discovery import Discoveries
 from gateway.drain import Drainable, drain
-from gateway.engine_specs import cache_of, rules_of, specs_of
-from gateway.local_engines import LocalEngines
+from gateway.engine_specs import cache_of, cluster_of, rules_of, specs_of
+from gateway.local_place import LocalPlace
+from gateway.managed_engines import ManagedEngines
 from gateway.observe.exposition import Exposition
 from gateway.pools.adapters import AdapterRefused, Adapters, AdapterStatus
 from gateway.pools.build import RegistryBuilder
@@ -162,15 +166,17 @@ class Gateway:
         self._adapters = Adapters(self._registry, self._check_adapter, start_up.say)
         self._adapter_changes = AdapterChanges()
         self._adapter_lock = asyncio.Lock()
-        self._engines = LocalEngines(
-            folder,
-            cache_of(config),
-            self._gpus,
-            self._builder.new_replica,
+        cluster = cluster_of(config)
+        self._plane.exposition.ray_up = None if cluster is None else True
+        self._here: LocalPlace
+        self._engines = ManagedEngines(
+            partial(self._run_here, folder),
+            self._builder,
             self._engine_changed,
+            ray=None if cluster is None else partial(self._run_on_ray, cluster),
             holds_back=self._adapters.wants,
         )
-        self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
+        self._engines.apply(specs, self._pools_by_model())
         self._scaler = Scaler(self._engines, self._scaled)
         self._fixed_numbers = FixedNumbers(self._scaler)
         self._fixed_numbers.follow(rules_of(config), self._pools_by_model())
@@ -421,6 +427,24 @@ class Gateway:
 
     # inside
 
+    def _run_here(self, folder: Path, on_change: Callable[[ReplicaStatus], None]) -> LocalPlace:
+        """Let engines run on this machine; ``folder`` takes their sockets and logs."""
+        supervisor = Supervisor(folder=folder, cache=cache_of(self._config), on_change=on_change)
+        self._here = LocalPlace(supervisor, self._gpus, self._config.gateway.cpu_engines)
+        return self._here
+
+    def _run_on_ray(self, cluster: RayCluster, on_change: Callable[[ReplicaStatus], None]) -> RaySupervisor:
+        """Let engines run on a Ray cluster."""
+        return RaySupervisor(cluster, on_change, self._head_heard, self._start_up.say)
+
+    def _head_heard(self, trouble: str) -> None:
+        """Show whether the head of the Ray cluster answers."""
+        self._plane.exposition.ray_up = not trouble
+        if trouble:
+            self._start_up.say(f"the Ray cluster cannot be asked ({trouble}); replicas that run go on serving")
+        else:
+            self._start_up.say("the Ray cluster answers again")
+
     def _share_limits(self, config: Config) -> Sharing | None:
         """Share limits with other nodes, if there is a Redis for that. Raises ``StartError``."""
         settings, exposition = config.gateway.redis, self._plane.exposition
@@ -508,7 +532,8 @@ class Gateway:
         """Compare an adapter's files with those of its base, as far as both are here. Raises ``AdapterRefused``."""
         assert adapter.parent is not None
         base = adapter.parent.name
-        is_remote = self._config.models[base].engine == "remote"
+        settings = self._config.models[base]
+        is_remote = settings.engine == "remote" or settings.placement != "local"
         try:
             await asyncio.to_thread(_compare, Path(adapter.root), self._engines.folder_of(base), is_remote)
         except (EngineError, OSError) as error:
@@ -528,7 +553,8 @@ class Gateway:
         self._health_checks.follow(registry, _intervals(config, registry))
         self._config = config
         self._discoveries.follow(_discover_tables(config, registry))
-        self._engines.apply(specs, self._pools_by_model(), cpu_engines=config.gateway.cpu_engines)
+        self._here.cpu_engines = config.gateway.cpu_engines
+        self._engines.apply(specs, self._pools_by_model())
         self._fixed_numbers.follow(rules_of(config), self._pools_by_model())
         self._adapters.follow(registry)
         self._load_signals.follow(registry)

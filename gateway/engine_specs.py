@@ -11,8 +11,19 @@ from engines.files.adapters import rank_for
 from engines.files.sources import default_cache
 from engines.onnx.options import OnnxOptions
 from engines.processes.gpus import check_demand
-from engines.spec import EngineSpec, FolderSource, HubSource, PackageFile, PackageSource, Source, TraceExport
+from engines.ray.head import RayCluster
+from engines.spec import (
+    EngineSpec,
+    FolderSource,
+    HubSource,
+    PackageFile,
+    PackageSource,
+    RayDemand,
+    Source,
+    TraceExport,
+)
 from gateway.config.models import ModelConfig
+from gateway.config.ray import RayModelTable
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
 from gateway.config.tracing import settings_of
@@ -58,10 +69,11 @@ def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
 
     Raises ``EngineError`` where there are too few of them, or where more engines would run on the CPU than may.
     """
-    here = {name: model for name, model in config.models.items() if model.engine != "remote"}
-    each = {name: model.gpus_each(has_gpu=gpus > 0) for name, model in here.items()}
-    _check_cpu_engines(config, each)
-    check_demand({name: (model.replicas_at_first, each[name]) for name, model in here.items()}, gpus)
+    ours = {name: model for name, model in config.models.items() if model.engine != "remote"}
+    each = {name: model.gpus_each(has_gpu=gpus > 0) for name, model in ours.items()}
+    here = {name: each[name] for name, model in ours.items() if model.placement == "local"}
+    _check_cpu_engines(config, here)
+    check_demand({name: (ours[name].replicas_at_first, gpus) for name, gpus in here.items()}, gpus)
     tracing = settings_of(config.gateway.tracing, os.environ)
     traces = None if tracing is None else TraceExport(tracing.url, tracing.headers)
     return [
@@ -78,9 +90,36 @@ def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
             onnx=model.options if model.engine == "onnx" else OnnxOptions(),
             traces=traces,
             lora_rank=_lora_rank(model),
+            ray=_ray_demand(model.ray or RayModelTable()) if model.placement == "ray" else None,
         )
-        for name, model in here.items()
+        for name, model in ours.items()
     ]
+
+
+def cluster_of(config: Config) -> RayCluster | None:
+    """Give the Ray cluster that is named, if there is one."""
+    table = config.gateway.ray
+    if table is None:
+        return None
+    file = table.token_file
+    return RayCluster(
+        url=table.address,
+        name=table.name,
+        token=str if file is None else lambda: file.read_text(encoding="ascii").strip(),
+        poll=table.poll,
+        ports=table.ports,
+        python=table.python,
+    )
+
+
+def _ray_demand(table: RayModelTable) -> RayDemand:
+    return RayDemand(
+        cpus=table.num_cpus,
+        memory=table.memory or 0,
+        resources=table.resources,
+        labels=table.label_selector,
+        runtime_env=table.runtime_env,
+    )
 
 
 def _lora_rank(model: ModelConfig) -> int:

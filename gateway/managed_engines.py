@@ -1,8 +1,9 @@
-"""Keeps as many engines running here as each model wants, and replaces those that a new configuration changes.
+"""Keeps as many engines running as each model wants, and replaces those that a new configuration changes.
 
-A change is a rolling update: one new engine is started beside the old ones, and when it is ready, one old engine drains
-and is stopped; then the next. Where no GPU is free for a new engine, an old one drains first. An engine that never
-becomes ready holds the update up, and the old ones go on serving.
+They run where their specifications say: here, or on a Ray cluster. A change is a rolling update: one new engine is
+started beside the old ones, and when it is ready, one old engine drains and is stopped; then the next. Where no GPU is
+free for a new engine, an old one drains first; on a cluster, when it has looked for room for ``startup_timeout``. An
+engine that never becomes ready holds the update up, and the old ones go on serving.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from engines.launchers import LAUNCHERS
-from engines.processes.gpus import Gpus
-from engines.spec import EngineSpec, Launcher
-from engines.supervisor import ReplicaStatus, State, Supervisor
+from engines.spec import EngineSpec
+from engines.supervisor import ReplicaStatus, State
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
 
@@ -25,35 +24,48 @@ _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself."""
 
 
-class EngineRunner(Protocol):
-    """What runs engines, each in its own way: a ``Supervisor`` as child processes."""
+class Place(Protocol):
+    """Where engines run: what starts, watches, restarts and stops them, and says how each is doing."""
 
     @property
     def statuses(self) -> Sequence[ReplicaStatus]:
         """What every replica is doing now."""
 
     def folder_of(self, model: str) -> Path | None:
-        """Give the folder with a model's files; ``None`` if they are not here."""
+        """Give the folder with a model's files; ``None`` if it is not here, or not yet."""
 
-    def add(self, spec: EngineSpec, devices: Sequence[str] = ()) -> ReplicaStatus:
-        """Let there be one more replica, on these GPUs."""
+    def add(self, spec: EngineSpec) -> ReplicaStatus | None:
+        """Let there be one more replica, now or from ``start`` on; ``None`` if there is no room for it."""
+
+    def lacks(self, spec: EngineSpec) -> str:
+        """Say what there is too little of for one more replica; nothing where there is room or none is known."""
 
     async def remove(self, name: str, grace: float) -> None:
-        """Stop a replica, giving it ``grace`` seconds to end by itself, and forget it then."""
+        """Stop a replica, giving it ``grace`` seconds to end, and forget it then."""
 
     def start(self) -> None:
         """Start every replica, and from now on each that is added; returns at once."""
 
     async def stop(self, grace: float) -> None:
-        """Stop all replicas."""
+        """Stop all replicas side by side, giving each ``grace`` seconds to end."""
+
+
+class Replicas(Protocol):
+    """What makes a replica of the name and the address of an engine, and lets it follow that to another address."""
+
+    def new_replica(self, name: str, url: str) -> Replica:
+        """Make a replica that no pool has yet."""
+
+    def move_replica(self, pool: Pool, replica: Replica, url: str, key: str) -> None:
+        """Ask a replica at another address from now on, with a key if it wants one."""
 
 
 @dataclass(slots=True, eq=False)
-class LocalEngine:
-    """One engine that runs here: what it was started as, on which GPUs, and the replica that it is in a pool."""
+class ManagedEngine:
+    """One engine: what it was started as, where it runs, and the replica that it is in a pool."""
 
     spec: EngineSpec
-    devices: tuple[str, ...]
+    place: Place
     pool: Pool
     replica: Replica
     since: float
@@ -65,36 +77,39 @@ class LocalEngine:
         """Whether it is on its way out."""
         return self.replica.leaving or self.replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
 
+    @property
+    def finds_no_room(self) -> bool:
+        """Whether its cluster has looked for room for as long as a start may take."""
+        waited = monotonic() - self.since
+        return self.replica.state is ReplicaState.PENDING and waited > self.spec.startup_timeout
 
-class LocalEngines:
-    """The engines that run here, each a replica of its model's pool.
 
-    ``folder`` takes sockets and logs, ``cache`` the model files. ``new_replica`` makes a replica of a name and an
-    address. ``on_change`` is told what the supervisor says of one, after its replica was. An engine whose replica has
-    drained is stopped, for whatever reason it was drained. A replica that is to be ``held back`` does not become ready
-    with its engine: who prepares it says when. ``supervise`` makes what runs the engines.
+class ManagedEngines:
+    """The engines that the gateway starts and stops, each a replica of its model's pool.
+
+    ``here`` and ``ray`` make the places where they run, of what is to be told how one is doing; without ``ray``, no
+    specification may ask for it. ``on_change`` is told what its place says of an engine, after its replica was. An
+    engine whose replica has drained is stopped, for whatever reason it was drained. A replica that is to be ``held
+    back`` does not become ready with its engine: who prepares it says when.
     """
 
     def __init__(
         self,
-        folder: Path,
-        cache: Path,
-        gpus: Gpus,
-        new_replica: Callable[[str, str], Replica],
+        here: Callable[[Callable[[ReplicaStatus], None]], Place],
+        replicas: Replicas,
         on_change: Callable[[ReplicaStatus], None],
         *,
-        launchers: Mapping[str, Launcher] = LAUNCHERS,
+        ray: Callable[[Callable[[ReplicaStatus], None]], Place] | None = None,
         holds_back: Callable[[Replica], bool] = lambda _: False,
-        supervise: Callable[..., EngineRunner] = Supervisor,
     ) -> None:
-        self._supervisor = supervise(folder=folder, cache=cache, on_change=self._changed, launchers=launchers)
-        self._gpus = gpus
-        self._new_replica = new_replica
+        self._here = here(self._changed)
+        self._ray = None if ray is None else ray(self._changed)
+        self._places = [place for place in (self._here, self._ray) if place is not None]
+        self._replicas = replicas
         self._on_change = on_change
         self._holds_back = holds_back
-        self._engines: dict[str, LocalEngine] = {}
+        self._engines: dict[str, ManagedEngine] = {}
         self._wanted: dict[str, tuple[EngineSpec, Pool]] = {}
-        self._cpu_engines: int | None = None
         self._numbers: dict[str, int] = {}
         """How many replicas a model is to have, where that is not for its specification to say."""
         self._start_seconds: dict[str, float] = {}
@@ -104,7 +119,7 @@ class LocalEngines:
         self._ended = False
 
     def __repr__(self) -> str:
-        return f"<LocalEngines {list(self._engines)}>"
+        return f"<ManagedEngines {list(self._engines)}>"
 
     @property
     def names(self) -> Collection[str]:
@@ -114,24 +129,20 @@ class LocalEngines:
     @property
     def awaited(self) -> list[str]:
         """The replicas whose engines are on their way to be ready."""
-        statuses = self._supervisor.statuses
         return [
             each.replica
-            for each in statuses
-            if each.state in (State.FETCHING, State.STARTING)
+            for place in self._places
+            for each in place.statuses
+            if each.state in (State.PENDING, State.FETCHING, State.STARTING)
             or (each.state is State.READY and self._engines[each.replica].replica.state is ReplicaState.STARTING)
         ]
 
     def folder_of(self, model: str) -> Path | None:
         """Give the folder with a model's files, as its engines read it; ``None`` if it is not here, or not yet."""
-        return self._supervisor.folder_of(model)
+        return self._here.folder_of(model)
 
-    def apply(self, specs: Iterable[EngineSpec], pools: Mapping[str, Pool], *, cpu_engines: int | None = None) -> None:
-        """Bring about what these models want from now on. ``pools`` are those of the models, by their names.
-
-        At most ``cpu_engines`` without a GPU run at the same time, those on their way out included.
-        """
-        self._cpu_engines = cpu_engines
+    def apply(self, specs: Iterable[EngineSpec], pools: Mapping[str, Pool]) -> None:
+        """Bring about what these models want from now on. ``pools`` are those of the models, by their names."""
         self._wanted = {spec.model: (spec, pools[spec.model]) for spec in specs}
         # A new model gets its GPUs before an update that could do without one more.
         running = {engine.spec.model for engine in self._engines.values()}
@@ -158,13 +169,8 @@ class LocalEngines:
         spec, _ = self._wanted[model]
         if self.number(model) >= self._numbers.get(model, spec.replicas):
             return ""
-        if spec.gpus > self._gpus.free:
-            there_is = f"{spec.gpus} for each replica, and {self._gpus.free} of {len(self._gpus)} GPUs free"
-        elif not spec.gpus and self._cpu_is_full:
-            there_is = f"cpu_engines = {self._cpu_engines}, and so many run"
-        else:
-            return ""
-        return f"{there_is}; {self.leaving} on their way out" if self.leaving else there_is
+        lacking = self._place_of(spec).lacks(spec)
+        return f"{lacking}; {self.leaving} on their way out" if lacking and self.leaving else lacking
 
     def start_seconds(self, model: str) -> float | None:
         """Tell how long the last start of a replica took until it was ready; ``None`` before the first."""
@@ -172,12 +178,13 @@ class LocalEngines:
 
     def start(self) -> None:
         """Start all engines; returns at once."""
-        self._supervisor.start()
+        for place in self._places:
+            place.start()
 
     async def stop(self) -> None:
         """Stop all engines, side by side."""
         self._ended = True
-        await asyncio.gather(self._supervisor.stop(_ENGINE_GRACE), *self._stopping)
+        await asyncio.gather(*(place.stop(_ENGINE_GRACE) for place in self._places), *self._stopping)
 
     # a step at a time, whenever something has changed
 
@@ -199,25 +206,26 @@ class LocalEngines:
             enough = len(here) > number
             if enough or not (self._start_one(spec, pool) or self._any_draining(model)):
                 pool.drain(old[0].replica)
+        elif any(each.finds_no_room for each in new) and not self._any_draining(model):
+            pool.drain(old[0].replica)
 
     def _start_one(self, spec: EngineSpec, pool: Pool) -> bool:
         """Start an engine, and take it into its pool; return whether there was room for it."""
-        devices = self._gpus.take(spec.gpus) if spec.gpus or not self._cpu_is_full else None
-        if devices is None:
+        place = self._place_of(spec)
+        status = place.add(spec)
+        if status is None:
             return False
-        status = self._supervisor.add(spec, devices)
-        replica = self._new_replica(status.replica, status.address)
+        replica = self._replicas.new_replica(status.replica, status.address)
         replica.set_state(ReplicaState(status.state))
-        self._engines[status.replica] = LocalEngine(spec, devices, pool, replica, monotonic())
+        self._engines[status.replica] = ManagedEngine(spec, place, pool, replica, monotonic())
         replica.observe(self._replica_changed)
         pool.add(replica)
         return True
 
-    @property
-    def _cpu_is_full(self) -> bool:
-        return self._cpu_engines is not None and self._cpu_engines <= sum(
-            not each.spec.gpus for each in self._engines.values()
-        )
+    def _place_of(self, spec: EngineSpec) -> Place:
+        place = self._here if spec.ray is None else self._ray
+        assert place is not None
+        return place
 
     def _any_draining(self, model: str) -> bool:
         return any(each.draining for each in self._engines.values() if each.spec.model == model)
@@ -225,8 +233,11 @@ class LocalEngines:
     # what happens
 
     def _changed(self, status: ReplicaStatus) -> None:
-        """Take over what the supervisor says of an engine."""
-        replica = self._engines[status.replica].replica
+        """Take over what its place says of an engine."""
+        engine = self._engines[status.replica]
+        replica = engine.replica
+        if status.address != replica.address.url:
+            self._replicas.move_replica(engine.pool, replica, status.address, status.key)
         if status.state is not State.READY or not self._holds_back(replica):
             replica.set_state(ReplicaState(status.state), status.reason)
         self._on_change(status)
@@ -243,13 +254,12 @@ class LocalEngines:
             task.add_done_callback(self._stopping.discard)
         self._look_again([engine.spec.model])
 
-    async def _stop(self, engine: LocalEngine) -> None:
+    async def _stop(self, engine: ManagedEngine) -> None:
         name = engine.replica.name
-        await self._supervisor.remove(name, _ENGINE_GRACE)
+        await engine.place.remove(name, _ENGINE_GRACE)
         if self._ended:
             return
         del self._engines[name]
-        self._gpus.give_back(engine.devices)
         # What is free now may be what another model waits for.
         self._look_again(self._wanted.keys())
 
@@ -266,7 +276,7 @@ class LocalEngines:
                 self._advance(model)
 
 
-def _surplus(engines: list[LocalEngine], wanted: int) -> list[LocalEngine]:
+def _surplus(engines: list[ManagedEngine], wanted: int) -> list[ManagedEngine]:
     """Choose the engines that are too many: those that are not ready, then the least busy, of these the youngest."""
     least_useful_last = sorted(engines, key=lambda engine: (not engine.replica.ready, -engine.replica.in_flight))
     return least_useful_last[wanted:]

@@ -31,6 +31,7 @@ AT_START = (
     "batches",
     "tracing",
     "redis",
+    "ray",
 )
 """Options of ``[gateway]`` that are read at the start only."""
 

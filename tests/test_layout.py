@@ -33,7 +33,7 @@ SPINE = {
         {"__main__"},
         {"cli"},
         {"app"},
-        {"local_engines", "processes", "reload", "tuning_service"},
+        {"managed_engines", "local_place", "processes", "reload", "tuning_service"},
         {"data_plane"},
         {"adapter_changes", "console", "drain", "engine_specs", "process_tuning"},
         {"api"},

@@ -59,7 +59,7 @@ def _filled(text: str, firing: Firing) -> str:
 
 def _replicas(model: str, **states: str) -> dict[str, str]:
     """How many replicas of a model were in which state, minute by minute; in all other states there were none."""
-    up = ["fetching", "starting", "ready", "failing", "ejected", "half_open"]
+    up = ["pending", "fetching", "starting", "ready", "failing", "ejected", "half_open"]
     every = [*up, "restarting", "draining", "failed", "stopped"]
     return {f'headgate_replicas{{model="{model}", state="{each}"}}': states.get(each, "0x60") for each in every}
 
@@ -105,6 +105,7 @@ _RELOAD = 'headgate_config_last_reload_successful{instance="a"}'
 _ENGINE = 'headgate_engine_metrics_up{model="chat", replica="chat-0"}'
 _CORRECTED = 'headgate_lease_mismatch_total{instance="a", lease="slot"}'
 _SHED = 'headgate_admissions_total{instance="a", model="chat", outcome="shed"}'
+_RAY = 'headgate_ray_up{instance="a"}'
 _FOUND_AGO = 'headgate_discovery_age_seconds{instance="a", model="chat"}'
 _OPEN, _MOST = ('process_%s_fds{job="headgate", instance="a"}' % which for which in ("open", "max"))  # noqa: UP031
 _CUT = 'headgate_stream_recoveries_total{model="chat", outcome="%s"}'
@@ -164,6 +165,12 @@ def _cases() -> Iterator[Case]:
     name = "HeadgateReplicaStuckStarting"
     yield Case(name, "it never ends", _replicas("chat", ready="1x30", starting="1x30"), "20m", [Firing(_CHAT)])
     yield Case(name, "it loads for ten minutes", _replicas("chat", ready="0x9 1x21", starting="1x9 0x21"), "20m")
+
+    yield Case(name, "there is no room for it", _replicas("chat", pending="1x30"), "20m", [Firing(_CHAT)])
+
+    name = "HeadgateRayUnreachable"
+    yield Case(name, "its head is gone", {_RAY: "1x2 0x20"}, "10m", [Firing(_A)])
+    yield Case(name, "its head was restarted", {_RAY: "1x2 0x3 1x20"}, "10m")
 
     name = "HeadgateDiscoveryStale"
     yield Case(name, "the source is gone", {_FOUND_AGO: "0+60x20"}, "10m", [Firing({**_A, **_CHAT}, "10m 0s")])

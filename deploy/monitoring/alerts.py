@@ -189,12 +189,20 @@ ALERTS = (
     ),
     Alert(
         name="HeadgateReplicaStuckStarting",
-        expression=f"{_replicas('fetching|starting', 'model')} > 0",
+        expression=f"{_replicas('pending|fetching|starting', 'model')} > 0",
         lasting="15m",
         severity=WARNING,
         summary="A replica of {{ $labels.model }} does not become ready",
         description="For 15 minutes some replica has been fetching or loading: longer than models of this size should "
-        "take, or a remote address that has never answered.",
+        "take, or a remote address that has never answered, or a cluster that has no room.",
+    ),
+    Alert(
+        name="HeadgateRayUnreachable",
+        expression="headgate_ray_up == 0",
+        lasting="5m",
+        severity=WARNING,
+        summary="{{ $labels.instance }} cannot ask the Ray cluster",
+        description="Replicas that run go on serving; none is started, stopped or replaced.",
     ),
     Alert(
         name="HeadgateDiscoveryStale",

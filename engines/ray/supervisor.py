@@ -81,6 +81,10 @@ class RaySupervisor:
             replica.start()
         return replica.status
 
+    def lacks(self, _spec: EngineSpec) -> str:
+        """Say nothing: there may be room, and a replica waits for it where there is none."""
+        return ""
+
     async def remove(self, name: str, grace: float) -> None:
         """Stop a replica, waiting ``grace`` seconds for its end, and forget it then."""
         await self._replicas[name].stop(grace)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_serializer, fi
 
 from gateway.config.checks import timeouts_amiss
 from gateway.config.paths import FilePath, folder_of, resolved
+from gateway.config.ray import RayTable
 from gateway.config.table import SECRET, Mistake, Table
 from gateway.config.tracing import Tracing
 from gateway.config.tuning import Tuning
@@ -350,6 +351,7 @@ class GatewayConfig(Table):
     redis: Redis | None = Field(
         None, description="See `[gateway.redis]`. Without it, limits hold for this node by itself."
     )
+    ray: RayTable | None = Field(None, description="See `[gateway.ray]`.")
 
     @field_validator("groups", mode="after")
     @classmethod

@@ -30,6 +30,7 @@ from gateway.config.addresses import EngineUrl
 from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
 from gateway.config.discovery import DiscoverTable
 from gateway.config.paths import FilePath
+from gateway.config.ray import RayModelTable
 from gateway.config.scaling import ScalingTable
 from gateway.config.slo import Slo
 from gateway.config.source import ModelSource
@@ -44,6 +45,7 @@ from gateway.config.types import (
     EngineName,
     HeaderName,
     ModelName,
+    Placement,
     PolicyName,
     Seconds,
     Task,
@@ -302,7 +304,7 @@ EngineOption = Annotated[str | int | float | bool | list[str], BeforeValidator(_
 
 
 class LocalModel(ModelBase):
-    """A model whose engine is started here."""
+    """A model whose engines the gateway starts."""
 
     source: ModelSource = Field(
         description="Where the files are: a folder, a hub id `ORG/NAME`, or a table; a folder that begins with "
@@ -311,11 +313,19 @@ class LocalModel(ModelBase):
     )
     replicas: int = Field(1, ge=0, le=64, description="How many copies to start.")
     scaling: ScalingTable | None = Field(None, description="See `[models.NAME.scaling]`.")
+    placement: Placement = Field(
+        "local",
+        description="Where replicas run: `local`, on this machine, or `ray`, on the nodes of the cluster of "
+        "`[gateway.ray]`. See [ray.md](ray.md).",
+        examples=["ray"],
+    )
+    ray: RayModelTable | None = Field(None, description="See `[models.NAME.ray]`.")
     gpus: int | None = Field(
         None,
         ge=0,
         le=64,
-        description="GPUs per replica, each given to one replica only. Default: one for vllm where there are any.",
+        description="GPUs per replica, each given to one replica only. Default: one for vllm where there are any, and "
+        "always on a Ray cluster.",
         examples=[2],
     )
     args: dict[str, EngineOption] = Field(
@@ -352,6 +362,8 @@ class LocalModel(ModelBase):
         scaling = plain(given, "scaling")
         if "replicas" in given and scaling:
             yield Mistake(("replicas",), "is given beside the table 'scaling', which has min and max instead")
+        if given.get("ray") is not None and given.get("placement") != "ray":
+            yield Mistake(("ray",), "has a meaning for placement = 'ray' only")
         hold = given.get("hold", plain(given, "limits").get("hold"))
         if scaling.get("min") == 0 and hold == 0:
             yield Mistake(("limits", "hold"), "is 0, but with scaling.min = 0 requests have to wait for a replica")
@@ -360,7 +372,7 @@ class LocalModel(ModelBase):
         """How many GPUs each replica gets on a machine that has some, or none."""
         if self.gpus is not None:
             return self.gpus
-        return 1 if has_gpu and self.engine == "vllm" else 0
+        return 1 if (has_gpu or self.placement == "ray") and self.engine == "vllm" else 0
 
     @classmethod
     def place(cls, at: Place, given: Any) -> Place:

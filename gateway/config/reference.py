@@ -41,6 +41,7 @@ from gateway.config.models import (
     RemoteModel,
     VllmModel,
 )
+from gateway.config.ray import RayModelTable, RayTable
 from gateway.config.scaling import ScalingTable
 from gateway.config.slo import Slo
 from gateway.config.source import PackageFile, PackageTable
@@ -109,6 +110,11 @@ SECTIONS: tuple[Section, ...] = (
         Redis,
         "The Redis through which several nodes share the limits of keys and groups. It needs the extra `redis`.",
     ),
+    Section(
+        "`[gateway.ray]`",
+        RayTable,
+        'The Ray cluster on which replicas of models with `placement = "ray"` run; see [ray.md](ray.md).',
+    ),
     Section("`[[gateway.keys]]`", KeyConfig, "One API key; `headgate key ID` makes one and prints this table."),
     Section(
         "`[gateway.groups.NAME]`",
@@ -128,11 +134,16 @@ SECTIONS: tuple[Section, ...] = (
         "One model. NAME is what clients write as `model`. Every model has these options; those of its engine, below, "
         "stand in the same table.",
     ),
-    Section('`[models.NAME]` with `engine = "vllm"`', VllmModel, "A model that vLLM runs on this machine.", ModelBase),
+    Section(
+        '`[models.NAME]` with `engine = "vllm"`',
+        VllmModel,
+        "A model that vLLM runs, started by the gateway.",
+        ModelBase,
+    ),
     Section(
         '`[models.NAME]` with `engine = "onnx"`',
         OnnxModel,
-        "A small model that Headgate's own server runs on this machine, with ONNX Runtime.",
+        "A small model that Headgate's own server runs with ONNX Runtime, started by the gateway.",
         ModelBase,
     ),
     Section(
@@ -162,8 +173,13 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "`[models.NAME.scaling]`",
         ScalingTable,
-        "Replicas of an engine that is started here, as many as demand needs; instead of `replicas`. See "
+        "Replicas of an engine that the gateway starts, as many as demand needs; instead of `replicas`. See "
         "[scaling.md](scaling.md).",
+    ),
+    Section(
+        "`[models.NAME.ray]`",
+        RayModelTable,
+        'What each replica of a model with `placement = "ray"` asks of the cluster. See [ray.md](ray.md).',
     ),
     Section(
         "`[models.NAME.slo]`",

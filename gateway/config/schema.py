@@ -51,6 +51,7 @@ class Config(Table):
         yield from _tracing_amiss(given)
         yield from _timeouts_amiss(given)
         yield from _canaries_amiss(given)
+        yield from _placements_amiss(given)
 
     @classmethod
     def place(cls, at: Place, given: Any) -> Place:
@@ -212,6 +213,17 @@ def _canaries_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
             yield Mistake(at, f"{canary!r} has a canary itself; name one that has none")
         elif missing := sorted(_tasks_in(model) - _tasks_in(named)):
             yield Mistake(at, f"{canary!r} cannot do {', '.join(f'`{task}`' for task in missing)}")
+
+
+def _placements_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find models whose replicas are to run on a Ray cluster that is not named."""
+    gateway = given.get("gateway")
+    cluster = gateway.get("ray") if isinstance(gateway, Mapping) else getattr(gateway, "ray", None)
+    for name, model in plain(given, "models").items():
+        placed = isinstance(model, Mapping) and model.get("engine") != "remote" and model.get("placement") == "ray"
+        if cluster is None and placed:
+            reason = "is 'ray', but no table [gateway.ray] says where the cluster is (address = \"http://HEAD:8265\")"
+            yield Mistake(("models", name, "placement"), reason)
 
 
 def _tasks_in(model: Mapping[str, Any]) -> set[str]:

@@ -26,6 +26,8 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 EngineName = Literal["vllm", "onnx", "remote"]
+
+Placement = Literal["local", "ray"]
 ALL_ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 Task = Literal["generate", "embed", "classify", "token_classify", "score", "pooling", "moderate", "transcribe"]

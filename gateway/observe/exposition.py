@@ -53,6 +53,8 @@ class Exposition:
         """The models whose replicas follow their demand."""
         self.limits_shared: bool | None = None
         """Whether limits are shared with other nodes; ``None`` where they need not be."""
+        self.ray_up: bool | None = None
+        """Whether the head of the Ray cluster answers; ``None`` where there is none."""
 
     def __repr__(self) -> str:
         return f"<Exposition of {len(_FAMILIES)} families>"
@@ -93,6 +95,7 @@ class Exposition:
             self.last_reload_successful,
             self.scaled(),
             self.limits_shared,
+            self.ray_up,
         )
         for row in _FAMILIES:
             yield row.read(scrape)

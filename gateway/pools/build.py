@@ -82,19 +82,20 @@ class LocalCounting:
 
 
 class PoolLayout(NamedTuple):
-    """A pool as one process tells others to have it: its name, and the name and address of each replica.
+    """A pool as one process tells others to have it: its name, and the name, address and key of each replica.
 
-    ``on_demand``: whether a replica is started when there is none and a request comes.
+    The key is empty where the configuration says how a replica is asked. ``on_demand``: whether a replica is started
+    when there is none and a request comes.
     """
 
     name: str
-    replicas: tuple[tuple[str, str], ...]
+    replicas: tuple[tuple[str, str, str], ...]
     on_demand: bool = False
 
     @classmethod
     def of(cls, pool: Pool) -> PoolLayout:
         """Describe a pool as it is now."""
-        replicas = tuple((replica.name, replica.address.url) for replica in pool.replicas)
+        replicas = tuple((replica.name, replica.address.url, replica.key) for replica in pool.replicas)
         return cls(pool.name, replicas, pool.on_demand)
 
 
@@ -168,14 +169,19 @@ class RegistryBuilder:
     def set_replicas(self, pool: Pool, wanted: PoolLayout) -> None:
         """Have exactly these replicas; those that are there already stay."""
         settings = self._settings[pool]
-        addresses = ((name, Address.parse(url)) for name, url in wanted.replicas)
-        missing = {(name, at.url, header_lines(at, _credentials(settings))): at for name, at in addresses}
+        credentials = _credentials(settings)
+        replicas = ((name, Address.parse(url), key) for name, url, key in wanted.replicas)
+        missing = {(name, at.url, header_lines(at, key or credentials)): (at, key) for name, at, key in replicas}
         here = {(each.name, each.address.url, each.headers): each for each in pool.replicas}
         gone = [each for key, each in here.items() if missing.pop(key, None) is None]
         if gone:
             pool.remove(*gone)
         if missing:
-            pool.replace(self._replicas([(name, at) for (name, _, _), at in missing.items()], settings), ())
+            come = self._replicas([(name, at) for (name, _, _), (at, _) in missing.items()], settings)
+            for replica, (_, key) in zip(come, missing.values(), strict=True):
+                if key:
+                    replica.move(replica.connections, key)
+            pool.replace(come, ())
         _set_weights(pool, settings)
         pool.set_on_demand(on_demand=wanted.on_demand)
 
@@ -191,9 +197,14 @@ class RegistryBuilder:
             pool.set_on_demand(on_demand=True)
 
     def new_replica(self, name: str, url: str) -> Replica:
-        """Make a replica of an engine that is started here."""
+        """Make a replica of an engine that the gateway starts."""
         (replica,) = self._replicas([(name, Address.parse(url))], None)
         return replica
+
+    def move_replica(self, pool: Pool, replica: Replica, url: str, key: str) -> None:
+        """Ask a replica of such an engine at another address from now on, with a key if it wants one."""
+        assert self._connections is not None
+        pool.move(replica, self._connections.of(Address.parse(url)), key)
 
     # which pool was which
 

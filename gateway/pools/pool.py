@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from gateway.core.errors import AdapterNotLoaded, NoReadyReplica, Unavailable
+from gateway.http.connection_pool import ConnectionPool
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered
 from gateway.pools.ejection import Finding, Overseer, may_eject
@@ -24,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 Confirmed = Callable[[object], bool]
 """Whether all who send requests know already what was last said of a replica or a pool."""
 
-_SOON_READY = (ReplicaState.FETCHING, ReplicaState.STARTING, ReplicaState.RESTARTING)
+_SOON_READY = (ReplicaState.PENDING, ReplicaState.FETCHING, ReplicaState.STARTING, ReplicaState.RESTARTING)
 
 _ON_PROBATION = (ReplicaState.EJECTED, ReplicaState.HALF_OPEN)
 
@@ -285,6 +286,11 @@ class Pool:
             for replica in self.replicas:
                 replica.leaving = True
             self.drain(*self.replicas)
+
+    def move(self, replica: Replica, connections: ConnectionPool, key: str) -> None:
+        """Let a replica be asked at another address: its engine was started anew, and had no requests before."""
+        replica.move(connections, key)
+        self._set_replicas(self.replicas)
 
     def remove(self, *gone: Replica) -> None:
         """Forget replicas; the requests that are there go on to their end. Harmless for one that is not here."""

@@ -23,13 +23,15 @@ class ReplicaState(StrEnum):
     """What a replica is doing. Only one that is ``READY`` gets requests.
 
     An engine that is started here goes ``FETCHING`` → ``STARTING`` → ``READY``, back through ``RESTARTING`` when it
-    ends unasked, and to ``FAILED`` or ``STOPPED`` at last; the supervisor says so. A remote one begins ``STARTING``.
+    ends unasked, and to ``FAILED`` or ``STOPPED`` at last; the supervisor says so. One on a cluster is ``PENDING``
+    before, until there is room for it. A remote one begins ``STARTING``.
     Failed probes turn ``READY`` into ``FAILING``, and a probe that succeeds turns it back. Requests turn it into
     ``EJECTED`` for a while, if the pool can spare it; then a probe that succeeds turns that into ``HALF_OPEN``, in
     which it gets one request, and that decides. ``DRAINING`` gets nothing new and finishes what it has; it ends when
     the pool removes the replica, which is ``STOPPED`` then.
     """
 
+    PENDING = "pending"
     FETCHING = "fetching"
     STARTING = "starting"
     READY = "ready"
@@ -106,6 +108,7 @@ class Replica:
         "ejections",
         "foreign",
         "headers",
+        "key",
         "knows_stream_options",
         "latencies",
         "leaving",
@@ -139,6 +142,8 @@ class Replica:
         self.address = connections.address
         self.headers = header_lines(self.address, credentials)
         """The header lines that all requests to it begin with: its name, and its credentials where it wants some."""
+        self.key = ""
+        """The key of an engine that was started elsewhere, which no configuration names."""
         self.knows_stream_options = True
         """Whether a stream's usage may be asked for; strict servers refuse a field that they do not know."""
         self.load: ReplicaLoad = LocalLoad() if load is None else load
@@ -210,6 +215,11 @@ class Replica:
             self.adapters = adapters
             for changed in self._observers:
                 changed(self)
+
+    def move(self, connections: ConnectionPool, key: str) -> None:
+        """Be asked at another address from now on, with a key if that is not empty. Called by the pool that has it."""
+        self.connections, self.address, self.key = connections, connections.address, key
+        self.headers = header_lines(self.address, key)
 
     def drained(self) -> None:
         """End draining: nothing is in flight any more. Called by the pool that removes the replica."""

@@ -38,7 +38,7 @@ def scrape() -> str:
     exposition = Exposition(lambda: counters, lambda: registry, "1.0", "abc")
     scaled = ScaledModel("chat", ScalingRule(0, 2, 8.0, 300.0), registry.find("chat").pool, 1, start_seconds=40.0)
     exposition.scaled = lambda: [scaled]
-    exposition.limits_shared = True
+    exposition.limits_shared = exposition.ray_up = True
     return (exposition.text() + generate_latest(engines)).decode()
 
 

@@ -30,6 +30,7 @@ from tests.engines.onnx.tiny import write_embedder
 from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.prometheus import needs_prometheus, scraping
+from tests.kit.ray_jobs import fake_ray
 from tests.kit.redis_server import RedisServer, needs_redis
 
 pytestmark = [pytest.mark.slow, needs_prometheus, needs_redis]
@@ -115,6 +116,7 @@ async def failing(folder: Path) -> AsyncIterator[RunningGateway]:
     keys = [{"id": key, "sha256": sha256(key.encode()).hexdigest(), "limits": limits[key]} for key in limits]
     async with (
         RedisServer(folder) as redis,
+        fake_ray() as ray,
         SimulatedEngine("sim", uds=folder / "a", faults=FAULTS) as first,
         SimulatedEngine("sim", uds=folder / "b", faults=FAULTS, seed=1) as second,
         SimulatedEngine("spare", uds=folder / "c", lora=True) as spare,
@@ -142,6 +144,7 @@ async def failing(folder: Path) -> AsyncIterator[RunningGateway]:
             },
             ready=["sim", "spare", "endless"],
             redis={"url": redis.url},
+            ray={"address": ray.url},
             keys=keys,
             files={"folder": str(folder / "files")},
             drain_timeout=0.0,

@@ -24,8 +24,10 @@ from gateway.data_plane import StartError
 from gateway.reload import ConfigSource
 from loadtest.simulator import SimulatedEngine, Timing
 from loadtest.simulator.faults import Faults
+from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
+from tests.kit.ray_jobs import fake_ray
 from tests.kit.wire import Wire
 
 VLLM = {"engine": "vllm", "source": "a/b"}
@@ -318,3 +320,42 @@ async def test_a_configured_key_opens_and_no_other() -> None:
                 await wire.request("GET", "/v1/models", headers=headers)
                 statuses.append((await wire.response()).status)
     assert statuses == [401, 401, 200]
+
+
+async def test_replicas_on_a_ray_cluster_are_asked_with_their_keys_and_stopped_at_the_end(tmp_path: Path) -> None:
+    model = {"engine": "onnx", "source": "/m", "tasks": ["embed"], "placement": "ray"}
+    async with fake_ray() as ray:
+        config = configured({"m": model}, ray={"address": ray.url, "poll": 0.1})
+        served = built(config, tmp_path)
+        await served.start()
+        try:
+            await served.settle()
+            (job,) = ray.states("RUNNING")
+            async with aiohttp.ClientSession() as http:
+                async with http.post(f"{served.address}/v1/embeddings", json={"model": "m", "input": "a"}) as answer:
+                    assert answer.status == 200
+                assert f"authorization: Bearer {ray.keys[job]}\r\n".encode() in ray.heads[-1]
+                async with http.get(f"{served.control_address}/metrics") as answer:
+                    assert "headgate_ray_up 1.0" in await answer.text()
+        finally:
+            await served.stop()
+        assert ray.states("STOPPED") == [job]
+
+
+async def test_a_replica_that_waits_for_room_on_a_cluster_says_what_ray_says(tmp_path: Path) -> None:
+    model = {"engine": "onnx", "source": "/m", "tasks": ["embed"], "placement": "ray", "required": False}
+    async with fake_ray(room=0) as ray:
+        served = built(configured({"m": model}, ray={"address": ray.url, "poll": 0.1}), tmp_path)
+        await served.start()
+        try:
+            (replica,) = served.pools[0].replicas
+            await eventually(lambda: "waiting for resources" in replica.reason)
+            async with aiohttp.ClientSession() as http:
+                async with http.get(f"{served.control_address}/metrics") as answer:
+                    assert 'headgate_replicas{model="m",state="pending"} 1.0' in await answer.text()
+                await ray.leave()
+                await eventually(lambda: served._plane.exposition.ray_up is False)
+                await ray.start()
+                await eventually(lambda: served._plane.exposition.ray_up is True)
+        finally:
+            await served.stop()

@@ -14,10 +14,10 @@ from engines.errors import EngineError, GpuError
 from engines.launchers import LAUNCHERS
 from engines.onnx.command_line import add_options, options_in
 from engines.onnx.options import Golden, OnnxOptions, options_of
-from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, TraceExport
+from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, RayDemand, TraceExport
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable
-from gateway.engine_specs import cache_of, rules_of, source_of, specs_of
+from gateway.engine_specs import cache_of, cluster_of, rules_of, source_of, specs_of
 from gateway.scaling.decide import ScalingRule
 from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import remote
@@ -126,3 +126,26 @@ def test_an_engine_is_made_ready_for_the_adapters_of_its_model(tmp_path: Path) -
     assert rank(adapters={}) == rank(adapters={"a": str(tmp_path / "nowhere")}) == 16
     assert rank(adapters={"a": high}) == 64
     assert rank(adapters={"a": high}, args={"max_lora_rank": 128}) == 128
+
+
+def test_replicas_on_a_cluster_need_no_gpus_and_no_room_here() -> None:
+    vllm = {"engine": "vllm", "source": "a/b", "placement": "ray", "replicas": 3, "gpus": 2}
+    onnx = {"engine": "onnx", "source": "/m", "tasks": ["embed"], "placement": "ray", "ray": {"num_cpus": 2}}
+    gateway = {"cpu_engines": 1, "ray": {"address": "http://h:8265"}}
+    config = Config.model_validate({"gateway": gateway, "models": {"a": vllm, "b": onnx | {"replicas": 9}}})
+    first, second = specs_of(config, gpus=0)
+    assert (first.ray, first.gpus, second.gpus) == (RayDemand(), 2, 0)
+    assert second.ray == RayDemand(cpus=2.0)
+
+
+def test_the_cluster_is_the_one_that_is_named(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t0ken\n")
+    ray = {"address": "http://h:8265", "token_file": str(token), "name": "a"}
+    vllm = {"engine": "vllm", "source": "a/b"}
+    cluster = cluster_of(Config.model_validate({"gateway": {"ray": ray}, "models": {"m": vllm}}))
+    assert cluster is not None
+    assert (cluster.url, cluster.name, cluster.token()) == ("http://h:8265", "a", "t0ken")
+    token.write_text("another")
+    assert cluster.token() == "another"
+    assert cluster_of(Config.model_validate({"models": {"m": vllm}})) is None

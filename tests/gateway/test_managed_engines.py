@@ -6,8 +6,9 @@ The engines are real processes that do no more than to say that they are ready.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from typing import Any
 import pytest
 
 from engines.processes.gpus import Gpus
-from engines.spec import EngineSpec, FolderSource
-from engines.supervisor import ReplicaStatus
+from engines.spec import EngineSpec, FolderSource, RayDemand
+from engines.supervisor import ReplicaStatus, State, Supervisor
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
-from gateway.local_engines import LocalEngines
+from gateway.local_place import LocalPlace
+from gateway.managed_engines import ManagedEngines
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
-from gateway.pools.replica import Replica
+from gateway.pools.replica import Replica, ReplicaState
 from tests.kit.eventually import eventually
 from tests.kit.leaks import nothing_left
 from tests.kit.shell_engine import SMALL, Shell
@@ -47,12 +49,10 @@ class Here:
         self.least_ready: int | None = None
         """The fewest replicas that were ready at one time since this was set."""
         self.cpu_engines: int | None = None
-        self._folder = folder
+        self._folder, self._gpus = folder, Gpus(gpus)
         self._builder = RegistryBuilder()
         self.registry = Registry([])
-        self.engines = LocalEngines(
-            folder, folder, Gpus(gpus), self._builder.new_replica, self._changed, launchers={"vllm": self.shell}
-        )
+        self.engines = ManagedEngines(self._place, self._builder, self._changed)
         self.ticker = Ticker(self._tick, lambda _: None)
 
     def want(self, gpus: int = 0, **models: Any) -> None:
@@ -66,7 +66,14 @@ class Here:
             for model, (replicas, told) in models.items()
         ]
         pools = {model.name: model.pool for model in self.registry.models}
-        self.engines.apply(specs, pools, cpu_engines=self.cpu_engines)
+        self.place.cpu_engines = self.cpu_engines
+        self.engines.apply(specs, pools)
+
+    def _place(self, on_change: Callable[[ReplicaStatus], None]) -> LocalPlace:
+        launchers = {"vllm": self.shell}
+        supervisor = Supervisor(folder=self._folder, cache=self._folder, on_change=on_change, launchers=launchers)
+        self.place = LocalPlace(supervisor, self._gpus)
+        return self.place
 
     @property
     def pool(self) -> Pool:
@@ -280,3 +287,121 @@ async def test_what_waits_for_a_gpu_says_so(folder: Path) -> None:
         await made.until_ready("m-0")
         made.engines.scale({"m": 2})
         assert made.engines.waits_for("m") == "2 for each replica, and 1 of 3 GPUs free"
+
+
+class Elsewhere:
+    """A cluster as a place where engines run: what becomes of each is said by the test."""
+
+    def __init__(self, on_change: Callable[[ReplicaStatus], None]) -> None:
+        self._on_change = on_change
+        self.replicas: dict[str, ReplicaStatus] = {}
+
+    @property
+    def statuses(self) -> list[ReplicaStatus]:
+        return list(self.replicas.values())
+
+    def folder_of(self, model: str) -> None:
+        return None
+
+    def lacks(self, spec: EngineSpec) -> str:
+        return ""
+
+    def add(self, spec: EngineSpec) -> ReplicaStatus:
+        number = next(n for n in range(99) if f"m-ray{n}" not in self.replicas)
+        status = ReplicaStatus(spec.model, f"m-ray{number}", State.PENDING, "http://ray.invalid")
+        self.replicas[status.replica] = status
+        return status
+
+    def say(self, name: str, state: State, **changes: str) -> None:
+        self.replicas[name] = status = dataclasses.replace(self.replicas[name], state=state, **changes)
+        self._on_change(status)
+
+    async def remove(self, name: str, grace: float) -> None:
+        self.say(name, State.STOPPED)
+        del self.replicas[name]
+
+    def start(self) -> None:
+        pass
+
+    async def stop(self, grace: float) -> None:
+        self.replicas.clear()
+
+
+class OnCluster(Here):
+    """The same, with engines on a cluster."""
+
+    cluster: Elsewhere
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "")
+        self.engines = ManagedEngines(self._place, self._builder, self._changed, ray=self._elsewhere)
+
+    def _elsewhere(self, on_change: Callable[[ReplicaStatus], None]) -> Elsewhere:
+        self.cluster = Elsewhere(on_change)
+        return self.cluster
+
+    def want_there(self, replicas: int, told: str = "", startup_timeout: float = 600.0) -> None:
+        """Want so many replicas on the cluster."""
+        if not self.registry.models:
+            vllm = {"engine": "vllm", "source": "a/b"}
+            self.registry = self._builder.build(Config.model_validate({"models": {"m": vllm}}))
+        demand = RayDemand(labels={"told": told})
+        spec = EngineSpec("m", "vllm", FolderSource(self._folder), replicas=replicas, ray=demand)
+        spec = dataclasses.replace(spec, startup_timeout=startup_timeout)
+        self.engines.apply([spec], {"m": self.pool})
+
+    def run(self, name: str, port: int = 20_001) -> None:
+        """Let a replica have been placed, and be ready."""
+        self.cluster.say(name, State.STARTING, address=f"http://10.0.0.5:{port}", key="s3cret")
+        self.cluster.say(name, State.READY)
+
+
+@pytest.fixture
+async def there(folder: Path) -> AsyncIterator[OnCluster]:
+    made = OnCluster(folder)
+    made.ticker.start()
+    made.engines.start()
+    yield made
+    await made.engines.stop()
+    made.ticker.stop()
+
+
+async def test_a_replica_on_a_cluster_is_asked_where_it_was_placed_and_with_its_key(there: OnCluster) -> None:
+    there.want_there(1)
+    (replica,) = there.pool.replicas
+    assert (replica.name, replica.state, there.engines.awaited) == ("m-ray0", ReplicaState.PENDING, ["m-ray0"])
+    there.run("m-ray0")
+    assert there.ready == ["m-ray0"]
+    assert replica.address.url == replica.connections.address.url == "http://10.0.0.5:20001"
+    assert replica.headers == b"host: 10.0.0.5:20001\r\nauthorization: Bearer s3cret\r\n"
+    # It was lost with its node, and is somewhere else now.
+    there.cluster.say("m-ray0", State.RESTARTING, reason="its node died")
+    assert there.ready == []
+    there.run("m-ray0", 20_002)
+    assert replica.address.url == "http://10.0.0.5:20002"
+    assert there.pool.replicas == (replica,)
+
+
+async def test_an_update_on_a_cluster_waits_for_room_before_it_gives_any_up(there: OnCluster) -> None:
+    there.want_there(1, "old")
+    there.run("m-ray0")
+    there.want_there(1, "new", startup_timeout=0.05)
+    assert [each.name for each in there.pool.replicas] == ["m-ray0", "m-ray1"]
+    there.cluster.say("m-ray1", State.PENDING, reason="no room")
+    await asyncio.sleep(0)
+    assert there.ready == ["m-ray0"]
+    await asyncio.sleep(0.06)
+    there.cluster.say("m-ray1", State.PENDING, reason="no room for long")
+    await eventually(lambda: [each.name for each in there.pool.replicas] == ["m-ray1"])
+    there.run("m-ray1", 20_003)
+    assert there.ready == ["m-ray1"]
+
+
+async def test_a_model_moves_between_here_and_a_cluster(there: OnCluster) -> None:
+    there.shell.script = SMALL
+    there.want(m=(1, "a"))
+    await there.until_ready("m-0")
+    there.want_there(1)
+    assert there.ready == ["m-0"]
+    there.run("m-ray0")
+    await there.until_ready("m-ray0")

@@ -49,6 +49,8 @@ class FakeRay:
         self.asked: list[tuple[str, str]] = []
         self.keys: dict[str, str] = {}
         """By which key the engine of each job is to be asked, by the job's id."""
+        self.heads: list[bytes] = []
+        """What engines were asked, but for their probes."""
         self._engines: dict[str, asyncio.Server] = {}
         self._asked_to_stop: set[str] = set()
         self._runner: web.AppRunner | None = None
@@ -166,7 +168,9 @@ class FakeRay:
             self._engines[name] = await asyncio.start_server(self._engine, "127.0.0.1", order.port)
 
     async def _engine(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"GET /health "):
+            self.heads.append(head)
         status = b"200 OK" if self.healthy else b"503 Service Unavailable"
         writer.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
         writer.close()

@@ -238,6 +238,14 @@ RESOURCES = Row(
             words=("alone", "shared"),
             queries=[Query(highest(series("headgate_limits_shared", GATEWAY), "instance"), "{{instance}}")],
         ),
+        Switches(
+            title="Ray cluster",
+            description="Whether the head of the Ray cluster answers each gateway that has one. While it does not, "
+            "replicas go on serving, and none is started, stopped or replaced.",
+            unit="short",
+            words=("silent", "answers"),
+            queries=[Query(highest(series("headgate_ray_up", GATEWAY), "instance"), "{{instance}}")],
+        ),
         Lines(
             title="Lines lost of the access log",
             description="Lines a second that were not written, because their target was full or too slow.",

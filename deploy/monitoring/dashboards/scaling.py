@@ -41,9 +41,10 @@ SUPPLY = Row(
         ),
         Number(
             title="Coming",
-            description="Replicas whose files are fetched, that start, or that start again after a crash.",
+            description="Replicas that wait for room on a cluster, whose files are fetched, that start, or that start "
+            "again after a crash.",
             unit="short",
-            queries=[Query(replicas_that_are("fetching|starting|restarting"))],
+            queries=[Query(replicas_that_are("pending|fetching|starting|restarting"))],
         ),
         Number(
             title="Leaving",

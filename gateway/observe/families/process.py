@@ -91,6 +91,13 @@ PROCESS = (
     ),
     Row(
         Kind.GAUGE,
+        "ray_up",
+        "Whether the head of the Ray cluster answered when it was asked last; only where one is configured.",
+        (),
+        lambda scrape: [] if scrape.ray_up is None else [((), float(scrape.ray_up))],
+    ),
+    Row(
+        Kind.GAUGE,
         "build_info",
         "Version and commit; always 1.",
         ("version", "commit"),

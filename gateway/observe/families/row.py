@@ -29,6 +29,7 @@ class Scrape(NamedTuple):
     reloaded: bool
     scaled: Collection[ScaledModel]
     limits_shared: bool | None
+    ray_up: bool | None
 
     @property
     def configured(self) -> set[str]:

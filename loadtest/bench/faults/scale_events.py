@@ -18,14 +18,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from engines.processes.gpus import Gpus
 from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus, State
 from gateway.config.schema import Config
 from gateway.data_plane import DataPlane
 from gateway.drain import drain
 from gateway.engine_specs import specs_of
-from gateway.local_engines import LocalEngines
+from gateway.managed_engines import ManagedEngines
 from gateway.pools.build import RegistryBuilder
 from loadtest import arrivals, workload
 from loadtest.bench.faults.serving import outcomes
@@ -97,7 +96,11 @@ class SimulatedEngines:
         """Give no folder: a simulated engine has no files."""
         return None
 
-    def add(self, spec: EngineSpec, devices: Sequence[str] = ()) -> ReplicaStatus:  # noqa: ARG002 - it needs none
+    def lacks(self, spec: EngineSpec) -> str:  # noqa: ARG002 - there is room for any
+        """Lack nothing."""
+        return ""
+
+    def add(self, spec: EngineSpec) -> ReplicaStatus:
         """Start one more engine, whose address no other has had."""
         number = next(self._numbers)
         name, socket = f"{spec.model}-{number}", self._folder / f"{number}"
@@ -138,7 +141,7 @@ class Fleet:
     """A data plane before engines that are simulated, and what starts and stops them."""
 
     plane: DataPlane
-    local: LocalEngines
+    managed: ManagedEngines
     engines: SimulatedEngines
 
     async def scale(self, replicas: int, leaving: int) -> int:
@@ -148,10 +151,10 @@ class Fleet:
         """
         pool = self.plane.registry.find(_MODEL).pool
         before = list(pool.ready)
-        self.local.scale({_MODEL: replicas})
+        self.managed.scale({_MODEL: replicas})
         await asyncio.sleep(0)  # What is too much is chosen in the loop's next turn.
         busy = sum(replica.in_flight for replica in before if not replica.ready)
-        while not (len(pool.ready) == self.local.number(_MODEL) == replicas and self.local.leaving <= leaving):
+        while not (len(pool.ready) == self.managed.number(_MODEL) == replicas and self.managed.leaving <= leaving):
             self.engines.changed.clear()
             await self.engines.changed.wait()
         return busy
@@ -164,18 +167,18 @@ async def _fleet(folder: Path, timing: Timing) -> AsyncIterator[Fleet]:
     plane = DataPlane(config, builder.build(config), "0", "")
     made: list[SimulatedEngines] = []
 
-    def supervise(*, on_change: Callable[[ReplicaStatus], None], **_: Any) -> SimulatedEngines:
+    def supervise(on_change: Callable[[ReplicaStatus], None]) -> SimulatedEngines:
         made.append(SimulatedEngines(folder, on_change, timing))
         return made[0]
 
-    local = LocalEngines(folder, folder, Gpus(()), builder.new_replica, lambda _: None, supervise=supervise)
-    local.apply(specs_of(config, 0), {model.name: model.pool for model in plane.registry.models})
+    managed = ManagedEngines(supervise, builder, lambda _: None)
+    managed.apply(specs_of(config, 0), {model.name: model.pool for model in plane.registry.models})
     await plane.start()
     try:
-        yield Fleet(plane, local, made[0])
+        yield Fleet(plane, managed, made[0])
     finally:
         await drain(plane, delay=0.0, within=10.0)
-        await local.stop()
+        await managed.stop()
         await plane.stop()
 
 

@@ -75,6 +75,7 @@ def test_no_option_is_left_out() -> None:
         "slo",
         "redis",
         "canary",
+        "ray",
     }
     assert set().union(*(keys(section.model) for section in SECTIONS)) == listed | own_table
     assert keys(Config) == {"gateway", "models"}

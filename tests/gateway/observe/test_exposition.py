@@ -75,6 +75,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "replica_restarts",
         "client_connections",
         "limits_shared",
+        "ray_up",
         "access_log_lost_lines",
         "replica_ready",
         "replica_in_flight",

@@ -50,7 +50,7 @@ async def test_what_a_process_has_to_know_at_its_start() -> None:
     node = Node("http://a", "http://b")
     node.registry.find("m").set_max_model_len(7)
     served = node.broadcast.served
-    assert served.pools == {"m": PoolLayout("m", (("m-0", "http://a"), ("m-1", "http://b")))}
+    assert served.pools == {"m": PoolLayout("m", (("m-0", "http://a", ""), ("m-1", "http://b", "")))}
     assert served.replicas == [state(f"m-{number}", ReplicaState.STARTING) for number in range(2)]
     assert served.lengths == [LengthUpdate("m", 7)]
     assert node.told == [LengthUpdate("m", 7)]
@@ -103,7 +103,7 @@ async def test_a_replica_that_is_added_is_told_with_its_state() -> None:
     (pool,) = node.registry.pools
     pool.add(node.builder.new_replica("m-7", "unix:/s"))
     assert node.told == [
-        PoolUpdate(PoolLayout("m", (("m-0", "http://a"), ("m-7", "unix:/s")))),
+        PoolUpdate(PoolLayout("m", (("m-0", "http://a", ""), ("m-7", "unix:/s", "")))),
         state("m-7", ReplicaState.STARTING),
     ]
     assert [replica.name for replica in node.followed] == ["m-0", "m-7"]
@@ -120,7 +120,7 @@ async def test_of_one_that_is_gone_nothing_is_told_as_its_name_may_be_that_of_an
     assert old.state is ReplicaState.STOPPED
     assert node.told == [
         PoolUpdate(PoolLayout("m", ())),
-        PoolUpdate(PoolLayout("m", (("m-0", "unix:/s"),))),
+        PoolUpdate(PoolLayout("m", (("m-0", "unix:/s", ""),))),
         state("m-0", ReplicaState.STARTING),
     ]
 

@@ -67,7 +67,7 @@ def serving(config: Config) -> Served:
     """Describe what is served of a configuration whose only model is ``m``, at one address."""
     return Served(
         config=config.model_dump_json(exclude_unset=True).encode(),
-        pools={"m": PoolLayout("m", (("m-0", "http://127.0.0.1:1"),))},
+        pools={"m": PoolLayout("m", (("m-0", "http://127.0.0.1:1", ""),))},
         replicas=[ReplicaUpdate("m-0", state=ReplicaState.STARTING, reason="")],
         lengths=[LengthUpdate("m", None)],
     )

@@ -32,7 +32,7 @@ MESSAGES: list[Message] = [
         own=1,
         serves=Served(
             config=b"{}",
-            pools={"m": PoolLayout("m", (("m-0", "unix:/s"),))},
+            pools={"m": PoolLayout("m", (("m-0", "unix:/s", ""),))},
             replicas=[ReplicaUpdate("m-0", state=ReplicaState.READY, reason="")],
             lengths=[LengthUpdate("m", None)],
         ),

@@ -1,0 +1,41 @@
+"""Engines run here as long as there is a GPU for each, or room on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.processes.gpus import Gpus
+from engines.spec import EngineSpec, FolderSource
+from engines.supervisor import Supervisor
+from gateway.local_place import LocalPlace
+
+
+def place(tmp_path: Path, gpus: str, cpu_engines: int | None = None) -> LocalPlace:
+    return LocalPlace(Supervisor(folder=tmp_path, cache=tmp_path, on_change=print), Gpus(gpus), cpu_engines)
+
+
+def spec(gpus: int) -> EngineSpec:
+    return EngineSpec("m", "vllm", FolderSource(Path("/m")), gpus=gpus)
+
+
+async def test_each_engine_has_gpus_of_its_own_until_it_has_ended(tmp_path: Path) -> None:
+    here = place(tmp_path, "012")
+    first = here.add(spec(2))
+    assert first is not None
+    assert here.add(spec(2)) is None
+    await here.remove(first.replica, 0.0)
+    assert here.add(spec(2)) is not None
+    assert repr(here) == "<LocalPlace ['m-0'] <Gpus [1 of 3 free]>>"
+
+
+async def test_so_many_run_on_the_cpu_as_may(tmp_path: Path) -> None:
+    here = place(tmp_path, "0", cpu_engines=1)
+    first = here.add(spec(0))
+    assert first is not None
+    assert here.add(spec(0)) is None
+    assert here.add(spec(1)) is not None
+    await here.remove(first.replica, 0.0)
+    assert here.add(spec(0)) is not None
+    here.cpu_engines = None
+    assert here.add(spec(0)) is not None
+    assert len(here.statuses) == 3
