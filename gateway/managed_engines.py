@@ -23,6 +23,9 @@ from gateway.pools.replica import Replica, ReplicaState
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself."""
 
+_ROOM_SECONDS = 15.0
+"""So long a replica on a cluster is awaited before it has found room: none may ever be there."""
+
 
 class Place(Protocol):
     """Where engines run: what starts, watches, restarts and stops them, and says how each is doing."""
@@ -80,8 +83,12 @@ class ManagedEngine:
     @property
     def finds_no_room(self) -> bool:
         """Whether its cluster has looked for room for as long as a start may take."""
-        waited = monotonic() - self.since
-        return self.replica.state is ReplicaState.PENDING and waited > self.spec.startup_timeout
+        return self.replica.state is ReplicaState.PENDING and self.waited > self.spec.startup_timeout
+
+    @property
+    def waited(self) -> float:
+        """For how long it has been wanted, in seconds."""
+        return monotonic() - self.since
 
 
 class ManagedEngines:
@@ -128,12 +135,13 @@ class ManagedEngines:
 
     @property
     def awaited(self) -> list[str]:
-        """The replicas whose engines are on their way to be ready."""
+        """The replicas whose engines are on their way to be ready, and those that may find room at once."""
         return [
             each.replica
             for place in self._places
             for each in place.statuses
-            if each.state in (State.PENDING, State.FETCHING, State.STARTING)
+            if each.state in (State.FETCHING, State.STARTING)
+            or (each.state is State.PENDING and self._engines[each.replica].waited < _ROOM_SECONDS)
             or (each.state is State.READY and self._engines[each.replica].replica.state is ReplicaState.STARTING)
         ]
 

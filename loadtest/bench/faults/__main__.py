@@ -10,12 +10,21 @@ from typing import Any
 import uvloop
 
 from loadtest.bench import machine
-from loadtest.bench.faults import black_hole, departures, engine_core, recovery_time, rolling_restart, scale_events
+from loadtest.bench.faults import (
+    black_hole,
+    departures,
+    engine_core,
+    ray_node,
+    recovery_time,
+    rolling_restart,
+    scale_events,
+)
 
 FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, Any]]]] = {
     "black_hole": black_hole.measure,
     "departures": departures.measure,
     "engine_core": engine_core.measure,
+    "ray_node": ray_node.measure,
     "recovery_time": recovery_time.measure,
     "rolling_restart": rolling_restart.measure,
     "scale_events": scale_events.measure,

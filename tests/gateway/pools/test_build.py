@@ -422,3 +422,27 @@ def test_weights_change_in_place_here_and_in_another_process() -> None:
             assert [each.weight for each in registry.find("m").pool.replicas] == [1, weights.get(url, 1)]
             assert (registry.find("m").pool is registry.find("n").pool) is (not weights)
     assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_replica_that_was_placed_anew_is_asked_there_by_all_processes() -> None:
+    config = configured(m={"engine": "vllm", "source": "a/b"})
+    leader, follower = RegistryBuilder(), RegistryBuilder()
+    registry = leader.build(config)
+    pool = registry.find("m").pool
+    pool.add(leader.new_replica("m-ray0", "http://ray.invalid"))
+    followed = follower.follow(config, leader.layout).find("m").pool
+    (replica,) = pool.replicas
+    seen: list[PoolLayout] = []
+    pool.observe(lambda pool: seen.append(PoolLayout.of(pool)))
+    leader.move_replica(pool, replica, "http://10.0.0.5:20001", "s3cret")
+    assert seen == [PoolLayout("m", (("m-ray0", "http://10.0.0.5:20001", "s3cret"),))]
+    # The connections of its old address are let go.
+    assert registry.connection_pools == (replica.connections,)
+    follower.set_replicas(followed, seen[-1])
+    for each in (replica, *followed.replicas):
+        assert each.connections.address.url == each.address.url == "http://10.0.0.5:20001"
+        assert each.headers == b"host: 10.0.0.5:20001\r\nauthorization: Bearer s3cret\r\n"
+        assert "s3cret" not in repr(each)
+    before = followed.replicas
+    follower.set_replicas(followed, seen[-1])
+    assert followed.replicas == before

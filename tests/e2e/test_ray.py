@@ -1,0 +1,120 @@
+"""Replicas on a real Ray cluster of three nodes: they come, go, wait for room, and outlive the loss of a node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from loadtest.bench import process_usage
+from loadtest.bench.faults.ray_node import MODEL, RayNodeSettings, configuration, lose_node, until_ready
+from loadtest.bench.faults.serving import ServedGateway, serving
+from loadtest.bench.ray_cluster import RayCluster, ray_cluster
+from tests.engines.onnx.tiny import write_embedder
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+BESIDES = """
+[models.waits]
+engine = "onnx"
+source = "{source}"
+tasks = ["embed"]
+placement = "ray"
+ray = {{ num_cpus = 64 }}
+required = false
+
+[models.scaled]
+engine = "onnx"
+source = "{source}"
+tasks = ["embed"]
+placement = "ray"
+args = {{ threads = 1 }}
+hold = 120
+scaling = {{ min = 0, max = 2, target = 100, idle = 1, keep = 1 }}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_runs_on() -> Any:
+    """See that no process is left of all that ran."""
+    before = set(process_usage.tree(1))
+    yield
+    names = {pid: _name(pid) for pid in set(process_usage.tree(1)) - before}
+    assert not [name for name in names.values() if any(word in name for word in ("ray", "gcs_server", "engines"))]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def cluster(nothing_runs_on: None) -> AsyncIterator[RayCluster]:
+    # Ray's own patience with a node that says nothing is 15 seconds.
+    patience = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
+    async with ray_cluster([2, 2], **patience) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def gateway(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServedGateway]:
+    folder = write_embedder(tmp_path_factory.mktemp("model"))
+    text = configuration(cluster.url, str(folder), 2) + BESIDES.format(source=folder)
+    async with serving(text) as running:
+        await until_ready(running, 2)
+        yield running
+
+
+async def replicas(gateway: ServedGateway, model: str) -> Any:
+    return (await gateway.model(model))["replicas"]
+
+
+async def test_replicas_answer_at_their_nodes_and_only_who_knows_their_keys(gateway: ServedGateway) -> None:
+    (first, second) = await replicas(gateway, MODEL)
+    assert first["address"] != second["address"]
+    async with aiohttp.ClientSession() as http:
+        async with http.post(f"{gateway.address}/v1/embeddings", json={"model": MODEL, "input": "a"}) as answer:
+            assert answer.status == 200, await answer.text()
+        async with http.get(f"{first['address']}/v1/models") as answer:
+            assert answer.status == 401
+
+
+async def test_without_room_a_replica_waits_and_rays_reason_is_shown(gateway: ServedGateway) -> None:
+    await gateway.until("waits", lambda listed: "waiting for resources" in (listed[0]["reason"] or ""))
+    assert (await replicas(gateway, "waits"))[0]["state"] == "pending"
+
+
+async def test_the_scaler_wakes_a_model_on_the_cluster_and_lets_it_sleep_again(gateway: ServedGateway) -> None:
+    assert await replicas(gateway, "scaled") == []
+    body = {"model": "scaled", "input": "a"}
+    async with aiohttp.ClientSession() as http, http.post(f"{gateway.address}/v1/embeddings", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+    await gateway.until("scaled", lambda listed: not listed)
+
+
+async def test_when_a_node_is_lost_all_are_answered_and_its_replicas_come_back(
+    cluster: RayCluster, gateway: ServedGateway
+) -> None:
+    found = await lose_node(cluster, gateway, RayNodeSettings(rate=20.0, load_seconds=8.0, lost_after=1.0))
+    assert list(found["requests"]) == ["ok"], json.dumps(found)
+    assert found["moved"] > 0
+
+
+async def test_what_is_stopped_leaves_no_job(cluster: RayCluster, gateway: ServedGateway) -> None:
+    await gateway.reconfigure(configuration(cluster.url, "/nowhere", 0))
+    async with aiohttp.ClientSession() as http:
+        while True:
+            async with http.get(f"{cluster.url}/api/jobs/") as answer:
+                jobs = await answer.json()
+            # The one that waits for room is asked to end, and does as soon as it has found some.
+            if not [job for job in jobs if job["status"] == "RUNNING"]:
+                break
+            await asyncio.sleep(0.2)
