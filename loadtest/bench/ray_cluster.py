@@ -54,17 +54,18 @@ class RayNode:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self.pid = process.pid
 
     def __repr__(self) -> str:
-        return f"<RayNode {self._process.pid}>"
+        return f"<RayNode {self.pid}>"
 
     def runs(self, words: str) -> bool:
         """Tell whether a process runs on it whose command line has these words."""
-        return any(words in _command_line(pid) for pid in process_usage.tree(self._process.pid))
+        return any(words in _command_line(pid) for pid in process_usage.tree(self.pid))
 
     async def lose(self) -> None:
         """Kill all that runs on it at once, as a machine that loses its power."""
-        _, *below = process_usage.tree(self._process.pid)
+        _, *below = process_usage.tree(self.pid)
         for pid in below:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from loadtest.bench import process_usage
 from loadtest.bench.faults.ray_node import MODEL, RayNodeSettings, configuration, lose_node, until_ready
 from loadtest.bench.faults.serving import ServedGateway, serving
 from loadtest.bench.ray_cluster import RayCluster, ray_cluster
@@ -40,36 +40,37 @@ scaling = {{ min = 0, max = 2, target = 100, idle = 1, keep = 1 }}
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def nothing_runs_on() -> Any:
-    """See that no process is left of all that ran."""
-    before = set(process_usage.tree(1))
-    yield
-    names = {pid: _name(pid) for pid in set(process_usage.tree(1)) - before}
-    assert not [name for name in names.values() if any(word in name for word in ("ray", "gcs_server", "engines"))]
+@pytest.fixture(scope="module")
+def mark() -> Iterator[str]:
+    """Give what marks all processes of the cluster, in their environments, and see that none of them is left."""
+    mark = f"HEADGATE_TEST_CLUSTER={secrets.token_hex(8)}"
+    yield mark
+    assert not [entry for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _is_marked(entry, mark)]
 
 
-def _name(pid: int) -> str:
+def _is_marked(process: Path, mark: str) -> bool:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return mark.encode() in (process / "environ").read_bytes()
     except OSError:
-        return ""
+        return False
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(nothing_runs_on: None) -> AsyncIterator[RayCluster]:
+async def cluster(mark: str) -> AsyncIterator[RayCluster]:
     # Ray's own patience with a node that says nothing is 15 seconds.
     patience = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
-    async with ray_cluster([2, 2], **patience) as running:
+    async with ray_cluster([2, 2], **patience, **dict([mark.split("=")])) as running:
+        assert _is_marked(Path(f"/proc/{running.nodes[0].pid}"), mark)
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def gateway(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServedGateway]:
     folder = write_embedder(tmp_path_factory.mktemp("model"))
-    text = configuration(cluster.url, str(folder), 2) + BESIDES.format(source=folder)
+    text = configuration(cluster.url, str(folder), 2)
     async with serving(text) as running:
         await until_ready(running, 2)
+        await running.reconfigure(text + BESIDES.format(source=folder))
         yield running
 
 
