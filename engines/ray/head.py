@@ -40,8 +40,6 @@ class Head:
         self.jobs = Jobs(cluster.url, cluster.token)
         self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         """This gateway, as its jobs name it."""
-        self.own: set[str] = set()
-        """The jobs that this gateway has submitted or taken over."""
         self.to_stop: set[str] = set()
         """Jobs that nobody wants and that are not stopped yet."""
         self._on_head = on_head

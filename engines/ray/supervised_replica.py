@@ -119,9 +119,9 @@ class RayReplica:
         try:
             async with asyncio.timeout(limit):
                 while not await self._is_ready(address):
-                    job = await self._look(placed)
-                    if job.ended:
-                        return _why(job), 0.0
+                    now = await self._glance(placed)
+                    if now is not None and now.ended:
+                        return _why(now), 0.0
                     await self._head.pause()
         except TimeoutError:
             self._head.to_stop.add(placed.submission_id)
@@ -138,7 +138,6 @@ class RayReplica:
         head = self._head
         placed, job = new_job(head, self.spec, self.status.replica)
         self._placed = placed
-        head.own.add(placed.submission_id)
         while True:
             try:
                 if await head.job(placed.submission_id) is None:
@@ -162,13 +161,16 @@ class RayReplica:
 
     async def _look(self, placed: Placed) -> Job:
         """Ask for the job until there is an answer."""
-        while True:
-            try:
-                job = await self._head.job(placed.submission_id)
-            except HeadError:
-                await self._head.pause()
-            else:
-                return _GONE if job is None else job
+        while (job := await self._glance(placed)) is None:
+            await self._head.pause()
+        return job
+
+    async def _glance(self, placed: Placed) -> Job | None:
+        """Ask for the job once; ``None`` if the head cannot be asked."""
+        try:
+            return await self._head.job(placed.submission_id) or _GONE
+        except HeadError:
+            return None
 
     async def _is_ready(self, address: str) -> bool:
         """Whether the engine says that it is ready. It does so to everyone."""

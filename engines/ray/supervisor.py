@@ -55,7 +55,8 @@ class RaySupervisor:
         self._minding: asyncio.Task[None] | None = None
         self._listed = False
         """Whether it is known which jobs there were at the start."""
-        self._strangers: set[str] = set()
+        self._known = {self._head.instance}
+        """The gateways that are not told of: this one, those before it, and those that were told of."""
 
     def __repr__(self) -> str:
         return f"<RaySupervisor at {self._head.cluster.url} {list(self._replicas.values())!r}>"
@@ -123,10 +124,11 @@ class RaySupervisor:
                 looked = monotonic()
             await self._head.pause()
 
-    def _take_over(self, jobs: Iterable[Job]) -> None:
+    def _take_over(self, jobs: Sequence[Job]) -> None:
         """Start all replicas, each as a job that runs as it is to be, if there is one; stop the other jobs."""
         self._listed = True
         head = self._head
+        self._known |= {instance_of(job) for job in jobs}
         # One that runs is worth more than one that waits.
         there = sorted((job for job in jobs if is_ours(head, job)), key=lambda job: job.status != RUNNING)
         for replica in self._replicas.values():
@@ -136,7 +138,6 @@ class RaySupervisor:
             else:
                 there.remove(job)
                 placed = placed_of(head, job)
-                head.own.add(placed.submission_id)
                 self._say(f"{replica.status.replica}: takes over the job {placed.submission_id} of the Ray cluster")
                 replica.start(placed)
         if there:
@@ -147,9 +148,9 @@ class RaySupervisor:
         """Say once of each other gateway of the same name that it is there."""
         head = self._head
         for job in jobs:
-            stranger, mine = instance_of(job), job.submission_id in head.own | head.to_stop
-            if is_ours(head, job) and not mine and stranger not in self._strangers:
-                self._strangers.add(stranger)
+            stranger = instance_of(job)
+            if is_ours(head, job) and stranger not in self._known:
+                self._known.add(stranger)
                 self._say(
                     f"another gateway ({stranger}) has jobs of the name {head.cluster.name!r} on the Ray cluster; "
                     "give each gateway a name of its own (gateway.ray.name)"

@@ -159,6 +159,17 @@ async def test_while_the_head_is_gone_replicas_serve_and_others_come_when_it_is_
         assert len(ray.jobs) == 2
 
 
+async def test_a_replica_that_starts_becomes_ready_without_the_head() -> None:
+    async with fake_ray() as ray, watching(ray) as watched:
+        ray.healthy = False
+        await watched.until(State.STARTING)
+        await ray.leave()
+        await eventually(lambda: watched.head)
+        ray.healthy = True
+        await watched.until(State.READY)
+        await ray.start()
+
+
 async def test_a_head_that_answers_garbage_is_as_good_as_gone() -> None:
     async with fake_ray() as ray, watching(ray) as watched:
         await watched.until(State.READY)
