@@ -17,7 +17,9 @@ def scrape() -> Scrape:
         counters.of(name).retries["retried"] += 3
     loads = [(pool, pool.load(perf_counter())) for pool in registry.pools]
     models = sorted(counters.models().items())
-    return Scrape(registry, counters, models, loads, ("1", "abc"), reloaded=True, scaled=(), limits_shared=None)
+    return Scrape(
+        registry, counters, models, loads, ("1", "abc"), reloaded=True, scaled=(), limits_shared=None, ray_up=None
+    )
 
 
 def test_a_row_becomes_a_family() -> None:
