@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from engines.errors import SourceError
-from engines.spec import EngineSpec, Launch, Progress
+from engines.spec import EngineSpec, Launch, Listen, Progress
 from engines.tuning.records import TuningSettings
 
 MODEL = "tuning"
@@ -44,12 +44,12 @@ class TuningServer:
             raise SourceError(f"The tuning folder {folder} cannot be made: {error.strerror}.") from None
         return folder
 
-    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], socket: Path) -> Launch:  # noqa: ARG002
-        """Serve at the socket. Raises ``SourceError`` where another gateway's server has the folder."""
+    def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:  # noqa: ARG002
+        """Serve at a socket, because it runs where the gateway does. Raises ``SourceError`` where another gateway's server has the folder."""
         if in_use(folder):
             raise SourceError(f"The tuning folder {folder} is another gateway's; set gateway.tuning.folder.")
         told = msgspec.json.encode(self._settings).decode()
-        return Launch((sys.executable, "-m", "engines.tuning", "--uds", str(socket), "--settings", told), {}, socket)
+        return Launch((sys.executable, "-m", "engines.tuning", "--uds", str(listen), "--settings", told), {})
 
 
 def in_use(folder: Path) -> bool:
