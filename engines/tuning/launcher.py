@@ -45,7 +45,7 @@ class TuningServer:
         return folder
 
     def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:  # noqa: ARG002
-        """Serve at a socket, because it runs where the gateway does. Raises ``SourceError`` where another gateway's server has the folder."""
+        """Serve at the socket. Raises ``SourceError`` where another gateway's server has the folder."""
         if in_use(folder):
             raise SourceError(f"The tuning folder {folder} is another gateway's; set gateway.tuning.folder.")
         told = msgspec.json.encode(self._settings).decode()

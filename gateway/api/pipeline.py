@@ -339,6 +339,8 @@ def _rewritten(
     Tells too whether a stream's usage is asked for on the gateway's behalf, and by how many bytes at the end.
     """
     changes: dict[str, bytes | None] = {}
+    if fields.explain is not UNSET_FIELD and not model.explains and route.task == "classify":
+        request_fields.check_unexplained(fields.explain, model.name)
     if fields.model != model.upstream_name:
         changes["model"] = request_fields.encode(model.upstream_name)
     if fields.kv_transfer_params is not UNSET_FIELD:

@@ -52,6 +52,7 @@ class RequestFields(msgspec.Struct, gc=False):
     n: int | None = None
     priority: Raw = UNSET_FIELD
     kv_transfer_params: Raw = UNSET_FIELD
+    explain: Raw = UNSET_FIELD
 
     @property
     def wants_usage(self) -> bool:
@@ -250,6 +251,19 @@ def priority_in(value: Raw) -> int:
         return msgspec.json.decode(value, type=int | None) or 0
     except msgspec.DecodeError:
         raise BadRequest("priority: expected a whole number, lower ones come first.", param="priority") from None
+
+
+def check_unexplained(explain: Raw, model: str) -> None:
+    """Refuse to ask an engine for reasons that does not know the field ``explain``. Raises ``BadRequest``.
+
+    It would answer without them, as if there were none.
+    """
+    if msgspec.json.decode(explain) not in (None, False):
+        raise BadRequest(
+            f"The engine of the model {model!r} does not explain its classes; ONNX classifiers do.",
+            param="explain",
+            code="unsupported_parameter",
+        )
 
 
 def as_flag(value: object) -> bool | None:

@@ -358,6 +358,7 @@ class RegistryBuilder:
             canary=settings.canary,
             fallback=settings.fallback,
             recovery=settings.engine != "onnx" and settings.recovery,
+            explains=settings.engine != "vllm",
             slo=settings.slo.objectives,
         )
         before = self._models.get(name)
@@ -380,6 +381,7 @@ def _with_adapters(base: Model, settings: ModelConfig) -> Iterator[Model]:
             guard=base.guard,
             fallback=base.fallback,
             recovery=base.recovery,
+            explains=base.explains,
             parent=base,
             root=folder,
         )

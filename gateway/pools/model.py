@@ -21,6 +21,7 @@ class Model:
         "aliases",
         "cache_salt",
         "canary",
+        "explains",
         "fallback",
         "guard",
         "max_model_len",
@@ -52,6 +53,7 @@ class Model:
         recovery: bool = False,
         slo: Mapping[str, float] | None = None,
         canary: CanaryTable | None = None,
+        explains: bool = True,
         parent: Model | None = None,
         root: str | None = None,
     ) -> None:
@@ -76,6 +78,8 @@ class Model:
         """The models that take its place, in this order, where it has no capacity, fails, or cannot take so much."""
         self.guard = guard
         """The classifier that looks at each request first, if there is one."""
+        self.explains = explains
+        """Whether its engines may know the field ``explain``; one that does not would ignore it without a word."""
         self.slo = slo or {}
         """How quickly it is to answer: seconds by ``ttft``, ``tpot`` and ``e2e``, as far as that is said."""
         self.canary = canary

@@ -108,11 +108,14 @@ class PromptTokenizer:
         encodings, _ = self._encodings(texts, request, place, specials=specials, at_most=at_most)
         return self._checked([encoding.ids for encoding in encodings], place)
 
-    def encode_places(self, request: InputRequest) -> list[PlacedIds]:
-        """Turn texts into token ids that know their places. Raises ``BadRequest``, for inputs of token ids too."""
+    def encode_places(self, request: InputRequest, asked_by: str) -> list[PlacedIds]:
+        """Turn texts into token ids that know their places, which the field ``asked_by`` of the request asks for.
+
+        Raises ``BadRequest``, for inputs of token ids too.
+        """
         inputs, place = texts_of(request), _places(request)
         if not isinstance(inputs[0], str):
-            raise BadRequest("Token ids have no places in a text; give texts", param="return_spans")
+            raise BadRequest("Token ids have no places in a text; give texts", param=asked_by)
         encodings, cut = self._encodings(inputs, request, place, specials=request.add_special_tokens, places=True)
         return self._checked([PlacedIds(*each) for each in zip(encodings, cut, strict=True)], place)
 

@@ -53,8 +53,30 @@ class InputRequest(TextRequest, kw_only=True):
     add_special_tokens: bool = True
 
 
+class Explain(msgspec.Struct, forbid_unknown_fields=True):
+    """How a class is explained: which one (the predicted one without ``label``), and by how many words.
+
+    A text of more than ``max_words`` words is explained by so many groups of neighbouring words. Of these, or of the
+    words, the ``top`` ones of the greatest weight are given, all of them without.
+    """
+
+    label: str | None = None
+    top: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_words: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 64
+
+
 class ClassifyRequest(InputRequest, kw_only=True):
-    """A request to ``/classify``; ``use_activation`` false asks for logits instead of probabilities."""
+    """A request to ``/classify``; ``use_activation`` false asks for logits instead of probabilities.
+
+    ``explain`` is not vLLM's: it asks how much each word of a text adds to its class.
+    """
+
+    explain: bool | Explain | None = None
+
+    @property
+    def explained(self) -> Explain | None:
+        """How to explain the classes, ``None`` if that is not asked for."""
+        return Explain() if self.explain is True else self.explain or None
 
 
 class EmbedRequest(InputRequest, kw_only=True):

@@ -18,13 +18,33 @@ class Usage(msgspec.Struct):
     completion_tokens_details: None = None
 
 
+class WordWeight(msgspec.Struct):
+    """A word, or a group of neighbours: where it stands, in characters of the text, and what the class loses without.
+
+    ``weight`` is in the unit of ``probs``; below zero the word speaks against the class.
+    """
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+class Explanation(msgspec.Struct):
+    """What each word of a text adds to a class, in the order of the text."""
+
+    label: str | None
+    words: list[WordWeight]
+
+
 class Classification(msgspec.Struct):
-    """The classes of one text; ``label`` is that of the greatest."""
+    """The classes of one text; ``label`` is that of the greatest. ``explanation`` is there only if asked for."""
 
     index: int
     label: str | None
     probs: list[float]
     num_classes: int
+    explanation: Explanation | msgspec.UnsetType = msgspec.UNSET
 
 
 class Embedding(msgspec.Struct):

@@ -151,8 +151,35 @@ class EmbeddingRequest(InputRequest, kw_only=True):
     dimensions: int | UnsetType = UNSET
 
 
+class Explain(msgspec.Struct, kw_only=True):
+    """How a class is explained."""
+
+    label: Annotated[str, Meta(description="The class to explain; without, the predicted one.")] | UnsetType = UNSET
+    top: (
+        Annotated[int, Meta(description="Give only so many words, those of the greatest weight.", ge=1)] | UnsetType
+    ) = UNSET
+    max_words: (
+        Annotated[
+            int,
+            Meta(description="A text of more words is explained by so many groups of neighbours.", ge=1, le=1024),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class ClassificationRequest(InputRequest, kw_only=True):
     """A request to `/classify`."""
+
+    explain: (
+        Annotated[
+            bool | Explain,
+            Meta(
+                description="Say what each word adds to the class, by leaving it out. ONNX classifiers only; "
+                "`usage` counts every text that this takes."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
     use_activation: (
         Annotated[bool, Meta(description="Give probabilities; without, the logits that they come from.")] | UnsetType

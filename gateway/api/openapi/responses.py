@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.api.openapi.requests import ChatMessage
 
@@ -108,6 +109,22 @@ class EmbeddingList(msgspec.Struct):
     usage: TokenUsage
 
 
+class WordWeight(msgspec.Struct):
+    """A word or a group of neighbours, its place in characters, and what the class loses without it."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+class Explanation(msgspec.Struct):
+    """What each word adds to a class, in the order of the text."""
+
+    label: str | None
+    words: list[WordWeight]
+
+
 class ClassifiedText(msgspec.Struct):
     """The classes of one text; `label` is that of the greatest probability."""
 
@@ -115,6 +132,7 @@ class ClassifiedText(msgspec.Struct):
     label: str | None
     probs: list[float]
     num_classes: int
+    explanation: Explanation | UnsetType = UNSET
 
 
 class ClassificationList(msgspec.Struct):

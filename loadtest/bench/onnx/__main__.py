@@ -14,7 +14,7 @@ import uvloop
 from engines.onnx.model.model import load
 from loadtest import workload
 from loadtest.bench.cpu_affinity import AVAILABLE_CPUS
-from loadtest.bench.onnx import latency, memory, overload, padding, throughput
+from loadtest.bench.onnx import explanation, faithfulness, latency, memory, overload, padding, throughput
 from loadtest.bench.onnx.subject import MODEL, PATHS, Subject
 
 _EXAMPLES = """\
@@ -35,6 +35,8 @@ PARTS: Mapping[str, Callable[[Subject], Coroutine[Any, Any, None]]] = {
     "padding": padding.measure,
     "overload": overload.measure,
     "memory": memory.measure,
+    "explanation": explanation.measure,
+    "faithfulness": faithfulness.measure,
 }
 """What can be measured, in the order in which it is."""
 

@@ -37,7 +37,7 @@ async def measure(subject: Subject) -> None:
             busy += lone(subject.model, ids, seconds)
             session += lone(subject.model, ids, seconds, _PAUSE)
             for found, url in zip(waits.values(), (engine.address, gateway.address), strict=True):
-                found += await asyncio.to_thread(_one_by_one, url, request, seconds)
+                found += await asyncio.to_thread(one_by_one, url, request, seconds)
     label = f"one text of {len(ids)} tokens, p50:"
     own = median(session) * 1000
     print(f"{label} {median(busy) * 1000:6.2f} ms  the session alone, without a pause")
@@ -47,8 +47,8 @@ async def measure(subject: Subject) -> None:
         print(f"{label} {p50:6.2f} ms  {name} (+{p50 - own:.2f} ms)", flush=True)
 
 
-def _one_by_one(url: str, request: Request, seconds: float) -> list[float]:
-    """Return the seconds of each request of a client that does nothing but wait.
+def one_by_one(url: str, request: Request, seconds: float, pause: float = 0.0) -> list[float]:
+    """Return the seconds of each request of a client that does nothing but wait, and ``pause`` before the next.
 
     It blocks on a plain socket: what an event loop or an HTTP library does for a request would be part of the wait.
     """
@@ -65,6 +65,8 @@ def _one_by_one(url: str, request: Request, seconds: float) -> list[float]:
             while len(got) < got.index(b"\r\n\r\n") + 4 + int(length[1]):
                 got += connection.recv(_READ_BYTES)
             found.append(time.perf_counter() - start)
+            if pause:
+                time.sleep(pause)
     return found
 
 

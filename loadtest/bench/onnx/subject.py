@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from engines.onnx.model.model import Model
+from engines.onnx.model.tasks import Classify
 from engines.onnx.model.tokens import TokenIds
 from engines.onnx.protocol.requests import InputRequest
 from loadtest.workload import Request
@@ -29,6 +30,12 @@ class Subject:
     task: str
     texts: list[str]
     options: argparse.Namespace
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of a classifier's classes."""
+        assert isinstance(self.model.task, Classify)
+        return self.model.task.labels
 
     @property
     def tokens(self) -> list[TokenIds]:

@@ -235,3 +235,28 @@ async def test_a_retry_belongs_to_the_same_trace() -> None:
     play.last_asked.says(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
     assert sorted(play.asked) == [0, 1]
     assert told(play.last_asked.line.got()) == first
+
+
+async def test_reasons_are_not_asked_of_an_engine_that_would_leave_them_out_without_a_word() -> None:
+    play = Playbook()
+    (model,) = play.pipeline.registry.models
+    model.explains = False
+    for explain in (True, {"label": "bad"}):
+        play.client.sends(post("/classify", input="Hi", explain=explain))
+        refused = play.client.got()
+        assert refused.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"] == {
+            "message": "The engine of the model 'm' does not explain its classes; ONNX classifiers do.",
+            "type": "invalid_request_error",
+            "param": "explain",
+            "code": "unsupported_parameter",
+        }
+    assert play.asked == []
+    for explain in (False, None):
+        play.client.sends(post("/classify", input="Hi", explain=explain))
+        play.last_asked.says(whole(b"{}"))
+        assert play.client.got().startswith(b"HTTP/1.1 200 ")
+    model.explains = True
+    play.client.sends(post("/classify", input="Hi", explain=True))
+    play.last_asked.says(whole(b"{}"))
+    assert play.client.got().startswith(b"HTTP/1.1 200 ")

@@ -261,3 +261,15 @@ def test_a_change_leaves_every_other_value_its_bytes() -> None:
     content = b'{"model":"a","temperature":1.0,"x":{"y" : [1,  2]},"kv_transfer_params":{"do":1}}'
     changed = request_fields.rewritten(content, {"model": b'"b"', "kv_transfer_params": None})
     assert changed == b'{"model":"b","temperature":1.0,"x":{"y" : [1,  2]}}'
+
+
+@pytest.mark.parametrize("value", ["null", "false"])
+def test_who_asks_for_no_reasons_may_ask_any_engine(value: str) -> None:
+    request_fields.check_unexplained(Raw(value.encode()), "m")
+
+
+@pytest.mark.parametrize("value", ["true", "{}", '"on"', '{"top":3}'])
+def test_reasons_are_refused_by_the_field_that_asks_for_them(value: str) -> None:
+    with pytest.raises(BadRequest, match="'m' does not explain its classes") as caught:
+        request_fields.check_unexplained(Raw(value.encode()), "m")
+    assert caught.value.param == "explain"

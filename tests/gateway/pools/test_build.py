@@ -446,3 +446,18 @@ def test_a_replica_that_was_placed_anew_is_asked_there_by_all_processes() -> Non
     before = followed.replicas
     follower.set_replicas(followed, seen[-1])
     assert followed.replicas == before
+
+
+def test_of_the_engines_only_vllm_is_known_to_explain_nothing() -> None:
+    models = {
+        "a": {"engine": "vllm", "source": "a/b", "adapters": {"lora": "./lora"}},
+        "b": {"engine": "onnx", "source": "./b", "tasks": ["classify"]},
+        "c": {"engine": "remote", "urls": ["http://c"]},
+    }
+    registry = RegistryBuilder().build(configured(**models))
+    assert {model.name: model.explains for model in registry.models} == {
+        "a": False,
+        "lora": False,
+        "b": True,
+        "c": True,
+    }

@@ -47,7 +47,7 @@ class PoolingEndpoint(Endpoint[PoolingRequest]):
     def _plan_spans(self, asked: PoolingRequest, task: Reading) -> Plan:
         if not isinstance(task, ClassifyTokens):
             raise BadRequest(f"Model {self._name!r} does not classify tokens", param="return_spans")
-        placed = self._tokenizer.encode_places(asked)
+        placed = self._tokenizer.encode_places(asked, "return_spans")
         given = cast(list[str], texts_of(asked))
 
         def respond(rows: Sequence[Row], name: str) -> ListResponse:

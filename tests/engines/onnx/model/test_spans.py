@@ -19,7 +19,7 @@ LABELS = ["O", "B-PER", "I-PER", "I-LOC", "MISC"]
 def found(folder: Path, text: str, *classes: int) -> list[Span]:
     """Give the spans of a text whose tokens, the special ones included, are of these classes."""
     tokenizer = PromptTokenizer(write_tokenizer(folder))
-    (ids,) = tokenizer.encode_places(PoolingRequest(input=text))
+    (ids,) = tokenizer.encode_places(PoolingRequest(input=text), "return_spans")
     probabilities = np.full((len(ids), len(LABELS)), 0.1, np.float32)
     probabilities[np.arange(len(ids)), list(classes)] = 0.6
     return spans(text, ids, probabilities, LABELS)

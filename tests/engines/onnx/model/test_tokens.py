@@ -183,7 +183,7 @@ def test_a_pair_that_is_too_long_is_refused_with_its_place(tokenizer: PromptToke
 
 
 def test_tokens_know_their_places_in_the_text(tokenizer: PromptTokenizer) -> None:
-    (placed,) = tokenizer.encode_places(request(" good,cat"))
+    (placed,) = tokenizer.encode_places(request(" good,cat"), "return_spans")
     assert placed == [CLS, GOOD, UNK, CAT, SEP]
     assert placed.places == [None, (1, 5), (5, 6), (6, 9), None]
 

@@ -24,4 +24,12 @@ def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--folder", ".", "--task", "embed", "--part", "speed"])
     assert "invalid choice: 'speed'" in capsys.readouterr().err
-    assert list(PARTS) == ["throughput", "alone", "padding", "overload", "memory"]
+    assert list(PARTS) == [
+        "throughput",
+        "alone",
+        "padding",
+        "overload",
+        "memory",
+        "explanation",
+        "faithfulness",
+    ]
