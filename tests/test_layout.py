@@ -23,7 +23,7 @@ FORBIDDEN = {
 }
 """What each tree must never import, not even inside a function."""
 
-LAZY = {"gateway/cli/bench.py": {"loadtest"}}
+LAZY = {f"gateway/cli/{name}.py": {"loadtest"} for name in ("bench", "probe")}
 """The exceptions: a command that is another tree's may be started by the command line, which then imports it for this
 alone, inside a function. ``headgate serve`` never loads it, and nothing else of the gateway knows it."""
 
@@ -47,7 +47,15 @@ SPINE = {
         {"http"},
         {"core"},
     ),
-    "engines": ({"ray", "tuning"}, {"supervisor"}, {"launchers"}, {"files"}, {"processes"}, {"spec"}, {"errors"}),
+    "engines": (
+        {"ray", "tuning"},
+        {"supervisor"},
+        {"launchers"},
+        {"files"},
+        {"processes"},
+        {"spec"},
+        {"errors", "perturbations"},
+    ),
     "engines.onnx": (
         {"__main__", "quantize"},
         {"http"},
@@ -79,9 +87,9 @@ SPINE = {
     "loadtest": (
         {"bench"},
         {"__main__"},
-        {"cli", "simulator"},
-        {"arguments", "progress", "queuewatch", "report"},
-        {"compare", "plan", "preflight", "ramp"},
+        {"cli", "probe", "simulator"},
+        {"arguments", "progress", "queuewatch", "report", "served_models"},
+        {"compare", "labelled", "plan", "preflight", "ramp"},
         {"load", "mix", "summary", "traces"},
         {"arrivals", "http_client", "record", "svg", "workload"},
     ),

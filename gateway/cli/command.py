@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -35,8 +36,30 @@ def add_command(
     return parser
 
 
+def add_gateway(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a gateway that runs, and the key for it."""
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the gateway (default: %(default)s)")
+    parser.add_argument(
+        "--key-env", dest="key", type=_key, metavar="NAME", help="environment variable that holds the API key"
+    )
+
+
+def count(value: str) -> int:
+    """Read a whole number from 1, for ``argparse``."""
+    if not value.isdecimal() or not int(value):
+        raise argparse.ArgumentTypeError(f"{value} is not a whole number from 1")
+    return int(value)
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the configuration."""
     parser.add_argument(
         "--config", type=Path, default=CONFIG, metavar="FILE", help="configuration (default: %(default)s)"
     )
+
+
+def _key(variable: str) -> str:
+    key = os.environ.get(variable)
+    if not key:
+        raise argparse.ArgumentTypeError(f"there is no environment variable {variable}, or it is empty")
+    return key

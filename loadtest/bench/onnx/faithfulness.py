@@ -15,7 +15,8 @@ from math import ceil
 import numpy as np
 
 from engines.onnx.model.occlusion import Word, groups, without, words
-from engines.onnx.model.tokens import PlacedIds
+from engines.onnx.model.tasks import Rows
+from engines.onnx.model.tokens import PlacedIds, TokenIds
 from engines.onnx.protocol.requests import ClassifyRequest
 from loadtest.bench.onnx.subject import Subject
 
@@ -40,7 +41,9 @@ async def measure(subject: Subject) -> None:
     by_weight: Counter[str] = Counter()
     by_chance: Counter[str] = Counter()
     asked: Counter[str] = Counter()
-    placed = subject.model.tokenizer.encode_places(ClassifyRequest(input=texts, truncate_prompt_tokens=-1), "explain")
+    placed = subject.model.tokenizer.encode_places(
+        ClassifyRequest(input=[*texts], truncate_prompt_tokens=-1), "explain"
+    )
     for text, ids in zip(texts, placed, strict=True):
         parts = groups(words(text, ids), _MOST_WORDS)
         if len(parts) < _FEWEST:
@@ -74,5 +77,5 @@ def _left(ids: PlacedIds, parts: Sequence[Word]) -> list[int]:
     return without(ids, rest)
 
 
-def _probabilities(subject: Subject, texts: Sequence[Sequence[int]]) -> np.ndarray:
-    return subject.model.task.pooled(list(subject.model.compute(texts)), activate=True)
+def _probabilities(subject: Subject, texts: Sequence[TokenIds]) -> Rows:
+    return np.stack(list(subject.model.task.pooled(list(subject.model.compute(texts)), activate=True)))

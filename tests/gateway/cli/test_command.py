@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.command import add_command, add_config
+from gateway.cli.command import add_command, add_config, add_gateway, count
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,3 +40,24 @@ def test_its_help_has_the_lines_of_its_description_and_the_default_of_the_config
     assert "\nA\n  b\n" in said
     assert "\nexample:\n  c\n" in said
     assert "(default: models.toml)" in said
+
+
+def test_a_key_comes_from_the_environment_variable_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = argparse.ArgumentParser()
+    add_gateway(made)
+    assert made.parse_args([]).key is None
+    monkeypatch.setenv("THE_KEY", "sk-1")
+    assert made.parse_args(["--key-env", "THE_KEY"]).key == "sk-1"
+    monkeypatch.setenv("THE_KEY", "")
+    with pytest.raises(SystemExit, match="2"):
+        made.parse_args(["--key-env", "THE_KEY"])
+    assert "argument --key-env: there is no environment variable THE_KEY, or it is empty" in capsys.readouterr().err
+
+
+def test_a_count_is_a_whole_number_from_one() -> None:
+    assert count("12") == 12
+    for wrong in ("0", "-1", "1.5", "x", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number from 1"):
+            count(wrong)

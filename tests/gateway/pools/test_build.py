@@ -449,7 +449,7 @@ def test_a_replica_that_was_placed_anew_is_asked_there_by_all_processes() -> Non
 
 
 def test_of_the_engines_only_vllm_is_known_to_explain_nothing() -> None:
-    models = {
+    models: dict[str, dict[str, Any]] = {
         "a": {"engine": "vllm", "source": "a/b", "adapters": {"lora": "./lora"}},
         "b": {"engine": "onnx", "source": "./b", "tasks": ["classify"]},
         "c": {"engine": "remote", "urls": ["http://c"]},

@@ -18,8 +18,9 @@ from tests.engines.onnx.tiny import BAD, CLS, GOOD, SEP, write_tokenizer
 PIECES = ["[UNK]", "un", "##kind", "kind", ",", "!", "'", "s", "it", "你", "好", "ab", "café", "cafe"]
 
 
-def placed(tokenizer: PromptTokenizer, text: str, **asked: int) -> PlacedIds:
-    (ids,) = tokenizer.encode_places(ClassifyRequest(input=text, **asked), "explain")
+def placed(tokenizer: PromptTokenizer, text: str, cut_to: int | None = None) -> PlacedIds:
+    asked = ClassifyRequest(input=text, truncate_prompt_tokens=cut_to)
+    (ids,) = tokenizer.encode_places(asked, "explain")
     return ids
 
 
@@ -66,7 +67,7 @@ def test_a_word_is_left_out_with_all_its_tokens_and_special_ones_stay(tmp_path: 
 def test_what_is_cut_off_is_no_word_and_places_are_those_of_the_whole_text(tmp_path: Path) -> None:
     tokenizer = PromptTokenizer(write_tokenizer(tmp_path))
     text = "good bad cat dog"
-    kept = words(text, placed(tokenizer, text, truncate_prompt_tokens=4))
+    kept = words(text, placed(tokenizer, text, 4))
     assert [text[word.start : word.end] for word in kept] == ["good", "bad"]
 
 

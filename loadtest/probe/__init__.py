@@ -1,0 +1,1 @@
+"""How robust a served classifier is: its accuracy on texts that were changed without changing what they mean."""
