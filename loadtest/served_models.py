@@ -39,12 +39,15 @@ class _Classes(msgspec.Struct):
     data: list[Classified]
 
 
-class _Vector(msgspec.Struct):
-    embedding: list[float]
+class Choice(msgspec.Struct):
+    """A text that is worth labelling, by its place among those that were asked about."""
+
+    index: int
+    uncertainty: float | None
 
 
-class _Vectors(msgspec.Struct):
-    data: list[_Vector]
+class _Choices(msgspec.Struct):
+    data: list[Choice]
 
 
 class _Error(msgspec.Struct):
@@ -67,10 +70,12 @@ class ServedModels:
         """Give the classes of texts; those that are too long are cut. Raises ``AskError``."""
         return [item async for reply in self._each(model, "/classify", texts, _Classes) for item in reply.data]
 
-    async def vectors(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """Give the vectors of texts; those that are too long are cut. Raises ``AskError``."""
-        replies = self._each(model, "/v1/embeddings", texts, _Vectors)
-        return [item.embedding async for reply in replies for item in reply.data]
+    async def choices(
+        self, model: str, texts: Sequence[str], probs: Sequence[Sequence[float]] | None, count: int
+    ) -> list[Choice]:
+        """Let an embedder choose the texts that are most worth labelling. Raises ``AskError``."""
+        fields = {"model": model, "input": texts, "probs": probs, "count": count, "truncate_prompt_tokens": -1}
+        return (await self._ask("/v1/suggest", fields, _Choices)).data
 
     async def check_label(self, model: str, label: str) -> None:
         """Raise ``AskError`` if a classifier says that it has no such label; one that cannot say has them all.

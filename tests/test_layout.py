@@ -23,7 +23,7 @@ FORBIDDEN = {
 }
 """What each tree must never import, not even inside a function."""
 
-LAZY = {f"gateway/cli/{name}.py": {"loadtest"} for name in ("bench", "probe")}
+LAZY = {f"gateway/cli/{name}.py": {"loadtest"} for name in ("bench", "probe", "suggest")}
 """The exceptions: a command that is another tree's may be started by the command line, which then imports it for this
 alone, inside a function. ``headgate serve`` never loads it, and nothing else of the gateway knows it."""
 
@@ -87,7 +87,7 @@ SPINE = {
     "loadtest": (
         {"bench"},
         {"__main__"},
-        {"cli", "probe", "simulator"},
+        {"cli", "probe", "simulator", "suggest"},
         {"arguments", "progress", "queuewatch", "report", "served_models"},
         {"compare", "labelled", "plan", "preflight", "ramp"},
         {"load", "mix", "summary", "traces"},

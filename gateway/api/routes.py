@@ -68,6 +68,7 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "/v1/messages/count_tokens"): EngineRoute(_MESSAGES, "generate", streams=False),
     ("POST", "/v1/embeddings"): EngineRoute(_PLAIN, "embed", streams=False),
     ("POST", "/v1/moderations"): EngineRoute(_PLAIN, "moderate", streams=False, model_optional=True),
+    ("POST", "/v1/suggest"): EngineRoute(_PLAIN, "suggest", streams=False),
     ("POST", "/classify"): EngineRoute(_PLAIN, "classify", streams=False),
     ("POST", "/score"): EngineRoute(_PLAIN, "score", streams=False),
     ("POST", "/v1/score"): EngineRoute(_PLAIN, "score", streams=False),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from engines.errors import EngineError
-from gateway.cli import adapter, bench, check, jobs, key, models, probe, quantize, scale, serve, tune
+from gateway.cli import adapter, bench, check, jobs, key, models, probe, quantize, scale, serve, suggest, tune
 from gateway.cli.command import FAILED, MISCONFIGURED
 from gateway.config.problems import ConfigError
 
@@ -27,6 +27,7 @@ examples:
   headgate tune minilm --data reviews.jsonl        fine-tune a model on examples, and serve what comes of it
   headgate jobs                                    list fine-tuning jobs
   headgate probe guard --data prompts.jsonl        measure a served classifier on typos, other case, padding, injections
+  headgate suggest guard --data texts.jsonl         say which texts to label next for a served classifier
   headgate key alice                               make an API key, and the entry for models.toml
   headgate adapter load sql ./sql --base chat      load a LoRA adapter while the gateway runs
   headgate scale chat 3                            fix how many replicas a model has, until the next reload
@@ -69,6 +70,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"headgate {importlib.metadata.version('headgate')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, check, models, quantize, probe, tune, jobs, key, adapter, scale, bench):
+    for command in (serve, check, models, quantize, suggest, probe, tune, jobs, key, adapter, scale, bench):
         command.add_to(commands)
     return parser

@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
             return await probe(models, options.model, options.data, examples, options.seed)
 
     try:
-        result = asyncio.run(measured(labelled.read(options.data, options.max_texts, labelled=True)))
+        result = asyncio.run(measured(labelled.read_labelled(options.data, options.max_texts)))
         if options.json is not None:
             options.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
         if options.svg is not None:

@@ -30,7 +30,9 @@ EngineName = Literal["vllm", "onnx", "remote"]
 Placement = Literal["local", "ray"]
 ALL_ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
-Task = Literal["generate", "embed", "classify", "token_classify", "score", "pooling", "moderate", "transcribe"]
+Task = Literal[
+    "generate", "embed", "classify", "token_classify", "score", "pooling", "moderate", "transcribe", "suggest"
+]
 
 
 PolicyName = Literal["least_in_flight", "least_tokens", "prefix", "round_robin", "random", "power_of_two", "session"]
@@ -42,7 +44,7 @@ ALL_TASKS: tuple[Task, ...] = get_args(Task)
 ONNX_TASKS: Mapping[Task, tuple[Task, ...]] = MappingProxyType(
     {
         "classify": ("pooling",),
-        "embed": ("pooling", "score"),
+        "embed": ("pooling", "score", "suggest"),
         "score": ("classify", "pooling"),
         "token_classify": ("pooling",),
     }
@@ -58,6 +60,7 @@ Endpoint = Literal[
     "/v1/messages/count_tokens",
     "/v1/embeddings",
     "/v1/moderations",
+    "/v1/suggest",
     "/classify",
     "/score",
     "/v1/score",

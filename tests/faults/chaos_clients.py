@@ -19,8 +19,11 @@ from tests.kit.gateways import RunningGateway
 from tests.kit.wire import Response, Wire
 
 FILES = "/v1/files"
-PATHS = (*STREAMS, *STREAMS, *(path for path in BODIES if path != "/v1/moderations"), FILES)
-"""What is asked, the generating endpoints thrice; the simulator has no moderations, as vLLM has none."""
+_OF_ONNX = {"/v1/moderations", "/v1/suggest"}
+"""The simulator has none of these, as vLLM has none."""
+
+PATHS = (*STREAMS, *STREAMS, *(path for path in BODIES if path not in _OF_ONNX), FILES)
+"""What is asked, the generating endpoints thrice."""
 
 CONTINUED = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Those whose streams go on at another replica."""

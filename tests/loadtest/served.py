@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from engines.onnx.model.model import load
 from tests.engines.onnx.running_server import serving
@@ -13,7 +14,7 @@ from tests.kit.gateways import RunningGateway, gateway, remote
 
 
 @asynccontextmanager
-async def good_or_bad(folder: Path, **settings: object) -> AsyncIterator[RunningGateway]:
+async def good_or_bad(folder: Path, **settings: Any) -> AsyncIterator[RunningGateway]:
     """Serve the classifier as ``judge`` and the embedder as ``vectors``."""
     for name in ("judge", "vectors"):
         (folder / name).mkdir()
@@ -21,7 +22,7 @@ async def good_or_bad(folder: Path, **settings: object) -> AsyncIterator[Running
     vectors = load("vectors", write_embedder(folder / "vectors"), "embed")
     async with AsyncExitStack() as stack:
         models = {}
-        for model, task in ((judge, "classify"), (vectors, "embed")):
+        for model, tasks in ((judge, ["classify"]), (vectors, ["embed", "suggest"])):
             server = await stack.enter_async_context(serving(model))
-            models[model.name] = remote(server.address, tasks=[task])
+            models[model.name] = remote(server.address, tasks=tasks)
         yield await stack.enter_async_context(gateway(models, **settings))

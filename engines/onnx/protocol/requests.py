@@ -13,6 +13,9 @@ import msgspec
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class TextRequest(msgspec.Struct, kw_only=True):
     """The fields that every request about texts has.
 
@@ -89,6 +92,17 @@ class EmbedRequest(InputRequest, kw_only=True):
     embed_dtype: Literal["float32", "float16"] = "float32"
     endianness: Literal["native", "little", "big"] = "native"
     dimensions: int | None = None
+
+
+class SuggestRequest(TextRequest, kw_only=True):
+    """A request to ``/v1/suggest``: the ``count`` texts of ``input`` that are most worth labelling.
+
+    ``probs`` are what a classifier says of the same texts, as ``/classify`` gives it for each of them.
+    """
+
+    input: str | Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
+    probs: list[list[Probability]] | None = None
+    count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
 
 
 class PoolingRequest(EmbedRequest, kw_only=True):

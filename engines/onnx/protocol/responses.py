@@ -55,6 +55,14 @@ class Embedding(msgspec.Struct):
     object: str = "embedding"
 
 
+class Suggestion(msgspec.Struct):
+    """A text that is worth labelling, by its place in the request, and how uncertain its class is, from 0 to 1."""
+
+    index: int
+    uncertainty: float | None
+    object: str = "suggestion"
+
+
 class Pooled(msgspec.Struct, omit_defaults=True):
     """What the model made of one text; ``spans`` are there only where they were asked for."""
 

@@ -127,6 +127,13 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
         responses.EmbeddingList,
         {"model": "minilm", "input": ["Hello!", "Good morning!"]},
     ),
+    ("POST", "/v1/suggest"): Endpoint(
+        _TEXT,
+        "Choose the texts that are most worth labelling",
+        requests.SuggestionRequest,
+        responses.SuggestionList,
+        {"model": "minilm", "input": ["Hello!", "Hi!", "Where is my card?"], "count": 2},
+    ),
     ("POST", "/classify"): Endpoint(
         _TEXT,
         "Give the classes of texts",

@@ -151,6 +151,20 @@ class EmbeddingRequest(InputRequest, kw_only=True):
     dimensions: int | UnsetType = UNSET
 
 
+class SuggestionRequest(TextRequest, kw_only=True):
+    """A request to `/v1/suggest`; `model` is an embedder that the ONNX engine serves."""
+
+    input: Annotated[list[str], Meta(description="The texts to choose from.", min_length=1, max_length=10_000)]
+    probs: (
+        Annotated[
+            list[list[float]],
+            Meta(description="The `probs` that `/classify` gives for each; without, only how unlike counts."),
+        ]
+        | UnsetType
+    ) = UNSET
+    count: Annotated[int, Meta(description="How many to choose.", ge=1, le=1000)] | UnsetType = UNSET
+
+
 class Explain(msgspec.Struct, kw_only=True):
     """How a class is explained."""
 

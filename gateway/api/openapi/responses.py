@@ -109,6 +109,21 @@ class EmbeddingList(msgspec.Struct):
     usage: TokenUsage
 
 
+class SuggestedText(msgspec.Struct):
+    """A text that is worth labelling, by its place in the request; `uncertainty` is from 0 to 1."""
+
+    index: int
+    uncertainty: float | None
+
+
+class SuggestionList(msgspec.Struct):
+    """The texts that are most worth labelling, the first one most."""
+
+    model: str
+    data: list[SuggestedText]
+    usage: TokenUsage
+
+
 class WordWeight(msgspec.Struct):
     """A word or a group of neighbours, its place in characters, and what the class loses without it."""
 

@@ -27,6 +27,7 @@ BODIES: Mapping[str, Mapping[str, Any] | bytes] = {
     "/v1/messages/count_tokens": {"messages": _TALK},
     "/v1/embeddings": {"input": "Hi"},
     "/v1/moderations": {"input": "Hi"},
+    "/v1/suggest": {"input": ["Hi"]},
     "/classify": {"input": "Hi"},
     "/score": {"text_1": "Hi", "text_2": "Ho"},
     "/v1/score": {"text_1": "Hi", "text_2": "Ho"},

@@ -252,8 +252,8 @@ async def test_reasons_are_not_asked_of_an_engine_that_would_leave_them_out_with
             "code": "unsupported_parameter",
         }
     assert play.asked == []
-    for explain in (False, None):
-        play.client.sends(post("/classify", input="Hi", explain=explain))
+    for nothing in (False, None):
+        play.client.sends(post("/classify", input="Hi", explain=nothing))
         play.last_asked.says(whole(b"{}"))
         assert play.client.got().startswith(b"HTTP/1.1 200 ")
     model.explains = True

@@ -39,7 +39,7 @@ def test_every_command_refuses_a_wrong_file(command: str, tmp_path: Path, capsys
     assert "there is no such file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "models", "quantize", "probe", "key", "bench"])
+@pytest.mark.parametrize("command", ["serve", "check", "models", "quantize", "probe", "suggest", "key", "bench"])
 def test_the_help_of_each_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -9,6 +9,7 @@ from engines.onnx.model.endpoints.endpoint import Endpoint
 from engines.onnx.model.endpoints.pairs import RerankEndpoint, ScoreEndpoint
 from engines.onnx.model.endpoints.pooling import PoolingEndpoint
 from engines.onnx.model.endpoints.scorers import CosineScorer, PairScorer, Scorer
+from engines.onnx.model.endpoints.suggestions import SuggestEndpoint
 from engines.onnx.model.endpoints.texts import ClassifyEndpoint, EmbedEndpoint, ModerationEndpoint
 from engines.onnx.model.moderation import Categories
 from engines.onnx.model.tasks import Classify, CrossEncode, Embed, Reading, Task
@@ -18,6 +19,7 @@ PATHS = (
     "/classify",
     "/v1/moderations",
     "/v1/embeddings",
+    "/v1/suggest",
     "/score",
     "/v1/score",
     "/rerank",
@@ -41,6 +43,7 @@ def endpoints(
         found["/v1/moderations"] = ModerationEndpoint(name, tokenizer, task, categories)
     if isinstance(task, Embed):
         found["/v1/embeddings"] = EmbedEndpoint(name, tokenizer, task)
+        found["/v1/suggest"] = SuggestEndpoint(name, tokenizer, task)
         scorer = CosineScorer(tokenizer, task)
         if task.each_token is not None:
             readings.append(task.each_token)

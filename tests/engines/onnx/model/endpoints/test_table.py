@@ -18,7 +18,7 @@ def test_a_models_endpoints_follow_from_its_task(
     pairs = {"/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank"}
     assert set(classifier.endpoints) == {"/classify", "/pooling"}
     assert set(moderator.endpoints) == {"/classify", "/pooling", "/v1/moderations"}
-    assert set(embedder.endpoints) == {"/v1/embeddings", "/pooling"} | pairs
+    assert set(embedder.endpoints) == {"/v1/embeddings", "/v1/suggest", "/pooling"} | pairs
     assert set(cross_encoder.endpoints) == {"/classify", "/pooling"} | pairs
     assert set(token_classifier.endpoints) == {"/pooling"}
 
@@ -39,6 +39,7 @@ ENDPOINTS = [
     ("cross_encoder", "/classify"),
     ("moderator", "/v1/moderations"),
     ("embedder", "/v1/embeddings"),
+    ("embedder", "/v1/suggest"),
     ("embedder", "/pooling"),
     ("token_classifier", "/pooling"),
     *(
