@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("--last", type=int, default=1650, metavar="N", help="labels at the end (%(default)s)")
     add("--seeds", type=int, default=5, metavar="N", help="how often it is repeated (%(default)s)")
     add("--max-texts", type=int, default=7000, metavar="N", help="texts of each file at most (%(default)s)")
+    add("--without", metavar="LABEL", help="leave out the texts of this label, such as those that are of no class")
     add("--cache", type=Path, metavar="DIR", help="keep the vectors here for another time")
     add("--svg", type=Path, metavar="FILE", help="draw the curves")
     return command
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines: list[Line] = []
     for file in options.data:
         try:
-            texts = texts_of(file, model, options.max_texts, options.cache)
+            texts = texts_of(file, model, options.max_texts, options.cache, options.without)
         except DataError as error:
             print(error, file=sys.stderr)
             return 2

@@ -16,8 +16,8 @@ from loadtest.bench.labelling.simulate import Texts
 _BATCH = 32
 
 
-def texts_of(file: Path, model: Model, most: int, cache: Path | None) -> Texts:
-    """Give the vectors and classes of a file's texts; those without a label are left out.
+def texts_of(file: Path, model: Model, most: int, cache: Path | None, without: str | None = None) -> Texts:
+    """Give the vectors and classes of a file's texts; those without a label, or of ``without``, are left out.
 
     With a ``cache`` folder the vectors are kept there, by the digest of model, file and number. Raises ``DataError``.
     """
@@ -28,12 +28,14 @@ def texts_of(file: Path, model: Model, most: int, cache: Path | None) -> Texts:
     classes = np.array([names.index(label) for _, label in labelled], np.int64)
     kept = None if cache is None else cache / f"{_digest(model, file, most)}.npy"
     if kept is not None and kept.exists():
-        return Texts(np.load(kept), classes)
-    vectors = embedded(model, [text for text, _ in labelled])
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.save(kept, vectors)
-    return Texts(vectors, classes)
+        vectors = np.load(kept)
+    else:
+        vectors = embedded(model, [text for text, _ in labelled])
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            np.save(kept, vectors)
+    texts = Texts(vectors, classes)
+    return texts.without(names.index(without)) if without in names else texts
 
 
 def embedded(model: Model, texts: list[str]) -> Numbers:

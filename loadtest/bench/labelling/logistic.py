@@ -8,14 +8,17 @@ import numpy.typing as npt
 Numbers = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
 
-_STEPS = 50
+_STEPS = 30
+_CONSTANT = 0.2
+"""The constant input, about as large as the others together vary: a larger one would force smaller steps."""
+
 _PENALTY = 0.05
 """The weight of the squared coefficients beside the sum of all losses (scikit-learn's 1 / C)."""
 
 
 def fit(vectors: Numbers, classes: Classes, number: int, start: Numbers | None = None) -> Numbers:
     """Give the coefficients, shape (dimensions + 1, ``number`` of classes), beginning from ``start`` or from zeros."""
-    inputs = _with_one(vectors)
+    inputs = _with_constant(vectors)
     wanted = np.zeros((len(classes), number), np.float32)
     wanted[np.arange(len(classes)), classes] = 1
     penalty = _PENALTY / len(classes)
@@ -33,11 +36,11 @@ def fit(vectors: Numbers, classes: Classes, number: int, start: Numbers | None =
 
 def probabilities(vectors: Numbers, coefficients: Numbers) -> Numbers:
     """Give the probability of each class."""
-    logits = _with_one(vectors) @ coefficients
+    logits = _with_constant(vectors) @ coefficients
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     result: Numbers = powers / powers.sum(axis=1, keepdims=True)
     return result
 
 
-def _with_one(vectors: Numbers) -> Numbers:
-    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)
+def _with_constant(vectors: Numbers) -> Numbers:
+    return np.concatenate([vectors, np.full((len(vectors), 1), _CONSTANT, np.float32)], axis=1)

@@ -37,6 +37,14 @@ def test_classes_are_numbers_and_vectors_are_kept(tmp_path: Path, model: Model) 
     assert texts_of(file, model, 10, tmp_path / "cache").vectors.any()
 
 
+def test_a_label_can_be_left_out(tmp_path: Path, model: Model) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("text,label\ncat,a\ngood,none\ndog,b\n")
+    found = texts_of(file, model, 10, None, "none")
+    assert (found.classes.tolist(), len(found.vectors)) == ([0, 1], 2)
+    assert len(texts_of(file, model, 10, None, "unknown").classes) == 3
+
+
 def test_texts_without_labels_are_of_no_use(tmp_path: Path, model: Model) -> None:
     file = tmp_path / "data.csv"
     file.write_text("text\ncat\n")
