@@ -27,7 +27,7 @@ examples:
   headgate tune minilm --data reviews.jsonl        fine-tune a model on examples, and serve what comes of it
   headgate jobs                                    list fine-tuning jobs
   headgate probe guard --data prompts.jsonl        measure a served classifier on typos, other case, padding, injections
-  headgate suggest guard --data texts.jsonl         say which texts to label next for a served classifier
+  headgate suggest guard --data texts.jsonl        say which texts to label next for a served classifier
   headgate key alice                               make an API key, and the entry for models.toml
   headgate adapter load sql ./sql --base chat      load a LoRA adapter while the gateway runs
   headgate scale chat 3                            fix how many replicas a model has, until the next reload
