@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from engines.perturbations import with_typos
 from engines.train.classifier.encoder import Base, Classifier, TokenIds, padded, rows_of
 from engines.train.classifier.prepare import Prepared
 from engines.train.classifier.probe import loss_of
-from engines.train.classifier.typos import with_typos
 from engines.train.errors import JobError
 from engines.train.loop import Score, StepLoss, batches_by_length, generator_of
 

@@ -13,6 +13,7 @@ import torch
 from engines.onnx.model import golden
 from engines.onnx.model.activations import Logits, sigmoid, softmax
 from engines.onnx.model.model import Model
+from engines.perturbations import with_typos
 from engines.train.classifier.card import Report, write_card
 from engines.train.classifier.encoder import Base, Classifier, TokenIds, rows_of
 from engines.train.classifier.export import checked, export
@@ -30,7 +31,6 @@ from engines.train.classifier.int8 import Int8, quantize
 from engines.train.classifier.prepare import prepare
 from engines.train.classifier.probe import Probe, fit, loss_of
 from engines.train.classifier.scores import Scores, score
-from engines.train.classifier.typos import with_typos
 from engines.train.errors import JobError
 from engines.train.examples import read_texts
 from engines.train.history import write_metrics
