@@ -238,10 +238,11 @@ async def test_a_reload_forgets_the_numbers_of_replicas_that_operators_have_fixe
         assert not here.reload(HEAD, "broken").successful
         assert 'desired_replicas{model="s"} 3' in await here.running.metrics()
         assert here.reload(HEAD, other, scaled.replace("3", "2")).successful
-        assert 'desired_replicas{model="s"} 2' in await here.running.metrics()
         found = here.running.gateway.local_models["s"]
         assert found is not None
-        assert [(each.before, each.after, each.reason) for each in found.changes] == [(0, 3, "operator"), (3, 2, "max")]
+        # From then on the model has what it needs, and a tick may have found meanwhile that it needs none.
+        changes = [(each.before, each.after, each.reason) for each in found.changes]
+        assert changes[:2] == [(0, 3, "operator"), (3, 2, "max")]
 
 
 # engines that run here
