@@ -306,6 +306,7 @@ class Pool:
         self.replicas = replicas
         # One that has gone must not drain once more: its name may be another's by then.
         self._outgoing = tuple(each for each in self._outgoing if each in now)
+        self._full = {replica: until for replica, until in self._full.items() if replica in now}
         self.hedging = self._hedge_budget if len(replicas) > 1 else None
         if self._replicas_changed is not None:
             self._replicas_changed(replicas)
@@ -469,8 +470,9 @@ class Pool:
         Otherwise a replica that refuses at once would have the fewest requests in flight, and get the most.
         ``retry_after`` is for how long by its own words, in seconds; ``now`` is a ``perf_counter`` reading.
         """
-        seconds = _FULL_SECONDS if retry_after is None else min(retry_after, _MOST_FULL_SECONDS)
-        self._full[replica] = now + seconds
+        if replica in self.replicas:
+            seconds = _FULL_SECONDS if retry_after is None else min(retry_after, _MOST_FULL_SECONDS)
+            self._full[replica] = now + seconds
 
     def has_room(self, replica: Replica, now: float) -> bool:
         """Whether a replica has not said lately that it is full; ``now`` is a ``perf_counter`` reading."""

@@ -214,9 +214,9 @@ async def recovered(running: RunningGateway) -> float:
     return last_failure - began
 
 
-async def eventually(condition: Callable[[], object], what: Callable[[], str]) -> None:
-    """Wait until a condition holds; say what is when it does not."""
-    for _ in range(2_000):
+async def eventually(condition: Callable[[], object], what: Callable[[], str], looks: int = 2_000) -> None:
+    """Wait until a condition holds; say what is when it does not at so many looks."""
+    for _ in range(looks):
         if condition():
             return
         await asyncio.sleep(0.005)
@@ -282,7 +282,8 @@ async def chaos(folder: Path, seed: int) -> None:
             replica.connections.tick(float("inf"))
         await eventually(as_at_the_start, still_there)
         metrics = await running.metrics()
-        await eventually(lambda: alive() <= objects, lambda: f"{alive()} are more than {objects}")
+        # Each look collects the garbage of the whole test run, which may take half a second.
+        await eventually(lambda: alive() <= objects, lambda: f"{alive()} are more than {objects}", looks=20)
         grown = resident_kib() - memory
         print(  # noqa: T201 - what docs/resilience.md says of a run
             f"{REQUESTS} requests in {seconds:.0f} s: {Counter(tally.statuses.values())}, {len(tally.left)} left, "

@@ -422,3 +422,15 @@ def test_a_replica_of_weight_0_gets_nothing_new_until_it_has_a_weight_again() ->
     assert not made.may_return
     one.set_weight(2)
     assert made.pick(ANY) is one
+
+
+def test_nothing_is_kept_of_a_full_replica_that_has_gone() -> None:
+    full, other = replica("a"), replica("b")
+    made = pool("m", full, other)
+    made.pass_over(full, 100.0, 5.0)
+    assert not made.has_room(full, 101.0)
+    made.remove(full)
+    assert made.has_room(full, 101.0)
+    # Its last response may come later.
+    made.pass_over(full, 101.0, 5.0)
+    assert made.has_room(full, 102.0)
