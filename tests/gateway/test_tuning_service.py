@@ -105,8 +105,11 @@ async def test_a_tuning_server_that_is_killed_is_started_again_and_its_job_goes_
         job = await job_of(api, "holds")
         await until_held(api, job)
         (server,) = processes_of(folder, "engines.tuning")
+        # The training dies with its server, and must not be let go on before that.
+        training = set(processes_of(folder, job.id))
+        assert training
         os.kill(server, signal.SIGKILL)
-        await eventually(lambda: server not in processes_of(folder, "engines.tuning"), within=20)
+        await eventually(lambda: not (training | {server}) & set(processes_of(folder)), within=20)
         (folder / "weights" / "go").touch()
         done = await until(api, job, "succeeded", "failed")
         assert done.error is None
