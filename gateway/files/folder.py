@@ -21,11 +21,11 @@ from gateway.files.index import Index
 from gateway.files.records import FileRecord, PartRecord
 
 
-def default_folder() -> Path:
-    """Return the folder for files of this user (XDG Base Directory Specification)."""
+def default_folder(name: str = "files") -> Path:
+    """Return this user's folder for files, or for what else is called ``name`` (XDG Base Directory Specification)."""
     data = os.environ.get("XDG_DATA_HOME", "")
     base = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
-    return base / "headgate" / "files"
+    return base / "headgate" / name
 
 
 class FileFolder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from engines.tuning.records import Kind, TuningSettings, Weights, default_thread
 from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
+from gateway.files.folder import default_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,10 @@ def why_not(config: Config, name: str) -> str:
 
 
 def folder_of(config: Config) -> Path:
-    """Return the folder for jobs and their models (XDG Base Directory Specification)."""
+    """Return the folder for jobs and their models."""
     if config.gateway.tuning.folder is not None:
         return config.gateway.tuning.folder.absolute()
-    data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
-    return base / "headgate" / "tuning"
+    return default_folder("tuning")
 
 
 def settings_of(config: Config, train: Sequence[str]) -> TuningSettings:
