@@ -5,17 +5,15 @@ Each batch is a row with its record as JSON; what rows are looked up by stands i
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import msgspec
 
 from gateway.batches.records import Batch, BatchQuery, BatchStatus
 from gateway.core.errors import TooManyBatches
+from gateway.files.database import Database
 
 _VERSION = 1
 
@@ -26,9 +24,6 @@ _SCHEMA = (
     "CREATE INDEX batches_by_owner ON batches (owner, number)",
     "CREATE INDEX batches_under_way ON batches (number) WHERE NOT ended",
 )
-
-_BUSY_SECONDS = 10.0
-"""How long one process waits for another's change, which takes milliseconds."""
 
 _DECODER = msgspec.json.Decoder(Batch)
 
@@ -41,33 +36,18 @@ class BatchIndex:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = Lock()
-        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            with self._change() as change:
-                (version,) = change.execute("PRAGMA user_version").fetchone()
-                if version > _VERSION:
-                    raise OSError("the index of batches was written by a later version of Headgate")
-                if version < _VERSION:
-                    for statement in _SCHEMA:
-                        change.execute(statement)
-                    change.execute(f"PRAGMA user_version = {_VERSION}")
-        except BaseException:
-            self._connection.close()
-            raise
+        self._database = Database(path, "the index of batches", _SCHEMA, _VERSION)
 
     def __repr__(self) -> str:
         return f"<BatchIndex {self._path}>"
 
     def close(self) -> None:
         """Close the database; harmless the second time."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def add(self, batch: Batch, most: int) -> None:
         """Add a batch. Raises ``TooManyBatches`` if its owner has ``most`` under way already; 0 is no limit."""
-        with self._change() as change:
+        with self._database.change() as change:
             query = "SELECT COUNT(*) FROM batches WHERE owner = ? AND NOT ended"
             (number,) = change.execute(query, (batch.owner,)).fetchone()
             if most and number >= most:
@@ -102,7 +82,7 @@ class BatchIndex:
 
         Raises ``KeyError`` if there is no such batch.
         """
-        with self._change() as change:
+        with self._database.change() as change:
             row = change.execute("SELECT record FROM batches WHERE id = ?", (batch_id,)).fetchone()
             if row is None:
                 raise KeyError(batch_id)
@@ -117,20 +97,4 @@ class BatchIndex:
     # inside
 
     def _rows(self, query: str, *values: object) -> list[Batch]:
-        with self._lock:
-            return [_DECODER.decode(record) for (record,) in self._connection.execute(query, values).fetchall()]
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Make changes that all happen, or none of them."""
-        with self._lock:
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # A disk that is full has ended the transaction already.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        return [_DECODER.decode(record) for (record,) in self._database.rows(query, *values)]

@@ -1,19 +1,16 @@
-"""The index of files, uploads and parts: one SQLite database, which several processes may share.
-
-It is in WAL mode, so that readers do not wait for a writer, and each change is on the disk before it counts.
-"""
+"""The index of files, uploads and parts: one SQLite database, which several processes may share."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
+from typing import Any
 
 import msgspec
 
 from gateway.core.errors import StorageLimitExceeded, UploadNotPending
+from gateway.files.database import Database
 from gateway.files.records import FileQuery, FileRecord, PartRecord, UploadRecord
 
 _VERSION = 1
@@ -34,9 +31,6 @@ _SCHEMA = (
     "CREATE INDEX parts_by_upload ON parts (upload_id)",
 )
 
-_BUSY_SECONDS = 10.0
-"""How long one process waits for another's change, which takes milliseconds."""
-
 _FORGOTTEN_AFTER = 24 * 3600
 """Seconds after which an upload that is over is not remembered any more."""
 
@@ -45,11 +39,12 @@ _UPLOAD = "id, owner, bytes, created_at, expires_at, filename, purpose, keep_sec
 _PART = "id, upload_id, bytes, created_at"
 _VISIBLE = "(expires_at IS NULL OR expires_at > ?)"
 
-Row = Sequence[object]
+_USED = """SELECT (SELECT COALESCE(SUM(bytes), 0) FROM files WHERE owner = ?) + (
+    SELECT COALESCE(SUM(parts.bytes), 0) FROM parts JOIN uploads ON parts.upload_id = uploads.id
+    WHERE uploads.owner = ?)"""
+"""How many bytes an owner has, who is given twice."""
 
-
-class NewerIndex(OSError):
-    """The index was written by a later version, which keeps it in another way."""
+Row = Sequence[Any]
 
 
 class Index:
@@ -61,34 +56,27 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = Lock()
-        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare()
-        except BaseException:
-            self._connection.close()
-            raise
+        self._database = Database(path, "the index", _SCHEMA, _VERSION)
 
     def __repr__(self) -> str:
         return f"<Index {self._path}>"
 
     def close(self) -> None:
         """Close the database; harmless the second time."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     # files
 
     def add_file(self, file: FileRecord, max_bytes: int) -> None:
         """Add a file. Raises ``StorageLimitExceeded`` if its owner has no room for it; 0 is no limit."""
-        with self._change() as change:
+        with self._database.change() as change:
             _check_room(change, file.owner, file.bytes, max_bytes)
             _insert_file(change, file)
 
     def file(self, owner: str, file_id: str, now: float) -> FileRecord | None:
         """Find a file of an owner."""
         query = f"SELECT {_FILE} FROM files WHERE id = ? AND owner = ? AND {_VISIBLE}"  # noqa: S608 - constants
-        return next((_file(row) for row in self._rows(query, file_id, owner, now)), None)
+        return next((_file(row) for row in self._database.rows(query, file_id, owner, now)), None)
 
     def files(self, owner: str, query: FileQuery, now: float) -> list[FileRecord] | None:
         """List files in the order in which they were added, the newest first unless that is turned around.
@@ -100,38 +88,37 @@ class Index:
             where += " AND purpose = ?"
             values.append(query.purpose)
         if query.after is not None:
-            found = self._rows("SELECT number FROM files WHERE id = ? AND owner = ?", query.after, owner)
+            found = self._database.rows("SELECT number FROM files WHERE id = ? AND owner = ?", query.after, owner)
             if not found:
                 return None
             where += f" AND number {'>' if query.ascending else '<'} ?"
             values.append(found[0][0])
         order = "ASC" if query.ascending else "DESC"
         select = f"SELECT {_FILE} FROM files WHERE {where} ORDER BY number {order} LIMIT ?"  # noqa: S608 - constants
-        return [_file(row) for row in self._rows(select, *values, query.limit)]
+        return [_file(row) for row in self._database.rows(select, *values, query.limit)]
 
     def remove_file(self, file_id: str) -> bool:
         """Forget a file; return whether it was there."""
-        with self._change() as change:
+        with self._database.change() as change:
             return change.execute("DELETE FROM files WHERE id = ?", (file_id,)).rowcount > 0
 
     def has_file(self, file_id: str) -> bool:
         """Tell whether there is a file, also one that has expired."""
-        return bool(self._rows("SELECT 1 FROM files WHERE id = ?", file_id))
+        return bool(self._database.rows("SELECT 1 FROM files WHERE id = ?", file_id))
 
     def file_ids(self) -> set[str]:
         """Give the ids of all files."""
-        return {str(row[0]) for row in self._rows("SELECT id FROM files")}
+        return {str(row[0]) for row in self._database.rows("SELECT id FROM files")}
 
     def used(self, owner: str) -> int:
         """Tell how many bytes the files of an owner and the parts of its uploads take."""
-        with self._lock:
-            return _used(self._connection, owner)
+        return _sum(self._database.rows(_USED, owner, owner))
 
     # uploads
 
     def add_upload(self, upload: UploadRecord) -> None:
         """Add an upload without parts."""
-        with self._change() as change:
+        with self._database.change() as change:
             change.execute(
                 f"INSERT INTO uploads ({_UPLOAD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
                 msgspec.structs.astuple(upload),
@@ -140,7 +127,7 @@ class Index:
     def upload(self, owner: str, upload_id: str, now: float) -> UploadRecord | None:
         """Find an upload of an owner; one whose time is over has expired, whether that has been written or not."""
         query = f"SELECT {_UPLOAD} FROM uploads WHERE id = ? AND owner = ?"  # noqa: S608 - constants
-        for row in self._rows(query, upload_id, owner):
+        for row in self._database.rows(query, upload_id, owner):
             upload = _upload(row)
             over = upload.status == "pending" and upload.expires_at <= now
             return msgspec.structs.replace(upload, status="expired") if over else upload
@@ -148,7 +135,7 @@ class Index:
 
     def add_part(self, part: PartRecord, max_bytes: int, now: float) -> None:
         """Add a part. Raises ``UploadNotPending`` or ``StorageLimitExceeded``."""
-        with self._change() as change:
+        with self._database.change() as change:
             owner = _pending_owner(change, part.upload_id, now)
             _check_room(change, owner, part.bytes, max_bytes)
             change.execute(
@@ -158,23 +145,23 @@ class Index:
 
     def parts(self, upload_id: str) -> list[PartRecord]:
         """Give the parts of an upload."""
-        rows = self._rows(f"SELECT {_PART} FROM parts WHERE upload_id = ?", upload_id)  # noqa: S608 - constants
-        return [PartRecord(*row) for row in rows]  # type: ignore[arg-type]
+        rows = self._database.rows(f"SELECT {_PART} FROM parts WHERE upload_id = ?", upload_id)  # noqa: S608 - constants
+        return [PartRecord(*row) for row in rows]
 
     def part_ids(self) -> set[str]:
         """Give the ids of all parts."""
-        return {str(row[0]) for row in self._rows("SELECT id FROM parts")}
+        return {str(row[0]) for row in self._database.rows("SELECT id FROM parts")}
 
     def has_part(self, part_id: str) -> bool:
         """Tell whether there is a part."""
-        return bool(self._rows("SELECT 1 FROM parts WHERE id = ?", part_id))
+        return bool(self._database.rows("SELECT 1 FROM parts WHERE id = ?", part_id))
 
     def complete_upload(self, upload_id: str, file: FileRecord, max_bytes: int, now: float) -> list[str]:
         """Put a file in the place of an upload's parts, and return their ids.
 
         Raises ``UploadNotPending`` or ``StorageLimitExceeded``.
         """
-        with self._change() as change:
+        with self._database.change() as change:
             _pending_owner(change, upload_id, now)
             parts = _end_upload(change, upload_id, "completed")
             _check_room(change, file.owner, file.bytes, max_bytes)
@@ -183,7 +170,7 @@ class Index:
 
     def cancel_upload(self, upload_id: str, now: float) -> list[str]:
         """Cancel an upload, and return the ids of its parts. Raises ``UploadNotPending``."""
-        with self._change() as change:
+        with self._database.change() as change:
             _pending_owner(change, upload_id, now)
             return _end_upload(change, upload_id, "cancelled")
 
@@ -193,7 +180,7 @@ class Index:
         """Forget what has expired; return the ids of those files and parts."""
         if not self._has_expired(now):
             return [], []
-        with self._change() as change:
+        with self._database.change() as change:
             files = change.execute("DELETE FROM files WHERE expires_at <= ? RETURNING id", (now,)).fetchall()
             uploads = change.execute(
                 "SELECT id FROM uploads WHERE status = 'pending' AND expires_at <= ?", (now,)
@@ -204,52 +191,19 @@ class Index:
 
     # inside
 
-    def _prepare(self) -> None:
-        """Make the tables, unless they are there. Raises ``OSError``."""
-        (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise OSError(f"SQLite cannot keep the index in WAL mode on this file system, only in {mode}")
-        with self._change() as change:
-            (version,) = change.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise NewerIndex("the index was written by a later version of Headgate")
-            if version < _VERSION:
-                for statement in _SCHEMA:
-                    change.execute(statement)
-                change.execute(f"PRAGMA user_version = {_VERSION}")
-
     def _has_expired(self, now: float) -> bool:
         """Tell whether anything has, without the lock that keeps other processes from writing."""
         query = """SELECT 1 FROM files WHERE expires_at <= ?
             UNION SELECT 1 FROM uploads WHERE expires_at <= ? AND (status = 'pending' OR expires_at <= ?)"""
-        return bool(self._rows(query, now, now, now - _FORGOTTEN_AFTER))
-
-    def _rows(self, query: str, *values: object) -> list[Row]:
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Make changes that all happen, or none of them."""
-        with self._lock:
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # A disk that is full has ended the transaction already.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        return bool(self._database.rows(query, now, now, now - _FORGOTTEN_AFTER))
 
 
 def _file(row: Row) -> FileRecord:
-    return FileRecord(*row)  # type: ignore[arg-type]
+    return FileRecord(*row)
 
 
 def _upload(row: Row) -> UploadRecord:
-    return UploadRecord(*row)  # type: ignore[arg-type]
+    return UploadRecord(*row)
 
 
 def _insert_file(change: sqlite3.Connection, file: FileRecord) -> None:
@@ -259,15 +213,12 @@ def _insert_file(change: sqlite3.Connection, file: FileRecord) -> None:
     )
 
 
-def _used(connection: sqlite3.Connection, owner: str) -> int:
-    query = """SELECT (SELECT COALESCE(SUM(bytes), 0) FROM files WHERE owner = :owner) + (
-        SELECT COALESCE(SUM(parts.bytes), 0) FROM parts JOIN uploads ON parts.upload_id = uploads.id
-        WHERE uploads.owner = :owner)"""
-    return int(connection.execute(query, {"owner": owner}).fetchone()[0])
+def _sum(rows: Sequence[Row]) -> int:
+    return int(rows[0][0])
 
 
 def _check_room(change: sqlite3.Connection, owner: str, size: int, max_bytes: int) -> None:
-    if max_bytes and _used(change, owner) + size > max_bytes:
+    if max_bytes and _sum(change.execute(_USED, (owner, owner)).fetchall()) + size > max_bytes:
         raise storage_limit_exceeded(max_bytes)
 
 

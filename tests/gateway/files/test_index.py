@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from gateway.core.errors import StorageLimitExceeded, UploadNotPending
-from gateway.files.index import Index, NewerIndex
+from gateway.files.database import NewerDatabase
+from gateway.files.index import Index
 from gateway.files.records import FileQuery, FileRecord, PartRecord, UploadRecord
 
 
@@ -153,5 +154,5 @@ def test_an_index_of_a_later_version_is_left_alone(tmp_path: Path, index: Index)
     with sqlite3.connect(tmp_path / "index.sqlite3") as later:
         later.execute("PRAGMA user_version = 2")
     later.close()
-    with pytest.raises(NewerIndex, match="later version"):
+    with pytest.raises(NewerDatabase, match="later version"):
         Index(tmp_path / "index.sqlite3")

@@ -1,0 +1,51 @@
+"""A change of a database happens as a whole or not at all, and its readers do not wait for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.files.database import Database, NewerDatabase
+
+SCHEMA = ("CREATE TABLE numbers (number INTEGER NOT NULL)",)
+
+
+def opened(folder: Path) -> Database:
+    return Database(folder / "d", "the list of numbers", SCHEMA, 1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(opened(tmp_path)) as made:
+        yield made
+
+
+def test_a_change_that_fails_leaves_nothing(database: Database) -> None:
+    with database.change() as change:
+        change.execute("INSERT INTO numbers VALUES (1)")
+    with pytest.raises(sqlite3.IntegrityError), database.change() as change:
+        change.executemany("INSERT INTO numbers VALUES (?)", [(2,), (None,)])
+    assert database.rows("SELECT number FROM numbers WHERE number >= ?", 1) == [(1,)]
+
+
+def test_others_read_what_was_before_while_one_changes_it(tmp_path: Path, database: Database) -> None:
+    with closing(opened(tmp_path)) as other, database.change() as change:
+        change.execute("INSERT INTO numbers VALUES (1)")
+        assert other.rows("SELECT number FROM numbers") == []
+
+
+def test_one_of_a_later_version_is_left_alone(tmp_path: Path, database: Database) -> None:
+    with closing(sqlite3.connect(tmp_path / "d")) as later:
+        later.execute("PRAGMA user_version = 2")
+    with pytest.raises(NewerDatabase, match="the list of numbers was written by a later version of Headgate"):
+        opened(tmp_path)
+
+
+def test_it_is_closed_twice_without_harm(tmp_path: Path) -> None:
+    made = opened(tmp_path)
+    made.close()
+    made.close()
