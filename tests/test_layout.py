@@ -13,13 +13,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGED = ("gateway", "engines", "loadtest")
 """The trees that users install."""
 
-TREES = ("deploy", *PACKAGED)
+TREES = ("deploy", "examples", *PACKAGED)
 
 FORBIDDEN = {
-    "deploy": {"engines", "gateway", "loadtest", "tests"},
-    "gateway": {"loadtest", "onnxruntime", "tests", "torch", "transformers", "vllm"},
-    "engines": {"gateway", "loadtest", "tests"},
-    "loadtest": {"tests"},
+    "deploy": {"engines", "examples", "gateway", "loadtest", "tests"},
+    "examples": {"deploy", "gateway", "tests"},
+    "gateway": {"examples", "loadtest", "onnxruntime", "tests", "torch", "transformers", "vllm"},
+    "engines": {"examples", "gateway", "loadtest", "tests"},
+    "loadtest": {"examples", "tests"},
 }
 """What each tree must never import, not even inside a function."""
 
