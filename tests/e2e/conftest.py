@@ -50,8 +50,12 @@ class Served:
 
 @contextmanager
 def serving(config: Path, **environment: str) -> Iterator[Served]:
-    """Run ``headgate serve`` until the block ends; it must end cleanly then, unless the block killed it."""
+    """Run ``headgate serve`` until the block ends; it must end cleanly then, unless the block killed it.
+
+    Each gateway has a data folder of its own, as several run at a time.
+    """
     with tempfile.TemporaryDirectory(prefix="hg-e2e-") as folder:
+        environment.setdefault("XDG_DATA_HOME", folder)
         said = Path(folder) / "stderr"
         log = Path(folder) / "stdout"
         command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
@@ -87,10 +91,10 @@ def served(traces: ThreadedReceiver) -> Iterator[Served]:
 
 
 def _panel(process: subprocess.Popen[bytes], said: Path) -> str:
-    """Wait until the gateway has written its panel."""
+    """Wait until the gateway has written its panel, which it does at once; what is said later may follow it."""
     for _ in range(START_SECONDS * 5):
         text = said.read_text(encoding="utf-8")
-        if "Headgate serves at" in text and text.endswith("\n\n"):
+        if "Headgate serves at" in text and text.endswith("\n"):
             return text
         try:
             process.wait(0.2)

@@ -8,11 +8,13 @@ import pytest
 
 from loadtest.bench.scheduling.fairness import FairnessSettings, chart, measure, misses, table
 
+# The queue is one over both processes, but a request only displaces one that waits in its own: with a queue as short as
+# the engine all that wait could be in the other.
 SMALL = FairnessSettings(
     processes=(2,),
     engines=1,
     slots=8,
-    max_queue=8,
+    max_queue=32,
     ttft=0.2,
     inter_token=0.01,
     tokens=(5, 20),
