@@ -8,31 +8,32 @@ from gateway.pools.policies.policy import Routable
 
 
 class PrefillQueue:
-    """The prompts at one replica: tokens that are not in its prefix cache and not read yet, and who shares a prefix.
+    """The requests at one replica: the tokens that they hold, those that it has yet to read, and who shares a prefix.
 
-    An engine reads prompts in the order in which they come. Nothing says that one has been read but the first token of
-    its stream, which is noticed when somebody looks. The prompt of a request that does not stream counts as unread
-    until its response is there.
+    Tokens are to be read that are not in its prefix cache. An engine reads prompts in the order in which they come.
+    Nothing says that one has been read but the first token of its stream, which is noticed when somebody looks. The
+    prompt of a request that does not stream counts as unread until its response is there.
     """
 
-    __slots__ = ("_others", "_prefix_of", "sharing", "streams", "unread_tokens")
+    __slots__ = ("_sent", "held_tokens", "sharing", "streams", "unread_tokens")
 
     def __init__(self) -> None:
+        self._sent: dict[Routable, tuple[int, int, int | None]] = {}
+        """What each request holds, what of it was unread when it came, and the last block of its cached prefix."""
+        self.held_tokens = 0
         self.unread_tokens = 0
-        """Those of ``unread``, as far as it was looked at; exact where there are no ``streams``."""
+        """As far as it was looked at; exact where there are no ``streams``."""
         # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
         self.streams: OrderedDict[Routable, int] = OrderedDict()
         """The unread tokens of each request that streams, the oldest first."""
-        self._others: dict[Routable, int] = {}
-        self._prefix_of: dict[Routable, int | None] = {}
         self.sharing: dict[int | None, int] = {}
         """How many requests in flight have found just a prefix in the cache, by the last block of that."""
 
     def __repr__(self) -> str:
-        return f"<PrefillQueue [{len(self._prefix_of)} requests; {self.unread_tokens} tokens unread]>"
+        return f"<PrefillQueue [{len(self._sent)} requests; {self.unread_tokens} of {self.held_tokens} tokens unread]>"
 
     def __len__(self) -> int:
-        return len(self._prefix_of)
+        return len(self._sent)
 
     def unread(self) -> int:
         """Give how many tokens have to be read before it is a new prompt's turn."""
@@ -44,19 +45,24 @@ class PrefillQueue:
             self.unread_tokens -= streams.pop(oldest)
         return self.unread_tokens
 
-    def add(self, request: Routable, unread: int, prefix: int | None) -> None:
-        """Take a prompt in, of which so many tokens are not in the cache; ``prefix`` is the last block that is."""
-        (self.streams if request.streams else self._others)[request] = unread
+    def add(self, request: Routable, held: int, unread: int, prefix: int | None) -> None:
+        """Take in a request that holds so many tokens, some unread; ``prefix`` is the last block that is cached."""
+        self._sent[request] = held, unread, prefix
+        self.held_tokens += held
         self.unread_tokens += unread
-        self._prefix_of[request] = prefix
-        self.sharing[prefix] = self.sharing.get(prefix, 0) + 1
+        if request.streams:
+            self.streams[request] = unread
+        sharing = self.sharing
+        sharing[prefix] = sharing.get(prefix, 0) + 1
 
     def remove(self, request: Routable) -> None:
         """Let a request go, whose response is there or will not come."""
-        self.unread_tokens -= (self.streams if request.streams else self._others).pop(request, 0)
-        prefix = self._prefix_of.pop(request)
-        left = self.sharing[prefix] - 1
+        held, unread, prefix = self._sent.pop(request)
+        self.held_tokens -= held
+        self.unread_tokens -= self.streams.pop(request, 0) if request.streams else unread
+        sharing = self.sharing
+        left = sharing[prefix] - 1
         if left:
-            self.sharing[prefix] = left
+            sharing[prefix] = left
         else:
-            del self.sharing[prefix]
+            del sharing[prefix]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from gateway.pools.policies.compared import compared
 from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.prefill_queue import PrefillQueue
 from gateway.pools.policies.prefix_index import PrefixIndex
 from gateway.pools.policies.prompt_blocks import BLOCK_ENDS, Prompt
-from gateway.pools.policies.token_load import TokenLoad
+from gateway.pools.policies.token_estimate import TokenEstimate
 from gateway.pools.policies.weights import are_weighted, compared_by_weight
 from gateway.pools.replica import Replica, ReplicaState
 
@@ -48,7 +49,7 @@ class Prefix:
     def __init__(self, cache_tokens: int | None) -> None:
         self._turn = 0
         self._index = PrefixIndex(cache_tokens)
-        self._load = TokenLoad()
+        self._estimate = TokenEstimate()
         self._queues: dict[Replica, PrefillQueue] = {}
         self._replicas: frozenset[Replica] = frozenset()
         self._compared = compared
@@ -79,13 +80,15 @@ class Prefix:
         choice = self._compared(candidates, self._turn)
         if len(choice) < len(candidates):
             choice = [*choice, *(replica for replica in known if replica in candidates)]
-        best, lowest = choice[0], float("inf")
+        best, lowest = choice[0], inf
         # perf: call, see docs/python-idioms.md.
-        queues, tokens, mean_request = self._queues, self._load.tokens, self._load.mean_request
+        queues, mean_request = self._queues, self._estimate.mean_request
         for replica in choice:
             queue = queues.get(replica)
-            cost = _HELD * (tokens.get(replica, 0) + replica.foreign * mean_request)
-            if queue is not None:
+            if queue is None:
+                cost = _HELD * replica.foreign * mean_request
+            else:
+                cost = _HELD * (queue.held_tokens + replica.foreign * mean_request)
                 cost += queue.unread() if queue.streams else queue.unread_tokens
             cost /= replica.weight
             if replica in known:
@@ -98,21 +101,21 @@ class Prefix:
         """Count a request at its replica, whose cache will have its prompt."""
         prompt = request.prompt
         known = self._index.remember(replica, prompt)
-        self._load.assigned(replica, request)
         queue = self._queues.get(replica)
         if queue is None:
             queue = self._queues[replica] = PrefillQueue()
+        held = self._estimate.of(request)
         if known:
-            queue.add(request, prompt.tokens - prompt.tokens_of(known), prompt.blocks[known - 1])
+            queue.add(request, held, prompt.tokens - prompt.tokens_of(known), prompt.blocks[known - 1])
         else:
-            queue.add(request, prompt.tokens, None)
+            queue.add(request, held, prompt.tokens, None)
 
     def released(self, replica: Replica, request: Routable) -> None:
-        """Count a request out; its prompt stays in the cache."""
-        self._load.released(replica, request)
+        """Count a request out, and learn from its response; its prompt stays in the cache."""
+        self._estimate.learn(request)
         queue = self._queues[replica]
         queue.remove(request)
-        if replica not in self._replicas and not queue:
+        if not queue.held_tokens and replica not in self._replicas and not queue:
             del self._queues[replica]
 
 

@@ -12,6 +12,19 @@ _GUESS = 1_000_000
 """Tokens that a cache is believed to have room for of which nothing is known. Rather too many than too few."""
 
 
+class _Cache:
+    """What one replica is believed to hold."""
+
+    __slots__ = ("bit", "blocks", "tokens")
+
+    def __init__(self, bit: int) -> None:
+        self.bit = bit
+        # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
+        self.blocks: OrderedDict[int, int] = OrderedDict()
+        """The tokens of each block, the longest unused first."""
+        self.tokens = 0
+
+
 class PrefixIndex:
     """Follows the prefix cache of each replica: the blocks of prompts it was sent, least recently used out first.
 
@@ -27,12 +40,10 @@ class PrefixIndex:
 
     def __init__(self, capacity: int | None) -> None:
         self._capacity = capacity
-        # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
-        self._caches: dict[Replica, OrderedDict[int, int]] = {}
-        """For each replica the tokens of each block, the longest unused first."""
-        self._tokens: dict[Replica, int] = {}
-        """How many tokens that are."""
-        self._holders: dict[int, dict[Replica, None]] = {}
+        self._caches: dict[Replica, _Cache] = {}
+        self._of_bit: dict[int, Replica] = {}
+        self._holders: dict[int, int] = {}
+        """The replicas that have a block, as the sum of their bits: sets would be most of what the index needs."""
 
     def __repr__(self) -> str:
         return f"<PrefixIndex [{len(self._holders)} blocks at {len(self._caches)} replicas]>"
@@ -43,12 +54,15 @@ class PrefixIndex:
         Once ``enough`` replicas are found, those that have still less of it are left out.
         """
         found: dict[Replica, int] = {}
-        blocks, holders = prompt.blocks, self._holders
+        blocks, holders, seen = prompt.blocks, self._holders, 0
         for number in range(_known(blocks, holders), 0, -1):
-            having = holders[blocks[number - 1]]
-            if len(having) > len(found):
-                for replica in having:
-                    found.setdefault(replica, number)
+            others = holders[blocks[number - 1]] & ~seen
+            if others:
+                seen |= others
+                while others:
+                    bit = others & -others
+                    found[self._of_bit[bit]] = number
+                    others ^= bit
                 if len(found) >= enough:
                     break
         return found
@@ -58,48 +72,55 @@ class PrefixIndex:
 
         Return how many blocks of it, from its beginning, the replica had before.
         """
-        cache = self._caches.get(replica)
-        if cache is None:
-            cache = self._caches[replica] = OrderedDict()
+        cache = self._caches.get(replica) or self._new_cache(replica)
         blocks, holders, per_byte = prompt.blocks, self._holders, prompt.per_byte
-        known = _known(blocks, cache)
-        held = self._tokens.get(replica, 0)
+        cached, bit = cache.blocks, cache.bit
+        known = _known(blocks, cached)
         for number in range(len(blocks) - 1, known - 1, -1):
             block = blocks[number]
-            tokens = cache[block] = int(BLOCK_BYTES[number] * per_byte)
-            held += tokens
-            holders.setdefault(block, {})[replica] = None
+            tokens = cached[block] = int(BLOCK_BYTES[number] * per_byte)
+            cache.tokens += tokens
+            holders[block] = holders.get(block, 0) | bit
         try:
             for block in reversed(blocks[:known]):
-                cache.move_to_end(block)
+                cached.move_to_end(block)
         except KeyError:
             # Two prompts have a hash in common by chance: the replica has a block and not all before it.
             self.forget(replica)
             return 0
-        self._tokens[replica] = held
         capacity = self._capacity or replica.cache_tokens or _GUESS
-        if held > capacity:
-            self._evict(replica, cache, capacity)
+        if cache.tokens > capacity:
+            self._evict(cache, capacity)
         return known
 
     def forget(self, replica: Replica) -> None:
         """Take in that a replica has nothing any more: it has started anew, or is gone."""
-        for block in self._caches.pop(replica, ()):
-            self._release(block, replica)
-        self._tokens.pop(replica, None)
+        cache = self._caches.pop(replica, None)
+        if cache is not None:
+            for block in cache.blocks:
+                self._release(block, cache.bit)
+            del self._of_bit[cache.bit]
 
-    def _evict(self, replica: Replica, cache: OrderedDict[int, int], capacity: int) -> None:
-        held = self._tokens[replica]
-        while held > capacity and cache:
-            block, tokens = cache.popitem(last=False)
-            held -= tokens
-            self._release(block, replica)
-        self._tokens[replica] = held
+    def _new_cache(self, replica: Replica) -> _Cache:
+        bit = 1
+        while bit in self._of_bit:
+            bit <<= 1
+        self._of_bit[bit] = replica
+        cache = self._caches[replica] = _Cache(bit)
+        return cache
 
-    def _release(self, block: int, replica: Replica) -> None:
-        having = self._holders[block]
-        del having[replica]
-        if not having:
+    def _evict(self, cache: _Cache, capacity: int) -> None:
+        blocks = cache.blocks
+        while cache.tokens > capacity and blocks:
+            block, tokens = blocks.popitem(last=False)
+            cache.tokens -= tokens
+            self._release(block, cache.bit)
+
+    def _release(self, block: int, bit: int) -> None:
+        left = self._holders[block] ^ bit
+        if left:
+            self._holders[block] = left
+        else:
             del self._holders[block]
 
 

@@ -8,23 +8,23 @@ from tests.gateway.pools.made import Request
 
 def test_a_prompt_is_unread_until_the_first_token_of_its_stream() -> None:
     queue, one, other = PrefillQueue(), Request(), Request()
-    queue.add(one, 1000, None)
-    queue.add(other, 50, None)
+    queue.add(one, 1000, 1000, None)
+    queue.add(other, 50, 50, None)
     assert queue.unread() == 1050
     one.context.first_token_at = 1.0
     assert queue.unread() == 50
     queue.remove(other)
     queue.remove(one)
     assert queue.unread() == 0
-    assert repr(queue) == "<PrefillQueue [0 requests; 0 tokens unread]>"
+    assert repr(queue) == "<PrefillQueue [0 requests; 0 of 0 tokens unread]>"
     assert not queue
 
 
 def test_requests_that_share_a_prefix_are_counted_until_they_end() -> None:
     queue, requests = PrefillQueue(), [Request() for _ in range(3)]
     for each in requests:
-        queue.add(each, 10, 7)
-    queue.add(Request(), 10, 8)
+        queue.add(each, 10, 10, 7)
+    queue.add(Request(), 10, 10, 8)
     for each in requests:
         each.context.first_token_at = 1.0
     assert queue.sharing == {7: 3, 8: 1}
@@ -35,8 +35,8 @@ def test_requests_that_share_a_prefix_are_counted_until_they_end() -> None:
 
 def test_the_prompt_of_a_request_that_does_not_stream_is_unread_until_its_end() -> None:
     queue, whole, stream = PrefillQueue(), Request(streams=False), Request()
-    queue.add(whole, 1000, None)
-    queue.add(stream, 50, None)
+    queue.add(whole, 1000, 1000, None)
+    queue.add(stream, 50, 50, None)
     whole.context.first_token_at = stream.context.first_token_at = 1.0
     assert queue.unread() == 1000
     queue.remove(whole)
@@ -46,8 +46,20 @@ def test_the_prompt_of_a_request_that_does_not_stream_is_unread_until_its_end() 
 def test_prompts_are_read_in_the_order_in_which_they_came() -> None:
     queue, requests = PrefillQueue(), [Request() for _ in range(3)]
     for each in requests:
-        queue.add(each, 100, None)
+        queue.add(each, 100, 100, None)
     requests[1].context.first_token_at = 1.0
     assert queue.unread() == 300
     queue.remove(requests[0])
     assert queue.unread() == 100
+
+
+def test_what_a_request_holds_counts_until_its_end_whatever_of_it_is_cached() -> None:
+    queue, one, other = PrefillQueue(), Request(), Request(streams=False)
+    queue.add(one, 1200, 0, 7)
+    queue.add(other, 300, 50, 7)
+    assert repr(queue) == "<PrefillQueue [2 requests; 50 of 1500 tokens unread]>"
+    one.context.first_token_at = 1.0
+    assert (queue.held_tokens, queue.unread()) == (1500, 50)
+    queue.remove(one)
+    queue.remove(other)
+    assert (queue.held_tokens, queue.unread()) == (0, 0)
