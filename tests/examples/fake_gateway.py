@@ -58,9 +58,9 @@ class FakeGateway:
             return self.failures.pop(0), {"error": {"message": "not now", "type": "server_error"}}
         asked = json.loads(body)
         self.classified.append(asked)
-        rest = 1 - self.probability
+        rest = (1 - self.probability) / 2
         labels = [self.label(asked["model"], text) for text in asked["input"]]
-        return 200, {"data": [{"label": label, "probs": [self.probability, rest]} for label in labels]}
+        return 200, {"data": [{"label": label, "probs": [self.probability, rest, rest]} for label in labels]}
 
 
 def page(data: list[Any]) -> dict[str, Any]:

@@ -55,14 +55,14 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def scraping(folder: Path, targets: Sequence[str]) -> AsyncIterator[Prometheus]:
+async def scraping(folder: Path, targets: Sequence[str], *rules: Path) -> AsyncIterator[Prometheus]:
     """Run Prometheus with the settings of ``deploy/prometheus``, but for the targets and the intervals.
 
-    ``targets`` are addresses of control ports; ``folder`` takes its data.
+    ``targets`` are addresses of control ports; ``folder`` takes its data. ``rules`` are files beside the project's own.
     """
     settings = yaml.safe_load((SETTINGS / "prometheus.yml").read_text(encoding="utf-8"))
     settings["global"] = {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": "1s"}
-    settings["rule_files"] = [str(SETTINGS / each) for each in settings["rule_files"]]
+    settings["rule_files"] = [str(SETTINGS / each) for each in settings["rule_files"]] + [str(each) for each in rules]
     for job in settings["scrape_configs"]:
         job["static_configs"] = [{"targets": [each.removeprefix("http://") for each in targets]}]
         job["scrape_timeout"] = settings["global"]["scrape_interval"]
