@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ BATCH = 64
 
 _POLL_SECONDS = 1.0
 _TOLD_SECONDS = 5.0
+_SILENT_SECONDS = 15.0
 _ENDS = {"succeeded", "failed", "cancelled"}
 
 
@@ -86,22 +86,21 @@ def start(client: OpenAI, suffix: str, examples: Iterable[tuple[str, str]], time
 
 def follow(client: OpenAI, job: FineTuningJob) -> str:
     """Show what happens in a job until it ends; return the new model's name. Raises ``TuningFailed``."""
-    told: set[str] = set()
-    last_metrics = 0.0
+    seen: set[str] = set()
+    began = told = time.monotonic()
     while True:
         ended = job.status in _ENDS
         for event in reversed(client.fine_tuning.jobs.list_events(job.id, limit=100).data):
-            if event.id in told:
-                continue
-            told.add(event.id)
-            if event.type != "metrics":
-                print(f"  {event.message}")
-            elif time.monotonic() - last_metrics > _TOLD_SECONDS:
-                last_metrics = time.monotonic()
-                print(f"  {event.message}")
-        sys.stdout.flush()
+            new, now = event.id not in seen, time.monotonic()
+            seen.add(event.id)
+            if new and (event.type != "metrics" or now - told > _TOLD_SECONDS):
+                told = now
+                print(f"  {event.message}", flush=True)
         if ended:
             break
+        if time.monotonic() - told > _SILENT_SECONDS:
+            told = time.monotonic()
+            print(f"  {job.status}, {told - began:.0f} s so far", flush=True)
         time.sleep(_POLL_SECONDS)
         job = client.fine_tuning.jobs.retrieve(job.id)
     if job.fine_tuned_model is None:

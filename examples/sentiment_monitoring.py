@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from examples.alert_quality import SEEDS, measure, picture
 from examples.classifiers import DEFAULT_URL, FAILURES, connect, explained, find_or_make
 from examples.sentiment_metrics import Metrics
@@ -127,22 +129,45 @@ def positive(text: str) -> float:
     return number
 
 
+def whole(text: str) -> int:
+    """Check a whole number from 1 on."""
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def web_address(text: str) -> str:
+    """Check a URL of HTTP."""
+    try:
+        if httpx.URL(text).scheme in {"http", "https"} and httpx.URL(text).host:
+            return text
+    except httpx.InvalidURL:
+        pass
+    raise argparse.ArgumentTypeError(f"expected http://HOST/PATH or https://HOST/PATH, not {text!r}")
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.sentiment_monitoring", description=__doc__)
     add = parser.add_argument
-    add("--url", default=DEFAULT_URL, help="the gateway (default: %(default)s)")
+    add("--url", type=web_address, default=DEFAULT_URL, help="the gateway (default: %(default)s)")
     add("--source", type=Path, metavar="FILE", help='lines of text, or of JSON: {"text": "…"}; - is stdin')
-    add("--texts", type=int, default=4000, metavar="N", help="the simulated stream's length (default: %(default)s)")
+    add("--texts", type=whole, default=4000, metavar="N", help="the simulated stream's length (default: %(default)s)")
     add("--pace", type=positive, default=100, metavar="N", help="its texts in a second (default: %(default)s)")
     add("--seed", type=int, default=1, metavar="N", help="which simulated stream (default: 1)")
     add("--metrics", type=address, metavar="HOST:PORT", help="serve Prometheus's metrics there")
-    add("--webhook", metavar="URL", help="post each alert there as JSON")
+    add("--webhook", type=web_address, metavar="URL", help="post each alert there as JSON")
     add("--stalled", type=positive, default=10, metavar="SECONDS", help="say that no texts come (default: 10)")
     add("--time-budget", type=positive, default=180, metavar="SECONDS", help="of each training (default: 180)")
-    add("--examples", type=int, metavar="N", help="learn from, and measure with, so many at most")
+    add("--examples", type=whole, metavar="N", help="learn from, and measure with, so many at most")
     add("--measure", action="store_true", help="say how good classifiers and alerts are on texts that were held out")
-    add("--seeds", type=int, default=SEEDS, metavar="N", help="with --measure: how many streams (default: %(default)s)")
+    add(
+        "--seeds",
+        type=whole,
+        default=SEEDS,
+        metavar="N",
+        help="with --measure: how many streams (default: %(default)s)",
+    )
     add("--svg", type=Path, metavar="FILE", help="with --measure: draw one simulated stream")
     return parser.parse_args(arguments)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import queue
 import sys
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
 from threading import Event, Thread
 from typing import Any
@@ -57,11 +59,10 @@ class Webhook:
 
     def close(self, within: float) -> None:
         """Wait so many seconds for what is still to be delivered; the rest is lost."""
-        try:
+        deadline = time.monotonic() + within
+        with suppress(queue.Full):
             self._waiting.put(None, timeout=within)
-            self._thread.join(within)
-        except queue.Full:
-            pass
+            self._thread.join(max(0.0, deadline - time.monotonic()))
         self._stopped.set()
         for number in list(self._unfinished):
             self._finish(number, "there was no more time")

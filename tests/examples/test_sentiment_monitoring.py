@@ -82,6 +82,9 @@ def test_it_measures_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["--metrics", "9201"], "expected HOST:PORT, not '9201'"),
         (["--metrics", "localhost:99999"], "expected HOST:PORT"),
         (["--pace", "0"], "expected a number above 0, not '0'"),
+        (["--texts", "0"], "expected a whole number from 1 on, not '0'"),
+        (["--webhook", "chat.example.com/hook"], "expected http://HOST/PATH or https://HOST/PATH"),
+        (["--webhook", "http://a:b/"], "expected http://HOST/PATH or https://HOST/PATH"),
         (["--stalled", "soon"], "expected a number above 0, not 'soon'"),
     ],
 )
