@@ -27,7 +27,7 @@ def test_a_stream_that_turns_negative_raises_an_alert(
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     url = f"{served.address}/v1"
-    assert main(["--url", url, "--source", str(file), "--time-budget", "5", "--examples", "400"]) == 0
+    assert main(["--url", url, "--source", str(file), "--time-budget", "3", "--examples", "300"]) == 0
     said = capsys.readouterr().out
     assert "*** Negative texts have jumped: films, " in said
     assert f"the stream has ended: <Monitor {len(TEXTS)} texts" in said
