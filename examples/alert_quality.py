@@ -108,11 +108,11 @@ def picture(texts: Sequence[RatedText], answers: Answers, shift: Shift, length: 
         if len(trend.short) == trend.rule.short:
             courses[topic].append((number, trend.short.share))
         if change is Change.RAISED:
-            marks.append(Line(f"alert: {topic}", [(number, trend.short.share)]))
+            marks.append(Line("alert", [(number, trend.short.share)]))
     lines = [Line(topic, course[::4]) for topic, course in courses.items()]
-    planted = Line(f"shift in {shift.topic}", [(shift.after, 0.0), (shift.after, 1.0)], guide=True)
+    planted = Line("shift", [(shift.after, 0.0), (shift.after, 1.0)], guide=True)
     return line_chart(
-        f"Negative share of the last {Trend().rule.short} texts of each topic",
+        f"Negative share of the last {Trend().rule.short} texts of each topic: {shift.topic} shift",
         [*lines, *marks, planted],
         x="texts of the stream",
         y="negative share",

@@ -30,9 +30,12 @@ class Monitor:
         self._tell = tell
         self._negative = {topic: deque[str](maxlen=3) for topic in TOPICS}
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         shares = ", ".join(f"{topic} {trend.short.share:.0%}" for topic, trend in self.trends.items())
-        return f"<Monitor {self.texts:,} texts; negative of the last ones: {shares}>"
+        return f"{self.texts:,} texts; negative of the last ones: {shares}"
+
+    def __repr__(self) -> str:
+        return f"<Monitor {self}>"
 
     def observe(self, text: str, topic: str, sentiment: str) -> None:
         """Take in a text with its labels."""
@@ -53,7 +56,7 @@ def message(topic: str, trend: Trend, change: Change, examples: Sequence[str]) -
     """Write what a webhook gets; ``text`` is what Slack and Mattermost show."""
     short, long = trend.short, trend.long
     shares = f"{short.share:.0%} of the last {len(short)} texts, {long.share:.0%} of the {len(long)} before"
-    what = "Negative texts have jumped" if change is Change.RAISED else "Negative texts are at their level again"
+    what = "Negative texts have jumped" if change is Change.RAISED else "Negative texts no longer jump"
     return {
         "text": f"{what}: {topic}, {shares}.",
         "state": change.value,
@@ -80,5 +83,5 @@ def watch(backlog: Backlog, labels: StreamLabels, monitor: Monitor, metrics: Met
         metrics.last_text.set_to_current_time()
         if time.monotonic() - told > _TOLD_SECONDS:
             told = time.monotonic()
-            print(f"{monitor}, {len(backlog)} waiting", flush=True)
+            print(f"{monitor}; {len(backlog):,} waiting", flush=True)
     print(f"the stream has ended: {monitor}")

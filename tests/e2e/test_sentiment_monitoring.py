@@ -30,6 +30,6 @@ def test_a_stream_that_turns_negative_raises_an_alert(
     assert main(["--url", url, "--source", str(file), "--time-budget", "3", "--examples", "300"]) == 0
     said = capsys.readouterr().out
     assert "*** Negative texts have jumped: films, " in said
-    assert f"the stream has ended: <Monitor {len(TEXTS)} texts" in said
+    assert f"the stream has ended: {len(TEXTS)} texts" in said
     with connect(url) as client:
         assert None not in (find(client, TOPIC), find(client, SENTIMENT))

@@ -54,5 +54,5 @@ def test_where_no_alert_comes_there_is_no_delay() -> None:
 
 def test_the_picture_has_each_topic_the_shift_and_the_alert() -> None:
     drawn = picture(TEXTS, RIGHT, Shift("news", BEFORE, 0.9), 2 * BEFORE, 1).file()
-    for name in (*TOPICS, "shift in news", "alert: news"):
+    for name in (*TOPICS, "shift", "alert"):
         assert f">{name}</t" in drawn

@@ -39,7 +39,7 @@ def test_it_makes_two_classifiers_and_finds_the_planted_shift(capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "metrics at http://127.0.0.1:" in said
     assert "*** Negative texts have jumped: products, " in said
-    assert "the stream has ended: <Monitor 3,000 texts" in said
+    assert "the stream has ended: 3,000 texts" in said
     first = receiver.got[0]
     assert (first["topic"], first["state"], first["negative_examples"]) == ("products", "raised", ["products bad"] * 3)
 
@@ -51,14 +51,14 @@ def test_it_reads_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert main(["--url", gateway.url, "--source", str(file)]) == 0
     said = capsys.readouterr()
     assert "line 2 is passed over" in said.err
-    assert "the stream has ended: <Monitor 4 texts" in said.out
+    assert "the stream has ended: 4 texts" in said.out
 
 
 def test_it_reads_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"news bad\nfilms good\n")))
     with fake_gateway(FakeGateway(label=label)) as gateway:
         assert main(["--url", gateway.url, "--source", "-"]) == 0
-    assert "<Monitor 2 texts" in capsys.readouterr().out
+    assert "has ended: 2 texts" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
