@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from openai import APIConnectionError, OpenAI, OpenAIError
@@ -33,6 +33,9 @@ class TuningFailed(Exception):
     """A job ended without a model."""
 
 
+Examples = Iterable[tuple[str, str]]
+"""Texts with their labels."""
+
 FAILURES = (TuningFailed, OpenAIError, SourceError, httpx.HTTPError)
 """What may happen to a program that makes and asks classifiers."""
 
@@ -56,31 +59,31 @@ def find(client: OpenAI, suffix: str) -> str | None:
     return next((name for name in names if name.startswith(f"ft:{BASE}:") and name.split(":")[3:4] == [suffix]), None)
 
 
-def find_or_make(client: OpenAI, suffix: str, examples: Iterable[tuple[str, str]], time_budget: float) -> str:
+def find_or_make(client: OpenAI, suffix: str, examples: Examples, **hyperparameters: Any) -> str:
     """Return the name of the classifier with this suffix; without one, make it of texts with their labels.
 
-    ``time_budget`` is in seconds of training. Raises ``TuningFailed``, and ``openai.OpenAIError``.
+    ``hyperparameters`` are those of docs/finetuning.md, such as ``time_budget``, in seconds. Raises
+    ``TuningFailed``, and ``openai.OpenAIError``.
     """
     if name := find(client, suffix):
         print(f"{name} is there already; to make it anew: client.models.delete({name!r})")
         return name
     jobs = client.fine_tuning.jobs.list(metadata={"classifier": suffix})
     unfinished = next((job for job in jobs if job.status not in _ENDS), None)
-    return follow(client, unfinished or start(client, suffix, examples, time_budget))
+    return follow(client, unfinished or start(client, suffix, examples, **hyperparameters))
 
 
-def start(client: OpenAI, suffix: str, examples: Iterable[tuple[str, str]], time_budget: float) -> FineTuningJob:
+def start(client: OpenAI, suffix: str, examples: Examples, **hyperparameters: Any) -> FineTuningJob:
     """Upload examples and start a job that learns from them."""
     lines = [json.dumps({"text": text, "label": label}) for text, label in examples]
     print(f"uploading {len(lines):,} examples for {suffix}")
     file = client.files.create(file=(f"{suffix}.jsonl", "\n".join(lines).encode()), purpose="fine-tune")
-    budget: Any = {"time_budget": time_budget}
     return client.fine_tuning.jobs.create(
         model=BASE,
         training_file=file.id,
         suffix=suffix,
         metadata={"classifier": suffix},
-        method={"type": "supervised", "supervised": {"hyperparameters": budget}},
+        method={"type": "supervised", "supervised": {"hyperparameters": cast("Any", hyperparameters)}},
     )
 
 

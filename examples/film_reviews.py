@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import httpx
 
 from examples.classifiers import DEFAULT_URL, FAILURES, Verdict, classify, connect, explained, find_or_make
+from examples.options import positive, web_address, whole
 from examples.texts import RatedText, rated_texts
 
 SUFFIX = "film-reviews"
@@ -21,9 +22,9 @@ ASKED = ("A film to see twice.", "Not worth the ticket.", "I laughed, but for al
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m examples.film_reviews", description=__doc__)
-    parser.add_argument("--url", default=DEFAULT_URL, help="the gateway (default: %(default)s)")
-    parser.add_argument("--time-budget", type=float, default=60, metavar="SECONDS", help="of training (default: 60)")
-    parser.add_argument("--examples", type=int, metavar="N", help="learn from, and measure with, so many at most")
+    parser.add_argument("--url", type=web_address, default=DEFAULT_URL, help="the gateway (default: %(default)s)")
+    parser.add_argument("--time-budget", type=positive, default=60, metavar="SECONDS", help="of training (default: 60)")
+    parser.add_argument("--examples", type=whole, metavar="N", help="learn from, and measure with, so many at most")
     options = parser.parse_args(arguments)
     try:
         run(options.url, options.time_budget, options.examples)
@@ -40,7 +41,8 @@ def run(url: str, time_budget: float, at_most: int | None) -> None:
     held_out = [each for each in reviews if each.held_out][:at_most]
 
     with connect(url) as client:
-        model = find_or_make(client, SUFFIX, [(each.text, label(each)) for each in training], time_budget)
+        examples = [(each.text, label(each)) for each in training]
+        model = find_or_make(client, SUFFIX, examples, time_budget=time_budget)
     with httpx.Client(timeout=600) as http:
         for text, verdict in zip(ASKED, classify(http, url, model, ASKED), strict=True):
             print(f"{verdict.label} ({verdict.probability:.0%}): {text}")

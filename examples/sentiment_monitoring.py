@@ -16,10 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from examples.alert_quality import SEEDS, measure, picture
 from examples.classifiers import DEFAULT_URL, FAILURES, connect, explained, find_or_make
+from examples.options import address, positive, web_address, whole
 from examples.sentiment_metrics import Metrics
 from examples.sentiment_monitor import Monitor, watch
 from examples.stream_labels import StreamLabels
@@ -95,10 +94,11 @@ def measure_all(options: argparse.Namespace, labels: StreamLabels) -> None:
 def run(options: argparse.Namespace) -> None:
     """Make the classifiers if there are none, then watch or measure."""
     learnt = [each for each in rated_texts() if not each.held_out][: options.examples]
+    topics = [(each.text, each.topic) for each in learnt]
+    sentiments = [(each.text, each.sentiment) for each in learnt]
     with connect(options.url) as client:
-        topic = find_or_make(client, TOPIC, [(each.text, each.topic) for each in learnt], options.time_budget)
-        tones = [(each.text, each.sentiment) for each in learnt]
-        sentiment = find_or_make(client, SENTIMENT, tones, options.time_budget)
+        topic = find_or_make(client, TOPIC, topics, time_budget=options.time_budget)
+        sentiment = find_or_make(client, SENTIMENT, sentiments, time_budget=options.time_budget)
     metrics = Metrics()
     with ExitStack() as stack:
         labels = stack.enter_context(closing(StreamLabels(options.url, topic, sentiment, metrics.retries.inc)))
@@ -108,42 +108,6 @@ def run(options: argparse.Namespace) -> None:
         if options.metrics:
             print(f"metrics at http://{stack.enter_context(metrics.serving(options.metrics))}/metrics")
         watch_stream(options, labels, metrics)
-
-
-def address(text: str) -> str:
-    """Check ``HOST:PORT``."""
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) < 65_536):
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT, not {text!r}")
-    return text
-
-
-def positive(text: str) -> float:
-    """Check a number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
-    return number
-
-
-def whole(text: str) -> int:
-    """Check a whole number from 1 on."""
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, not {text!r}")
-    return int(text)
-
-
-def web_address(text: str) -> str:
-    """Check a URL of HTTP."""
-    try:
-        if httpx.URL(text).scheme in {"http", "https"} and httpx.URL(text).host:
-            return text
-    except httpx.InvalidURL:
-        pass
-    raise argparse.ArgumentTypeError(f"expected http://HOST/PATH or https://HOST/PATH, not {text!r}")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

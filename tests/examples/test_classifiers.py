@@ -18,7 +18,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_classifier_is_made_and_its_making_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with fake_gateway() as gateway, connect(gateway.url) as client:
-        assert find_or_make(client, "films", EXAMPLES, 30) == "ft:minilm:headgate:films:1"
+        assert find_or_make(client, "films", EXAMPLES, time_budget=30) == "ft:minilm:headgate:films:1"
     assert b'{"text": "Fine.", "label": "good"}\n{"text": "Dire.", "label": "bad"}' in gateway.uploads[0]
     (order,) = gateway.orders
     assert (order["model"], order["training_file"], order["suffix"]) == ("minilm", "file-1", "films")
@@ -35,7 +35,7 @@ def test_a_classifier_is_made_and_its_making_is_shown(capsys: pytest.CaptureFixt
 def test_a_classifier_that_is_there_is_not_made_again(capsys: pytest.CaptureFixture[str]) -> None:
     models = ["minilm", "ft:minilm:headgate:other:1", "ft:minilm:headgate:films:2"]
     with fake_gateway(FakeGateway(models=models)) as gateway, connect(gateway.url) as client:
-        assert find_or_make(client, "films", EXAMPLES, 30) == "ft:minilm:headgate:films:2"
+        assert find_or_make(client, "films", EXAMPLES, time_budget=30) == "ft:minilm:headgate:films:2"
         assert find(client, "film") is None
     assert gateway.orders == []
     assert "ft:minilm:headgate:films:2 is there already" in capsys.readouterr().out
@@ -43,7 +43,7 @@ def test_a_classifier_that_is_there_is_not_made_again(capsys: pytest.CaptureFixt
 
 def test_a_job_that_runs_already_is_waited_for() -> None:
     with fake_gateway(FakeGateway(jobs=[job("films")])) as gateway, connect(gateway.url) as client:
-        assert find_or_make(client, "films", EXAMPLES, 30) == "ft:minilm:headgate:films:1"
+        assert find_or_make(client, "films", EXAMPLES, time_budget=30) == "ft:minilm:headgate:films:1"
     assert gateway.orders == []
 
 
@@ -53,7 +53,7 @@ def test_a_job_that_fails_says_why() -> None:
         connect(gateway.url) as client,
         pytest.raises(TuningFailed, match=r"ftjob-films failed: There was no memory\."),
     ):
-        find_or_make(client, "films", EXAMPLES, 30)
+        find_or_make(client, "films", EXAMPLES, time_budget=30)
 
 
 def test_texts_are_asked_in_batches_and_cut() -> None:

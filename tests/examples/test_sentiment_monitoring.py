@@ -76,19 +76,7 @@ def test_it_measures_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--metrics", "9201"], "expected HOST:PORT, not '9201'"),
-        (["--metrics", "localhost:99999"], "expected HOST:PORT"),
-        (["--pace", "0"], "expected a number above 0, not '0'"),
-        (["--texts", "0"], "expected a whole number from 1 on, not '0'"),
-        (["--webhook", "chat.example.com/hook"], "expected http://HOST/PATH or https://HOST/PATH"),
-        (["--webhook", "http://a:b/"], "expected http://HOST/PATH or https://HOST/PATH"),
-        (["--stalled", "soon"], "expected a number above 0, not 'soon'"),
-    ],
-)
-def test_wrong_options_are_named(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(options)
-    assert said in capsys.readouterr().err
+        main(["--pace", "0"])
+    assert "argument --pace: expected a number above 0, not '0'" in capsys.readouterr().err
