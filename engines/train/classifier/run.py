@@ -38,7 +38,7 @@ from engines.train.job import Chosen, Job
 from engines.train.loop import Loop, Run, Trained
 
 _PROBE_SHARE = 0.3
-"""How much of the time budget the probe may take; of more examples than that it sees a part."""
+"""How much of the time budget the probe may take where fine-tuning follows; of more examples it sees a part."""
 
 _PROBED_AT_ONCE = 1024
 
@@ -51,6 +51,11 @@ class Judged:
     loss: float
     accuracy: float
     seconds: float
+
+
+def probe_seconds(job: Job) -> float:
+    """Say how long the probe may embed examples: all of the budget where nothing follows it, else a share."""
+    return job.time_budget * (1.0 if job.method == "probe" else _PROBE_SHARE)
 
 
 class ClassifierJob:
@@ -140,7 +145,9 @@ class ClassifierJob:
             self._model.eval()
             validation = rows_of(self._model.embed, self._validation)
             texts = self._base.tokens([example.text for example in self._data.training])
-            vectors, numbers = self._vectors(texts, start)
+            vectors, numbers = self._vectors(texts, start + probe_seconds(self._job))
+            if len(numbers) < len(texts):
+                self._run.events.message(f"The time allows the probe {len(numbers)} of the {len(texts)} examples.")
             truth = truth_of(self._data, validation=False)[numbers]
             probe = fit(
                 vectors,
@@ -153,12 +160,12 @@ class ClassifierJob:
             loss, accuracy = self._judge(self._model.head, validation)
             return Judged(probe, loss, accuracy, time.perf_counter() - start)
 
-    def _vectors(self, texts: list[TokenIds], start: float) -> tuple[Any, list[int]]:
-        """Embed texts in random order until the probe's time is over; give the vectors and the texts' numbers."""
+    def _vectors(self, texts: list[TokenIds], deadline: float) -> tuple[Any, list[int]]:
+        """Embed texts in random order until a moment; give the vectors and the texts' numbers."""
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(self._job.seed)).tolist()
         found: list[Any] = []
         done = 0
-        while done < len(order) and (not found or time.perf_counter() - start < _PROBE_SHARE * self._job.time_budget):
+        while done < len(order) and (not found or time.perf_counter() < deadline):
             part = order[done : done + _PROBED_AT_ONCE]
             found.append(rows_of(self._model.embed, [texts[number] for number in part]))
             done += len(part)

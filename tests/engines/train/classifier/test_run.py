@@ -20,6 +20,9 @@ from engines.onnx.options import Golden  # noqa: E402
 from engines.onnx.protocol.requests import InputRequest  # noqa: E402
 from engines.spec import PackageFile, PackageSource  # noqa: E402
 from engines.train.__main__ import main  # noqa: E402
+from engines.train.classifier.run import probe_seconds  # noqa: E402
+from engines.train.job import Base as JobBase  # noqa: E402
+from engines.train.job import Job  # noqa: E402
 
 MINILM = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -62,6 +65,20 @@ def test_the_probe_alone_takes_no_steps(tmp_path: Path, encoder: Path) -> None:
     assert events(folder, "metrics") == []
     assert not (folder / "checkpoints").exists()
     assert "what answers is the probe" in (folder / "result" / "card.md").read_text()
+
+
+def test_the_probe_has_all_of_the_time_where_nothing_follows_it() -> None:
+    job = Job("ftjob-1", "ft:tiny:me::1", "classifier", JobBase("tiny", "weights"), "file", time_budget=100.0)
+    assert probe_seconds(msgspec.structs.replace(job, method="probe")) == 100.0
+    assert probe_seconds(job) == pytest.approx(30.0)
+
+
+def test_a_probe_without_time_tells_how_many_examples_it_has_seen(tmp_path: Path, encoder: Path) -> None:
+    lines = [{"text": f"{word} {number}", "label": word} for number in range(600) for word in ("good", "bad")]
+    folder = write_job(tmp_path / "job", encoder, lines, method="probe", time_budget=1e-9)
+    assert main([str(folder)]) == 0
+    assert "The time allows the probe 1024 of the 1080 examples." in said(folder)
+    assert answers(folder / "result", ["good 7", "bad 7"]) == ["good", "bad"]
 
 
 def test_a_fine_tuning_that_spoils_the_model_is_not_kept(tmp_path: Path, encoder: Path) -> None:
