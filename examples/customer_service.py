@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
-from openai import OpenAI, OpenAIError
+from openai import APIConnectionError, OpenAI, OpenAIError
 
 from examples.handover import Limits, choose_limits
 from examples.intents import TEST, TRAIN, TuningFailed, find_or_make, read_questions, split
@@ -57,8 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
                 serve(desk, limits, _typed())
             else:
                 serve(desk, limits, options.ask or DEMONSTRATION)
+    except (APIConnectionError, httpx.TransportError) as error:
+        print(f"{options.url} does not answer: {error} Does `make serve` run?", file=sys.stderr)
+        return 1
     except (KnowledgeError, TuningFailed, OpenAIError, httpx.HTTPError) as error:
-        print(f"{error} ({options.url}; does `make serve` run?)" if _lost(error) else error, file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print()
@@ -137,11 +140,6 @@ def _cache() -> Path:
     folder = (Path(base) if base else Path.home() / ".cache") / "headgate" / "customer-service"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _lost(error: Exception) -> bool:
-    """Tell whether nobody answered at the address."""
-    return isinstance(error.__cause__ or error, httpx.TransportError)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -68,7 +68,7 @@ class Embedder:
 
 def _read(file: Path) -> dict[bytes, Vectors]:
     try:
-        with np.load(file, allow_pickle=False) as kept:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
             rows = zip(kept["digests"], kept["vectors"], strict=True)
             return {digest.tobytes(): vector for digest, vector in rows}
     except FileNotFoundError:
