@@ -76,7 +76,8 @@ class KnowledgeBase:
         similarities = self._vectors @ vector
         scores = similarities.copy()
         scores[self._about.get(intent, [])] += _INTENT_BONUS * probability
-        best = np.argsort(-scores, kind="stable")[:count]
+        some = np.argpartition(-scores, min(count, len(scores)) - 1)[:count]
+        best = some[np.argsort(-scores[some], kind="stable")]
         return [Found(self.passages[number], float(similarities[number])) for number in best]
 
 

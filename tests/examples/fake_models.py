@@ -18,7 +18,8 @@ class FakeModels:
 
     ``labels`` gives the intent and probability of texts with a certain word; others get ``unknown``. A text's vector
     counts its words. The chat model says the first thing that it may say, in pieces of ``piece`` characters; with
-    ``stream`` ``stalls`` or ``breaks`` it stops after the first piece. After ``allowed`` requests for vectors others are refused.
+    ``stream`` ``stalls`` or ``breaks`` it stops after the first piece. After ``allowed`` requests for
+    vectors others are refused.
     """
 
     def __init__(self) -> None:

@@ -50,7 +50,11 @@ def test_a_classifier_is_made_of_both_parts(
     assert held[0] == {"text": "Where is card 9?", "label": "card_arrival"}
     [order] = models.bodies("/v1/fine_tuning/jobs")[-1:]
     assert (order["model"], order["training_file"], order["validation_file"]) == ("minilm", "file-1", "file-2")
-    assert order["method"]["supervised"]["hyperparameters"] == {"method": "probe", "time_budget": 30.0}
+    assert order["method"]["supervised"]["hyperparameters"] == {
+        "method": "probe",
+        "time_budget": 30.0,
+        "quantize": False,
+    }
     assert "ftjob-1: probe, 50%" in capsys.readouterr().out
 
 
