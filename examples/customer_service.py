@@ -35,7 +35,7 @@ SILENCE_SECONDS = 120.0
 DEMONSTRATION = (
     "I ordered my card two weeks ago and it still isn't here!",
     "how much can I top up per day?",
-    "Does it cost anything to exchange euros on a Saturday?",
+    "Can my son open an account? He is 15",
     "Somebody took money out at a cash machine and it was not me",
     "card",
     "What is the best recipe for pancakes?",
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (APIConnectionError, httpx.TransportError) as error:
         print(f"{options.url} does not answer: {error} Does `make serve` run?", file=sys.stderr)
         return 1
-    except (KnowledgeError, TuningFailed, OpenAIError, httpx.HTTPError) as error:
+    except (KnowledgeError, TuningFailed, OpenAIError, httpx.HTTPError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -88,7 +88,9 @@ def open_desk(client: OpenAI, options: argparse.Namespace) -> tuple[Desk, Limits
         [question.intent for question in held_back],
         [found[0].similarity for _, found in looked_up],
     )
-    file.write_text(json.dumps(limits))
+    draft = file.with_suffix(".draft")
+    draft.write_text(json.dumps(limits))
+    draft.replace(file)
     return desk, limits
 
 
@@ -97,6 +99,7 @@ def serve(desk: Desk, limits: Limits, questions: Iterable[str]) -> None:
     for line in questions:
         question, cut = read_question(line)
         if not question:
+            print("What can I do for you?")
             continue
         print(f"\n> {question[:400]}{'…' if len(question) > 400 else ''}")
         if cut:
@@ -130,7 +133,7 @@ def _answer(desk: Desk, considered: Considered) -> None:
 def _typed() -> Iterable[str]:
     """Give what is typed until the end of the input."""
     if sys.stdin.isatty():
-        print("What can I do for you? (Ctrl-D ends)")
+        print("Ask a question on each line; Ctrl-D ends.")
     return sys.stdin
 
 

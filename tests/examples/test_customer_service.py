@@ -51,6 +51,7 @@ def test_questions_are_typed_one_on_each_line(
     assert main(["--url", bank.url, "--interactive"]) == 0
     said = capsys.readouterr().out
     assert said.count("\n> ") == 2
+    assert "What can I do for you?\n" in said
     assert "(That is long; I have read its first 100 words.)" in said
 
 
