@@ -19,7 +19,9 @@ SHOWN = 3
 LONGEST_QUESTION = 100
 """Words of a question that are read: classifier and embedder read 128 tokens."""
 
-_MOST_SENTENCES = 3
+_FEWEST_SENTENCES, _MOST_SENTENCES = 2, 3
+"""Of a quotation: a sentence alone may mislead, such as a rule whose exception is the next one."""
+
 _MOST_TOKENS = 200
 
 _TASK = "You answer customers of a bank. Answer the question with sentences of the help page."
@@ -28,12 +30,12 @@ _SHOTS = (
     (
         "The gym is open from 7 am to 10 pm on weekdays. At weekends it is open from 9 am to 6 pm. Towels cost £1.",
         "Is the gym open on Sundays?",
-        "At weekends it is open from 9 am to 6 pm.",
+        "The gym is open from 7 am to 10 pm on weekdays. At weekends it is open from 9 am to 6 pm.",
     ),
     (
+        "Do not leave bags alone. Found things are kept at the central station. Call 0800 123 to ask for yours.",
+        "I forgot my bag in the bus",
         "Found things are kept at the central station. Call 0800 123 to ask for yours.",
-        "I left my bag in the bus",
-        "Call 0800 123 to ask for yours.",
     ),
 )
 """Two examples show a small model what is wanted; about other things, so that it cannot take their facts for ours."""
@@ -83,7 +85,7 @@ class Desk:
         return Considered(question, verdict, found, reason_to_hand_over(verdict, found[0], limits))
 
     def answer(self, question: str, passage: Passage) -> Iterator[str]:
-        """Stream an answer that consists of sentences of the passage, one to three in a row.
+        """Stream an answer that consists of sentences of the passage, two or three in a row.
 
         The model may say nothing else (vLLM's structured outputs): one of 135 million parameters makes up fees and
         deadlines when it may write what it likes, and a bank must stand by what it says.
@@ -102,12 +104,14 @@ class Desk:
 
 
 def quotations(passage: Passage) -> list[str]:
-    """Give all that may be quoted of a passage: one to three sentences in a row."""
+    """Give all that may be quoted of a passage: two or three sentences in a row, or all where there are fewer."""
     sentences = passage.sentences
+    fewest = min(_FEWEST_SENTENCES, len(sentences))
     return [
-        " ".join(sentences[start:end])
+        " ".join(sentences[start : start + count])
         for start in range(len(sentences))
-        for end in range(start + 1, min(start + _MOST_SENTENCES, len(sentences)) + 1)
+        for count in range(fewest, _MOST_SENTENCES + 1)
+        if start + count <= len(sentences)
     ]
 
 

@@ -94,31 +94,31 @@ def table(figures: Figures) -> str:
 
 
 def picture(figures: Figures) -> str:
-    """Draw, for each limit that could be set, how many questions are answered and how often rightly, as SVG."""
+    """Draw, for each limit that could be set, how many questions are answered and how many of these wrongly, as SVG."""
     ranked = sorted(figures.asked, key=lambda each: -each.probability)
     lines = [
-        Line("intent is right", _curve([each.right for each in ranked])),
-        Line("answered from a right page", _curve([each.passages[0] for each in ranked])),
+        Line("the intent is wrong", _wrong([each.right for each in ranked])),
+        Line("answered from a wrong page", _wrong([each.passages[0] for each in ranked])),
     ]
     within = sum(each.probability >= figures.limits.probability for each in ranked)
     chosen = 100 * within / len(ranked)
-    lines.append(Line("the limit that was chosen", [(chosen, 0.0), (chosen, 1.0)], guide=True))
+    most = max(share for line in lines for _, share in line.points)
+    lines.append(Line("the limit that was chosen", [(chosen, 0.0), (chosen, most)], guide=True))
     drawing = line_chart(
-        "Answer fewer questions, answer them better",
+        "The fewer questions are answered, the fewer wrongly",
         lines,
         x="questions that are answered, in %, the surest first",
-        y="of those answered",
-        whole_share=True,
+        y="of those answered, in %",
     )
     return drawing.file()
 
 
-def _curve(right: Sequence[bool]) -> list[tuple[float, float]]:
-    """Give how many percent are answered, and which share of these is right, for each limit worth showing."""
+def _wrong(right: Sequence[bool]) -> list[tuple[float, float]]:
+    """Give how many percent are answered, and how many percent of these wrongly, for each limit worth showing."""
     step = max(1, len(right) // _POINTS)
     first = max(1, round(len(right) * _FEWEST_SHOWN))
     counts = [*range(first, len(right), step), len(right)]
-    return [(100 * count / len(right), sum(right[:count]) / count) for count in counts]
+    return [(100 * count / len(right), 100 - 100 * sum(right[:count]) / count) for count in counts]
 
 
 def _about(found: Sequence[Found], intent: str) -> list[bool]:

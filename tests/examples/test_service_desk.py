@@ -48,23 +48,21 @@ def test_others_are_handed_over(desk: Desk, models: FakeModels, question: str, w
 
 def test_an_answer_is_streamed_and_can_only_quote(desk: Desk, models: FakeModels) -> None:
     pieces = list(desk.answer("When does my card come?", ARRIVAL))
-    assert pieces == ["Cards c", "ome by ", "post."]
+    assert pieces == ["Cards c", "ome by ", "post. T", "hey tak", "e five ", "days."]
     [order] = models.bodies("/v1/chat/completions")
     assert order["structured_outputs"] == {"choice": quotations(ARRIVAL)}
     assert (order["temperature"], order["stream"], order["max_tokens"]) == (0, True, 200)
     assert order["messages"][-1]["content"].endswith("Question: When does my card come?")
 
 
-def test_one_to_three_sentences_in_a_row_may_be_quoted() -> None:
+def test_two_or_three_sentences_in_a_row_may_be_quoted() -> None:
     assert quotations(ARRIVAL) == [
-        "Cards come by post.",
         "Cards come by post. They take five days.",
         "Cards come by post. They take five days. Ask us then.",
-        "They take five days.",
         "They take five days. Ask us then.",
-        "Ask us then.",
     ]
-    assert len(quotations(Passage("a", "One. Two. Three. Four. Five."))) == 12
+    assert quotations(FEES) == ["Transfers cost nothing."]
+    assert len(quotations(Passage("a", "One. Two. Three. Four. Five."))) == 7
 
 
 @pytest.mark.parametrize("stream", ["stalls", "breaks"])
@@ -80,7 +78,7 @@ def test_an_answer_that_ends_early_is_an_error(models: FakeModels, tmp_path: Pat
 
 def test_a_burst_is_the_same_answer(desk: Desk, models: FakeModels) -> None:
     models.piece = 1000
-    assert list(desk.answer("When does my card come?", ARRIVAL)) == ["Cards come by post."]
+    assert list(desk.answer("When does my card come?", ARRIVAL)) == ["Cards come by post. They take five days."]
 
 
 def test_a_long_question_is_cut() -> None:

@@ -63,5 +63,5 @@ def test_where_all_is_answered_nothing_is_said_of_the_rest() -> None:
 def test_the_picture_is_an_svg_with_both_curves(figures: Figures) -> None:
     drawn = picture(figures)
     assert ET.fromstring(drawn).tag.endswith("svg")
-    assert "intent is right" in drawn
+    assert "the intent is wrong" in drawn
     assert "the limit that was chosen" in drawn
