@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 Level = Literal["info", "warn", "error"]
-Phase = Literal["prepare", "probe", "train", "evaluate", "export", "quantize", "card"]
+Phase = Literal["prepare", "probe", "train", "shrink", "evaluate", "export", "quantize", "card"]
 
 
 class Events(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -45,6 +45,19 @@ class Hyperparameters(msgspec.Struct, frozen=True):
         )
 
 
+class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keep only the lowest ``layers`` of a trained encoder, and train on."""
+
+    layers: Annotated[int, Meta(ge=1)]
+
+
+class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Train a student of ``layers`` layers on a trained model's answers, softened by ``temperature``."""
+
+    layers: Annotated[int, Meta(ge=1)]
+    temperature: Annotated[float, Meta(ge=1, le=20)] = 2.0
+
+
 class Job(msgspec.Struct, frozen=True):
     """``job.json``. ``time_budget`` is in seconds of training; ``name`` is that of the model to be."""
 
@@ -61,13 +74,19 @@ class Job(msgspec.Struct, frozen=True):
     threads: Annotated[int, Meta(ge=1)] = 1
     augment: bool = False
     quantize: bool = True
-    prune: dict[str, Any] | None = None
-    distill: dict[str, Any] | None = None
+    prune: Prune | None = None
+    distill: Distill | None = None
 
     @property
     def validation(self) -> Path | None:
         """The file to validate with, if there is one."""
         return None if self.validation_file is None else Path(self.validation_file)
+
+    @property
+    def layers(self) -> int | None:
+        """How many layers the model is to have in the end, ``None`` for all of the base's."""
+        smaller = self.prune or self.distill
+        return None if smaller is None else smaller.layers
 
 
 class JobFolder:
@@ -91,9 +110,10 @@ class JobFolder:
             job = msgspec.json.decode(file.read_bytes(), type=Job)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise JobError("invalid_job", f"{file} cannot be read: {error}.") from error
-        for name in ("prune", "distill"):
-            if getattr(job, name) is not None:
-                raise JobError("not_supported", f"This version cannot {name} models; leave {name} out.", name)
+        if job.prune is not None and job.distill is not None:
+            raise JobError("invalid_job", "Of prune and distill only one can be given.", "distill")
+        if job.layers is not None and job.kind != "classifier":
+            raise JobError("invalid_job", "Only classifiers can be made smaller; leave prune and distill out.", "prune")
         return job
 
     def write_error(self, error: JobError) -> None:

@@ -111,7 +111,10 @@ def autocast() -> AbstractContextManager[Any]:
 
 
 class Loop(Generic[Batch]):
-    """Trains the parameters of ``model`` that need a gradient. ``kept`` is put into each checkpoint beside them."""
+    """Trains the parameters of ``model`` that need a gradient. ``kept`` is put into each checkpoint beside them.
+
+    ``first`` is how many steps of the job others have taken before; steps are told and numbered from there on.
+    """
 
     def __init__(
         self,
@@ -120,12 +123,17 @@ class Loop(Generic[Batch]):
         course: Course[Batch],
         run: Run,
         kept: Mapping[str, Any],
+        *,
+        phase: Phase = "train",
+        first: int = 0,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._course = course
         self._run = run
         self._kept = kept
+        self._phase: Phase = phase
+        self._first = first
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self.trained = Trained()
 
@@ -201,7 +209,7 @@ class Loop(Generic[Batch]):
         self._optimizer.zero_grad()
         self.trained.tokens += self._course.tokens(batch)
         schedule.advance(time.perf_counter() - start)
-        return Row(schedule.step, loss, found.right / max(1, found.labels))
+        return Row(self._first + schedule.step, loss, found.right / max(1, found.labels))
 
     def _gradient(self, batch: Batch) -> tuple[StepLoss, float]:
         with autocast():
@@ -218,8 +226,8 @@ class Loop(Generic[Batch]):
         return row._replace(valid_loss=score.loss, valid_accuracy=score.accuracy)
 
     def _tell(self, row: Row, schedule: Schedule) -> None:
-        self._run.events.metrics(row.step, schedule.total, metrics_of(row))
-        self._run.events.progress("train", row.step / schedule.total, round(schedule.seconds_left, 1))
+        self._run.events.metrics(row.step, self._first + schedule.total, metrics_of(row))
+        self._run.events.progress(self._phase, schedule.step / schedule.total, round(schedule.seconds_left, 1))
 
     def save(self, schedule: Schedule) -> None:
         """Write a checkpoint of the step that was taken last."""
@@ -234,10 +242,11 @@ class Loop(Generic[Batch]):
             "kept": dict(self._kept),
         }
         start = time.perf_counter()
-        path = self._run.checkpoints.save(schedule.step, lambda folder: torch.save(state, folder / _STATE_FILE))
+        step = self._first + schedule.step
+        path = self._run.checkpoints.save(step, lambda folder: torch.save(state, folder / _STATE_FILE))
         schedule.spend(time.perf_counter() - start)
         last = self.trained.history[-1:]
-        self._run.events.checkpoint(schedule.step, path, metrics_of(last[0]) if last else {})
+        self._run.events.checkpoint(step, path, metrics_of(last[0]) if last else {})
 
 
 def metrics_of(row: Row) -> dict[str, float]:

@@ -55,8 +55,8 @@ class JobFolder:
             "threads": settings.threads,
             "augment": order.augment,
             "quantize": order.quantize,
-            "prune": None,
-            "distill": None,
+            "prune": order.prune,
+            "distill": order.distill,
         }
         temporary = self.path / ".job.json"
         with temporary.open("wb") as file:

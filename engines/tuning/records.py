@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from engines.train.job import Distill, Prune
+
 TRAIN = (sys.executable, "-m", "engines.train")
 """The command that runs one job; the job's folder follows it."""
 
@@ -91,6 +93,8 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
     time_budget: float | None = None
     augment: bool = False
     quantize: bool = False
+    prune: Prune | None = None
+    distill: Distill | None = None
     metadata: dict[str, str] | None = None
 
 

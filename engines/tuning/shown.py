@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from engines.train.job import Distill, Prune
 from engines.tuning.records import Checkpoint, Event, Hyperparameters, Job, JobError, Method, Progress, Status
 
 
@@ -20,6 +21,8 @@ class ShownHyperparameters(msgspec.Struct):
     augment: bool
     quantize: bool
     time_budget: float | None
+    prune: Prune | None
+    distill: Distill | None
 
 
 class SupervisedMethod(msgspec.Struct):
@@ -72,6 +75,8 @@ class FineTuningJob(msgspec.Struct, kw_only=True):
             order.augment,
             order.quantize,
             order.time_budget,
+            order.prune,
+            order.distill,
         )
         return cls(
             id=job.id,

@@ -9,7 +9,7 @@ from pathlib import Path
 from engines.train import plots
 from engines.train.classifier.int8 import Int8
 from engines.train.classifier.prepare import Prepared
-from engines.train.classifier.scores import Scores
+from engines.train.classifier.scores import Measured, Scores
 from engines.train.history import Row
 from engines.train.job import Job
 
@@ -38,6 +38,8 @@ class Report:
     seconds: Mapping[str, float]
     difference: float
     int8: Int8 | None
+    shrunk: tuple[Measured, Measured] | None = None
+    """The model before and after ``prune`` or ``distill``."""
 
 
 def write_card(report: Report, folder: Path) -> None:
@@ -60,12 +62,13 @@ def page(report: Report, pictures: Sequence[str]) -> str:
     shown = "\n\n".join(f"![{file.removesuffix('.svg')}]({file})" for file in pictures)
     notes = "".join(f"- {note}\n" for note in data.notes)
     chosen = ", ".join(f"{name} {value:g}" for name, value in report.hyperparameters.items())
+    smaller = "" if report.shrunk is None else ", made smaller"
     times = ", ".join(f"{name} {value:.1f} s" for name, value in report.seconds.items())
     return f"""\
 # {report.job.name}
 
 A classifier of {len(data.labels)} labels, made of `{report.job.base.name}` by the method `{report.method}`;
-what answers is the {report.kept}. Job `{report.job.id}`, seed {report.job.seed}.
+what answers is the {report.kept}{smaller}. Job `{report.job.id}`, seed {report.job.seed}.
 
 ## How good it is
 
@@ -82,7 +85,7 @@ On {len(data.validation)} examples that were not trained:
 
 {_weakest(report)}
 {shown}
-
+{_shrunk(report)}
 ## The int8 variant
 
 {_int8(report.int8)}
@@ -101,6 +104,26 @@ def _weakest(report: Report) -> str:
     ranked = sorted(zip(report.scores.f1, report.data.labels, strict=True))[:_WORST]
     rows = "".join(f"| {label.replace('|', chr(92) + '|')} | {f1:.3f} |\n" for f1, label in ranked)
     return f"The labels with the lowest F1:\n\n| label | F1 |\n|---|--:|\n{rows}"
+
+
+def _shrunk(report: Report) -> str:
+    """Write the section of a model that was made smaller."""
+    if report.shrunk is None:
+        return ""
+    before, after = report.shrunk
+    how = "pruning its upper layers" if report.job.prune is not None else "distilling it into a student"
+    return f"""
+## What smaller costs
+
+The model above was made of the {report.kept} by {how}; {report.job.layers} layers are left, and were trained on.
+
+| | before | after |
+|---|--:|--:|
+| accuracy | {before.accuracy:.1%} | {after.accuracy:.1%} |
+| parameters | {before.parameters:,} | {after.parameters:,} |
+| size in float32, MB | {before.megabytes:.1f} | {after.megabytes:.1f} |
+| ms for a text alone, median | {before.milliseconds:.2f} | {after.milliseconds:.2f} |
+"""
 
 
 def _int8(found: Int8 | None) -> str:

@@ -25,18 +25,34 @@ _WEIGHT_DECAY = 0.01
 _LORA_RANK = 8
 
 
+class Teacher(NamedTuple):
+    """What a larger model answers to the training texts: logits, shape (texts, labels), softened by ``temperature``."""
+
+    logits: Any
+    temperature: float
+
+
 class TextBatch(NamedTuple):
-    """Texts as token ids, and their labels as rows of 0 and 1."""
+    """Texts as token ids, their labels as rows of 0 and 1, and a teacher's logits where there is one."""
 
     texts: list[TokenIds]
     truth: Any
+    taught: Any = None
 
 
 class TextCourse:
     """The examples of a job as the loop wants them; with ``augment`` half of the texts get typos, others each epoch."""
 
     def __init__(
-        self, model: Any, base: Base, data: Prepared, *, batch_size: int, seed: int, augment: bool = False
+        self,
+        model: Any,
+        base: Base,
+        data: Prepared,
+        *,
+        batch_size: int,
+        seed: int,
+        augment: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         self._model = model
         self._base = base
@@ -44,6 +60,7 @@ class TextCourse:
         self._size = batch_size
         self._seed = seed
         self._augment = augment
+        self._teacher = teacher
         self._texts = base.tokens([example.text for example in data.training])
         self._truth = truth_of(data, validation=False)
         self._validation = base.tokens([example.text for example in data.validation])
@@ -54,12 +71,21 @@ class TextCourse:
         generator = generator_of(self._seed, epoch)
         drawn = batches_by_length([len(text) for text in self._texts], self._size, generator)
         texts = self._mistyped(epoch, generator) if self._augment else self._texts
-        return [TextBatch([texts[number] for number in batch], self._truth[batch]) for batch in drawn]
+        logits = None if self._teacher is None else self._teacher.logits
+        return [
+            TextBatch(
+                [texts[number] for number in batch], self._truth[batch], None if logits is None else logits[batch]
+            )
+            for batch in drawn
+        ]
 
     def loss(self, batch: TextBatch) -> StepLoss:
-        """Compute a batch's loss."""
+        """Compute a batch's loss: that of the labels, where there is a teacher the mean of it and of the teacher's."""
         logits = self._model(*padded(batch.texts)).float()
         loss = loss_of(logits, batch.truth, self._data.weights, multi_label=self._data.multi_label)
+        if self._teacher is not None:
+            softened = self._teacher.temperature
+            loss = (loss + soft_loss(logits, batch.taught, softened, multi_label=self._data.multi_label)) / 2
         return StepLoss(loss, _right(logits, batch.truth, multi_label=self._data.multi_label), len(batch.texts))
 
     def tokens(self, batch: TextBatch) -> int:
@@ -90,6 +116,26 @@ def truth_of(data: Prepared, *, validation: bool) -> Any:
         for label in example.labels:
             truth[row, numbers[label]] = 1
     return truth
+
+
+def soft_loss(logits: Any, taught: Any, temperature: float, *, multi_label: bool) -> Any:
+    """Compute how far softened answers are from a teacher's: cross-entropy with both at ``temperature``.
+
+    Multiplied by its square, the gradients are as large as those of the labels (Hinton, Vinyals, Dean: Distilling the
+    Knowledge in a Neural Network, 2015).
+    """
+    functional = torch.nn.functional
+    if multi_label:
+        wanted = torch.sigmoid(taught / temperature)
+        each = functional.binary_cross_entropy_with_logits(logits / temperature, wanted) * taught.shape[1]
+    else:
+        each = functional.cross_entropy(logits / temperature, torch.softmax(taught / temperature, dim=1))
+    return each * temperature**2
+
+
+def layers_of(encoder: Any) -> Any:
+    """Find the list of an encoder's layers, ``None`` where there is none."""
+    return next((each for each in encoder.modules() if isinstance(each, torch.nn.ModuleList)), None)
 
 
 def choose_parameters(model: Classifier, method: Method) -> None:
@@ -130,7 +176,7 @@ def epochs_for(examples: int) -> int:
 
 
 def _freeze_lower_half(encoder: Any) -> None:
-    layers = next((each for each in encoder.modules() if isinstance(each, torch.nn.ModuleList)), None)
+    layers = layers_of(encoder)
     if layers is None or len(layers) < 2:
         raise JobError("invalid_method", "The base model has no layers to train apart; use the method full.", "method")
     frozen: Sequence[Any] = [*layers[: len(layers) // 2]]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,18 @@ from engines.train.classifier.finetune import (
 from engines.train.classifier.int8 import Int8, quantize
 from engines.train.classifier.prepare import prepare
 from engines.train.classifier.probe import Probe, fit, loss_of
-from engines.train.classifier.scores import Scores, score
+from engines.train.classifier.scores import Measured, Scores, score
+from engines.train.classifier.shrink import (
+    BUDGET_SHARE,
+    Shrinking,
+    Taught,
+    measured,
+    state_of,
+    taught_of,
+)
 from engines.train.errors import JobError
 from engines.train.examples import read_texts
-from engines.train.history import write_metrics
+from engines.train.history import Row, write_metrics
 from engines.train.job import Chosen, Job
 from engines.train.loop import Loop, Run, Trained
 
@@ -53,9 +62,44 @@ class Judged:
     seconds: float
 
 
-def probe_seconds(job: Job) -> float:
+def probe_seconds(method: str, budget: float) -> float:
     """Say how long the probe may embed examples: all of the budget where nothing follows it, else a share."""
-    return job.time_budget * (1.0 if job.method == "probe" else _PROBE_SHARE)
+    return budget * (1.0 if method == "probe" else _PROBE_SHARE)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What came of training all layers: accuracies as in ``Report``, what is kept of it, its steps and its tokens."""
+
+    probe: float
+    fine_tuned: float | None
+    kept: str
+    history: list[Row]
+    tokens: int
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Whole:
+        """Read what ``state`` gave."""
+        return cls(**{**state, "history": [Row(*row) for row in state["history"]]})
+
+    def state(self) -> dict[str, Any]:
+        """Give what a checkpoint can hold."""
+        return {
+            "probe": self.probe,
+            "fine_tuned": self.fine_tuned,
+            "kept": self.kept,
+            "history": [tuple(row) for row in self.history],
+            "tokens": self.tokens,
+        }
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return self.history[-1].step if self.history else 0
+
+    def followed_by(self, trained: Trained) -> Whole:
+        """Count the steps of the smaller model, too."""
+        return replace(self, history=[*self.history, *trained.history], tokens=self.tokens + trained.tokens)
 
 
 class ClassifierJob:
@@ -74,6 +118,8 @@ class ClassifierJob:
                 run.events.message(note)
             self._base = Base(Path(job.base.weights))
             self._model = self._classifier()
+            self._shrinking = None if job.layers is None else Shrinking(job, run, self._data, self._base)
+        self._budget = job.time_budget * (1.0 if job.layers is None else 1 - BUDGET_SHARE)
         self._validation = self._base.tokens([example.text for example in self._data.validation])
         self._wanted = truth_of(self._data, validation=True)
 
@@ -82,35 +128,70 @@ class ClassifierJob:
 
     def complete(self) -> None:
         """Train, measure and write the result into its folder. Raises ``JobError``, and ``Stopped`` when asked to."""
-        state = self._run.last_state()
-        judged = self._probe() if state is None else Judged(Probe(**state["kept"]["probe"]), *state["kept"]["judged"])
-        self._begin_with(judged.probe)
         chosen = self._job.hyperparameters.resolved(epochs_for(len(self._data.training)), BATCH_SIZE)
-        trained, fine_tuned, kept = Trained(), None, "probe"
-        if self._job.method != "probe":
-            trained = self._fine_tune(judged, chosen, state)
-            fine_tuned, kept = self._choose(judged)
+        whole, before = self._train(chosen)
         scores, typos = self._evaluate()
-        difference, int8 = self._write_model()
+        served, difference, int8 = self._write_model()
         with self._run.phase("card"):
-            write_metrics(self._result / "metrics.csv", trained.history)
+            write_metrics(self._result / "metrics.csv", whole.history)
+            after = measured(served, self._model, scores.accuracy, self._validation)
             report = Report(
                 job=self._job,
                 data=self._data,
                 method=self._job.method,
-                kept=kept,
-                probe=judged.accuracy,
-                fine_tuned=fine_tuned,
+                kept=whole.kept,
+                probe=whole.probe,
+                fine_tuned=whole.fine_tuned,
                 scores=scores,
                 typos=typos,
-                history=trained.history,
+                history=whole.history,
                 hyperparameters=chosen._asdict(),
-                tokens=trained.tokens,
+                tokens=whole.tokens,
                 seconds=self._run.seconds,
                 difference=difference,
                 int8=int8,
+                shrunk=None if before is None else (before, after),
             )
             write_card(report, self._result)
+
+    def _train(self, chosen: Chosen) -> tuple[Whole, Measured | None]:
+        """Train a model, and make it smaller where that is asked for; give what the whole one was before that."""
+        state = self._run.last_state()
+        if state is None or "whole" not in state["kept"]:
+            whole, state, taught = self._make_whole(chosen, state), None, None
+        else:
+            whole, taught = Whole.of(state["kept"]["whole"]), taught_of(state["kept"]["taught"])
+        if self._shrinking is None:
+            return whole, None
+        taught = taught or self._shrinking.learn_from(self._model, self._accuracy(), self._result / "whole")
+        trained = self._shrink(self._shrinking, whole, taught, chosen, state)
+        return whole.followed_by(trained), taught.before
+
+    def _make_whole(self, chosen: Chosen, state: dict[str, Any] | None) -> Whole:
+        """Train a model of all layers, or go on with that."""
+        judged = self._probe() if state is None else Judged(Probe(**state["kept"]["probe"]), *state["kept"]["judged"])
+        self._begin_with(judged.probe)
+        if self._job.method == "probe":
+            return Whole(judged.accuracy, None, "probe", [], 0)
+        trained = self._fine_tune(judged, chosen, state)
+        fine_tuned, kept = self._choose(judged)
+        return Whole(judged.accuracy, fine_tuned, kept, trained.history, trained.tokens)
+
+    def _shrink(
+        self, shrinking: Shrinking, whole: Whole, taught: Taught, chosen: Chosen, state: dict[str, Any] | None
+    ) -> Trained:
+        """Put a smaller model into the place of the whole one."""
+        kept = {"whole": whole.state(), "taught": state_of(taught)}
+        self._model, trained = shrinking.train(self._model, taught, chosen, kept, whole.steps, state)
+        self._run.events.trained(whole.tokens + trained.tokens)
+        self._run.events.message(
+            f"Made smaller, to {self._job.layers} layers: accuracy {self._accuracy():.1%}, "
+            f"{taught.before.accuracy:.1%} before."
+        )
+        return trained
+
+    def _accuracy(self) -> float:
+        return self._judge(self._model)[1]
 
     def _choose(self, judged: Judged) -> tuple[float, str]:
         """Give the accuracy of the fine-tuned model, and whether it or the probe is kept: with ``auto`` the better."""
@@ -145,7 +226,7 @@ class ClassifierJob:
             self._model.eval()
             validation = rows_of(self._model.embed, self._validation)
             texts = self._base.tokens([example.text for example in self._data.training])
-            vectors, numbers = self._vectors(texts, start + probe_seconds(self._job))
+            vectors, numbers = self._vectors(texts, start + probe_seconds(self._job.method, self._budget))
             if len(numbers) < len(texts):
                 self._run.events.message(f"The time allows the probe {len(numbers)} of the {len(texts)} examples.")
             truth = truth_of(self._data, validation=False)[numbers]
@@ -199,7 +280,7 @@ class ClassifierJob:
         optimizer = optimizer_of(self._model, self._method, chosen.learning_rate_multiplier)
         loop = Loop(self._model, optimizer, course, self._run, kept)
         with self._run.phase("train"):
-            budget = max(1.0, self._job.time_budget - judged.seconds)
+            budget = max(1.0, self._budget - judged.seconds)
             schedule = loop.plan(chosen.n_epochs, budget, self._job.seed)
             if state is None:
                 loop.save(schedule)
@@ -229,8 +310,8 @@ class ClassifierJob:
         activation = sigmoid if self._data.multi_label else softmax
         return score(activation(logits), wanted, multi_label=self._data.multi_label)
 
-    def _write_model(self) -> tuple[float, Int8 | None]:
-        """Write the model's folder and what the gateway must know to serve it."""
+    def _write_model(self) -> tuple[Model, float, Int8 | None]:
+        """Write the model's folder and what the gateway must know to serve it; give the model in float32."""
         folder = self._result / "model"
         job, data = self._job, self._data
         with self._run.phase("export"):
@@ -241,7 +322,7 @@ class ClassifierJob:
             with self._run.phase("quantize"):
                 int8 = self._quantized(folder)
         self._write_options(folder, served, int8 is not None and int8.promoted)
-        return difference, int8
+        return served, difference, int8
 
     def _quantized(self, folder: Path) -> Int8 | None:
         """Have the int8 variant made; where that fails it is told, and the model is served in float32."""

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 from msgspec import Meta
 
-from engines.tuning.records import Hyperparameters, JobOrder, Method, TrainingFile
+from engines.train.job import Distill, Prune
+from engines.tuning.records import Hyperparameters, JobOrder, Kind, Method, TrainingFile
 from gateway.api.local.json_body import decoded
 from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse
 from gateway.core.errors import BadRequest
@@ -27,8 +28,16 @@ _ORGANIZATION = "headgate"
 
 _LARGEST_SEED = 2**32 - 1
 
+_IN_METHOD = "method.supervised.hyperparameters"
+
 _MOST_LISTED = 100
 _METADATA = "metadata["
+
+
+class PruneOrder(Prune, frozen=True):
+    """What to leave out of a trained encoder; ``heads`` stands here to be refused in words."""
+
+    heads: Any = None
 
 
 class HyperparameterOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,6 +50,8 @@ class HyperparameterOrder(msgspec.Struct, forbid_unknown_fields=True):
     augment: bool = False
     quantize: bool = True
     time_budget: Annotated[float, Meta(gt=0)] | None = None
+    prune: PruneOrder | None = None
+    distill: Distill | None = None
 
 
 class SupervisedOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,6 +92,7 @@ async def create_job(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
         raise request.key.not_allowed(asked.model)
     tuning = _tuning(info)
     base, numbers = tuning.base(asked.model), _hyperparameters(asked)
+    _check_smaller(numbers, base.kind, "hyperparameters" if asked.method is None else _IN_METHOD)
     suffix = asked.suffix or ""
     if not _SUFFIX.fullmatch(suffix):
         raise BadRequest(
@@ -112,6 +124,8 @@ async def create_job(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
         time_budget=numbers.time_budget,
         augment=numbers.augment,
         quantize=numbers.quantize,
+        prune=None if numbers.prune is None else Prune(numbers.prune.layers),
+        distill=numbers.distill,
         metadata=asked.metadata,
     )
     return LocalResponse(await tuning.post("/jobs", msgspec.json.encode(order)))
@@ -207,6 +221,22 @@ def _hyperparameters(asked: NewJob) -> HyperparameterOrder:
             param="hyperparameters",
         )
     return HyperparameterOrder() if method.supervised is None else method.supervised.hyperparameters
+
+
+def _check_smaller(asked: HyperparameterOrder, kind: Kind, where: str) -> None:
+    """Refuse what cannot make a smaller model. Raises ``BadRequest`` naming the field."""
+    if asked.prune is not None and asked.prune.heads is not None:
+        raise BadRequest(
+            'Heads cannot be pruned; whole layers can, such as {"layers": 3}.', param=f"{where}.prune.heads"
+        )
+    if asked.prune is not None and asked.distill is not None:
+        raise BadRequest("distill is given beside prune; give one of the two.", param=f"{where}.distill")
+    name = "distill" if asked.prune is None else "prune"
+    if kind != "classifier" and (asked.prune or asked.distill) is not None:
+        raise BadRequest(
+            f"{name} is for classifiers; this base becomes an adapter, which has no layers of its own.",
+            param=f"{where}.{name}",
+        )
 
 
 def _query(request: LocalRequest) -> Mapping[str, str]:

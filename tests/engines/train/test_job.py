@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engines.train.errors import JobError
-from engines.train.job import Hyperparameters, JobFolder
+from engines.train.job import Distill, Hyperparameters, Job, JobFolder
 
 JOB: dict[str, Any] = {
     "id": "ftjob-1",
@@ -71,12 +72,25 @@ def test_what_is_left_open_is_resolved() -> None:
     assert Hyperparameters(1, "auto", 0.5).resolved(3, 8) == (1, 8, 0.5)
 
 
-@pytest.mark.parametrize("fields", [{"prune": {"heads": 0.5}}, {"distill": {"teacher": "/t"}}])
-def test_what_cannot_be_done_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
-    [name] = fields
-    with pytest.raises(JobError, match=f"This version cannot {name} models; leave {name} out") as caught:
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"prune": {"heads": 0.5}}, r"missing required field `layers` - at `\$\.prune`|unknown field `heads`"),
+        ({"prune": {"layers": 0}}, r"`int` >= 1 - at `\$\.prune\.layers`"),
+        ({"distill": {"layers": 1, "temperature": 0.5}}, r">= 1(\.0)? - at `\$\.distill\.temperature`"),
+        ({"prune": {"layers": 1}, "distill": {"layers": 1}}, "Of prune and distill only one can be given"),
+        ({"prune": {"layers": 1}, "kind": "lora"}, "Only classifiers can be made smaller"),
+    ],
+)
+def test_a_model_is_made_smaller_in_one_way_that_is_known(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(JobError, match=reason):
         write(tmp_path, **fields).job()
-    assert caught.value.param == name
+
+
+def test_how_many_layers_are_left() -> None:
+    job = msgspec.convert(JOB | {"prune": {"layers": 3}}, Job)
+    assert (job.layers, msgspec.convert(JOB, Job).layers) == (3, None)
+    assert msgspec.convert(JOB | {"distill": {"layers": 2}}, Job).distill == Distill(2, 2.0)
 
 
 def test_null_asks_for_nothing(tmp_path: Path) -> None:

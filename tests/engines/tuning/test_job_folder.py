@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engines.train import job as train
+from engines.train.job import Distill, Prune
 from engines.tuning.job_folder import JobFolder
 from engines.tuning.records import Job, JobError, TrainingFile
 from tests.kit.tuning import EXAMPLES, order, settings
@@ -52,6 +54,14 @@ def test_a_training_is_told_what_the_protocol_says(tmp_path: Path, folder: JobFo
         "prune": None,
         "distill": None,
     }
+
+
+def test_a_training_is_told_how_to_make_its_model_smaller(tmp_path: Path, folder: JobFolder) -> None:
+    for how in ({"prune": Prune(3)}, {"distill": Distill(2, 4.0)}):
+        job = Job(id="ftjob-1", name="ft:base:acme::1", order=order(tmp_path, **how), created_at=0)
+        folder.write_job(job, Path("/weights"), settings(tmp_path))
+        read = train.JobFolder(folder.path).job()
+        assert {"prune": read.prune, "distill": read.distill} == {"prune": None, "distill": None} | how
 
 
 def test_lines_are_read_once_and_only_when_they_are_whole(folder: JobFolder) -> None:

@@ -10,6 +10,7 @@ from openai.types.fine_tuning import FineTuningJob as OpenAIJob
 from openai.types.fine_tuning import FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
+from engines.train.job import Prune
 from engines.tuning.records import Checkpoint, Event, Job, Progress
 from engines.tuning.shown import EventPage, FineTuningCheckpoint, FineTuningEvent, FineTuningJob, ends_of
 from tests.kit.tuning import order
@@ -27,6 +28,13 @@ def test_a_model_has_its_name_when_its_job_has_succeeded(tmp_path: Path) -> None
     job.status = "succeeded"
     done = shown(job)
     assert (done.fine_tuned_model, done.estimated_finish) == ("ft:a", None)
+
+
+def test_a_job_shows_how_its_model_is_made_smaller(tmp_path: Path) -> None:
+    job = Job(id="ftjob-1", name="ft:a", order=order(tmp_path, prune=Prune(3)), created_at=7)
+    supervised = json.loads(msgspec.json.encode(FineTuningJob.of(job)))["method"]["supervised"]
+    assert supervised["hyperparameters"]["prune"] == {"layers": 3}
+    assert supervised["hyperparameters"]["distill"] is None
 
 
 def test_events_and_checkpoints_are_those_of_openai() -> None:

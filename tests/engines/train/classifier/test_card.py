@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from engines.train.classifier.card import Report, page, write_card
 from engines.train.classifier.int8 import Int8
 from engines.train.classifier.prepare import Prepared
-from engines.train.classifier.scores import Bin, Scores
+from engines.train.classifier.scores import Bin, Measured, Scores
 from engines.train.examples import Example
 from engines.train.history import Row
-from engines.train.job import Base, Job
+from engines.train.job import Base, Distill, Job, Prune
 
 REPORT = Report(
     job=Job("ftjob-1", "ft:minilm:me::1", "classifier", Base("minilm", "/m"), "/t.jsonl", seed=7),
@@ -59,6 +61,25 @@ def test_what_was_not_done_is_said() -> None:
     assert "| accuracy of the fine-tuned model | not trained |" in page(replace(REPORT, fine_tuned=None), [])
     assert "There is none." in page(replace(REPORT, int8=None), [])
     assert "did not pass the gate" in page(replace(REPORT, int8=Int8(False, 1, 0.3, 2, 5)), [])
+
+
+def test_a_smaller_model_is_compared_with_the_whole_one() -> None:
+    before, after = Measured(0.9, 22_700_000, 90.9, 8.0), Measured(0.875, 17_400_000, 69.5, 4.1)
+    pruned = msgspec.structs.replace(REPORT.job, prune=Prune(3))
+    text = page(replace(REPORT, job=pruned, shrunk=(before, after)), [])
+    assert "what answers is the fine-tuned model, made smaller. Job" in text
+    assert "by pruning its upper layers; 3 layers are left" in text
+    for told in (
+        "| accuracy | 90.0% | 87.5% |",
+        "| parameters | 22,700,000 | 17,400,000 |",
+        "| size in float32, MB | 90.9 | 69.5 |",
+        "| ms for a text alone, median | 8.00 | 4.10 |",
+    ):
+        assert told in text
+    distilled = msgspec.structs.replace(REPORT.job, distill=Distill(2))
+    text = page(replace(REPORT, job=distilled, shrunk=(before, after)), [])
+    assert "by distilling it into a student; 2 layers are left" in text
+    assert "What smaller costs" not in page(REPORT, [])
 
 
 def test_pictures_are_written_where_there_is_something_to_see(tmp_path: Path) -> None:

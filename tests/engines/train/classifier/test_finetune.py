@@ -14,11 +14,13 @@ torch = needed()
 from engines.train.classifier.encoder import Base, Classifier, padded  # noqa: E402
 from engines.train.classifier.finetune import (  # noqa: E402
     Method,
+    Teacher,
     TextCourse,
     choose_parameters,
     epochs_for,
     merge,
     optimizer_of,
+    soft_loss,
     truth_of,
 )
 from engines.train.classifier.prepare import Prepared  # noqa: E402
@@ -117,6 +119,20 @@ def test_the_loss_counts_right_answers(folder: Path) -> None:
     score = course.validate()
     assert score.loss == pytest.approx(0.6931, abs=1e-3)
     assert score.accuracy == 0.5
+
+
+def test_a_teacher_is_half_of_the_loss(folder: Path) -> None:
+    base, model = made(folder)
+    taught = torch.tensor([[4.0, -4.0], [-4.0, 4.0]] * 20)
+    plain = TextCourse(model, base, DATA, batch_size=8, seed=1)
+    course = TextCourse(model, base, DATA, batch_size=8, seed=1, teacher=Teacher(taught, 1.0))
+    batch = course.batches(0)[0]
+    assert (batch.taught.argmax(dim=1) == batch.truth.argmax(dim=1)).all()
+    with torch.inference_mode():
+        model.eval()
+        own = float(plain.loss(batch).loss)
+        soft = float(soft_loss(model(*padded(batch.texts)), batch.taught, 1.0, multi_label=False))
+        assert float(course.loss(batch).loss) == pytest.approx((own + soft) / 2)
 
 
 def test_the_truth_is_a_row_of_zeros_and_ones() -> None:

@@ -21,8 +21,6 @@ from engines.onnx.protocol.requests import InputRequest  # noqa: E402
 from engines.spec import PackageFile, PackageSource  # noqa: E402
 from engines.train.__main__ import main  # noqa: E402
 from engines.train.classifier.run import probe_seconds  # noqa: E402
-from engines.train.job import Base as JobBase  # noqa: E402
-from engines.train.job import Job  # noqa: E402
 
 MINILM = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -68,9 +66,8 @@ def test_the_probe_alone_takes_no_steps(tmp_path: Path, encoder: Path) -> None:
 
 
 def test_the_probe_has_all_of_the_time_where_nothing_follows_it() -> None:
-    job = Job("ftjob-1", "ft:tiny:me::1", "classifier", JobBase("tiny", "weights"), "file", time_budget=100.0)
-    assert probe_seconds(msgspec.structs.replace(job, method="probe")) == 100.0
-    assert probe_seconds(job) == pytest.approx(30.0)
+    assert probe_seconds("probe", 100.0) == 100.0
+    assert probe_seconds("auto", 100.0) == pytest.approx(30.0)
 
 
 def test_a_probe_without_time_tells_how_many_examples_it_has_seen(tmp_path: Path, encoder: Path) -> None:
