@@ -109,7 +109,7 @@ async def test_a_job_is_paused_resumed_and_cancelled(folder: Path) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
-    ({"model": "nothing"}, "model", "cannot be fine-tuned, because it does not run here; these can: base"),
+    ({"model": "nothing"}, "model", "cannot be fine-tuned, because it does not run here; these can: base, chat"),
     ({"model": "plain"}, "model", r"the table \[models\.plain\.tuning\] names them"),
     ({"training_file": "file-none"}, "training_file", "There is no file 'file-none'"),
     ({"validation_file": "file-none"}, "validation_file", "There is no file 'file-none'"),
@@ -135,12 +135,19 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
 
 
 async def test_what_a_job_cannot_be_is_told_with_its_field(folder: Path) -> None:
-    async with tuning(folder) as running, sdk(running) as api:
+    models, kept_in = tunable(folder)
+    chat = {"engine": "vllm", "source": str(folder / "weights"), "adapters": {}, "replicas": 0, "required": False}
+    async with gateway(models | {"chat": chat}, ready=(), train=TRAIN, **kept_in) as running, sdk(running) as api:
         file = await api.files.create(file=("examples.jsonl", EXAMPLES), purpose="fine-tune")
         for asked, param, reason in REFUSED:
             with pytest.raises((openai.BadRequestError, openai.NotFoundError), match=reason) as refused:
                 await api.fine_tuning.jobs.create(**({"model": "base", "training_file": file.id} | asked))
             assert refused.value.param == param, asked
+        for how in ({"prune": {"layers": 1}}, {"distill": {"layers": 1}}):
+            method: Any = {"type": "supervised", "supervised": {"hyperparameters": how}}
+            with pytest.raises(openai.BadRequestError, match="is for classifiers; this base becomes an adapter") as no:
+                await api.fine_tuning.jobs.create(model="chat", training_file=file.id, method=method)
+            assert no.value.param == f"method.supervised.hyperparameters.{next(iter(how))}"
         other = await api.files.create(file=("a.txt", b"a"), purpose="user_data")
         with pytest.raises(openai.BadRequestError, match="has the purpose 'user_data'; expected one"):
             await api.fine_tuning.jobs.create(model="base", training_file=other.id)
