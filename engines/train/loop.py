@@ -73,11 +73,11 @@ class Run:
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
-        """Tell that a phase begins and ends, and count its time."""
+        """Tell that a phase begins and ends, and add to its time."""
         self.events.progress(phase, 0.0)
         start = time.perf_counter()
         yield
-        self.seconds[phase] = time.perf_counter() - start
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
         self.events.progress(phase, 1.0, 0.0)
 
     def last_state(self) -> dict[str, Any] | None:
