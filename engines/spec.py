@@ -64,6 +64,18 @@ class TraceExport:
 
 
 @dataclass(frozen=True, slots=True)
+class SleepMode:
+    """That replicas which are not needed sleep instead of being stopped: at which of vLLM's levels, and how many.
+
+    At ``level`` 1 the weights go to the memory of the machine, at 2 they are dropped. Of a model there are ``most``
+    replicas, those that serve and those that sleep together.
+    """
+
+    level: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class RayDemand:
     """What each replica of a model asks of a Ray cluster beside its GPUs, and the environment that Ray makes for it.
 
@@ -84,8 +96,8 @@ class EngineSpec:
     ``gpus`` is how many each replica gets, 0 for the CPU. ``args`` are options of the engine's own command line by
     their names without dashes; ``env`` is added to its environment. ``startup_timeout`` is in seconds. ``onnx`` is what
     the ONNX engine alone is told. ``traces`` is for engines that record spans. ``lora_rank`` is the highest rank of a
-    LoRA adapter that is to be loaded later, 0 for none. ``ray`` is given where replicas run on a Ray cluster. Engines
-    of one need no restart to be the other's if it ``serves`` that.
+    LoRA adapter that is to be loaded later, 0 for none. ``ray`` is given where replicas run on a Ray cluster, ``sleep``
+    where those that are not needed sleep. Engines of one need no restart to be the other's if it ``serves`` that.
     """
 
     model: str
@@ -101,10 +113,12 @@ class EngineSpec:
     traces: TraceExport | None = None
     lora_rank: int = field(default=0, compare=False)
     ray: RayDemand | None = None
+    sleep: SleepMode | None = field(default=None, compare=False)
 
     def serves(self, wanted: EngineSpec) -> bool:
         """Whether engines that were started as this are what ``wanted`` asks for, or more."""
-        return self == wanted and self.lora_rank >= wanted.lora_rank
+        can_sleep = self.sleep is not None or wanted.sleep is None
+        return self == wanted and self.lora_rank >= wanted.lora_rank and can_sleep
 
 
 @dataclass(frozen=True, slots=True)

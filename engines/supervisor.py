@@ -24,6 +24,7 @@ from engines.files.prepare import Preparation
 from engines.launchers import LAUNCHERS
 from engines.processes.restart import RestartPolicy
 from engines.processes.shim_command import shim_command
+from engines.processes.sleep_mode import fall_asleep, wake_up
 from engines.spec import EngineSpec, Launch, Launcher
 
 _RESTARTS = RestartPolicy()
@@ -32,14 +33,21 @@ _LOG_TAIL_LINES = 15
 _LOG_TAIL_BYTES = 16 * 1024
 _LONGEST_SOCKET = 107
 
+_FALL_ASLEEP_SECONDS = 60.0
+"""So long the weights of a large model may take on their way to the memory of the machine."""
+
+_LEAST_WAKE_SECONDS = 10.0
+"""So long waking may take at least, however soon the engine once started."""
+
 
 class State(StrEnum):
-    """What a replica is doing. One that is pending waits for room on a cluster."""
+    """What a replica is doing. One that is pending waits for room on a cluster; one asleep has given up its GPUs."""
 
     PENDING = "pending"
     FETCHING = "fetching"
     STARTING = "starting"
     READY = "ready"
+    ASLEEP = "asleep"
     RESTARTING = "restarting"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -84,6 +92,13 @@ class SupervisedReplica:
         """How many runs have failed in a row."""
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+        self._start_seconds = 0.0
+        """How long the last start took until the engine was ready."""
+        self._sleep_level = 0
+        """At which level it sleeps; 0 while it is awake."""
+        self._waking: asyncio.Task[None] | None = None
+        self._not_woken = ""
+        """Why it could not be woken, and was ended."""
         self.status = ReplicaStatus(spec.model, name, State.FETCHING, f"unix:{self._socket}")
 
     def __repr__(self) -> str:
@@ -95,13 +110,49 @@ class SupervisedReplica:
 
     async def stop(self, grace: float) -> None:
         """Ask the engine to end, and end it after ``grace`` seconds."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._waking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._process is not None:
             await self._end(self._process, grace)
         self._socket.unlink(missing_ok=True)
         self._report(State.STOPPED)
+
+    async def sleep(self, level: int) -> None:
+        """Have an engine that is ready give up its GPUs until ``wake``; if it ends meanwhile, it is not started again.
+
+        Raises ``EngineError`` where it does not sleep; then it has to be stopped.
+        """
+        self._sleep_level = level
+        try:
+            await fall_asleep(self._socket, level, _FALL_ASLEEP_SECONDS)
+            if self._process is None or self._process.returncode is not None:
+                raise EngineError("It ended as soon as it was asleep.")
+        except EngineError as error:
+            self._report(State.FAILED, f"It does not sleep, and is stopped. {error}")
+            raise
+        self._report(State.ASLEEP, f"sleep level {level}")
+
+    def wake(self) -> None:
+        """Begin to wake an engine that sleeps, whose GPUs are its own again. Where that fails, it is started anew."""
+        level, self._sleep_level = self._sleep_level, 0
+        self._report(State.STARTING, f"waking up from sleep level {level}")
+        self._waking = asyncio.get_running_loop().create_task(self._wake(level))
+
+    async def _wake(self, level: int) -> None:
+        process = self._process
+        assert process is not None
+        try:
+            # To wait for longer than for a start would be of no use.
+            await wake_up(self._socket, level, max(_LEAST_WAKE_SECONDS, self._start_seconds))
+        except EngineError as error:
+            if process.returncode is None:
+                self._not_woken = f"It could not be woken. {error}"
+                await self._end(process, 0.0)
+        else:
+            if process.returncode is None:
+                self._report(State.READY)
 
     async def _keep_running(self) -> None:
         """Fetch the files, then run the engine again and again, with the pauses of the restart policy."""
@@ -116,6 +167,9 @@ class SupervisedReplica:
                 return
             except (EngineError, OSError) as error:
                 reason, state = str(error), State.FAILED
+            if self._sleep_level:
+                self._report(State.STOPPED, f"It ended while it was asleep. {reason}")
+                return
             self._failures = self._restarts.failures(self._failures, served)
             pause = self._restarts.pause(self._failures)
             self._report(state, f"{reason} Next try in {pause:g} s.")
@@ -126,6 +180,7 @@ class SupervisedReplica:
         spec = self._spec
         launch = self._preparation.launcher.launch(spec, folder, self._devices, self._socket)
         self._report(State.STARTING)
+        began = monotonic()
         process = self._process = await self._spawn(launch)
         try:
             async with asyncio.timeout(spec.startup_timeout):
@@ -135,10 +190,12 @@ class SupervisedReplica:
             return f"It was not ready within {spec.startup_timeout:g} s. {self._log_tail()}", 0.0
         since = monotonic()
         if ready:
+            self._start_seconds = since - began
             self._report(State.READY)
         code = await _ended(process)
         if ready:
-            return f"It ended with exit code {code}. {self._log_tail()}", monotonic() - since
+            why, self._not_woken = self._not_woken or f"It ended with exit code {code}.", ""
+            return f"{why} {self._log_tail()}", monotonic() - since
         return f"It ended with exit code {code} before it was ready. {self._log_tail()}", 0.0
 
     async def _spawn(self, launch: Launch) -> asyncio.subprocess.Process:
@@ -244,6 +301,14 @@ class Supervisor:
         if self._started:
             replica.start()
         return replica.status
+
+    async def sleep(self, name: str, level: int) -> None:
+        """Have a replica that is ready give up its GPUs. Raises ``EngineError`` if it does not; then it must go."""
+        await self._replicas[name].sleep(level)
+
+    def wake(self, name: str) -> None:
+        """Begin to wake a replica that sleeps; where that fails it is started anew. Returns at once."""
+        self._replicas[name].wake()
 
     async def remove(self, name: str, grace: float) -> None:
         """Stop a replica, giving it ``grace`` seconds to end by itself, and forget it then."""

@@ -19,6 +19,7 @@ from engines.spec import (
     PackageFile,
     PackageSource,
     RayDemand,
+    SleepMode,
     Source,
     TraceExport,
 )
@@ -54,6 +55,15 @@ def _check_cpu_engines(config: Config, gpus_each: Mapping[str, int]) -> None:
         )
 
 
+def _check_sleep(config: Config, gpus_each: Mapping[str, int]) -> None:
+    for name, gpus in gpus_each.items():
+        if not gpus and _sleep_of(config.models[name]) is not None:
+            raise EngineError(
+                f"models.{name}.scaling.sleep_level: vLLM sleeps on GPUs only, and none can be used here; leave it out "
+                "(replicas that are not needed are stopped then), or widen CUDA_VISIBLE_DEVICES."
+            )
+
+
 def rules_of(config: Config) -> dict[str, ScalingRule]:
     """Say by which rule the replicas of each model are scaled that is to be."""
     tables = {name: model.scaling for name, model in config.models.items() if model.engine != "remote"}
@@ -67,12 +77,14 @@ def rules_of(config: Config) -> dict[str, ScalingRule]:
 def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
     """Say what the supervisor is to start on a machine with so many GPUs.
 
-    Raises ``EngineError`` where there are too few of them, or where more engines would run on the CPU than may.
+    Raises ``EngineError`` where there are too few of them, where more engines would run on the CPU than may, or where
+    some are to sleep there.
     """
     ours = {name: model for name, model in config.models.items() if model.engine != "remote"}
     each = {name: model.gpus_each(has_gpu=gpus > 0) for name, model in ours.items()}
     here = {name: each[name] for name, model in ours.items() if model.placement == "local"}
     _check_cpu_engines(config, here)
+    _check_sleep(config, here)
     check_demand({name: (ours[name].replicas_at_first, gpus) for name, gpus in here.items()}, gpus)
     tracing = settings_of(config.gateway.tracing, os.environ)
     traces = None if tracing is None else TraceExport(tracing.url, tracing.headers)
@@ -91,6 +103,7 @@ def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
             traces=traces,
             lora_rank=_lora_rank(model),
             ray=_ray_demand(model.ray or RayModelTable()) if model.placement == "ray" else None,
+            sleep=_sleep_of(model),
         )
         for name, model in ours.items()
     ]
@@ -120,6 +133,13 @@ def _ray_demand(table: RayModelTable) -> RayDemand:
         labels=table.label_selector,
         runtime_env=table.runtime_env,
     )
+
+
+def _sleep_of(model: ModelConfig) -> SleepMode | None:
+    """Say how the replicas of a model sleep that are not needed, if they do."""
+    if model.engine == "remote" or model.scaling is None or model.scaling.sleep_level is None:
+        return None
+    return SleepMode(model.scaling.sleep_level, model.scaling.max)
 
 
 def _lora_rank(model: ModelConfig) -> int:

@@ -21,10 +21,13 @@ class LocalPlace:
         self._gpus = gpus
         self.cpu_engines = cpu_engines
         self._devices: dict[str, tuple[str, ...]] = {}
-        """The GPUs of each replica, none for one that runs on the CPU."""
+        """The GPUs of each replica that is awake, none for one that runs on the CPU."""
+        self._asleep: dict[str, tuple[str, ...]] = {}
+        """The GPUs of each replica that sleeps, which others may have meanwhile."""
 
     def __repr__(self) -> str:
-        return f"<LocalPlace {list(self._devices)} {self._gpus!r}>"
+        asleep = f" asleep: {list(self._asleep)}" if self._asleep else ""
+        return f"<LocalPlace {list(self._devices)}{asleep} {self._gpus!r}>"
 
     @property
     def statuses(self) -> Sequence[ReplicaStatus]:
@@ -52,10 +55,25 @@ class LocalPlace:
             return f"cpu_engines = {self.cpu_engines}, and so many run"
         return ""
 
+    async def sleep(self, name: str, level: int) -> None:
+        """Put a replica to sleep, and free its GPUs then. Raises ``EngineError`` if it does not sleep."""
+        await self._supervisor.sleep(name, level)
+        self._asleep[name] = devices = self._devices.pop(name)
+        self._gpus.give_back(devices)
+
+    def wake(self, name: str) -> bool:
+        """Begin to wake a replica on the GPUs that it had; return whether they are free, else it sleeps on."""
+        if not self._gpus.take_these(self._asleep[name]):
+            return False
+        self._devices[name] = self._asleep.pop(name)
+        self._supervisor.wake(name)
+        return True
+
     async def remove(self, name: str, grace: float) -> None:
         """Stop a replica, giving it ``grace`` seconds to end by itself, and free its GPUs then."""
         await self._supervisor.remove(name, grace)
-        self._gpus.give_back(self._devices.pop(name))
+        if self._asleep.pop(name, None) is None:
+            self._gpus.give_back(self._devices.pop(name))
 
     def start(self) -> None:
         """Start every replica, and from now on each that is added; returns at once."""

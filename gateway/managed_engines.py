@@ -9,48 +9,23 @@ engine that never becomes ready holds the update up, and the old ones go on serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
 from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus, State
+from gateway.managed_engine import ManagedEngine, Place, SleepingPlace
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.sleeping_engines import SleepingEngines, useless_asleep
 
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself."""
 
 _ROOM_SECONDS = 15.0
 """So long a replica on a cluster is awaited before it has found room: none may ever be there."""
-
-
-class Place(Protocol):
-    """Where engines run: what starts, watches, restarts and stops them, and says how each is doing."""
-
-    @property
-    def statuses(self) -> Sequence[ReplicaStatus]:
-        """What every replica is doing now."""
-
-    def folder_of(self, model: str) -> Path | None:
-        """Give the folder with a model's files; ``None`` if it is not here, or not yet."""
-
-    def add(self, spec: EngineSpec) -> ReplicaStatus | None:
-        """Let there be one more replica, now or from ``start`` on; ``None`` if there is no room for it."""
-
-    def lacks(self, spec: EngineSpec) -> str:
-        """Say what there is too little of for one more replica; nothing where there is room or none is known."""
-
-    async def remove(self, name: str, grace: float) -> None:
-        """Stop a replica, giving it ``grace`` seconds to end, and forget it then."""
-
-    def start(self) -> None:
-        """Start every replica, and from now on each that is added; returns at once."""
-
-    async def stop(self, grace: float) -> None:
-        """Stop all replicas side by side, giving each ``grace`` seconds to end."""
 
 
 class Replicas(Protocol):
@@ -61,34 +36,6 @@ class Replicas(Protocol):
 
     def move_replica(self, pool: Pool, replica: Replica, url: str, key: str) -> None:
         """Ask a replica at another address from now on, with a key if it wants one."""
-
-
-@dataclass(slots=True, eq=False)
-class ManagedEngine:
-    """One engine: what it was started as, where it runs, and the replica that it is in a pool."""
-
-    spec: EngineSpec
-    place: Place
-    pool: Pool
-    replica: Replica
-    since: float
-    """When it was wanted, as a ``monotonic`` reading."""
-    was_ready: bool = False
-
-    @property
-    def draining(self) -> bool:
-        """Whether it is on its way out."""
-        return self.replica.leaving or self.replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPED)
-
-    @property
-    def finds_no_room(self) -> bool:
-        """Whether its cluster has looked for room for as long as a start may take."""
-        return self.replica.state is ReplicaState.PENDING and self.waited > self.spec.startup_timeout
-
-    @property
-    def waited(self) -> float:
-        """For how long it has been wanted, in seconds."""
-        return monotonic() - self.since
 
 
 class ManagedEngines:
@@ -102,7 +49,7 @@ class ManagedEngines:
 
     def __init__(
         self,
-        here: Callable[[Callable[[ReplicaStatus], None]], Place],
+        here: Callable[[Callable[[ReplicaStatus], None]], SleepingPlace],
         replicas: Replicas,
         on_change: Callable[[ReplicaStatus], None],
         *,
@@ -110,6 +57,7 @@ class ManagedEngines:
         holds_back: Callable[[Replica], bool] = lambda _: False,
     ) -> None:
         self._here = here(self._changed)
+        self._sleeping = SleepingEngines(self._here, replicas.new_replica)
         self._ray = None if ray is None else ray(self._changed)
         self._places = [place for place in (self._here, self._ray) if place is not None]
         self._replicas = replicas
@@ -164,8 +112,8 @@ class ManagedEngines:
         self._look_again(changed)
 
     def number(self, model: str) -> int:
-        """Tell how many replicas of a model there are, without those on their way out."""
-        return sum(each.spec.model == model and not each.draining for each in self._engines.values())
+        """Tell how many replicas of a model there are, without those on their way out and those that sleep."""
+        return sum(each.spec.model == model and not (each.draining or each.asleep) for each in self._engines.values())
 
     @property
     def leaving(self) -> int:
@@ -199,16 +147,22 @@ class ManagedEngines:
     def _advance(self, model: str) -> None:
         """Take the next step towards what a model wants. Each step changes a replica, which leads to the next one."""
         spec, pool = self._wanted[model]
-        here = [each for each in self._engines.values() if each.spec.model == model and not each.draining]
+        asleep = self._asleep(model)
+        here = [e for e in self._engines.values() if e.spec.model == model and not (e.draining or e.asleep)]
         new = [each for each in here if each.spec.serves(spec)]
         old = [each for each in here if not each.spec.serves(spec)]
         number = self._numbers.get(model, spec.replicas)
-        useless = [each for each in old if not each.replica.ready] + _surplus(new, number)
+        surplus = _surplus(new, number)
+        useless = [each for each in old if not each.replica.ready] + surplus
+        if spec.sleep is not None:
+            self._sleeping.choose(surplus, spec, spec.sleep.most - number - len(asleep))
+        for each in (*useless, *useless_asleep(asleep, spec, len(here))):
+            pool.drain(each.replica)
         if useless:
-            for each in useless:
-                pool.drain(each.replica)
-        elif not old:
-            for _ in range(number - len(new)):
+            return
+        if not old:
+            # One that falls asleep is woken sooner than another is started.
+            for _ in range(number - len(new) - self._falling_asleep(model)):
                 self._start_one(spec, pool)
         elif all(each.replica.ready for each in new):
             enough = len(here) > number
@@ -218,7 +172,9 @@ class ManagedEngines:
             pool.drain(old[0].replica)
 
     def _start_one(self, spec: EngineSpec, pool: Pool) -> bool:
-        """Start an engine, and take it into its pool; return whether there was room for it."""
+        """Wake an engine, or start one and take it into its pool; return whether there was room for it."""
+        if self._sleeping.wake_one(self._asleep(spec.model), spec):
+            return True
         place = self._place_of(spec)
         status = place.add(spec)
         if status is None:
@@ -235,6 +191,12 @@ class ManagedEngines:
         assert place is not None
         return place
 
+    def _asleep(self, model: str) -> list[ManagedEngine]:
+        return [each for each in self._engines.values() if each.spec.model == model and each.asleep]
+
+    def _falling_asleep(self, model: str) -> int:
+        return sum(each.spec.model == model and self._sleeping.falls_asleep(each) for each in self._engines.values())
+
     def _any_draining(self, model: str) -> bool:
         return any(each.draining for each in self._engines.values() if each.spec.model == model)
 
@@ -244,6 +206,12 @@ class ManagedEngines:
         """Take over what its place says of an engine."""
         engine = self._engines[status.replica]
         replica = engine.replica
+        if self._sleeping.falls_asleep(engine):
+            # It is in no pool for now, and what has become of it is known when it sleeps, or does not.
+            self._on_change(status)
+            return
+        if engine.asleep and status.state is State.STOPPED:
+            engine.pool.remove(replica)
         if status.address != replica.address.url:
             self._replicas.move_replica(engine.pool, replica, status.address, status.key)
         if status.state is not State.READY or not self._holds_back(replica):
@@ -251,16 +219,27 @@ class ManagedEngines:
         self._on_change(status)
 
     def _replica_changed(self, replica: Replica) -> None:
-        """Stop the engine of a replica that has drained, and go on with whatever waits for this change."""
+        """Stop the engine of a replica that has drained, or put it to sleep, and go on with what waits for this."""
         engine = self._engines[replica.name]
         if replica.ready and not engine.was_ready:
             engine.was_ready = True
             self._start_seconds[engine.spec.model] = monotonic() - engine.since
         if replica.state is ReplicaState.STOPPED and not self._ended:
-            task = asyncio.get_running_loop().create_task(self._stop(engine))
+            ending = self._put_to_sleep(engine) if self._sleeping.chose(engine) else self._stop(engine)
+            task = asyncio.get_running_loop().create_task(ending)
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
         self._look_again([engine.spec.model])
+
+    async def _put_to_sleep(self, engine: ManagedEngine) -> None:
+        wanted, _ = self._wanted.get(engine.spec.model, (None, None))
+        if not await self._sleeping.put_to_sleep(engine, wanted):
+            await self._stop(engine)
+            return
+        engine.replica.observe(self._replica_changed)
+        engine.pool.add(engine.replica)
+        # Its GPUs may be what another model waits for, or it is needed again.
+        self._look_again(self._wanted.keys())
 
     async def _stop(self, engine: ManagedEngine) -> None:
         name = engine.replica.name

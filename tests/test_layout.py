@@ -35,6 +35,8 @@ SPINE = {
         {"cli"},
         {"app"},
         {"managed_engines", "local_place", "processes", "reload", "tuning_service"},
+        {"sleeping_engines"},
+        {"managed_engine"},
         {"data_plane"},
         {"adapter_changes", "console", "drain", "engine_specs", "process_tuning"},
         {"api"},

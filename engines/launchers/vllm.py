@@ -70,6 +70,11 @@ class Vllm:
         if spec.lora_rank:
             command += _lora_options(spec)
             environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+        if spec.sleep is not None:
+            if not any(_dashed(name) == "enable-sleep-mode" for name in spec.args):
+                command.append("--enable-sleep-mode")
+            # It opens /collective_rpc too, which is why only an engine at a Unix socket is told so.
+            environment["VLLM_SERVER_DEV_MODE"] = "1"
         environment |= spec.env
         if isinstance(listen, Port):
             environment[KEY_VARIABLE] = listen.key
@@ -86,7 +91,7 @@ def _where(listen: Listen) -> list[str]:
 
 def _lora_options(spec: EngineSpec) -> list[str]:
     """Let adapters be loaded later, as far as the operator's own options do not say it in another way."""
-    own = {name.replace("_", "-") for name in spec.args}
+    own = {_dashed(name) for name in spec.args}
     words: list[str] = []
     if "enable-lora" not in own:
         words.append("--enable-lora")
@@ -97,13 +102,18 @@ def _lora_options(spec: EngineSpec) -> list[str]:
     return words
 
 
+def _dashed(name: str) -> str:
+    """Give an option's name as vLLM lists it, which takes underscores too."""
+    return name.replace("_", "-")
+
+
 def _says_how_to_divide(name: str) -> bool:
     """Whether an option spreads a model over GPUs, as ``pipeline-parallel-size`` and its kind do."""
-    return name.replace("_", "-").endswith("-parallel-size")
+    return _dashed(name).endswith("-parallel-size")
 
 
 def _names_a_receiver(name: str) -> bool:
-    return name.replace("_", "-") == "otlp-traces-endpoint"
+    return _dashed(name) == "otlp-traces-endpoint"
 
 
 def _traced(traces: TraceExport) -> dict[str, str]:

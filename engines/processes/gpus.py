@@ -64,6 +64,13 @@ class Gpus:
         del self._free[:number]
         return taken
 
+    def take_these(self, devices: Sequence[str]) -> bool:
+        """Take exactly these; return whether all were free, and none is taken where one was not."""
+        if not set(devices) <= set(self._free):
+            return False
+        self._free = [device for device in self._free if device not in devices]
+        return True
+
     def give_back(self, devices: Iterable[str]) -> None:
         """Free GPUs again; they are given out in their usual order."""
         free = {*self._free, *devices}

@@ -364,6 +364,8 @@ class LocalModel(ModelBase):
             yield Mistake(("replicas",), "is given beside the table 'scaling', which has min and max instead")
         if given.get("ray") is not None and given.get("placement") != "ray":
             yield Mistake(("ray",), "has a meaning for placement = 'ray' only")
+        if scaling.get("sleep_level") is not None:
+            yield from _no_sleep(given)
         hold = given.get("hold", plain(given, "limits").get("hold"))
         if scaling.get("min") == 0 and hold == 0:
             yield Mistake(("limits", "hold"), "is 0, but with scaling.min = 0 requests have to wait for a replica")
@@ -378,6 +380,18 @@ class LocalModel(ModelBase):
     def place(cls, at: Place, given: Any) -> Place:
         """Leave out the form of ``source`` that pydantic chose."""
         return super().place((at[0], *at[2:]) if len(at) > 1 and at[0] == "source" else at, given)
+
+
+def _no_sleep(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find what keeps replicas from sleeping, as far as it stands in the table of their model."""
+    at = ("scaling", "sleep_level")
+    engine = given.get("engine")
+    if engine != "vllm":
+        yield Mistake(at, f"is for engine = 'vllm', not {engine!r}, whose servers cannot sleep; leave it out")
+    elif given.get("placement") == "ray":
+        yield Mistake(at, "is for replicas on this machine, not for placement = 'ray'; leave it out")
+    elif given.get("gpus") == 0:
+        yield Mistake(at, "needs GPUs, but gpus is 0: on the CPU vLLM cannot sleep; leave it out, or give gpus")
 
 
 _RECOVERY = "Whether another replica goes on with the stream of a chat or a completion when its replica dies. "

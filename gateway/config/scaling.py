@@ -38,6 +38,16 @@ class ScalingTable(Table):
         "a start takes, from a minute to a quarter of an hour.",
         examples=[300.0],
     )
+    sleep_level: int | None = Field(
+        None,
+        ge=1,
+        le=2,
+        description="For vllm on GPUs of this machine: replicas that are not needed sleep at this level of vLLM's "
+        "sleep mode instead of being stopped, and give up their GPUs until they are woken. At 1 the weights go to the "
+        "memory of the machine, at 2 they are read from their files again. See "
+        "[scaling.md](scaling.md#let-replicas-sleep).",
+        examples=[1],
+    )
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -47,3 +57,5 @@ class ScalingTable(Table):
             yield Mistake(("min",), f"is {least}, more than max = {most}")
         if "idle" in given and least != 0:
             yield Mistake(("idle",), "has a meaning for min = 0 only")
+        if given.get("sleep_level") is not None and least == most:
+            yield Mistake(("sleep_level",), f"has no effect with min = max = {most}: no replica is ever let go")

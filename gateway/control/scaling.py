@@ -39,6 +39,7 @@ def scaling_of(model: ScaledModel) -> Mapping[str, Any]:
         "ready": len(pool.ready),
         "starting": sum(state in _ON_THE_WAY for state in states),
         "draining": states.count(ReplicaState.DRAINING),
+        "asleep": states.count(ReplicaState.ASLEEP),
         "demand": load.running + load.waiting,
         "recent_demand": round(observed.recent, 2) if observed else 0.0,
         "peak_demand": round(observed.peak, 2) if observed else 0.0,

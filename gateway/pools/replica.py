@@ -24,7 +24,8 @@ class ReplicaState(StrEnum):
 
     An engine that is started here goes ``FETCHING`` → ``STARTING`` → ``READY``, back through ``RESTARTING`` when it
     ends unasked, and to ``FAILED`` or ``STOPPED`` at last; the supervisor says so. One on a cluster is ``PENDING``
-    before, until there is room for it. A remote one begins ``STARTING``.
+    before, until there is room for it. One that is not needed may be ``ASLEEP``, and is ``STARTING`` when it is woken.
+    A remote one begins ``STARTING``.
     Failed probes turn ``READY`` into ``FAILING``, and a probe that succeeds turns it back. Requests turn it into
     ``EJECTED`` for a while, if the pool can spare it; then a probe that succeeds turns that into ``HALF_OPEN``, in
     which it gets one request, and that decides. ``DRAINING`` gets nothing new and finishes what it has; it ends when
@@ -38,6 +39,7 @@ class ReplicaState(StrEnum):
     FAILING = "failing"
     EJECTED = "ejected"
     HALF_OPEN = "half_open"
+    ASLEEP = "asleep"
     RESTARTING = "restarting"
     DRAINING = "draining"
     FAILED = "failed"

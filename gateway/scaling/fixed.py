@@ -44,7 +44,7 @@ class FixedNumbers:
     def scale(self, config: Config, name: str, replicas: int | None) -> None:
         """Fix the number of a model's replicas; ``None``: go by the configuration again.
 
-        A model that may have none is put to sleep with 0, until a request comes. Raises ``BadRequest`` or
+        With 0 a model that may have none loses all, until a request comes. Raises ``BadRequest`` or
         ``ModelNotFound``, and changes nothing.
         """
         check(config, name, replicas)
@@ -54,7 +54,7 @@ class FixedNumbers:
             self._numbers.pop(name, None)
         self._apply()
         if replicas == 0:
-            self._scaler.put_to_sleep(name)
+            self._scaler.scale_to_zero(name)
 
     def _apply(self) -> None:
         fixed = {name: ScalingRule(number, number, 1.0, 0.0, fixed=True) for name, number in self._numbers.items()}

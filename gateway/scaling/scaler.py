@@ -130,7 +130,7 @@ class Scaler:
                 self._carry_out(model, Decision(bounded, "operator" if model.rule.fixed else bound))
         self._scale()
 
-    def put_to_sleep(self, name: str) -> None:
+    def scale_to_zero(self, name: str) -> None:
         """Let all replicas of a model go, because an operator asked for it; the next request starts one."""
         model = self._models[name]
         if model.desired:

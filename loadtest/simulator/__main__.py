@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--max-model-len", type=int, default=MAX_MODEL_LEN, metavar="N", help="context length (%(default)s)"
     )
+    command.add_argument("--enable-sleep-mode", action="store_true", help="serve vLLM's /sleep, /wake_up, /is_sleeping")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random faults (%(default)s)")
     command.add_argument(
         "--faults", type=_read_faults, default=NO_FAULTS, metavar="FILE", help="JSON file with the faults to begin with"
@@ -110,6 +111,7 @@ async def serve(options: argparse.Namespace) -> None:
         max_model_len=options.max_model_len,
         recorded=0,
         on_crash=lambda: os._exit(1),
+        sleep_mode=options.enable_sleep_mode,
     )
     async with engine:
         print(f"{options.model} listens on {engine.address}", flush=True)

@@ -7,12 +7,12 @@ import enum
 from collections import deque
 from typing import Protocol
 
-from loadtest.simulator.batch import Sequence as Running
 from loadtest.simulator.batch import Work
 from loadtest.simulator.connection import Connection, ReceivedRequest
 from loadtest.simulator.engine_response import EngineResponse, UnaryResponse
 from loadtest.simulator.errors import EngineError, phrase
 from loadtest.simulator.faults import Cut, Faults
+from loadtest.simulator.sleep_mode import SequenceQueue
 
 _GARBAGE = b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -28,21 +28,11 @@ class Outcome(enum.Enum):
     FAULTED = "faulted"
 
 
-class SequenceQueue(Protocol):
-    """Where sequences wait and run."""
-
-    def add(self, sequence: Running) -> None:
-        """Run a sequence, or queue it."""
-
-    def remove(self, sequence: Running) -> None:
-        """Remove a sequence, whether it runs or waits."""
-
-
 class ExchangeOwner(Protocol):
     """What an exchange needs of the engine that it belongs to."""
 
     @property
-    def batch(self) -> SequenceQueue:
+    def queue(self) -> SequenceQueue:
         """What says when tokens are ready."""
 
     def ended(self, request: ReceivedRequest, outcome: Outcome) -> None:
@@ -139,12 +129,12 @@ class Exchange:
         elif not isinstance(answer, UnaryResponse):
             self._connection.write(self._head(200, b"text/event-stream; charset=utf-8", None))
             self._events.extend(answer.opening)
-            self._owner.batch.add(self)
+            self._owner.queue.add(self)
             self._flush()
         elif answer.work is None:
             self._write_unary(answer)
         else:
-            self._owner.batch.add(self)
+            self._owner.queue.add(self)
 
     def _error(self) -> UnaryResponse:
         faults = self._faults
@@ -292,7 +282,7 @@ class Exchange:
         self._over = self._left = True
         if self._delay is not None:
             self._delay.cancel()
-        self._owner.batch.remove(self)
+        self._owner.queue.remove(self)
         self._owner.ended(self._request, outcome)
 
 

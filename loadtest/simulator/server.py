@@ -25,6 +25,7 @@ from loadtest.simulator.faults import NO_FAULTS, Faults
 from loadtest.simulator.profile import Profile
 from loadtest.simulator.routes import POST_ROUTES, answer_post, refusal
 from loadtest.simulator.scheduler import Scheduler
+from loadtest.simulator.sleep_mode import IS_SLEEPING, POST_PATHS, SequenceQueue, SleepMode
 
 MAX_MODEL_LEN = 2**20
 """The default context length in tokens: enough not to be in a test's way."""
@@ -39,7 +40,7 @@ class SimulatedEngine:
     Use it as ``async with``, or ``start`` and ``close`` it. ``recorded`` says how many requests ``requests`` keeps.
     With a ``profile`` its steps, KV cache and prefix cache are modelled; otherwise it keeps the pace that ``timing``
     says. ``on_crash`` replaces what a crash does after it has reset all connections and closed the socket: nothing.
-    With ``lora`` it takes LoRA adapters.
+    With ``lora`` it takes LoRA adapters; with ``sleep_mode`` it can be put to sleep.
     """
 
     def __init__(
@@ -56,12 +57,16 @@ class SimulatedEngine:
         recorded: int = 1000,
         on_crash: Callable[[], None] | None = None,
         lora: bool = False,
+        sleep_mode: bool = False,
     ) -> None:
         self.model = model
         self.max_model_len = max_model_len if profile is None else min(max_model_len, profile.capacity)
         self.draw = random.Random(seed)  # noqa: S311 - reproducible faults, nothing secret
         self._paced = Batch(timing or Timing(), self._changed)
         self.batch: Batch | Scheduler = self._paced if profile is None else Scheduler(profile, self._changed)
+        self.sleep_mode: SleepMode | None = SleepMode(self.batch, self._changed) if sleep_mode else None
+        """Whether it sleeps, if it can."""
+        self.queue: SequenceQueue = self.batch if self.sleep_mode is None else self.sleep_mode
         self.requests: deque[ReceivedRequest] = deque(maxlen=recorded)
         """The last POST requests, as they came over the wire."""
         self.adapters: LoraAdapters | None = LoraAdapters() if lora else None
@@ -191,8 +196,8 @@ class SimulatedEngine:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for room in the batch now."""
-        return self.batch.waiting
+        """Requests that wait now, for room in the batch or for the engine to be woken."""
+        return self.batch.waiting + (0 if self.sleep_mode is None else self.sleep_mode.held)
 
     @property
     def connections(self) -> int:
@@ -261,7 +266,7 @@ class SimulatedEngine:
 
     def received_request(self, connection: Connection, request: ReceivedRequest) -> Exchange:
         """Return the exchange that responses a request."""
-        path = request.path.partition("?")[0]
+        path, _, query = request.path.partition("?")
         if path.startswith(_CONTROL):
             return Exchange(self, connection, request, self._steer(request.method, path, request.body), NO_FAULTS)
         if request.method == "POST":
@@ -270,6 +275,8 @@ class SimulatedEngine:
             faults = self._faults.drawn(self.draw)
             if self.adapters is not None and path in (LOADS, UNLOADS):
                 answer: EngineResponse = self.adapters.answer(path, request.body)
+            elif self.sleep_mode is not None and path in POST_PATHS:
+                answer = self.sleep_mode.answer(path, query, request.body)
             else:
                 answer = answer_post(self._asked(path, request, faults))
         else:
@@ -311,6 +318,8 @@ class SimulatedEngine:
         if path == "/v1/models":
             loaded = {} if self.adapters is None else self.adapters.loaded
             return status.models(self.model, self.max_model_len, loaded)
+        if path == IS_SLEEPING and self.sleep_mode is not None:
+            return self.sleep_mode.is_sleeping()
         if path == "/version":
             return status.version()
         if path == "/metrics":

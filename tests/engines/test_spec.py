@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.spec import EngineSpec, FolderSource, Option, options
+from engines.spec import EngineSpec, FolderSource, Option, SleepMode, options
 
 
 def spec(**changes: object) -> EngineSpec:
@@ -24,6 +24,13 @@ def test_what_needs_no_restart_makes_no_difference() -> None:
     assert spec() == spec(replicas=3, startup_timeout=7.0)
     assert spec() != spec(gpus=1)
     assert spec() != spec(args={"dtype": "float16"})
+
+
+def test_an_engine_that_can_sleep_serves_where_none_has_to_and_at_any_level() -> None:
+    shallow, deep = spec(sleep=SleepMode(1, most=2)), spec(sleep=SleepMode(2, most=4))
+    assert shallow.serves(deep)
+    assert deep.serves(spec())
+    assert not spec().serves(deep)
 
 
 def test_a_specification_does_not_change() -> None:

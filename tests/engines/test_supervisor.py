@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from engines import supervisor
-from engines.errors import ContentError, SourceError
+from engines.errors import ContentError, EngineError, SourceError
 from engines.processes.restart import RestartPolicy
 from engines.spec import EngineSpec, FolderSource, Launch, Listen, Progress
 from engines.supervisor import ReplicaStatus, State, Supervisor
@@ -250,6 +250,56 @@ async def test_a_crash_of_one_replica_leaves_the_others_alone(folder: Path, roll
         await watched.until(State.RESTARTING)
         assert [status.state for status in watched.supervisor.statuses] == [State.RESTARTING, State.READY]
         assert await get(watched.supervisor.statuses[1].address) == "HTTP/1.1 200 OK"
+
+
+async def test_an_engine_sleeps_and_is_woken_and_its_process_stays(folder: Path, roll: Roll) -> None:
+    async with watching(folder, Shell(f"echo $$ > {roll.path}; {SIMULATOR} --enable-sleep-mode")) as watched:
+        ready = await watched.until(State.READY)
+        await watched.supervisor.sleep("m-0", 2)
+        assert (await watched.until(State.ASLEEP)).reason == "sleep level 2"
+        watched.supervisor.wake("m-0")
+        assert (await watched.until(State.STARTING)).reason == "waking up from sleep level 2"
+        assert await watched.until(State.READY) == ready
+        assert await get(ready.address) == "HTTP/1.1 200 OK"
+        assert roll.next().alive
+        await watched.supervisor.sleep("m-0", 1)
+    assert watched.states()[-2:] == ["asleep", "stopped"]
+
+
+async def test_an_engine_that_ends_asleep_is_not_started_again(folder: Path, roll: Roll) -> None:
+    async with watching(folder, Shell(f"echo $$ > {roll.path}; {SMALL}"), restarts=SOON) as watched:
+        await watched.until(State.READY)
+        await watched.supervisor.sleep("m-0", 1)
+        roll.next().kill()
+        stopped = await watched.until(State.STOPPED)
+        assert stopped.reason.startswith("It ended while it was asleep. It ended with exit code 137.")
+        await watched.supervisor.remove("m-0", PATIENCE)
+    assert watched.states() == ["fetching", "starting", "ready", "asleep", "stopped", "stopped"]
+
+
+async def test_an_engine_that_cannot_be_woken_is_started_anew(folder: Path, roll: Roll) -> None:
+    # It answers everything with 200 and nothing, and so never says that it is awake.
+    async with watching(folder, Shell(f"echo $$ > {roll.path}; {SMALL}"), restarts=SOON) as watched:
+        await watched.until(State.READY)
+        first = roll.next()
+        await watched.supervisor.sleep("m-0", 1)
+        watched.supervisor.wake("m-0")
+        failed = await watched.until(State.RESTARTING)
+        assert failed.reason.startswith("It could not be woken. It did not say that it is awake, but ''.")
+        await watched.until(State.READY)
+        assert not first.alive
+        assert roll.next().alive
+    asleep = ["asleep", "starting", "restarting", "starting", "ready", "stopped"]
+    assert watched.states() == ["fetching", "starting", "ready", *asleep]
+
+
+async def test_an_engine_that_does_not_sleep_is_said_to(folder: Path) -> None:
+    async with watching(folder, Shell(SIMULATOR)) as watched:
+        await watched.until(State.READY)
+        with pytest.raises(EngineError, match="answered 404"):
+            await watched.supervisor.sleep("m-0", 1)
+        failed = await watched.until(State.FAILED)
+        assert failed.reason.startswith("It does not sleep, and is stopped. /sleep?level=1 answered 404")
 
 
 async def test_who_fails_at_once_waits_longer_each_time_and_who_served_does_not(folder: Path, roll: Roll) -> None:

@@ -14,7 +14,7 @@ from engines.errors import EngineError, GpuError
 from engines.launchers import LAUNCHERS
 from engines.onnx.command_line import add_options, options_in
 from engines.onnx.options import Golden, OnnxOptions, options_of
-from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, RayDemand, TraceExport
+from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, RayDemand, SleepMode, TraceExport
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable
 from gateway.engine_specs import cache_of, cluster_of, rules_of, source_of, specs_of
@@ -98,6 +98,14 @@ def test_a_scaled_model_begins_with_as_few_replicas_as_it_may_have() -> None:
     config = configured({"m": VLLM | {"scaling": {"min": 0, "max": 3, "target": 4.0}}, "n": VLLM, "r": NOBODY})
     assert [spec.replicas for spec in specs_of(config, 0)] == [0, 1]
     assert rules_of(config) == {"m": ScalingRule(0, 3, 4.0, 300.0, None)}
+
+
+def test_replicas_that_are_to_sleep_need_gpus() -> None:
+    config = configured({"m": VLLM | {"scaling": {"min": 0, "max": 3, "sleep_level": 2}}, "n": VLLM})
+    assert [spec.sleep for spec in specs_of(config, 2)] == [SleepMode(2, most=3), None]
+    refused = r"^models\.m\.scaling\.sleep_level: vLLM sleeps on GPUs only, and none can be used here; leave it out"
+    with pytest.raises(EngineError, match=refused):
+        specs_of(config, 0)
 
 
 def test_engines_on_the_cpu_have_a_limit() -> None:

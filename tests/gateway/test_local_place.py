@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
 
 from engines.processes.gpus import Gpus
 from engines.spec import EngineSpec, FolderSource
 from engines.supervisor import Supervisor
 from gateway.local_place import LocalPlace
+from tests.kit.eventually import eventually
+from tests.kit.shell_engine import SLEEPER, Shell
 
 
 def place(tmp_path: Path, gpus: str, cpu_engines: int | None = None) -> LocalPlace:
@@ -39,3 +44,35 @@ async def test_so_many_run_on_the_cpu_as_may(tmp_path: Path) -> None:
     here.cpu_engines = None
     assert here.add(spec(0)) is not None
     assert len(here.statuses) == 3
+
+
+@pytest.mark.slow
+async def test_who_sleeps_frees_its_gpus_and_wakes_on_no_others() -> None:
+    with TemporaryDirectory(prefix="hg-") as name:
+        folder = Path(name)
+        states: list[str] = []
+        supervisor = Supervisor(
+            folder=folder,
+            cache=folder,
+            on_change=lambda status: states.append(status.state),
+            launchers={"vllm": Shell(SLEEPER)},
+        )
+        here = LocalPlace(supervisor, Gpus("012"))
+        here.start()
+        first = here.add(spec(2))
+        assert first is not None
+        await eventually(lambda: states[-1:] == ["ready"])
+        await here.sleep(first.replica, 1)
+        assert repr(here) == "<LocalPlace [] asleep: ['m-0'] <Gpus [3 of 3 free]>>"
+        other = here.add(spec(1))
+        assert other is not None
+        assert not here.wake(first.replica)
+        await here.remove(other.replica, 1.0)
+        assert here.wake(first.replica)
+        await eventually(lambda: states[-1:] == ["ready"])
+        await here.sleep(first.replica, 1)
+        another = here.add(spec(3))
+        await here.remove(first.replica, 1.0)
+        assert another is not None
+        assert repr(here) == f"<LocalPlace ['{another.replica}'] <Gpus [0 of 3 free]>>"
+        await here.stop(1.0)

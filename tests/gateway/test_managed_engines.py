@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from engines.processes.gpus import Gpus
-from engines.spec import EngineSpec, FolderSource, RayDemand
+from engines.spec import EngineSpec, FolderSource, RayDemand, SleepMode
 from engines.supervisor import ReplicaStatus, State, Supervisor
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
@@ -55,14 +55,22 @@ class Here:
         self.engines = ManagedEngines(self._place, self._builder, self._changed)
         self.ticker = Ticker(self._tick, lambda _: None)
 
-    def want(self, gpus: int = 0, **models: Any) -> None:
+    def want(self, gpus: int = 0, sleep: SleepMode | None = None, **models: Any) -> None:
         """Want these models from now on: each is a number of replicas and what its engines are told."""
         vllm = {"engine": "vllm", "source": "a/b"}
         old = self.registry
         self.registry = self._builder.build(Config.model_validate({"models": dict.fromkeys(models, vllm)}))
         old.succeeded_by(self.registry)
         specs = [
-            EngineSpec(model, "vllm", FolderSource(self._folder), replicas=replicas, gpus=gpus, env={"TOLD": told})
+            EngineSpec(
+                model,
+                "vllm",
+                FolderSource(self._folder),
+                replicas=replicas,
+                gpus=gpus,
+                env={"TOLD": told},
+                sleep=sleep,
+            )
             for model, (replicas, told) in models.items()
         ]
         pools = {model.name: model.pool for model in self.registry.models}
@@ -114,9 +122,9 @@ class Here:
 
 
 @asynccontextmanager
-async def here(folder: Path, gpus: str = "") -> AsyncIterator[Here]:
+async def here(folder: Path, gpus: str = "", engine: str = SMALL) -> AsyncIterator[Here]:
     made = Here(folder, gpus)
-    made.shell.script = f"echo $TOLD on $DEVICES; {SMALL}"
+    made.shell.script = f"echo $TOLD on $DEVICES; {engine}"
     made.ticker.start()
     made.engines.start()
     try:

@@ -19,10 +19,20 @@ while True:
     asked, _ = listening.accept()
     with asked:
         asked.recv(4096)
-        asked.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
+        status = b"500 Refused" if os.path.exists(os.environ["SOCKET"] + ".refuse") else b"200 OK"
+        asked.sendall(b"HTTP/1.1 %b\\r\\ncontent-length: %d\\r\\n\\r\\n%b" % (status, len(SAID), SAID))
 """
-SMALL = f"exec {sys.executable} -S -c {shlex.quote(_SERVER)}"
-"""An engine that is there at once and only says that it is ready."""
+
+
+def _saying(body: bytes) -> str:
+    return f"exec {sys.executable} -S -c {shlex.quote(f'SAID = {body!r}{_SERVER}')}"
+
+
+SMALL = _saying(b"")
+"""An engine that is there at once and only says that it is ready; with a file ``$SOCKET.refuse`` it answers 500."""
+
+SLEEPER = _saying(b'{"status": "awake"}')
+"""An engine that can be put to sleep and woken besides."""
 
 
 class Shell:

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from engines.errors import EngineError
 from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus, State
 from gateway.config.schema import Config
@@ -108,6 +109,14 @@ class SimulatedEngines:
         status = self._statuses[name] = ReplicaStatus(spec.model, name, State.STARTING, f"unix:{socket}")
         self._starting[name] = asyncio.get_running_loop().create_task(self._start(status))
         return status
+
+    async def sleep(self, name: str, level: int) -> None:  # noqa: ARG002 - at none
+        """Refuse: here replicas come and go. Raises ``EngineError``."""
+        raise EngineError(f"{name} does not sleep.")
+
+    def wake(self, name: str) -> bool:  # noqa: ARG002 - none sleeps
+        """Wake none."""
+        return False
 
     async def remove(self, name: str, grace: float) -> None:  # noqa: ARG002 - it has had its time
         """Stop an engine: whatever it has left is cut, and counted."""

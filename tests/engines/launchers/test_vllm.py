@@ -11,7 +11,7 @@ import pytest
 from engines.errors import SourceError
 from engines.launchers.vllm import Vllm
 from engines.launchers.vllm_key import KEY_VARIABLE, RequireKey
-from engines.spec import EngineSpec, FolderSource, HubSource, Port, TraceExport
+from engines.spec import EngineSpec, FolderSource, HubSource, Port, SleepMode, TraceExport
 from tests.engines.tiny_gguf import write_gguf
 
 FOLDER, SOCKET = Path("/models/chat"), Path("/run/chat-0.sock")
@@ -51,6 +51,14 @@ def test_at_a_port_it_answers_only_who_knows_the_key_which_is_on_no_command_line
 def test_options_follow() -> None:
     args = {"enforce-eager": True, "max-model-len": 2048}
     assert command_of(spec(args=args)) == (*COMMAND, "--enforce-eager", "--max-model-len", "2048")
+
+
+def test_where_it_is_to_sleep_it_is_told_so_and_opens_the_endpoints_for_it() -> None:
+    sleeps = spec(sleep=SleepMode(1, most=2))
+    assert command_of(sleeps) == (*COMMAND, "--enable-sleep-mode")
+    assert environment_of(sleeps).items() - environment_of(spec()).items() == {("VLLM_SERVER_DEV_MODE", "1")}
+    told = spec(sleep=SleepMode(1, most=2), args={"enable_sleep_mode": True})
+    assert command_of(told) == (*COMMAND, "--enable-sleep-mode")
 
 
 def test_its_spans_go_where_the_gateways_go_over_http() -> None:

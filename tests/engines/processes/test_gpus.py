@@ -92,3 +92,14 @@ def test_too_few_devices_say_who_asks_for_how_many() -> None:
         "The models ask for 5 GPUs (a: 2 x 2, b: 1 x 1), but 1 can be used; "
         "lower replicas or gpus, or widen CUDA_VISIBLE_DEVICES."
     )
+
+
+def test_exactly_those_that_are_asked_for_are_taken_or_none() -> None:
+    gpus = Gpus("0123")
+    assert gpus.take(1) == ("0",)
+    assert not gpus.take_these(("0", "1"))
+    assert gpus.take_these(("3", "1"))
+    assert gpus.take(2) is None
+    gpus.give_back(("3", "1"))
+    assert gpus.take(3) == ("1", "2", "3")
+    assert gpus.take_these(())

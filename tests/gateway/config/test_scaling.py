@@ -28,6 +28,8 @@ def test_bounds_and_defaults(write: Write) -> None:
         ("{ max = 2, target = 0 }", "models.m.scaling.target: "),
         ("{ min = 1 }", "models.m.scaling.max: "),
         ("{ max = 2, idle = 5 }", "models.m.scaling.idle: has a meaning for min = 0 only"),
+        ("{ max = 2, sleep_level = 3 }", "models.m.scaling.sleep_level: "),
+        ("{ max = 1, sleep_level = 1 }", "models.m.scaling.sleep_level: has no effect with min = max = 1"),
         ("{ max = 2, goal = 5 }", "models.m.scaling.goal: "),
     ],
 )
@@ -49,3 +51,25 @@ def test_requests_must_be_able_to_wait_for_a_model_at_zero(write: Write) -> None
 def test_what_runs_elsewhere_is_not_scaled_here(write: Write) -> None:
     (line,) = mistakes(write('[models.m]\nengine = "remote"\nurls = ["http://a"]\nscaling = { max = 2 }\n'))
     assert 'is an option of engine = "vllm" or "onnx"' in line
+
+
+def test_replicas_sleep_at_one_of_two_levels(write: Write) -> None:
+    model = load(write(f"{MODEL}scaling = {{ max = 2, sleep_level = 2 }}\n")).models["m"]
+    assert isinstance(model, VllmModel)
+    assert model.scaling is not None
+    assert model.scaling.sleep_level == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ('engine = "onnx"\ntasks = ["embed"]', "is for engine = 'vllm', not 'onnx', whose servers cannot sleep"),
+        ('engine = "vllm"\nplacement = "ray"', "is for replicas on this machine, not for placement = 'ray'"),
+        ('engine = "vllm"\ngpus = 0', "needs GPUs, but gpus is 0: on the CPU vLLM cannot sleep; leave it out"),
+    ],
+)
+def test_what_cannot_sleep_is_named(write: Write, model: str, said: str) -> None:
+    ray = '[gateway.ray]\naddress = "http://127.0.0.1:8265"\n' if "ray" in model else ""
+    sleeps = "scaling = { max = 2, sleep_level = 1 }"
+    (line,) = mistakes(write(f'{ray}[models.m]\n{model}\nsource = "a/b"\n{sleeps}\n'))
+    assert f"models.m.scaling.sleep_level: {said}" in line

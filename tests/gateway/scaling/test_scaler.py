@@ -181,13 +181,13 @@ def test_a_model_that_was_not_scaled_begins_with_what_it_has() -> None:
     assert none.changes("m") == [(3, 1, "operator")]
 
 
-def test_a_model_that_is_put_to_sleep_wakes_at_the_next_request(one: Scaled) -> None:
+def test_a_model_that_is_scaled_to_zero_wakes_at_the_next_request(one: Scaled) -> None:
     (waiter,) = one.ask("m")
     one.scaler.tick(0.0)
     one.pools["m"].admission.release(waiter)
-    one.scaler.put_to_sleep("m")
+    one.scaler.scale_to_zero("m")
     assert one.engines.wanted == {"m": 0}
-    one.scaler.put_to_sleep("m")
+    one.scaler.scale_to_zero("m")
     one.scaler.tick(0.1)
     assert one.engines.wanted == {"m": 0}
     one.ask("m")
@@ -198,7 +198,7 @@ def test_a_model_that_is_put_to_sleep_wakes_at_the_next_request(one: Scaled) -> 
 def test_changes_are_kept_but_not_for_ever(one: Scaled) -> None:
     for number in range(100):
         one.scaler.apply({"m": ScalingRule(number % 2, 4, 2.0, 10.0)}, one.pools)
-        one.scaler.put_to_sleep("m")
+        one.scaler.scale_to_zero("m")
     assert len(one.changes("m")) == 20
     assert one.scaler.models["m"].decisions["operator"] == 50
 
