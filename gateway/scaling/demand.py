@@ -10,17 +10,20 @@ _AVERAGE_SECONDS = 3.0
 _SERVICE_SECONDS = 60.0
 """Over how long the time in service is measured."""
 
-
 _BACKLOG_SECONDS = 10.0
 """Within this time those that wait are to be served. A backlog of short requests needs few replicas for that."""
+
+_LEAST_SERVICE_SECONDS = 0.1
+"""What is assumed of requests that are shorter: readings are so far apart, and may find none of them running."""
 
 
 def slots_needed(running: int, waiting: int, service_time: float | None) -> float:
     """Give how many requests have to run at once so that those that wait are served soon.
 
-    One that waits needs a slot for ``service_time`` seconds, which may be a small part of the time that there is.
+    One that waits needs a slot for ``service_time`` seconds, which may be a small part of the time that there is, but
+    never nothing: a request that waits alone needs a replica, however short those before it were.
     """
-    share = 1.0 if service_time is None else min(1.0, service_time / _BACKLOG_SECONDS)
+    share = 1.0 if service_time is None else min(1.0, max(_LEAST_SERVICE_SECONDS, service_time) / _BACKLOG_SECONDS)
     return running + waiting * share
 
 

@@ -79,3 +79,11 @@ def test_requests_that_wait_need_a_slot_only_for_as_long_as_they_take() -> None:
     assert slots_needed(3, 10, None) == 13
     assert slots_needed(3, 10, 30.0) == 13
     assert slots_needed(3, 10, 1.0) == 4
+
+
+def test_one_that_waits_needs_something_however_short_those_before_it_were() -> None:
+    history = DemandHistory()
+    for tick in range(20):
+        history.take(tick / 10, running=0, waiting=tick // 19, answers=tick // 2, window=60.0)
+    assert history.service_time == 0.0
+    assert 0 < history.needed < 1
