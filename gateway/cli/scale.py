@@ -12,7 +12,8 @@ _EPILOG = """\
 exit code: 0, or 1 if the gateway refuses or does not answer; then nothing has changed.
 
 The number holds, whatever demand there is, until the configuration is reloaded, the gateway ends, or 'auto' is asked
-for. A replica that is too many finishes what it has first. 0 puts a model to sleep that has scaling.min = 0.
+for. A replica that is too many finishes what it has first. With 0 a model that has scaling.min = 0 loses all, until it
+is asked again.
 
 examples:
   headgate scale chat 3

@@ -5,10 +5,11 @@ import { ago, clock } from "./format.js";
 
 const GOOD = new Set(["ready"]);
 const BAD = new Set(["failing", "failed", "restarting"]);
+const RESTING = new Set(["asleep"]);
 
 /** A state as a word with a sign, so that it does not depend on colour. */
 export function fillState(node, state) {
-  const kind = GOOD.has(state) ? "good" : BAD.has(state) ? "bad" : "busy";
+  const kind = GOOD.has(state) ? "good" : BAD.has(state) ? "bad" : RESTING.has(state) ? "resting" : "busy";
   setAttribute(node, "class", `state ${kind}`);
   setText(node, state);
 }

@@ -5,7 +5,7 @@ import { clock, number, seconds } from "./format.js";
 import { scale } from "./operator.js";
 
 const FACTS = [
-  ["Replicas", (scaling) => `${scaling.ready} ready, ${scaling.starting} starting, ${scaling.draining} draining; ${scaling.desired} desired`],
+  ["Replicas", (scaling) => `${scaling.ready} ready, ${scaling.starting} starting, ${scaling.draining} draining, ${scaling.asleep} asleep; ${scaling.desired} desired`],
   ["Why so many", (scaling) => `${scaling.reason}: ${scaling.explanation}`],
   ["Waits for", (scaling) => scaling.waits_for],
   ["Between", (scaling) => (scaling.fixed ? `fixed at ${scaling.min} until the next reload` : `${scaling.min} and ${scaling.max}, ${number(scaling.target)} requests each`)],
