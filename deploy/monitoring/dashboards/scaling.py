@@ -47,10 +47,11 @@ SUPPLY = Row(
             queries=[Query(replicas_that_are("pending|fetching|starting|restarting"))],
         ),
         Number(
-            title="Leaving",
-            description="Replicas that get nothing new and finish what they have.",
+            title="Leaving or asleep",
+            description="Replicas that get nothing new and finish what they have, and those that sleep until they are "
+            "needed.",
             unit="short",
-            queries=[Query(replicas_that_are("draining"))],
+            queries=[Query(replicas_that_are("draining|asleep"))],
         ),
         Number(
             title="Not usable",
