@@ -69,6 +69,9 @@ class DemandHistory:
         self._sum += demand
         while readings[0][0] <= now - _AVERAGE_SECONDS:
             self._sum -= readings.popleft()[1]
+        if self.busy_at <= now - _AVERAGE_SECONDS:
+            # All readings are 0, so what is left of the sum is what adding and subtracting fractions was rounded by.
+            self._sum = 0.0
         self.recent = self._sum / len(readings)
         peaks = self._peaks
         while peaks and peaks[-1][1] <= self.recent:

@@ -14,6 +14,13 @@ def test_the_mean_is_of_the_last_three_seconds() -> None:
     assert history.recent == 1.0
 
 
+def test_after_fractions_nothing_is_nothing() -> None:
+    history = DemandHistory()
+    for tick in range(100):
+        history.record(tick / 10, 0.01 * (tick % 7) if tick < 60 else 0.0, 60.0)
+    assert history.recent == 0.0
+
+
 def test_the_peak_is_the_highest_mean_of_the_window() -> None:
     history = DemandHistory()
     peaks = []
