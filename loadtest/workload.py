@@ -18,7 +18,7 @@ parent face others level office door health person art war history party result 
 air teacher force education
 """
 
-_WORDS = tuple(_TEXT.split())
+WORDS = tuple(_TEXT.split())
 """Common nouns, each one token of most tokenizers: with a space before it, and as the first word of a text."""
 
 
@@ -43,7 +43,7 @@ def text(tokens: int, seed: int | str) -> str:
     add up. Exact with the tokenizers of SmolLM2 and of BERT; others may cut a few words in two.
     """
     draw = random.Random(seed)  # noqa: S311 - reproducible prompts, nothing secret
-    return " ".join(draw.choices(_WORDS, k=max(1, tokens)))
+    return " ".join(draw.choices(WORDS, k=max(1, tokens)))
 
 
 def chat(model: str, prompt: str, tokens_out: int, *, stream: bool) -> Request:

@@ -12,10 +12,14 @@ from typing import Any
 
 import uvloop
 
+from engines.errors import GpuError
 from loadtest import traces
 from loadtest.bench import batch, limits, machine, memory, peers, report, scaling, soak
 from loadtest.bench.batch import BatchSettings
 from loadtest.bench.cpu_affinity import load_and_gateway_cpus, pinned_to
+from loadtest.bench.gpu import command as gpu
+from loadtest.bench.gpu.engine import NoGpu
+from loadtest.bench.gpu.turn import NothingMeasured
 from loadtest.bench.launch import DidNotStart
 from loadtest.bench.limits import SCENARIOS, LimitsSettings
 from loadtest.bench.peer_gateways import PEERS, Peer
@@ -34,6 +38,10 @@ examples:
   python -m loadtest.bench soak --minutes 1         a short look at the streams
   python -m loadtest.bench prefix --trace conversation_trace.jsonl
                                                     hits in prefix caches, with Mooncake's trace
+  python -m loadtest.bench gpu --calibrate costs.json
+                                                    before vLLM on a GPU, and a profile for the simulator
+  python -m loadtest.bench gpu --shape 135m --streams 1 4
+                                                    the same without a GPU
   python -m loadtest.bench --smoke --out /tmp/b     everything in little, to see whether it works
 
 Files: PART.json for each part and PART.svg for each curve and the peers in --out, and the tables of --page, which are
@@ -61,7 +69,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(report.PARTS)} (all)")
+    command.add_argument(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"what to measure: {', '.join(report.PARTS)} (all but gpu, and prefix only with --trace)",
+    )
     command.add_argument("--out", type=Path, default=Path("docs/performance"), metavar="DIR", help="for JSON and plots")
     command.add_argument("--page", type=Path, metavar="FILE", help="write the tables into this page, too")
     command.add_argument(
@@ -89,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
         help="part prefix: compare this instead of ours with each policy and the peers; {port} and {urls} are filled "
         "in, and POLICY=ours is Headgate with that policy; may be repeated",
     )
+    gpu.add_options(command)
     return command
 
 
@@ -103,7 +117,9 @@ async def run(options: argparse.Namespace, gateways: Sequence[Peer], log: Callab
     """Measure the parts one after the other and write their files; return how many requests failed."""
     described = machine.described()
     failed = 0
-    parts = options.parts or [part for part in report.PARTS if part != "prefix" or options.trace is not None]
+    parts = options.parts or [part for part in report.PARTS if part != "gpu"]
+    if not options.parts and options.trace is None:
+        parts.remove("prefix")
     for number, part in enumerate(parts, 1):
         log(f"part {number} of {len(parts)}: {part}")
         found = await _measured(part, options, gateways, log)
@@ -128,6 +144,8 @@ async def _measured(
         return await _limits(options, log)
     if part == "batch":
         return await batch.measure(_SMOKE_BATCH if options.smoke else BatchSettings(), log)
+    if part == "gpu":
+        return await gpu.measure(options, log)
     seconds, rounds = (0.1, 1) if options.smoke else (options.seconds, options.rounds)
     if part == "prefix":
         return await _prefix(options, log)
@@ -181,13 +199,18 @@ def main(arguments: Sequence[str] | None = None, gateways: Sequence[Peer] = PEER
             command.error(f"there is no part {part!r}; the parts are: {', '.join(report.PARTS)}")
     if "prefix" in options.parts and options.trace is None:
         command.error("the part prefix needs --trace")
+    if "gpu" in options.parts:
+        try:
+            gpu.settings(options)
+        except ValueError as error:
+            command.error(str(error))
     began = monotonic()
 
     def log(what: str) -> None:
         print(f"[{monotonic() - began:6.1f} s] {what}", flush=True)
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if not options.smoke and most < _MOST_FILES:
+    if not options.smoke and options.parts != ["gpu"] and most < _MOST_FILES:
         print(f"{most} open files are allowed here, {_MOST_FILES} are needed; see `ulimit -Hn`", file=sys.stderr)
         return 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -197,7 +220,7 @@ def main(arguments: Sequence[str] | None = None, gateways: Sequence[Peer] = PEER
         except DidNotStart as error:
             print(f"a process did not start: {error}", file=sys.stderr)
             return 2
-        except TraceError as error:
+        except (TraceError, NoGpu, GpuError, NothingMeasured) as error:
             print(error, file=sys.stderr)
             return 2
     results = report.read(options.out)

@@ -32,6 +32,11 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
+def own_cpu_seconds(pid: int) -> float:
+    """Return the processor time, user's and system's, of a process without its children, to the nanosecond."""
+    return time.clock_gettime(_clock(pid))
+
+
 def _clock(pid: int) -> int:
     """Name the clock of a process's processor time, as Linux encodes it (``clock_getcpuclockid(3)``)."""
     return (~pid << 3) | 2

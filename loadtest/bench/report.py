@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from loadtest.bench import batch, limits, memory, scaling_report, soak_report, targets
+from loadtest.bench.gpu import report as gpu_report
 from loadtest.bench.prefix import report as prefix_report
 from loadtest.bench.scaling import CURVES
 from loadtest.svg.drawing import Drawing
 
-PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "limits", "batch", "peers", "prefix")
+PARTS = (*(curve.name for curve in CURVES), "memory", "soak", "limits", "batch", "peers", "prefix", "gpu")
 """Everything that can be measured, in the order in which it is."""
 
 _REPORTS: Mapping[str, _Report] = {
     "batch": batch,
+    "gpu": gpu_report,
     "limits": limits,
     "memory": memory,
     "peers": targets,
@@ -26,6 +28,13 @@ _REPORTS: Mapping[str, _Report] = {
     "soak": soak_report,
 }
 """The modules that write a part's ``table`` and name its ``misses``; all other parts are scaling curves."""
+
+_CHARTS: Mapping[str, Callable[[Mapping[str, Any]], Drawing]] = {
+    "gpu": gpu_report.chart,
+    "peers": targets.chart,
+    "prefix": prefix_report.chart,
+}
+"""What draws those of them that have a chart."""
 
 _BLOCK = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -68,10 +77,9 @@ def table(found: Mapping[str, Any]) -> str:
 
 def chart(found: Mapping[str, Any]) -> Drawing | None:
     """Draw what one part found; ``None``: it has no chart."""
-    if found["part"] == "peers":
-        return targets.chart(found)
-    if found["part"] == "prefix":
-        return prefix_report.chart(found)
+    draw = _CHARTS.get(found["part"])
+    if draw is not None:
+        return draw(found)
     return None if found["part"] in _REPORTS else scaling_report.chart(found)
 
 

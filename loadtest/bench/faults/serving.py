@@ -52,14 +52,14 @@ class ServedGateway(Server):
 
 
 @asynccontextmanager
-async def serving(text: str) -> AsyncIterator[ServedGateway]:
-    """Run Headgate with a configuration until the block ends. Raises ``DidNotStart``."""
+async def serving(text: str, cpus: frozenset[int] = frozenset(AVAILABLE_CPUS)) -> AsyncIterator[ServedGateway]:
+    """Run Headgate with a configuration, on these CPUs, until the block ends. Raises ``DidNotStart``."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-bench-")))
         file = folder / "models.toml"
         file.write_text(text)
         options = ["serve", "--config", str(file), "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
-        process = await stack.enter_async_context(launched(python("gateway", *options), frozenset(AVAILABLE_CPUS)))
+        process = await stack.enter_async_context(launched(python("gateway", *options), cpus))
         serves = await process.until_written(_SERVES, _START_SECONDS)
         control = await stack.enter_async_context(HttpClient(serves[2]))
         yield ServedGateway(serves[1], process.pid, control, serves[2], file)

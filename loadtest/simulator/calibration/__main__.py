@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from loadtest.simulator.calibration.fit import fit, table
+from loadtest.simulator.calibration.fit import fit, profile_text, table
 from loadtest.simulator.calibration.measurement import measure, mixed
 from loadtest.simulator.profile import COSTS
 from loadtest.summary import summarise
@@ -80,7 +80,7 @@ def _fitted(options: argparse.Namespace) -> object:
     costs = fit(points)
     named = dict(zip(COSTS, costs, strict=True))
     print(f"\n{table(points, costs)}\n")
-    print("Profile(" + ", ".join(f"{name}={value:.4g}" for name, value in named.items()) + ")")
+    print(profile_text(costs))
     return {"model": options.model, "costs": named, "points": [asdict(point) for point in points]}
 
 

@@ -7,8 +7,9 @@ points best, in least squares of the relative error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -55,6 +56,12 @@ def fit(points: Sequence[Point]) -> list[float]:
     for at, value in zip(kept, found, strict=True):
         costs[at] = float(value)
     return costs
+
+
+def profile_text(costs: Sequence[float], limits: Mapping[str, int] = MappingProxyType({})) -> str:
+    """Write costs, and what else is known of an engine, as the ``Profile(...)`` that belongs into ``PROFILES``."""
+    values = [f"{name}={value:.4g}" for name, value in zip(COSTS, costs, strict=True)]
+    return f"Profile({', '.join([*values, *(f'{name}={value}' for name, value in limits.items())])})"
 
 
 def table(points: Sequence[Point], costs: Sequence[float]) -> str:

@@ -46,7 +46,9 @@ def test_every_part_is_measured_and_written(tmp_path: Path, capsys: pytest.Captu
     assert "Headgate again" in (tmp_path / "peers.svg").read_text()
     assert page.read_text().count("\n| ") > 30
     assert "Left out: nowhere (it is not here)." in page.read_text()
-    assert f"part {len(PARTS)} of {len(PARTS)}: prefix" in capsys.readouterr().out
+    measured = len(PARTS) - 1  # All but `gpu`, which has to be named.
+    assert f"part {measured} of {measured}: prefix" in capsys.readouterr().out
+    assert not (tmp_path / "gpu.json").exists()
 
 
 def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +66,16 @@ def test_conversations_have_to_be_given(capsys: pytest.CaptureFixture[str], tmp_
     missing = tmp_path / "none.jsonl"
     assert main(["prefix", "--smoke", "--trace", str(missing), "--out", str(tmp_path)]) == 2
     assert f"{missing}: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_gpu_has_to_be_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert main(["gpu"]) == 2
+    assert "the shape 8b needs a GPU, and there is none" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["gpu", "--input-tokens", "8192"])
+    assert ended.value.code == 2
+    assert "are more than the 8192 tokens that the shape 8b can have" in capsys.readouterr().err
 
 
 def test_a_gateway_that_is_no_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.simulator.calibration.fit import Point, first_token, fit, gap, table
+from loadtest.simulator.calibration.fit import Point, first_token, fit, gap, profile_text, table
 from loadtest.simulator.profile import COSTS, PROFILES
 
 ROOT = Path(__file__).parent.parent.parent.parent.parent
@@ -53,6 +53,12 @@ def test_a_first_token_needs_no_decoding_and_a_gap_no_prefill() -> None:
         "decode": 4,
         "attended": 160,
     }
+
+
+def test_a_profile_is_written_as_the_table_of_profiles_has_it() -> None:
+    assert profile_text(COST, {"num_blocks": 182}) == (
+        "Profile(request=0.004, step=0.03, prefill_token=0.002, decode=0.0025, attended=1.5e-06, num_blocks=182)"
+    )
 
 
 def test_the_table_has_measured_and_fitted_beside_each_other() -> None:
