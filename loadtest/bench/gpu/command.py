@@ -75,6 +75,8 @@ def settings(options: argparse.Namespace) -> GpuSettings:
             f"--input-tokens {lengths.prompt} and --output-tokens {lengths.response} are more than the "
             f"{shape.max_model_len} tokens that the shape {shape.name} can have"
         )
+    if options.calibrate is not None and not options.calibrate.absolute().parent.is_dir():
+        raise ValueError(f"--calibrate {options.calibrate}: there is no such folder")
     return GpuSettings(
         shape=shape,
         streams=options.streams,
@@ -97,7 +99,12 @@ async def measure(options: argparse.Namespace, log: Callable[[str], None]) -> di
     async with started(wanted.shape, wanted.args) as target:
         found = await compare(target, wanted, log)
         if options.calibrate is not None:
-            fitted = await calibrate(target, wanted.shape, log)
+            try:
+                fitted = await calibrate(target, wanted.shape, log)
+            except RuntimeError as error:
+                # What has been measured before is kept.
+                log(f"gpu: not calibrated: {error}")
+                return {**found, "failed": 1}
             options.calibrate.write_bytes(msgspec.json.format(msgspec.json.encode(fitted)) + b"\n")
             log(f"wrote {options.calibrate}")
     return found

@@ -1,6 +1,7 @@
 """The options of the part ``gpu``."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,13 @@ def test_a_smoke_test_needs_no_gpu() -> None:
 def test_lengths_that_the_model_cannot_have_are_refused() -> None:
     with pytest.raises(ValueError, match="--input-tokens 2000 and --output-tokens 100 are more than the 2048 tokens"):
         given("--shape", "135m", "--input-tokens", "2000", "--output-tokens", "100")
+
+
+def test_a_profile_needs_a_folder_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "none" / "costs.json"
+    with pytest.raises(ValueError, match=f"--calibrate {file}: there is no such folder"):
+        given("--calibrate", str(file))
+    given("--calibrate", "costs.json")
 
 
 @pytest.mark.parametrize(
