@@ -51,9 +51,6 @@ class Point:
     asked: Sequence[Request]
     seconds: float
 
-    def __str__(self) -> str:
-        return f"{self.streams} {self.mode}"
-
 
 async def compare(target: Compared, settings: GpuSettings, log: Callable[[str], None]) -> dict[str, Any]:
     """Compare the two ways to an engine. Raises ``NothingMeasured``."""
@@ -65,7 +62,7 @@ async def compare(target: Compared, settings: GpuSettings, log: Callable[[str], 
     for number in range(settings.rounds):
         for point, measured in zip(points, rounds, strict=True):
             measured.append(await _round(target, point, idle, direct_first=number % 2 == 0))
-            log(f"gpu: round {number + 1}, {point}: {_said(measured[-1])}")
+            log(f"gpu: round {number + 1}, {_said(concluded(point.mode, point.streams, measured[-1:]))}")
     return {
         "shape": settings.shape.name,
         "engine": engine,
@@ -130,9 +127,19 @@ async def _round(target: Compared, point: Point, idle: float, *, direct_first: b
     return sides
 
 
-def _said(sides: Mapping[str, Mapping[str, float]]) -> str:
+def _said(point: Mapping[str, Any]) -> str:
     """Say what one round found, and whether the client may have been what limited it."""
-    direct, gateway = sides["direct"]["tokens_per_second"], sides["gateway"]["tokens_per_second"]
-    said = f"{direct:,.0f} tokens/s directly, {gateway:,.0f} through the gateway"
-    busiest = max(side["client_cores"] for side in sides.values())
-    return f"{said}; the client itself used {busiest:.0%} of a core" if busiest > BUSY else said
+    direct, gateway = point["direct"], point["gateway"]
+    said = [
+        f"{point['streams']} {point['mode']}: {direct['tokens_per_second']:,.0f} tokens/s directly",
+        f"{gateway['tokens_per_second']:,.0f} through the gateway ({point['share']:.1%})",
+        f"{gateway['cores_per_10k']:.3f} of its cores per 10,000",
+    ]
+    if "ttft_added_ms" in point:
+        said.append(f"TTFT p50 {direct['ttft_p50_ms']:.1f} {point['ttft_added_ms']:+.2f} ms")
+    if "tpot_times" in point:
+        said.append(f"TPOT p50 {direct['tpot_p50_ms']:.2f} ms times {point['tpot_times']:.3f}")
+    busiest = max(direct["client_cores"], gateway["client_cores"])
+    if busiest > BUSY:
+        said.append(f"the client itself used {busiest:.0%} of a core")
+    return ", ".join(said)
