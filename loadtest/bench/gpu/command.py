@@ -66,10 +66,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def settings(options: argparse.Namespace) -> GpuSettings:
-    """Return what the options ask for. Raises ``ValueError`` where the shape cannot do that."""
+    """Return what the options ask for. Raises ``ValueError`` where that cannot be."""
     if options.smoke:
         return _SMOKE
-    shape, lengths = SHAPES[options.shape], Lengths(prompt=options.input_tokens, response=options.output_tokens)
+    shape = SHAPES[options.shape].with_args(dict(options.engine_arg))
+    lengths = Lengths(prompt=options.input_tokens, response=options.output_tokens)
     if lengths.prompt + lengths.response > shape.max_model_len:
         raise ValueError(
             f"--input-tokens {lengths.prompt} and --output-tokens {lengths.response} are more than the "
@@ -84,7 +85,6 @@ def settings(options: argparse.Namespace) -> GpuSettings:
         lengths=lengths,
         seconds=options.seconds,
         rounds=options.rounds,
-        args=dict(options.engine_arg),
     )
 
 
@@ -96,7 +96,7 @@ async def measure(options: argparse.Namespace, log: Callable[[str], None]) -> di
     wanted = settings(options)
     check_gpu(wanted.shape)
     log(f"gpu: starting vLLM with a model of the shape {wanted.shape.name}")
-    async with started(wanted.shape, wanted.args) as target:
+    async with started(wanted.shape) as target:
         found = await compare(target, wanted, log)
         if options.calibrate is not None:
             try:

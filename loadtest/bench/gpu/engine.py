@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from engines.processes.gpus import available
 from loadtest.bench.cpu_affinity import AVAILABLE_CPUS, load_and_gateway_cpus
 from loadtest.bench.faults.serving import ServedGateway, serving
-from loadtest.bench.gpu.shapes import Argument, Shape
+from loadtest.bench.gpu.shapes import Shape
 from loadtest.bench.process_usage import own_cpu_seconds
 from loadtest.http_client import HttpClient
 
@@ -57,11 +57,10 @@ def check_gpu(shape: Shape) -> None:
 
 
 @asynccontextmanager
-async def started(shape: Shape, args: Mapping[str, Argument]) -> AsyncIterator[Compared]:
+async def started(shape: Shape) -> AsyncIterator[Compared]:
     """Run a gateway with an engine of this shape until the block ends. Raises ``DidNotStart``.
 
-    ``args`` are more options of vLLM, or other values for those of the shape. Everything is on that a deployment
-    switches on: keys, limits, metrics, the access log.
+    Everything is on that a deployment switches on: keys, limits, metrics, the access log.
     """
     with tempfile.TemporaryDirectory(prefix="hg-bench-") as name:
         folder = Path(name)
@@ -70,14 +69,14 @@ async def started(shape: Shape, args: Mapping[str, Argument]) -> AsyncIterator[C
         cpus = frozenset(AVAILABLE_CPUS)
         if len(cpus) >= _ENOUGH_CPUS:
             cpus -= load_and_gateway_cpus()[0]
-        async with serving(configuration(shape, args, folder), cpus) as gateway:
+        async with serving(configuration(shape, folder), cpus) as gateway:
             yield await _compared(shape.name, gateway)
 
 
-def configuration(shape: Shape, args: Mapping[str, Argument], folder: Path) -> str:
+def configuration(shape: Shape, folder: Path) -> str:
     """Write ``models.toml`` for a shape whose files are in a folder."""
     # Strings, numbers and true are the same in TOML as in JSON.
-    options = [f"args.{name} = {json.dumps(value)}" for name, value in {**shape.args, **args}.items()]
+    options = [f"args.{name} = {json.dumps(value)}" for name, value in shape.args.items()]
     lines = ["[gateway]", f"keys_file = {json.dumps(str(folder / 'keys.txt'))}"]
     lines += [f"access_log = {json.dumps(str(folder / 'access.jsonl'))}"]
     lines += [f"[models.{shape.name}]", 'engine = "vllm"', f"source = {json.dumps(str(folder))}", *options]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from math import ceil
 from statistics import median
 from typing import Any
 
 from loadtest.bench.gpu.engine import Compared, described
 from loadtest.bench.gpu.knee import find_knee
-from loadtest.bench.gpu.shapes import Argument, Shape
+from loadtest.bench.gpu.shapes import Shape
 from loadtest.bench.gpu.turn import Lengths, idle_cores, requests, seconds_for, turn, whole_response
 from loadtest.summary import BUSY
 from loadtest.workload import Request
@@ -28,7 +28,7 @@ _RESERVE = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSettings:
-    """What is measured. ``seconds`` is the least time that counts of each turn; ``args`` are more options of vLLM."""
+    """What is measured. ``seconds`` is the least time that counts of each turn."""
 
     shape: Shape
     streams: Sequence[int] = (1, 16, 64, 256)
@@ -39,7 +39,6 @@ class GpuSettings:
     rounds: int = 5
     idle_seconds: float = 5.0
     """For how long the gateway is watched without requests."""
-    args: Mapping[str, Argument] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ async def compare(target: Compared, settings: GpuSettings, log: Callable[[str], 
     return {
         "shape": settings.shape.name,
         "engine": engine,
-        "args": {**settings.shape.args, **settings.args},
+        "args": dict(settings.shape.args),
         **asdict(settings.lengths),
         "rounds": settings.rounds,
         "idle_cores": idle,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, product
 from pathlib import Path
 from string import ascii_lowercase
@@ -15,6 +15,9 @@ from loadtest.workload import WORDS
 
 Argument = str | int | bool
 """A value of one of vLLM's options; ``True`` is a flag."""
+
+_NUMBERS = {"max-model-len", "max-num-seqs", "max-num-batched-tokens"}
+"""The options that are read here, too."""
 
 _UNKNOWN = "<unk>"
 
@@ -57,6 +60,13 @@ class Shape:
     def max_num_batched_tokens(self) -> int:
         """Tokens of one step of the engine."""
         return int(self.args["max-num-batched-tokens"])
+
+    def with_args(self, args: Mapping[str, Argument]) -> Shape:
+        """Return the same model served with more options, or other values. Raises ``ValueError``."""
+        for name in _NUMBERS & args.keys():
+            if not str(args[name]).isdecimal():
+                raise ValueError(f"--engine-arg {name}={args[name]}: expected a whole number")
+        return replace(self, args={**self.args, **args})
 
     def write(self, folder: Path) -> None:
         """Write the files that vLLM reads of a model, except its weights."""

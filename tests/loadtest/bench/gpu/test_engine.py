@@ -15,7 +15,7 @@ from loadtest.simulator import Profile, SimulatedEngine
 def test_the_configuration_is_one_that_the_gateway_takes(tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text("")
     file = tmp_path / "models.toml"
-    file.write_text(configuration(SHAPES["8b"], {"max-num-seqs": "64", "enforce-eager": True}, tmp_path))
+    file.write_text(configuration(SHAPES["8b"].with_args({"max-num-seqs": "64", "enforce-eager": True}), tmp_path))
     load(file)
     model = tomllib.loads(file.read_text())["models"]["8b"]
     assert model["source"] == str(tmp_path)
