@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Compared:
     model: str
     gateway: str
     direct: str
-    key: str
+    key: str = field(repr=False)
     pid: int
     """The gateway's process, without the engine's."""
 

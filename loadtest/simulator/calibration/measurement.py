@@ -23,6 +23,9 @@ _PRODUCED = 32
 
 _REPEATS = 3
 
+_PATIENCE = 300.0
+"""Seconds that requests which are sent at once may take."""
+
 _PREFIX = 256
 """Tokens at the beginning of every other prompt of a mix, so that a prefix cache has something to find."""
 
@@ -105,10 +108,13 @@ def _request(model: str, prompt: list[int], produced: int) -> Request:
 
 
 async def _wave(load: Load, requests: Sequence[Request]) -> list[Record]:
-    """Send all at once and return their records. Raises ``RuntimeError`` if any fails."""
+    """Send all at once and return their records. Raises ``RuntimeError`` if any fails or takes too long."""
     before = len(load.records)
-    async with asyncio.timeout(300):
-        await load.open_loop(requests, [0.0] * len(requests))
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await load.open_loop(requests, [0.0] * len(requests))
+    except TimeoutError as error:
+        raise RuntimeError(f"{len(requests)} requests at once were not answered within {_PATIENCE:g} s") from error
     return _succeeded(load.records[before:])
 
 

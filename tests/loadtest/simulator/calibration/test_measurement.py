@@ -3,6 +3,7 @@
 import pytest
 
 from loadtest.simulator import Faults, Profile, SimulatedEngine
+from loadtest.simulator.calibration import measurement
 from loadtest.simulator.calibration.fit import fit
 from loadtest.simulator.calibration.measurement import measure, mixed
 from loadtest.simulator.profile import COSTS
@@ -44,3 +45,10 @@ async def test_a_request_that_fails_is_said() -> None:
     async with SimulatedEngine("m", faults=Faults(status=500)) as engine:
         with pytest.raises(RuntimeError, match="status 500"):
             await mixed(engine.address, "m", rate=10, seconds=0.1)
+
+
+async def test_an_engine_that_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement, "_PATIENCE", 0.05)
+    async with SimulatedEngine("m", faults=Faults(silent=True)) as engine:
+        with pytest.raises(RuntimeError, match="1 requests at once were not answered"):
+            await measure(engine.address, "m", prompts=[16], waves=[], tell=ignore)
