@@ -91,7 +91,8 @@ def concluded(mode: str, streams: int, rounds: Sequence[Mapping[str, Mapping[str
         figure = f"{name}_p50_ms"
         if figure in found["gateway"]:
             found[f"{name}_added_ms"] = median(each["gateway"][figure] - each["direct"][figure] for each in rounds)
-    if "tpot_p50_ms" in found["gateway"]:
+    # Where a busy client reads all tokens of a response at once, there is no time between them.
+    if all(each["direct"].get("tpot_p50_ms") and "tpot_p50_ms" in each["gateway"] for each in rounds):
         found["tpot_times"] = median(each["gateway"]["tpot_p50_ms"] / each["direct"]["tpot_p50_ms"] for each in rounds)
     return {**found, "rounds": list(rounds)}
 

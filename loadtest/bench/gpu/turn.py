@@ -20,6 +20,9 @@ from loadtest.workload import Request
 _SLACK = 1.5
 """The first requests end after so many times the time of a response at the latest."""
 
+_TRIES = 3
+"""How often a turn is tried, each time twice as long, whose streams did not all run at the same time."""
+
 _WAVES, _FEWEST = 2, 8
 """Each stream has at least so many whole responses while all of them run, and all together so many."""
 
@@ -83,13 +86,18 @@ async def turn(
 
     ``cores_per_10k`` are the gateway's cores for 10,000 tokens per second, without those that it uses when it is idle.
     """
-    load = _load(target, direct=direct)
-    used = target.gateway_cpu_seconds
-    try:
-        await load.closed_loop(asked, streams, seconds)
-    finally:
-        load.close()
-    found = figures(load.records, streams)
+    for doubled in range(_TRIES):
+        load = _load(target, direct=direct)
+        used = target.gateway_cpu_seconds
+        try:
+            await load.closed_loop(asked, streams, seconds * 2**doubled)
+        finally:
+            load.close()
+        found = figures(load.records, streams)
+        if found is not None:
+            break
+    else:
+        raise NothingMeasured("turns were over before all streams had begun; --seconds has to be more")
     found["client_cores"] = load.cpu_seconds / load.now
     if not direct:
         used = target.gateway_cpu_seconds - used
@@ -99,20 +107,21 @@ async def turn(
     return found
 
 
-def figures(records: Sequence[Record], streams: int) -> dict[str, Any]:
+def figures(records: Sequence[Record], streams: int) -> dict[str, Any] | None:
     """Conclude from the records of a turn, in the order in which they were sent: the first ones begin a stream each.
 
     All streams run from the end of the last of these first responses until the last request is sent. Tokens count that
     came between the two moments; a response that is no stream is taken to have come evenly. Latencies, in milliseconds,
-    are those of the requests that were sent then. Raises ``NothingMeasured``.
+    are those of the requests that were sent then. Returns ``None`` if there was no such time: the first responses took
+    longer than was expected. Raises ``NothingMeasured`` if no request was answered.
     """
     _check(records)
     begin = max(record.ended or 0.0 for record in records[:streams])
     end = max(record.sent or 0.0 for record in records)
     counted = [record for record in records[streams:] if record.succeeded and begin <= (record.sent or 0.0) <= end]
-    if end <= begin or not counted:
-        raise NothingMeasured("a turn was over before all streams had begun; --seconds has to be more")
     tokens = sum(_tokens_between(record, begin, end) for record in records if record.succeeded)
+    if end <= begin or not counted or not tokens:
+        return None
     found = {
         "tokens_per_second": tokens / (end - begin),
         "responses": len(counted),

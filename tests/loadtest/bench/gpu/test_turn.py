@@ -1,12 +1,15 @@
 """What counts of a turn: the tokens and the requests of the time in which all streams run."""
 
 import json
+import os
 from typing import Any
 
 import pytest
 
-from loadtest.bench.gpu.turn import Lengths, NothingMeasured, figures, requests, seconds_for
+from loadtest.bench.gpu.engine import Compared
+from loadtest.bench.gpu.turn import Lengths, NothingMeasured, figures, requests, seconds_for, turn
 from loadtest.record import Record
+from loadtest.simulator import SimulatedEngine, Timing
 
 
 def streamed(sent: float, first: float, gap: float, tokens: int, **changes: Any) -> Record:
@@ -14,6 +17,13 @@ def streamed(sent: float, first: float, gap: float, tokens: int, **changes: Any)
     last = first + gap * (tokens - 1)
     fields = {"sent": sent, "first": first, "last": last, "ended": last, "gaps": [gap] * (tokens - 1)}
     return Record(sent, **{**fields, "tokens_out": tokens, **changes})
+
+
+def measured(records: list[Record], streams: int) -> dict[str, Any]:
+    """Return the figures of a turn that has some."""
+    found = figures(records, streams)
+    assert found is not None
+    return found
 
 
 def unary(sent: float, last: float, tokens: int) -> Record:
@@ -41,7 +51,7 @@ def test_tokens_count_that_came_while_all_streams_ran() -> None:
         streamed(2.0, 2.125, 0.125, 8),
         streamed(3.0, 3.125, 0.125, 8),  # The last: what it brings comes when no more are sent.
     ]
-    found = figures(records, 1)
+    found = measured(records, 1)
     assert found["tokens_per_second"] == 8.0
     assert found["responses"] == 3
     assert found["ttft_p50_ms"] == 125.0
@@ -50,14 +60,14 @@ def test_tokens_count_that_came_while_all_streams_ran() -> None:
 
 def test_events_with_several_tokens_count_in_full() -> None:
     records = [streamed(sent, sent + 0.125, 0.125, 8, tokens_out=24) for sent in (0.0, 1.0, 2.0)]
-    assert figures(records, 1)["tokens_per_second"] == 24.0
+    assert measured(records, 1)["tokens_per_second"] == 24.0
 
 
 def test_responses_that_are_no_streams_are_taken_to_come_evenly() -> None:
     # Two at once: all run from 1.0, when the first of the second stream ends, to 2.5, when the last one is sent.
     records = [unary(0.0, 0.5, 5), unary(0.0, 1.0, 10), unary(0.5, 1.5, 10), unary(1.0, 2.0, 10), unary(1.5, 2.5, 10)]
     records += [unary(2.0, 3.0, 10), unary(2.5, 3.5, 10)]
-    found = figures(records, 2)
+    found = measured(records, 2)
     assert found["tokens_per_second"] == pytest.approx(20.0)
     assert found["e2e_p50_ms"] == pytest.approx(1000)
     assert "ttft_p50_ms" not in found
@@ -66,7 +76,7 @@ def test_responses_that_are_no_streams_are_taken_to_come_evenly() -> None:
 def test_failures_count_and_do_not_bring_tokens() -> None:
     failed = Record(1.0, sent=1.0, ended=1.5, error="status 500")
     records = [streamed(0.0, 0.125, 0.125, 8), failed, streamed(1.5, 1.625, 0.125, 4), streamed(2.0, 2.125, 0.125, 4)]
-    found = figures(records, 1)
+    found = measured(records, 1)
     assert found["failed"] == 1
     assert found["tokens_per_second"] == 4.0
 
@@ -79,6 +89,14 @@ def test_where_nothing_was_answered_the_reason_is_said() -> None:
         figures([], 1)
 
 
-def test_a_turn_that_is_too_short_is_said() -> None:
-    with pytest.raises(NothingMeasured, match="--seconds has to be more"):
-        figures([streamed(0.0, 0.1, 0.1, 10), streamed(0.0, 0.1, 0.1, 10)], 2)
+def test_a_turn_in_which_not_all_streams_ran_at_once_has_no_figures() -> None:
+    assert figures([streamed(0.0, 0.1, 0.1, 10), streamed(0.0, 0.1, 0.1, 10)], 2) is None
+
+
+async def test_a_turn_that_is_too_short_is_said_when_longer_ones_are_too() -> None:
+    async with SimulatedEngine("m", timing=Timing(ttft=0.05)) as engine:
+        target = Compared("m", engine.address, engine.address, "key", os.getpid())
+        asked = requests("m", 1, 2, Lengths(prompt=1, response=1), stream=True)
+        with pytest.raises(NothingMeasured, match="--seconds has to be more"):
+            await turn(target, asked, 1, 0.001, direct=True)
+        assert (await turn(target, asked, 1, 0.1, direct=False))["responses"] >= 1
