@@ -8,9 +8,10 @@ from pathlib import Path
 import openai
 import pytest
 
-from examples import customer_service, intents
-from examples.customer_service import main
-from examples.intents import TRAIN, read_questions
+from examples.customer_service import __main__ as customer_service
+from examples.customer_service import intents
+from examples.customer_service.__main__ import main
+from examples.customer_service.intents import TRAIN, read_questions
 from tests.e2e.conftest import Served
 
 pytestmark = pytest.mark.slow

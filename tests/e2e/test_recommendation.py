@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.recommendation import main
+from examples.recommendation.__main__ import main
 from tests.e2e.conftest import Served
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""``examples/sentiment_monitoring.py`` against the default models, with classifiers that have learnt for seconds."""
+"""``examples/sentiment_monitoring`` against the default models, with classifiers that have learnt for seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.classifiers import connect, find_or_make
-from examples.sentiment_monitoring import SENTIMENT, TOPIC, main
+from examples.sentiment_monitoring.__main__ import SENTIMENT, TOPIC, main
 from examples.texts import rated_texts
 from tests.e2e.conftest import Served
 
