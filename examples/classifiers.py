@@ -59,32 +59,43 @@ def find(client: OpenAI, suffix: str) -> str | None:
     return next((name for name in names if name.startswith(f"ft:{BASE}:") and name.split(":")[3:4] == [suffix]), None)
 
 
-def find_or_make(client: OpenAI, suffix: str, examples: Examples, **hyperparameters: Any) -> str:
+def find_or_make(
+    client: OpenAI, suffix: str, examples: Examples, held_back: Examples = (), **hyperparameters: Any
+) -> str:
     """Return the name of the classifier with this suffix; without one, make it of texts with their labels.
 
-    ``hyperparameters`` are those of docs/finetuning.md, such as ``time_budget``, in seconds. Raises
-    ``TuningFailed``, and ``openai.OpenAIError``.
+    Examples that are ``held_back`` validate; without any, the job holds some of the others back. ``hyperparameters``
+    are those of docs/finetuning.md, such as ``time_budget``, in seconds. Raises ``TuningFailed``, and
+    ``openai.OpenAIError``.
     """
     if name := find(client, suffix):
         print(f"{name} is there already; to make it anew: client.models.delete({name!r})")
         return name
     jobs = client.fine_tuning.jobs.list(metadata={"classifier": suffix})
     unfinished = next((job for job in jobs if job.status not in _ENDS), None)
-    return follow(client, unfinished or start(client, suffix, examples, **hyperparameters))
+    return follow(client, unfinished or start(client, suffix, examples, held_back, **hyperparameters))
 
 
-def start(client: OpenAI, suffix: str, examples: Examples, **hyperparameters: Any) -> FineTuningJob:
+def start(
+    client: OpenAI, suffix: str, examples: Examples, held_back: Examples = (), **hyperparameters: Any
+) -> FineTuningJob:
     """Upload examples and start a job that learns from them."""
-    lines = [json.dumps({"text": text, "label": label}) for text, label in examples]
-    print(f"uploading {len(lines):,} examples for {suffix}")
-    file = client.files.create(file=(f"{suffix}.jsonl", "\n".join(lines).encode()), purpose="fine-tune")
+    held = list(held_back)
     return client.fine_tuning.jobs.create(
         model=BASE,
-        training_file=file.id,
+        training_file=upload(client, f"{suffix}.jsonl", examples),
+        validation_file=upload(client, f"{suffix}-held-back.jsonl", held) if held else None,
         suffix=suffix,
         metadata={"classifier": suffix},
         method={"type": "supervised", "supervised": {"hyperparameters": cast("Any", hyperparameters)}},
     )
+
+
+def upload(client: OpenAI, name: str, examples: Examples) -> str:
+    """Upload texts with their labels; return the id of the file."""
+    lines = [json.dumps({"text": text, "label": label}) for text, label in examples]
+    print(f"uploading {len(lines):,} examples as {name}")
+    return client.files.create(file=(name, "\n".join(lines).encode()), purpose="fine-tune").id
 
 
 def follow(client: OpenAI, job: FineTuningJob) -> str:

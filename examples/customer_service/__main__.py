@@ -19,10 +19,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
-from openai import APIConnectionError, OpenAI, OpenAIError
+from openai import OpenAI, OpenAIError
 
+from examples.classifiers import FAILURES, explained
 from examples.customer_service.handover import Limits, choose_limits
-from examples.customer_service.intents import TEST, TRAIN, TuningFailed, find_or_make, read_questions, split
+from examples.customer_service.intents import TEST, TRAIN, find_or_make, read_questions, split
 from examples.customer_service.knowledge_base import BANK_HELP, KnowledgeBase, KnowledgeError, read_passages
 from examples.customer_service.service_desk import Considered, Desk, read_question
 from examples.customer_service.service_figures import measure, picture, table
@@ -57,11 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
                 serve(desk, limits, _typed())
             else:
                 serve(desk, limits, options.ask or DEMONSTRATION)
-    except (APIConnectionError, httpx.TransportError) as error:
-        print(f"{options.url} does not answer: {error} Does `make serve` run?", file=sys.stderr)
-        return 1
-    except (KnowledgeError, TuningFailed, OpenAIError, httpx.HTTPError, OSError) as error:
-        print(error, file=sys.stderr)
+    except (KnowledgeError, OSError, *FAILURES) as error:
+        print(explained(error, options.url), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print()
@@ -125,7 +123,7 @@ def _answer(desk: Desk, considered: Considered) -> None:
         )
     verdict = considered.verdict
     print(f"\n  from “{best.passage.title}” (similarity {best.similarity:.2f}); ", end="")
-    print(f"intent {verdict.intent}, {verdict.probability:.0%}")
+    print(f"intent {verdict.label}, {verdict.probability:.0%}")
     if others:
         print(f"  see also {', '.join(f'“{each.passage.title}”' for each in others)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from examples.customer_service.intents import Verdict
+from examples.classifiers import Verdict
 from examples.customer_service.knowledge_base import Found
 
 RIGHT_ANSWERS = 0.97
@@ -31,7 +31,7 @@ def choose_limits(verdicts: Sequence[Verdict], intents: Sequence[str], similarit
     ranked = sorted(zip(verdicts, intents, strict=True), key=lambda pair: -pair[0].probability)
     probability, right = 1.0, 0
     for answered, (verdict, intent) in enumerate(ranked, 1):
-        right += verdict.intent == intent
+        right += verdict.label == intent
         if right >= RIGHT_ANSWERS * answered:
             probability = verdict.probability
     farthest = sorted(similarities)[int(len(similarities) * (1 - _NEARER))]
@@ -42,7 +42,7 @@ def reason_to_hand_over(verdict: Verdict, best: Found, limits: Limits) -> str | 
     """Say why a person must answer; ``None`` where the best passage does."""
     if verdict.probability < limits.probability:
         return (
-            f"I am not sure what you want: my best guess, {verdict.intent}, has a probability of "
+            f"I am not sure what you want: my best guess, {verdict.label}, has a probability of "
             f"{verdict.probability:.0%}, and I want {limits.probability:.0%}."
         )
     if best.similarity < limits.similarity:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
+from examples.classifiers import Verdict
 from examples.customer_service.handover import Limits, reason_to_hand_over
-from examples.customer_service.intents import Verdict, classify
+from examples.customer_service.intents import classify
 from examples.customer_service.knowledge_base import Found, KnowledgeBase, Passage
 from examples.customer_service.vectors import Embedder
 
@@ -75,7 +76,7 @@ class Desk:
         verdicts = classify(self._url, self.classifier, questions)
         vectors = self.embedder.embed(questions, keep=keep)
         return [
-            (verdict, self.knowledge.nearest(vector, verdict.intent, verdict.probability, SHOWN))
+            (verdict, self.knowledge.nearest(vector, verdict.label, verdict.probability, SHOWN))
             for verdict, vector in zip(verdicts, vectors, strict=True)
         ]
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.classifiers import Verdict
 from examples.customer_service.handover import Limits, reason_to_hand_over
-from examples.customer_service.intents import Question, Verdict
+from examples.customer_service.intents import Question
 from examples.customer_service.knowledge_base import Found
 from examples.customer_service.service_desk import SHOWN, Desk
 from loadtest.svg.line_chart import Line, line_chart
@@ -49,7 +50,7 @@ def measure(desk: Desk, questions: Sequence[Question], limits: Limits) -> Figure
     asked = [
         Asked(
             verdict.probability,
-            verdict.intent == question.intent,
+            verdict.label == question.intent,
             reason_to_hand_over(verdict, found[0], limits) is None,
             _about(found, question.intent),
             _about(desk.knowledge.nearest(vector, "", 0.0, SHOWN), question.intent),

@@ -49,7 +49,13 @@ class FakeGateway:
         """Answer a POST."""
         if path == "/v1/files":
             self.uploads.append(body)
-            return 200, {"id": "file-1", "object": "file", "bytes": 1, "created_at": 0, "filename": "a"}
+            return 200, {
+                "id": f"file-{len(self.uploads)}",
+                "object": "file",
+                "bytes": 1,
+                "created_at": 0,
+                "filename": "a",
+            }
         if path == "/v1/fine_tuning/jobs":
             self.orders.append(json.loads(body))
             self.jobs.append(job(self.orders[-1]["suffix"]))

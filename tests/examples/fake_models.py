@@ -54,7 +54,7 @@ class FakeModels:
             "status": "running",
             "fine_tuned_model": None,
         }
-        made |= {"progress": {"phase": "probe", "share": 0.5}, "error": None}
+        made["error"] = None
         if self.bodies("/v1/fine_tuning/jobs/ftjob-1"):
             name = "ft:minilm:headgate:banking77:1"
             made["status"] = self.job_ends
@@ -63,6 +63,7 @@ class FakeModels:
         return made
 
 
+_EVENT = {"id": "e1", "object": "fine_tuning.job.event", "message": "The probe is right in 90%", "type": "message"}
 _UNSURE = {"label": "unknown", "probs": [0.1, 0.0]}
 
 
@@ -91,6 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.models.asked.append((self.path.partition("?")[0], {}))
         if self.path == "/v1/models":
             self._answer({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models.models]})
+        elif self.path.partition("?")[0].endswith("/events"):
+            self._answer({"object": "list", "data": [_EVENT], "has_more": False})
         elif self.path.startswith("/v1/fine_tuning/jobs/"):
             self._answer(self.models.job())
         else:

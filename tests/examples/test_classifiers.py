@@ -25,11 +25,20 @@ def test_a_classifier_is_made_and_its_making_is_shown(capsys: pytest.CaptureFixt
     assert order["method"]["supervised"]["hyperparameters"] == {"time_budget": 30}
     said = capsys.readouterr().out.splitlines()
     assert said == [
-        "uploading 2 examples for films",
+        "uploading 2 examples as films.jsonl",
         "  Created fine-tuning job",
         "  Step 1/1: training loss=0.5",
         "  The job has successfully completed",
     ]
+
+
+def test_held_back_examples_and_other_hyperparameters_go_along() -> None:
+    with fake_gateway() as gateway, connect(gateway.url) as client:
+        find_or_make(client, "films", EXAMPLES, [("Good.", "good")], method="probe", quantize=False)
+    assert b'filename="films-held-back.jsonl"' in gateway.uploads[1]
+    (order,) = gateway.orders
+    assert (order["training_file"], order["validation_file"]) == ("file-1", "file-2")
+    assert order["method"]["supervised"]["hyperparameters"] == {"method": "probe", "quantize": False}
 
 
 def test_a_classifier_that_is_there_is_not_made_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from examples.classifiers import Verdict
 from examples.customer_service.handover import Limits, choose_limits, reason_to_hand_over
-from examples.customer_service.intents import Verdict
 from examples.customer_service.knowledge_base import Found, Passage
 
 FEES = Passage("Fees", "Transfers cost nothing.")

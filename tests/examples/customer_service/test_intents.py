@@ -9,13 +9,11 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from examples.customer_service import intents
+from examples.classifiers import LONGEST, TuningFailed, Verdict
 from examples.customer_service.intents import (
     TEST,
     TRAIN,
     Question,
-    TuningFailed,
-    Verdict,
     classify,
     find_or_make,
     read_questions,
@@ -29,7 +27,7 @@ QUESTIONS = [Question(f"Where is card {number}?", "card_arrival") for number in 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intents, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr("examples.classifiers._POLL_SECONDS", 0.0)
 
 
 def lines(upload: bytes) -> list[dict[str, str]]:
@@ -65,7 +63,7 @@ def test_a_classifier_is_made_of_both_parts(
         "time_budget": 30.0,
         "quantize": False,
     }
-    assert "ftjob-1: probe, 50%" in capsys.readouterr().out
+    assert "  The probe is right in 90%" in capsys.readouterr().out
 
 
 def test_a_classifier_that_is_there_is_taken(
@@ -74,11 +72,11 @@ def test_a_classifier_that_is_there_is_taken(
     models.models += ["ft:minilm:headgate:reviews:2", MADE]
     assert find_or_make(client, QUESTIONS, 30.0) == MADE
     assert models.uploaded == []
-    assert f"is there already: {MADE}" in capsys.readouterr().out
+    assert f"{MADE} is there already" in capsys.readouterr().out
 
 
 def test_a_job_that_is_under_way_is_followed(models: FakeModels, client: OpenAI) -> None:
-    models.jobs = [models.job() | {"metadata": None}, models.job() | {"metadata": {"example": "banking77"}}]
+    models.jobs = [models.job()]
     assert find_or_make(client, QUESTIONS, 30.0) == MADE
     assert models.uploaded == []
 
@@ -99,7 +97,7 @@ def test_questions_are_classified_in_batches(models: FakeModels) -> None:
 def test_a_question_of_ten_thousand_words_is_cut(models: FakeModels) -> None:
     assert classify(models.url, MADE, ["word " * 10_000]) == [Verdict("unknown", 0.1)]
     [body] = models.bodies("/classify")
-    assert (len(body["input"][0]), body["truncate_prompt_tokens"]) == (2000, -1)
+    assert (len(body["input"][0]), body["truncate_prompt_tokens"]) == (LONGEST, -1)
 
 
 def test_a_gateway_that_is_not_there_is_an_error() -> None:

@@ -89,7 +89,7 @@ def test_an_empty_knowledge_base_is_told_before_anything_is_trained(
 
 def test_a_gateway_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", "http://127.0.0.1:1/v1"]) == 1
-    assert "http://127.0.0.1:1/v1 does not answer: Connection error. Does `make serve` run?" in capsys.readouterr().err
+    assert "nothing answers at http://127.0.0.1:1/v1; start a gateway with `make serve`" in capsys.readouterr().err
 
 
 def test_the_demonstration_asks_what_can_be_answered_and_what_cannot(

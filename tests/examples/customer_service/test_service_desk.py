@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from openai import OpenAI, OpenAIError
 
+from examples.classifiers import Verdict
 from examples.customer_service.handover import Limits
-from examples.customer_service.intents import Verdict
 from examples.customer_service.knowledge_base import KnowledgeBase, Passage
 from examples.customer_service.service_desk import Desk, quotations, read_question
 from examples.customer_service.vectors import Embedder
