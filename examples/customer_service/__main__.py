@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +26,7 @@ from examples.customer_service.intents import TEST, TRAIN, find_or_make, read_qu
 from examples.customer_service.knowledge_base import BANK_HELP, KnowledgeBase, KnowledgeError, read_passages
 from examples.customer_service.service_desk import Considered, Desk, read_question
 from examples.customer_service.service_figures import measure, picture, table
-from examples.customer_service.vectors import Embedder
+from examples.vectors import Embedder, cache_folder
 
 EMBEDDER, CHAT = "minilm", "smollm2-135m"
 SILENCE_SECONDS = 120.0
@@ -71,13 +70,13 @@ def open_desk(client: OpenAI, options: argparse.Namespace) -> tuple[Desk, Limits
     passages = read_passages(options.knowledge)
     training = read_questions(TRAIN)
     classifier = find_or_make(client, training, options.time_budget)
-    embedder = Embedder(client, EMBEDDER, _cache() / "vectors.npz")
+    embedder = Embedder(client, EMBEDDER, cache_folder("customer-service") / "vectors.npz")
     knowledge = KnowledgeBase(passages, embedder.embed([passage.embedded for passage in passages]))
     desk = Desk(client, options.url, embedder, knowledge, classifier, options.chat)
     _, held_back = split(training)
     about = [classifier, *(passage.embedded for passage in passages)]
     digest = hashlib.sha256("\0".join(about).encode()).hexdigest()
-    file = _cache() / f"limits-{digest[:16]}.json"
+    file = cache_folder("customer-service") / f"limits-{digest[:16]}.json"
     if file.exists():
         return desk, Limits(*json.loads(file.read_text()))
     looked_up = desk.look_up([question.text for question in held_back], keep=True)
@@ -133,14 +132,6 @@ def _typed() -> Iterable[str]:
     if sys.stdin.isatty():
         print("Ask a question on each line; Ctrl-D ends.")
     return sys.stdin
-
-
-def _cache() -> Path:
-    """Return the folder for what can be made anew."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "headgate" / "customer-service"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

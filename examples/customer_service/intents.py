@@ -13,7 +13,7 @@ from openai import OpenAI
 
 from examples import classifiers
 from examples.classifiers import BATCH, Verdict
-from examples.customer_service.progress import with_progress
+from examples.progress import with_progress
 
 SUFFIX = "banking77"
 

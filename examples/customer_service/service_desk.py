@@ -12,7 +12,7 @@ from examples.classifiers import Verdict
 from examples.customer_service.handover import Limits, reason_to_hand_over
 from examples.customer_service.intents import classify
 from examples.customer_service.knowledge_base import Found, KnowledgeBase, Passage
-from examples.customer_service.vectors import Embedder
+from examples.vectors import Embedder
 
 SHOWN = 3
 """How many passages are found for a question; the first is answered from, the others are named."""

@@ -14,10 +14,10 @@ import numpy as np
 from openai import APIConnectionError, APIStatusError, OpenAI
 
 from examples.recommendation.catalogue import QUESTIONS, CatalogueError, Choice, Item, read_choices, read_items
-from examples.recommendation.item_vectors import VectorStore, default_folder
 from examples.recommendation.ranking_quality import chart, compare, mean, table
 from examples.recommendation.recommender import Recommender
 from examples.recommendation.simulated_people import SPLIT_DAY, simulate
+from examples.vectors import Embedder, cache_folder
 
 PEOPLE = ("person-1", "person-2", "somebody new")
 SHOWN_HISTORY = 5
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         items = read_items(asked.items)
         choices = _choices(items, asked)
-        vectors = VectorStore(asked.cache, client, asked.model).vectors([item.text for item in items])
+        vectors = Embedder(client, asked.model, asked.cache / "vectors.npz").embed([item.text for item in items])
     except CatalogueError as error:
         return _fail(str(error))
     except APIConnectionError:
@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--items", type=Path, default=QUESTIONS, help="a CSV file with the columns id,text")
     parser.add_argument("--choices", type=Path, help="a CSV file with the columns person,item,day; else simulated")
     parser.add_argument("--seed", type=int, default=11, help="of the simulated people (%(default)s)")
-    parser.add_argument("--cache", type=Path, default=default_folder(), help="where vectors are kept (%(default)s)")
+    parser.add_argument(
+        "--cache", type=Path, default=cache_folder("recommendation"), help="where vectors are kept (%(default)s)"
+    )
     parser.add_argument("--measure", action="store_true", help="measure recommendations of simulated people instead")
     parser.add_argument("--svg", type=Path, help="draw what is measured")
     return parser

@@ -105,6 +105,15 @@ def _panel(process: subprocess.Popen[bytes], said: Path) -> str:
 
 
 @pytest.fixture
+def fine_tuning(served: Served) -> Iterator[Served]:
+    """Give the default models to a test that makes others of them, which are deleted after it."""
+    yield served
+    models = httpx.get(f"{served.address}/v1/models", timeout=HANGING_SECONDS).json()["data"]
+    for name in [model["id"] for model in models if model["id"].startswith("ft:")]:
+        httpx.delete(f"{served.address}/v1/models/{name}", timeout=HANGING_SECONDS).raise_for_status()
+
+
+@pytest.fixture
 def log_lines(served: Served) -> Callable[[], list[dict[str, object]]]:
     """Read the access log as it is now."""
     return lambda: [json.loads(line) for line in served.access_log.read_text().splitlines()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.e2e.conftest import Served
 
 pytestmark = pytest.mark.slow
 
-QUICKLY = {"method": "probe", "quantize": False, "time_budget": 5}
+QUICKLY: dict[str, Any] = {"method": "probe", "quantize": False, "time_budget": 5}
 """How the classifiers are made here; tests/e2e/test_film_reviews.py lets a program make one as users would."""
 
 TEXTS = [
@@ -26,11 +27,11 @@ TEXTS = [
 
 
 def test_a_stream_that_turns_negative_raises_an_alert(
-    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fine_tuning: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    url = f"{served.address}/v1"
+    url = f"{fine_tuning.address}/v1"
     learnt = [each for each in rated_texts() if not each.held_out][:300]
     with connect(url) as client:
         find_or_make(client, TOPIC, [(each.text, each.topic) for each in learnt], **QUICKLY)

@@ -64,7 +64,7 @@ def test_an_answer_that_breaks_off_leaves_the_page(bank: FakeModels, capsys: pyt
 
 
 def test_limits_and_vectors_are_made_once(bank: FakeModels) -> None:
-    for classified, embedded in ((2 + 1, 89 + 2 + 1), (2 + 1 + 1, 89 + 2 + 1 + 1)):
+    for classified, embedded in ((2 + 1, 1 + 89 + 2 + 1), (2 + 1 + 1, 1 + 89 + 2 + 1 + 1 + 1)):
         assert main(["--url", bank.url, "--ask", "My card has not arrived yet"]) == 0
         assert sum(len(body["input"]) for body in bank.bodies("/classify")) == classified
         assert sum(len(body["input"]) for body in bank.bodies("/v1/embeddings")) == embedded

@@ -11,7 +11,7 @@ from examples.classifiers import Verdict
 from examples.customer_service.handover import Limits
 from examples.customer_service.knowledge_base import KnowledgeBase, Passage
 from examples.customer_service.service_desk import Desk, quotations, read_question
-from examples.customer_service.vectors import Embedder
+from examples.vectors import Embedder
 from tests.examples.fake_models import FakeModels
 
 ARRIVAL = Passage("My card is late", "Cards come by post. They take five days. Ask us then.", ("card_arrival",))

@@ -13,7 +13,7 @@ from examples.customer_service.intents import Question
 from examples.customer_service.knowledge_base import KnowledgeBase, Passage
 from examples.customer_service.service_desk import Desk
 from examples.customer_service.service_figures import Asked, Figures, measure, picture, table
-from examples.customer_service.vectors import Embedder
+from examples.vectors import Embedder
 from tests.examples.fake_models import FakeModels
 
 ARRIVAL = Passage("My card is late", "Cards come by post.", ("card_arrival",))

@@ -9,12 +9,13 @@ import openai
 import pytest
 from openai import OpenAI
 
-from examples.customer_service.vectors import Embedder
+from examples.vectors import Embedder
 from tests.examples.fake_models import FakeModels, vector
 
 
 def asked(models: FakeModels) -> list[str]:
-    return [text for body in models.bodies("/v1/embeddings") for text in body["input"]]
+    texts = [text for body in models.bodies("/v1/embeddings") for text in body["input"]]
+    return [text for text in texts if not text.startswith("The vector of this text")]
 
 
 def test_texts_are_asked_for_in_batches_and_once(models: FakeModels, client: OpenAI, tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_texts_are_asked_for_in_batches_and_once(models: FakeModels, client: Ope
     texts = [f"text {number}" for number in range(150)]
     rows = Embedder(client, "minilm", file).embed([*texts, "text 7"])
     assert np.allclose(rows, [vector(text) for text in [*texts, "text 7"]], atol=1e-6)
-    assert [len(body["input"]) for body in models.bodies("/v1/embeddings")] == [64, 64, 22]
+    assert [len(body["input"]) for body in models.bodies("/v1/embeddings")] == [1, 64, 64, 22]
     again = Embedder(client, "minilm", file)
     assert np.array_equal(again.embed(texts[:3]), rows[:3])
     again.embed([*texts, "another"])
@@ -30,14 +31,17 @@ def test_texts_are_asked_for_in_batches_and_once(models: FakeModels, client: Ope
     assert repr(again) == f"<Embedder minilm [151 vectors in {file}]>"
 
 
-def test_vectors_of_another_model_are_others(models: FakeModels, client: OpenAI, tmp_path: Path) -> None:
-    for name in ("minilm", "another"):
-        Embedder(client, name, tmp_path / "vectors.npz").embed(["text"])
+def test_vectors_of_another_model_are_others_be_it_under_the_same_name(
+    models: FakeModels, client: OpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Embedder(client, "minilm", tmp_path / "vectors.npz").embed(["text"])
+    monkeypatch.setattr("tests.examples.fake_models.vector", lambda text: [*vector(text)[::-1]])
+    Embedder(client, "minilm", tmp_path / "vectors.npz").embed(["text"])
     assert asked(models) == ["text", "text"]
 
 
 def test_what_came_before_a_failure_is_kept(models: FakeModels, client: OpenAI, tmp_path: Path) -> None:
-    models.allowed = 1
+    models.allowed = 2
     texts = [f"text {number}" for number in range(100)]
     with pytest.raises(openai.BadRequestError):
         Embedder(client, "minilm", tmp_path / "vectors.npz").embed(texts)
@@ -66,6 +70,6 @@ def test_a_broken_file_is_made_anew(
 
 def test_a_long_text_is_cut_before_it_is_sent(models: FakeModels, client: OpenAI, tmp_path: Path) -> None:
     Embedder(client, "minilm", tmp_path / "vectors.npz").embed(["word " * 10_000])
-    [body] = models.bodies("/v1/embeddings")
+    _, body = models.bodies("/v1/embeddings")
     assert len(body["input"][0]) == 2000
     assert body["truncate_prompt_tokens"] == -1

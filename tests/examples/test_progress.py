@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from examples.customer_service.progress import with_progress
+from examples.progress import with_progress
 
 
 def test_every_two_seconds_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from openai import OpenAI
 
-from examples.customer_service.progress import with_progress
+from examples.progress import with_progress
 
 Vectors = npt.NDArray[np.float32]
 
@@ -23,14 +24,24 @@ _LONGEST = 2000
 """Characters of a text that are sent; the embedder reads 128 tokens."""
 
 
+_SAMPLE = "The vector of this text tells whether a model of the same name is still the same."
+
+
+def cache_folder(application: str) -> Path:
+    """Return where an application may keep what can be made anew, in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "headgate" / application
+
+
 class Embedder:
-    """Embeds texts with a model of the gateway. ``file`` keeps vectors by the digests of their texts."""
+    """Embeds texts with a model of the gateway. ``file`` keeps vectors by the digests of model and text."""
 
     def __init__(self, client: OpenAI, model: str, file: Path) -> None:
         self._client = client
         self._model = model
         self._file = file
         self._known = _read(file)
+        self._sample = b""
 
     def __repr__(self) -> str:
         return f"<Embedder {self._model} [{len(self._known)} vectors in {self._file}]>"
@@ -41,7 +52,9 @@ class Embedder:
         With ``keep`` only those are asked for that the file does not have, and those that came before an error or an
         interruption are kept too, so that the next call goes on there.
         """
-        digests = [hashlib.sha256(f"{self._model}\0{text}".encode()).digest() for text in texts]
+        if not self._sample:
+            self._sample = self._ask([_SAMPLE])[0].round(2).tobytes()
+        digests = [hashlib.sha256(self._sample + text.encode()).digest() for text in texts]
         missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in self._known}
         asked = list(missing.items())
         batches = [asked[start : start + _AT_ONCE] for start in range(0, len(asked), _AT_ONCE)]
@@ -63,7 +76,8 @@ class Embedder:
             input=[text[:_LONGEST] for text in texts],
             extra_body={"truncate_prompt_tokens": -1},  # A longer text is read as far as the model can.
         )
-        return np.array([each.embedding for each in answer.data], np.float32)
+        vectors = np.array([each.embedding for each in answer.data], np.float32)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def _read(file: Path) -> dict[bytes, Vectors]:
