@@ -48,7 +48,7 @@ Files: PART.json for each part and PART.svg for each curve and the peers in --ou
 written from all JSON files in --out.
 """
 
-_TINY = 3
+_TINY = 2
 """With --smoke each curve has so many points, the smallest."""
 
 _SMOKE_PREFIX = PrefixSettings(requests=20, replicas=(2,), loads=(0.6,), cached_share=3.0)
