@@ -5,6 +5,8 @@ It is in WAL mode, so that readers do not wait for a writer, and each change is 
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,17 @@ class NewerDatabase(OSError):
     """The database was written by a later version, which keeps it in another way."""
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let others wait who would do the same in a folder, in this process or another."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
 class Database:
     """Reads and changes a database, which is made of the statements in ``schema`` when it is not there yet.
 
@@ -29,12 +42,16 @@ class Database:
 
     def __init__(self, path: Path, what: str, schema: Sequence[str], version: int) -> None:
         self._lock = Lock()
-        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare(what, schema, version)
-        except BaseException:
-            self._connection.close()
-            raise
+        # SQLite does not wait to change the journal's mode while another makes the same new database.
+        with _alone_in(path.parent):
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(what, schema, version)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def close(self) -> None:
         """Close the database; harmless the second time."""

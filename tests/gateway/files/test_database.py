@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -49,3 +50,14 @@ def test_it_is_closed_twice_without_harm(tmp_path: Path) -> None:
     made = opened(tmp_path)
     made.close()
     made.close()
+
+
+def test_many_may_open_one_that_is_not_there_yet(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with ThreadPoolExecutor(8) as threads:
+            made = list(threads.map(opened, [folder] * 8))
+        assert [each.rows("SELECT count(*) FROM numbers") for each in made] == [[(0,)]] * 8
+        for each in made:
+            each.close()
