@@ -115,7 +115,7 @@ class Prefix:
         self._estimate.learn(request)
         queue = self._queues[replica]
         queue.remove(request)
-        if not queue.held_tokens and replica not in self._replicas and not queue:
+        if replica not in self._replicas and not queue:
             del self._queues[replica]
 
 
