@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +23,8 @@ LONGEST = 512
 
 _DROPOUT = 0.1
 _EMBEDDED_TOKENS = 4096
+_AT_ONCE = 1024
+"""Texts between two looks at the clock."""
 _POOLINGS = ("mean_tokens", "cls_token")
 
 TokenIds = Sequence[int]
@@ -115,6 +118,28 @@ def rows_of(
             rows |= dict(zip(batch, found, strict=True))
             tell(len(rows) / len(texts))
     return torch.stack([rows[number] for number in range(len(texts))]).clone()
+
+
+def rows_until(
+    compute: Callable[[Any, Any], Any],
+    texts: Sequence[TokenIds],
+    deadline: float,
+    seed: int,
+    tell: Callable[[float], None] = lambda _: None,
+) -> tuple[Any, list[int]]:
+    """Compute rows of texts in random order until a moment of ``perf_counter``; give them, and the texts' numbers.
+
+    Some are computed in any case. ``tell`` hears which share is done.
+    """
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
+    found: list[Any] = []
+    done = 0
+    while done < len(order) and (not found or time.perf_counter() < deadline):
+        part = order[done : done + _AT_ONCE]
+        found.append(rows_of(compute, [texts[number] for number in part]))
+        done += len(part)
+        tell(done / len(order))
+    return torch.cat(found), order[:done]
 
 
 def _by_tokens(order: Sequence[int], texts: Sequence[TokenIds]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from engines.onnx.model.activations import Logits, sigmoid, softmax
 from engines.onnx.model.model import Model
 from engines.perturbations import with_typos
 from engines.train.classifier.card import Report, write_card
-from engines.train.classifier.encoder import Base, Classifier, TokenIds, rows_of
+from engines.train.classifier.encoder import Base, Classifier, rows_of, rows_until
 from engines.train.classifier.export import checked, export
 from engines.train.classifier.finetune import (
     BATCH_SIZE,
@@ -48,8 +48,6 @@ from engines.train.loop import Loop, Run, Trained
 
 _PROBE_SHARE = 0.3
 """How much of the time budget the probe may take where fine-tuning follows; of more examples it sees a part."""
-
-_PROBED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +224,13 @@ class ClassifierJob:
             self._model.eval()
             validation = rows_of(self._model.embed, self._validation)
             texts = self._base.tokens([example.text for example in self._data.training])
-            vectors, numbers = self._vectors(texts, start + probe_seconds(self._job.method, self._budget))
+            vectors, numbers = rows_until(
+                self._model.embed,
+                texts,
+                start + probe_seconds(self._job.method, self._budget),
+                self._job.seed,
+                lambda share: self._run.events.progress("probe", share),
+            )
             if len(numbers) < len(texts):
                 self._run.events.message(f"The time allows the probe {len(numbers)} of the {len(texts)} examples.")
             truth = truth_of(self._data, validation=False)[numbers]
@@ -240,18 +244,6 @@ class ClassifierJob:
             self._begin_with(probe)
             loss, accuracy = self._judge(self._model.head, validation)
             return Judged(probe, loss, accuracy, time.perf_counter() - start)
-
-    def _vectors(self, texts: list[TokenIds], deadline: float) -> tuple[Any, list[int]]:
-        """Embed texts in random order until a moment; give the vectors and the texts' numbers."""
-        order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(self._job.seed)).tolist()
-        found: list[Any] = []
-        done = 0
-        while done < len(order) and (not found or time.perf_counter() < deadline):
-            part = order[done : done + _PROBED_AT_ONCE]
-            found.append(rows_of(self._model.embed, [texts[number] for number in part]))
-            done += len(part)
-            self._run.events.progress("probe", done / len(order))
-        return torch.cat(found), order[:done]
 
     def _judge(self, compute: Any, vectors: Any = None) -> tuple[float, float]:
         """Give loss and accuracy on the validation data, of the model or, with vectors, of its head."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from engines.onnx.model.model import Model
-from engines.train.classifier.encoder import Base, Classifier, TokenIds, rows_of
+from engines.train.classifier.encoder import Base, Classifier, TokenIds, rows_until
 from engines.train.classifier.export import checked, export
 from engines.train.classifier.finetune import Teacher, TextCourse, choose_parameters, layers_of, optimizer_of
 from engines.train.classifier.prepare import Prepared
@@ -34,7 +34,6 @@ BUDGET_SHARE = 0.5
 _TEACHING_SHARE = 0.3
 """How much of that may go into the whole model's answers; of more texts the student sees those that were answered."""
 
-_TAUGHT_AT_ONCE = 1024
 _TIMED_TEXTS = 64
 _MEGABYTE = 1e6
 
@@ -117,16 +116,9 @@ class Shrinking:
 
     def _answers(self, model: Classifier) -> tuple[list[int], Any]:
         """Ask the whole model about training texts in random order until their time is over."""
-        texts = self._tokens(self._data.training)
-        order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(self._job.seed)).tolist()
         until = time.perf_counter() + _TEACHING_SHARE * BUDGET_SHARE * self._job.time_budget
-        found: list[Any] = []
-        done = 0
-        while done < len(order) and (not found or time.perf_counter() < until):
-            part = order[done : done + _TAUGHT_AT_ONCE]
-            found.append(rows_of(model, [texts[number] for number in part]))
-            done += len(part)
-        return order[:done], torch.cat(found)
+        logits, numbers = rows_until(model, self._tokens(self._data.training), until, self._job.seed)
+        return numbers, logits
 
     def _tokens(self, examples: Sequence[Any]) -> list[TokenIds]:
         return self._base.tokens([example.text for example in examples])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.engines.train.tiny_models import needed, write_encoder
 
 torch = needed()
 
-from engines.train.classifier.encoder import Base, Classifier, padded, rows_of  # noqa: E402
+from engines.train.classifier.encoder import Base, Classifier, padded, rows_of, rows_until  # noqa: E402
 from engines.train.errors import JobError  # noqa: E402
 
 TEXTS = ["good film", "bad", "the film was great and the plot was fine", "poor actor"]
@@ -62,6 +63,21 @@ def test_progress_is_told(folder: Path) -> None:
     told: list[float] = []
     rows_of(classifier(base).embed, base.tokens(TEXTS), told.append)
     assert told[-1] == 1.0
+
+
+def test_some_rows_are_computed_however_late_it_is_and_each_belongs_to_its_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.train.classifier.encoder._AT_ONCE", 2)
+    base = Base(folder)
+    model = classifier(base)
+    texts = base.tokens(["good", "bad film", "a good film", "bad", "film"])
+    some, numbers = rows_until(model.embed, texts, 0.0, 7)
+    assert len(some) == len(numbers) == 2
+    shares: list[float] = []
+    every, order = rows_until(model.embed, texts, inf, 7, shares.append)
+    assert (sorted(order), order[:2], shares) == ([0, 1, 2, 3, 4], numbers, [0.4, 0.8, 1.0])
+    assert torch.allclose(every, rows_of(model.embed, [texts[number] for number in order]), atol=1e-5)
 
 
 def test_the_pooling_of_the_folder_is_respected(tmp_path: Path) -> None:
