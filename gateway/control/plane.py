@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from time import monotonic, perf_counter
 from typing import Any, Protocol, TypeVar
 
@@ -121,8 +121,8 @@ class Metrics(Protocol):
     def counters(self) -> Counters:
         """Give what was counted so far, as ``GatewayView.count`` has brought it up to date."""
 
-    def pieces(self, *, openmetrics: bool = False) -> Sequence[bytes]:
-        """Write it as Prometheus reads it, in pieces that belong together."""
+    def pieces(self, *, openmetrics: bool = False) -> Iterator[bytes]:
+        """Write it as Prometheus reads it, piece by piece."""
 
 
 class ReloadResult(Protocol):
@@ -363,8 +363,8 @@ class ControlPlane:
         return reasons + [model.pool.not_ready(model.name).message for model in missing]
 
 
-async def _one_by_one(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """Have a long body written piece by piece: to buffer it as a whole would hold the data plane up."""
+async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Send each piece of a long body before the next is made: to send it at once would hold the data plane up."""
     for piece in pieces:
         yield piece
 

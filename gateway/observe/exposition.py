@@ -9,7 +9,7 @@ must not count those twice. ``headgate_model_info`` tells the pool of each model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from time import perf_counter, sleep
 
 from prometheus_client import ProcessCollector
@@ -25,8 +25,8 @@ from gateway.observe.text_format import Family, Kind, pieces_of
 from gateway.pools.registry import Registry
 from gateway.scaling.scaler import ScaledModel
 
-_REST_SECONDS = 0.0001
-"""How long a scrape rests after each family."""
+_WORK_SECONDS, _REST_SECONDS = 0.0003, 0.0002
+"""How long a scrape works before it rests, and how long it rests."""
 
 _FAMILIES = (*REQUESTS, *POOLS, *REPLICAS, *BATCHES, *PROCESS)
 
@@ -67,25 +67,31 @@ class Exposition:
         """Write every family."""
         return b"".join(self.pieces(openmetrics=openmetrics))
 
-    def pieces(self, *, openmetrics: bool = False) -> Sequence[bytes]:
-        """Write every family, as pieces of some hundred kilobytes at most: a thousand models are 15 MB.
+    def pieces(self, *, openmetrics: bool = False) -> Iterator[bytes]:
+        """Write every family, as pieces of some tens of kilobytes: a thousand models are 15 MB.
 
-        Resting in between leaves the interpreter to the data plane, whose events would else wait for the whole scrape.
+        It rests often. Whoever works all the time gets the interpreter back at each call of the data plane into the
+        system, of which a token needs several, and makes it wait for the switch interval each time.
         """
-        pieces: list[bytes] = []
-        for family in self._families():
-            pieces += pieces_of(family, openmetrics=openmetrics)
-            sleep(_REST_SECONDS)
-        if openmetrics:
-            pieces.append(b"# EOF\n")
-        return pieces
+        rests, written = _Rests(), []
+        for family in self._families(rests):
+            for piece in pieces_of(family, openmetrics=openmetrics):
+                written.append(piece)
+                if rests.due:
+                    yield b"".join(written)
+                    written.clear()
+                    rests.rest()
+        yield b"".join(written) + (b"# EOF\n" if openmetrics else b"")
 
-    def _families(self) -> Iterator[Family]:
+    def _families(self, rests: _Rests) -> Iterator[Family]:
         registry, counters = self._registry(), self._counters()
         for model in registry.models:
             counters.of(model.name)
-        now = perf_counter()
-        loads = [(pool, pool.load(now)) for pool in registry.pools]
+        loads = []
+        for pool in registry.pools:
+            loads.append((pool, pool.load(perf_counter())))
+            if rests.due:
+                rests.rest()
         scrape = Scrape(
             registry,
             counters,
@@ -102,3 +108,20 @@ class Exposition:
         for metric in self._process.collect():
             samples = [(tuple(each.labels.values()), each.value) for each in metric.samples]
             yield Family(Kind(metric.type), metric.name, metric.documentation, (), samples)
+
+
+class _Rests:
+    """Lets other threads have the interpreter for a moment after each moment of work."""
+
+    def __init__(self) -> None:
+        self._until = perf_counter() + _WORK_SECONDS
+
+    @property
+    def due(self) -> bool:
+        """Whether this has worked for long enough."""
+        return perf_counter() >= self._until
+
+    def rest(self) -> None:
+        """Rest, and begin anew."""
+        sleep(_REST_SECONDS)
+        self._until = perf_counter() + _WORK_SECONDS

@@ -7,7 +7,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
+from gateway.pools.registry import Registry
 from tests.gateway.observe.scraping import ended, families, scraped, value
+from tests.gateway.pools.made import model
 
 
 @pytest.mark.parametrize("name", ["m", "none"])
@@ -115,3 +117,12 @@ def test_no_series_belongs_to_two_families(exposition: Exposition, metrics: Coun
     # The parser refuses names that clash, such as a counter that is called like the count of a histogram.
     read = list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
     assert len({family.name for family in read}) == len(read)
+
+
+def test_many_models_are_written_piece_by_piece() -> None:
+    counters = Counters()
+    registry = Registry([model(f"m-{number}") for number in range(300)])
+    pieces = list(Exposition(lambda: counters, lambda: registry, "1.2", "abc").pieces(openmetrics=True))
+    assert max(map(len, pieces)) < sum(map(len, pieces)) / 4
+    parsed = parse_openmetrics(b"".join(pieces).decode())
+    assert len([sample for family in parsed for sample in family.samples if sample.labels.get("model") == "m-299"]) > 100
