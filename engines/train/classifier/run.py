@@ -120,6 +120,8 @@ class ClassifierJob:
         self._budget = job.time_budget * (1.0 if job.layers is None else 1 - BUDGET_SHARE)
         self._validation = self._base.tokens([example.text for example in self._data.validation])
         self._wanted = truth_of(self._data, validation=True)
+        self._logits: Any = None
+        """What the model as it is gives for the validation texts; ``None`` until that is asked for."""
 
     def __repr__(self) -> str:
         return f"<ClassifierJob {self._job.id} [{len(self._data.training)} examples, {len(self._data.labels)} labels]>"
@@ -181,6 +183,7 @@ class ClassifierJob:
         """Put a smaller model into the place of the whole one."""
         kept = {"whole": whole.state(), "taught": state_of(taught)}
         self._model, trained = shrinking.train(self._model, taught, chosen, kept, whole.steps, state)
+        self._logits = None
         self._run.events.trained(whole.tokens + trained.tokens)
         self._run.events.message(
             f"Made smaller, to {self._job.layers} layers: accuracy {self._accuracy():.1%}, "
@@ -189,11 +192,11 @@ class ClassifierJob:
         return trained
 
     def _accuracy(self) -> float:
-        return self._judge(self._model)[1]
+        return self._judge(self._validate())[1]
 
     def _choose(self, judged: Judged) -> tuple[float, str]:
         """Give the accuracy of the fine-tuned model, and whether it or the probe is kept: with ``auto`` the better."""
-        loss, accuracy = self._judge(self._model)
+        loss, accuracy = self._judge(self._validate())
         kept = "fine-tuned model"
         if self._job.method == "auto" and (accuracy, -loss) < (judged.accuracy, -judged.loss):
             kept = "probe"
@@ -216,6 +219,7 @@ class ClassifierJob:
         with torch.no_grad():
             self._model.head.weight.copy_(probe.weight)
             self._model.head.bias.copy_(probe.bias)
+        self._logits = None
 
     def _probe(self) -> Judged:
         """Fit a head to the frozen encoder, with as many examples as the time allows."""
@@ -242,16 +246,18 @@ class ClassifierJob:
                 multi_label=self._data.multi_label,
             )
             self._begin_with(probe)
-            loss, accuracy = self._judge(self._model.head, validation)
+            with torch.inference_mode():
+                loss, accuracy = self._judge(self._model.head(validation))
             return Judged(probe, loss, accuracy, time.perf_counter() - start)
 
-    def _judge(self, compute: Any, vectors: Any = None) -> tuple[float, float]:
-        """Give loss and accuracy on the validation data, of the model or, with vectors, of its head."""
-        if vectors is None:
-            logits = rows_of(compute.eval(), self._validation, exact=True)
-        else:
-            with torch.inference_mode():
-                logits = compute(vectors)
+    def _validate(self) -> Any:
+        """Give the logits of the validation texts by the model as it is, shape (texts, labels)."""
+        if self._logits is None:
+            self._logits = rows_of(self._model.eval(), self._validation, exact=True)
+        return self._logits
+
+    def _judge(self, logits: Any) -> tuple[float, float]:
+        """Give loss and accuracy of logits of the validation texts."""
         loss = loss_of(logits, self._wanted, self._data.weights, multi_label=self._data.multi_label)
         return float(loss), self._score(logits.numpy()).accuracy
 
@@ -291,8 +297,7 @@ class ClassifierJob:
     def _evaluate(self) -> tuple[Scores, float]:
         """Measure the model that is kept on the validation data, and on the same with typos."""
         with self._run.phase("evaluate"):
-            self._model.eval()
-            scores = self._score(rows_of(self._model, self._validation, exact=True).numpy())
+            scores = self._score(self._validate().numpy())
             typed = [with_typos(example.text, self._job.seed) for example in self._data.validation]
             typos = self._score(rows_of(self._model, self._base.tokens(typed), exact=True).numpy())
         return scores, typos.accuracy
