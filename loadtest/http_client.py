@@ -70,6 +70,10 @@ class HttpClient:
         """Send a POST request with a body, of JSON unless another type is said."""
         return await self._request("POST", path, body, {"content-type": media})
 
+    async def delete(self, path: str) -> Response:
+        """Send a DELETE request."""
+        return await self._request("DELETE", path)
+
     async def _request(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Response:

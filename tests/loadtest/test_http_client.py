@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from loadtest.http_client import HttpClient, HttpError, fetch
 from loadtest.simulator import Faults, SimulatedEngine
@@ -33,6 +35,16 @@ async def test_bodies_are_put_and_posted() -> None:
         assert engine.requests[-1].header("authorization") == "Bearer sk-1"
         assert (await client.put("/sim/faults", b'{"status": 418}')).status == 200
         assert engine.faults.status == 418
+
+
+async def test_a_resource_is_deleted() -> None:
+    async def delete(request: web.Request) -> web.Response:
+        return web.Response(text=f"{request.method} {request.path}")
+
+    application = web.Application()
+    application.add_routes([web.delete("/v1/models/m", delete)])
+    async with TestServer(application) as server, HttpClient(str(server.make_url("/"))[:-1]) as client:
+        assert (await client.delete("/v1/models/m")).text == "DELETE /v1/models/m"
 
 
 async def test_a_connection_is_kept() -> None:

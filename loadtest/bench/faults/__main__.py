@@ -18,6 +18,7 @@ from loadtest.bench.faults import (
     recovery_time,
     rolling_restart,
     scale_events,
+    tuning_kills,
 )
 
 FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, Any]]]] = {
@@ -28,6 +29,7 @@ FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, A
     "recovery_time": recovery_time.measure,
     "rolling_restart": rolling_restart.measure,
     "scale_events": scale_events.measure,
+    "tuning_kills": tuning_kills.measure,
 }
 """What can be measured; each prints what it finds and returns its figures."""
 
