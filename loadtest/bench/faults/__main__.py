@@ -18,6 +18,7 @@ from loadtest.bench.faults import (
     recovery_time,
     rolling_restart,
     scale_events,
+    tuning_beside,
     tuning_kills,
 )
 
@@ -29,6 +30,7 @@ FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, A
     "recovery_time": recovery_time.measure,
     "rolling_restart": rolling_restart.measure,
     "scale_events": scale_events.measure,
+    "tuning_beside": tuning_beside.measure,
     "tuning_kills": tuning_kills.measure,
 }
 """What can be measured; each prints what it finds and returns its figures."""
@@ -37,7 +39,8 @@ FIGURES: Mapping[str, Callable[[Callable[[str], None]], Awaitable[Mapping[str, A
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     command = argparse.ArgumentParser(
-        prog="python -m loadtest.bench.faults", description="Measure what clients feel when something fails."
+        prog="python -m loadtest.bench.faults",
+        description="Measure what clients feel when something fails, or when a model is trained beside them.",
     )
     command.add_argument("figures", nargs="+", choices=FIGURES, metavar="FIGURE", help=", ".join(FIGURES))
     return command

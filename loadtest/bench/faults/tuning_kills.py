@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +22,16 @@ from typing import Any
 import msgspec
 
 from loadtest.bench.faults.serving import ServedGateway, serving
-from loadtest.bench.launch import ROOT
+from loadtest.bench.faults.tuning_job import BASE, EXAMPLES, JOBS, configuration, json_of, order
 from loadtest.bench.process_usage import tree
-from loadtest.http_client import HttpClient, HttpError
+from loadtest.http_client import HttpClient
 
-BASE = "minilm"
-_JOBS = "/v1/fine_tuning/jobs"
 _SHIM = "shim.py"
 """It starts each process of an engine, with the words of that in its own command."""
 
 VICTIMS: Mapping[str, str] = {"training": "engines.train", "server": "engines.tuning", "gateway": ""}
 """What is killed, and the module that its process runs."""
 
-_TEXTS: Mapping[str, Sequence[str]] = {
-    "card": ("my card is {}", "the card that I {} last week", "please {} my card", "a new card, I {} the old one"),
-    "transfer": ("a transfer to {}", "send money to {}", "the payment to {} is late", "{} has not got my money"),
-    "cash": ("the machine in {} kept my cash", "cash from abroad in {}", "no notes came out in {}", "{} has no cash"),
-}
-_WORDS = ("Leeds", "lost", "a friend", "blocked", "Spain", "stolen", "my landlord", "broken", "the shop", "Ghent")
-EXAMPLES = b"".join(
-    msgspec.json.encode({"text": pattern.format(word), "label": label}) + b"\n"
-    for label, patterns in _TEXTS.items()
-    for pattern in patterns
-    for word in _WORDS
-)
-
-_FORM = (
-    b'--x\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
-    b'--x\r\ncontent-disposition: form-data; name="file"; filename="examples.jsonl"\r\n\r\n%b\r\n--x--\r\n'
-)
 _ENDED = ("succeeded", "failed", "cancelled")
 _POLL_SECONDS = 0.1
 _PATIENCE = 300.0
@@ -93,14 +74,6 @@ async def measure(log: Callable[[str], None], settings: KillSettings | None = No
     }
 
 
-def configuration(folder: Path) -> str:
-    """Write a configuration of the default embedder alone, which keeps everything in a folder."""
-    text = (ROOT / "models.toml").read_text()
-    model = text[text.index(f"[models.{BASE}]") :]
-    kept = f'[gateway.files]\nfolder = "{folder}/files"\n[gateway.tuning]\nfolder = "{folder}/tuning"\n'
-    return f'[gateway]\naccess_log = "off"\n{kept}{model}'
-
-
 class _Place:
     """A gateway that may be killed, and the next one with the same folders."""
 
@@ -112,7 +85,7 @@ class _Place:
 
     async def start(self) -> None:
         """Start a gateway."""
-        self.gateway = await self._stack.enter_async_context(serving(configuration(self.folder)))
+        self.gateway = await self._stack.enter_async_context(serving(configuration(self.folder, BASE)))
         self.client = await self._stack.enter_async_context(HttpClient(self.gateway.address, timeout=60.0))
 
 
@@ -152,28 +125,24 @@ def process_of(pid: int, module: str) -> int | None:
 
 async def _round(place: _Place, settings: KillSettings, kill: Kill | None) -> tuple[float, list[str]]:
     """Order a job and let it be disturbed; return after how many seconds it ended, and what was wrong."""
-    uploaded = await _json(place.client.post("/v1/files", _FORM % EXAMPLES, "multipart/form-data; boundary=x"))
-    chosen = {"method": "full", "time_budget": settings.time_budget, "quantize": False}
-    method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
-    order = {"model": BASE, "training_file": uploaded["id"], "method": method}
-    job = await _json(place.client.post(_JOBS, msgspec.json.encode(order)))
+    job = await order(place.client, time_budget=settings.time_budget)
     began = perf_counter()
     if kill is not None:
         await kill.strike(place)
     try:
         async with asyncio.timeout(_PATIENCE):
-            job = await _end_of(place.client, job["id"])
+            ended = await _end_of(place.client, job["id"])
     except TimeoutError:
         return perf_counter() - began, [f"not ended after {_PATIENCE:.0f} s"]
     seconds = perf_counter() - began
-    if job["status"] != "succeeded":
-        return seconds, [f"{job['status']}: {job['error']}"]
-    return seconds, await _wrong(place, job, uploaded["id"])
+    if ended["status"] != "succeeded":
+        return seconds, [f"{ended['status']}: {ended['error']}"]
+    return seconds, await _wrong(place, ended)
 
 
 async def _end_of(client: HttpClient, job_id: str) -> Mapping[str, Any]:
     while True:
-        response = await client.get(f"{_JOBS}/{job_id}")
+        response = await client.get(f"{JOBS}/{job_id}")
         # The tuning server that was killed is away for a moment, which is said with a 503.
         if response.status != 503:
             job: Mapping[str, Any] = msgspec.json.decode(response.body)
@@ -182,30 +151,23 @@ async def _end_of(client: HttpClient, job_id: str) -> Mapping[str, Any]:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _wrong(place: _Place, job: Mapping[str, Any], file_id: str) -> list[str]:
+async def _wrong(place: _Place, job: Mapping[str, Any]) -> list[str]:
     """Say what is not as it should be after a job that has succeeded, and delete its model."""
     client, name, wrong = place.client, job["fine_tuned_model"], []
-    listed = [each["id"] for each in (await _json(client.get("/v1/models")))["data"]]
+    listed = [each["id"] for each in (await json_of(client.get("/v1/models")))["data"]]
     if listed.count(name) != 1:
         wrong.append(f"listed {listed.count(name)} times")
     asked = msgspec.json.encode({"model": name, "input": "please block my card"})
-    answer = (await _json(client.post("/classify", asked)))["data"][0]["label"]
+    answer = (await json_of(client.post("/classify", asked)))["data"][0]["label"]
     if answer != "card":
         wrong.append(f"answers {answer}")
-    if (await client.get(f"/v1/files/{file_id}/content")).body != EXAMPLES:
+    if (await client.get(f"/v1/files/{job['training_file']}/content")).body != EXAMPLES:
         wrong.append("the examples are not what was uploaded")
     (result,) = job["result_files"]
     if not (await client.get(f"/v1/files/{result}/content")).body.startswith(b"step,"):
         wrong.append("the result file is none")
-    await _json(client.delete(f"/v1/models/{name}"))
+    await json_of(client.delete(f"/v1/models/{name}"))
     left = sorted(file.name for file in (place.folder / "tuning" / "models").iterdir())
     if left:
         wrong.append(f"still there when it was deleted: {', '.join(left)}")
     return wrong
-
-
-async def _json(asking: Any) -> Any:
-    response = await asking
-    if response.status != 200:
-        raise HttpError(f"status {response.status}: {response.text[:200]}")
-    return msgspec.json.decode(response.body)

@@ -1,20 +1,15 @@
-"""The jobs that are disturbed learn from examples that can be learnt, and what is killed is found by its module."""
+"""What is to be killed is found by the module that it runs."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
-from gateway.config.load import load
-from gateway.config.models import OnnxModel
-from loadtest.bench.faults.tuning_kills import BASE, EXAMPLES, configuration, process_of
+from loadtest.bench.faults.tuning_kills import process_of
 
 PARENT = """
 import json, subprocess, sys
@@ -32,22 +27,6 @@ def parent_of(*command: str) -> Iterator[tuple[int, int]]:
         assert process.stdout is not None
         yield process.pid, int(process.stdout.readline())
         process.communicate("\n")
-
-
-def test_the_base_is_the_default_embedder_and_all_is_kept_in_one_folder(tmp_path: Path) -> None:
-    (tmp_path / "models.toml").write_text(configuration(tmp_path))
-    config = load(tmp_path / "models.toml")
-    assert list(config.models) == [BASE]
-    model = config.models[BASE]
-    assert isinstance(model, OnnxModel)
-    assert model.tuning is not None
-    assert (config.gateway.tuning.folder, config.gateway.files.folder) == (tmp_path / "tuning", tmp_path / "files")
-
-
-def test_each_label_has_as_many_examples_and_no_text_comes_twice() -> None:
-    examples = [msgspec.json.decode(line) for line in EXAMPLES.splitlines()]
-    assert Counter(each["label"] for each in examples) == {"card": 40, "transfer": 40, "cash": 40}
-    assert len({each["text"] for each in examples}) == len(examples)
 
 
 def test_a_process_is_found_by_the_module_that_it_runs() -> None:
