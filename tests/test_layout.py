@@ -56,7 +56,7 @@ SPINE = {
         {"launchers"},
         {"files"},
         {"processes"},
-        {"spec"},
+        {"robustness", "spec"},
         {"errors", "perturbations"},
     ),
     "engines.onnx": (

@@ -1,4 +1,4 @@
-"""The plots of a card as SVG: curves, a confusion matrix, and calibration."""
+"""The plots of a card as SVG: curves, bars, a confusion matrix, and calibration."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from html import escape
 
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 34, 44
-_COLOURS = ("#0b62c4", "#c2540a", "#1f7a45")
+_COLOURS = ("#0b62c4", "#c2540a", "#1f7a45", "#9a2f8f", "#7a6200", "#00808a", "#b3243b", "#5b5fc7")
 _TICKS = 5
 _MOST_NAMED = 25
+_NAMES, _VALUES = 110, 50
+_BAR, _BETWEEN, _LEGEND = 12, 8, 16
 
 Point = tuple[float, float]
 
@@ -21,7 +23,7 @@ def curves(title: str, lines: Mapping[str, Sequence[Point]], *, x: str, y: str) 
     most_y = max([point[1] for point in points], default=1.0) or 1.0
     body = _axes(most_x, most_y, x, y)
     for number, (name, line) in enumerate(lines.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = _colour(number)
         path = " ".join(f"{_x(at / most_x):.1f},{_y(height / most_y):.1f}" for at, height in line)
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         left = _LEFT + 12 + 150 * number
@@ -75,6 +77,36 @@ def confusion(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]
     return _file(title, max(400, left + side + 20), top + side + 20, body)
 
 
+def grouped_bars(title: str, unit: str, series: Mapping[str, Mapping[str, float]]) -> str:
+    """Draw a group of horizontal bars for each name, a bar for each series; the scale begins at zero.
+
+    All series have the same names, and values that are not negative, in ``unit``.
+    """
+    values = [value for bars in series.values() for value in bars.values()]
+    scale = (_WIDTH - _NAMES - _VALUES) / (max(values, default=1.0) or 1.0)
+    body = []
+    y = _TOP
+    if len(series) > 1:
+        for number, name in enumerate(series):
+            body.append(f'<text x="{_NAMES}" y="{y + 10}" fill="{_colour(number)}">{escape(name)}</text>')
+            y += _LEGEND
+    for name in next(iter(series.values())):
+        middle = y + len(series) * _BAR / 2 + 4
+        body.append(f'<text x="{_NAMES - 8}" y="{middle:g}" text-anchor="end">{escape(name)}</text>')
+        for number, (whose, bars) in enumerate(series.items()):
+            length = round(bars[name] * scale, 1)
+            told = escape(f"{whose}, {name}: {bars[name]:.1f} {unit}")
+            body.append(
+                f'<rect x="{_NAMES}" y="{y}" width="{length}" height="{_BAR - 1}" fill="{_colour(number)}">'
+                f"<title>{told}</title></rect>"
+            )
+            body.append(f'<text x="{_NAMES + length + 5:g}" y="{y + _BAR - 2}" font-size="11">{bars[name]:.1f}</text>')
+            y += _BAR
+        y += _BETWEEN
+    body.append(f'<text x="{_NAMES}" y="{y + 10}">{escape(unit)}</text>')
+    return _file(title, _WIDTH, y + 20, body)
+
+
 def smoothed(points: Sequence[Point]) -> list[Point]:
     """Take the moving average of a noisy curve over a twentieth of it."""
     width = max(1, len(points) // 20)
@@ -94,6 +126,10 @@ def _axes(most_x: float, most_y: float, x: str, y: str) -> list[str]:
     middle = f"translate(14 {_y(0.5)}) rotate(-90)"
     body.append(f'<text transform="{middle}" text-anchor="middle">{escape(y)}</text>')
     return body
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
 
 
 def _x(share: float) -> float:

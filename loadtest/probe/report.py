@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from loadtest.probe.measure import AS_WRITTEN, Result
+from collections.abc import Sequence
+
+from engines import robustness
+from engines.robustness import AS_WRITTEN, Row
+from engines.train.plots import grouped_bars
+from loadtest.probe.measure import Result
 from loadtest.svg.bar_chart import bar_chart
 
 
-def table(result: Result) -> str:
-    """Write the rows as Markdown, which a terminal shows as well."""
-    written = result.rows[0].accuracy
+def table(results: Sequence[Result]) -> str:
+    """Write the rows as Markdown, which a terminal shows as well; several models have a column each."""
+    first = results[0]
+    about = f"{first.texts} texts of {first.data} (seed {first.seed}); one text is {100 / first.texts:.2g} points"
+    if len(results) == 1:
+        return "\n".join([f"{first.model} on {about}.", "", *robustness.table(first.rows)])
     lines = [
-        f"{result.model} on {result.texts} texts of {result.data} (seed {result.seed}); one text is "
-        f"{100 / result.texts:.2g} points.",
+        f"Accuracy on {about}. In brackets: points against that as written.",
         "",
-        "| texts | changed | accuracy | points lost | answers changed |",
-        "|---|--:|--:|--:|--:|",
+        f"| texts | changed | {' | '.join(result.model for result in results)} |",
+        f"|---|--:|{'--:|' * len(results)}",
     ]
-    for row in result.rows:
-        lost = "" if row.name == AS_WRITTEN else f"{100 * (written - row.accuracy):.1f}"
-        flips = "" if row.flips is None else f"{100 * row.flips:.1f} %"
-        lines.append(f"| {row.name} | {row.changed} | {100 * row.accuracy:.1f} % | {lost} | {flips} |")
+    for rows in zip(*(result.rows for result in results), strict=True):
+        cells = (_cell(row, result.rows[0]) for row, result in zip(rows, results, strict=True))
+        lines.append(f"| {rows[0].name} | {rows[0].changed} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def plot(result: Result) -> str:
-    """Draw the accuracy of each row, as an SVG file for a model card."""
-    bars = [(row.name, 100 * row.accuracy) for row in result.rows]
-    title = f"{result.model}: accuracy on changed texts"
-    return bar_chart(title, [(f"% of {result.texts} texts", bars)], AS_WRITTEN).file()
+def plot(results: Sequence[Result]) -> str:
+    """Draw the accuracy of each row, as an SVG file for a model card; several models have a bar each."""
+    bars = {result.model: {row.name: 100 * row.accuracy for row in result.rows} for result in results}
+    first, unit = results[0], f"% of {results[0].texts} texts"
+    if len(results) > 1:
+        return grouped_bars("Accuracy on changed texts", unit, bars)
+    title = f"{first.model}: accuracy on changed texts"
+    return bar_chart(title, [(unit, [*bars[first.model].items()])], AS_WRITTEN).file()
+
+
+def _cell(row: Row, written: Row) -> str:
+    change = "" if row.name == AS_WRITTEN else f" ({100 * (row.accuracy - written.accuracy):+.1f})"
+    return f"{100 * row.accuracy:.1f} %{change}"

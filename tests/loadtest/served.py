@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from tests.kit.gateways import RunningGateway, gateway, remote
 
 
 @asynccontextmanager
-async def good_or_bad(folder: Path, **settings: Any) -> AsyncIterator[RunningGateway]:
-    """Serve the classifier as ``judge`` and the embedder as ``vectors``."""
-    for name in ("judge", "vectors"):
+async def good_or_bad(
+    folder: Path, *, classifiers: Sequence[str] = ("judge",), **settings: Any
+) -> AsyncIterator[RunningGateway]:
+    """Serve the classifier under each of the names ``classifiers``, and the embedder as ``vectors``."""
+    for name in (*classifiers, "vectors"):
         (folder / name).mkdir()
-    judge = load("judge", write_classifier(folder / "judge"), "classify")
+    judges = [(load(name, write_classifier(folder / name), "classify"), ["classify"]) for name in classifiers]
     vectors = load("vectors", write_embedder(folder / "vectors"), "embed")
     async with AsyncExitStack() as stack:
         models = {}
-        for model, tasks in ((judge, ["classify"]), (vectors, ["embed", "suggest"])):
+        for model, tasks in (*judges, (vectors, ["embed", "suggest"])):
             server = await stack.enter_async_context(serving(model))
             models[model.name] = remote(server.address, tasks=tasks)
         yield await stack.enter_async_context(gateway(models, **settings))

@@ -6,14 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.robustness import points_lost, table
 from engines.train import plots
 from engines.train.classifier.int8 import Int8
 from engines.train.classifier.prepare import Prepared
+from engines.train.classifier.robustness import Robustness
 from engines.train.classifier.scores import Measured, Scores
 from engines.train.history import Row
 from engines.train.job import Job
 
 _WORST = 10
+_PROBE = "the probe, which saw no typos"
+_BESIDE = """
+
+The model learned with typos in half of its texts (`augment`). The probe is the linear head on the frozen encoder where
+its training began: it saw no typos, but was not fine-tuned either. What the typos alone have done, a second job without
+`augment` tells; `headgate probe MODEL MODEL --data FILE` puts both side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Report:
     probe: float
     fine_tuned: float | None
     scores: Scores
-    typos: float
+    robustness: Robustness
     history: Sequence[Row]
     hyperparameters: Mapping[str, float]
     tokens: int
@@ -52,6 +60,8 @@ def write_card(report: Report, folder: Path) -> None:
         pictures["loss.svg"] = plots.curves(f"{name}: loss", _losses(report.history), x="step", y="loss")
     for file, drawn in pictures.items():
         (folder / file).write_text(drawn, encoding="utf-8")
+    changed = plots.grouped_bars(f"{name}: accuracy on changed texts", "%", _accuracies(report.robustness))
+    (folder / "robustness.svg").write_text(changed, encoding="utf-8")
     (folder / "card.md").write_text(page(report, sorted(pictures)), encoding="utf-8")
 
 
@@ -79,12 +89,17 @@ On {len(data.validation)} examples that were not trained:
 | accuracy{" (all labels of a text right)" if data.multi_label else ""} | {scores.accuracy:.1%} |
 | macro-F1 | {scores.macro_f1:.3f} |
 | calibration error (ECE) | {scores.ece:.3f} |
-| accuracy with typos in a quarter of the words | {report.typos:.1%} |
 | accuracy of the probe | {report.probe:.1%} |
 | accuracy of the fine-tuned model | {fine_tuned} |
 
 {_weakest(report)}
 {shown}
+
+## How robust it is
+
+{_robust(report.robustness)}
+
+![robustness](robustness.svg)
 {_shrunk(report)}
 ## The int8 variant
 
@@ -104,6 +119,30 @@ def _weakest(report: Report) -> str:
     ranked = sorted(zip(report.scores.f1, report.data.labels, strict=True))[:_WORST]
     rows = "".join(f"| {label.replace('|', chr(92) + '|')} | {f1:.3f} |\n" for f1, label in ranked)
     return f"The labels with the lowest F1:\n\n| label | F1 |\n|---|--:|\n{rows}"
+
+
+def _robust(found: Robustness) -> str:
+    """Write the table of the changed texts, with the probe's columns where it stands beside the model."""
+    lines, note = table(found.rows), ""
+    if found.probe is not None:
+        heads = [f" {_PROBE} | its points lost |", "--:|--:|"]
+        cells = [
+            f" {100 * row.accuracy:.1f} % | {lost} |"
+            for row, lost in zip(found.probe, points_lost(found.probe), strict=True)
+        ]
+        lines = [line + more for line, more in zip(lines, [*heads, *cells], strict=True)]
+        note = _BESIDE
+    return (
+        f"On {found.texts} of these examples, as they are written and changed, in float32; one text is "
+        f"{100 / found.texts:.2g} points.\n*Answers changed* is a share of the texts that were *changed*.\n\n"
+        + "\n".join(lines)
+        + note
+    )
+
+
+def _accuracies(found: Robustness) -> dict[str, dict[str, float]]:
+    series = {"this model": found.rows} | ({} if found.probe is None else {_PROBE: found.probe})
+    return {name: {row.name: 100 * row.accuracy for row in rows} for name, rows in series.items()}
 
 
 def _shrunk(report: Report) -> str:

@@ -14,7 +14,6 @@ import torch
 from engines.onnx.model import golden
 from engines.onnx.model.activations import Logits, sigmoid, softmax
 from engines.onnx.model.model import Model
-from engines.perturbations import with_typos
 from engines.train.classifier.card import Report, write_card
 from engines.train.classifier.encoder import Base, Classifier, rows_of, rows_until
 from engines.train.classifier.export import checked, export
@@ -31,6 +30,7 @@ from engines.train.classifier.finetune import (
 from engines.train.classifier.int8 import Int8, quantize
 from engines.train.classifier.prepare import prepare
 from engines.train.classifier.probe import Probe, fit, loss_of
+from engines.train.classifier.robustness import Robustness, frozen, measure
 from engines.train.classifier.scores import Measured, Scores, score
 from engines.train.classifier.shrink import (
     BUDGET_SHARE,
@@ -67,13 +67,18 @@ def probe_seconds(method: str, budget: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What came of training all layers: accuracies as in ``Report``, what is kept of it, its steps and its tokens."""
+    """What came of training all layers: accuracies as in ``Report``, what is kept of it, its steps and its tokens.
+
+    ``head`` is the probe, which a whole model may be compared with. A checkpoint has none: that of a smaller model has
+    no use for it.
+    """
 
     probe: float
     fine_tuned: float | None
     kept: str
     history: list[Row]
     tokens: int
+    head: Probe | None = None
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Whole:
@@ -130,7 +135,7 @@ class ClassifierJob:
         """Train, measure and write the result into its folder. Raises ``JobError``, and ``Stopped`` when asked to."""
         chosen = self._job.hyperparameters.resolved(epochs_for(len(self._data.training)), BATCH_SIZE)
         whole, before = self._train(chosen)
-        scores, typos = self._evaluate()
+        scores, robustness = self._evaluate(whole)
         served, difference, int8 = self._write_model()
         with self._run.phase("card"):
             write_metrics(self._result / "metrics.csv", whole.history)
@@ -143,7 +148,7 @@ class ClassifierJob:
                 probe=whole.probe,
                 fine_tuned=whole.fine_tuned,
                 scores=scores,
-                typos=typos,
+                robustness=robustness,
                 history=whole.history,
                 hyperparameters=chosen._asdict(),
                 tokens=whole.tokens,
@@ -172,10 +177,10 @@ class ClassifierJob:
         judged = self._probe() if state is None else Judged(Probe(**state["kept"]["probe"]), *state["kept"]["judged"])
         self._begin_with(judged.probe)
         if self._job.method == "probe":
-            return Whole(judged.accuracy, None, "probe", [], 0)
+            return Whole(judged.accuracy, None, "probe", [], 0, judged.probe)
         trained = self._fine_tune(judged, chosen, state)
         fine_tuned, kept = self._choose(judged)
-        return Whole(judged.accuracy, fine_tuned, kept, trained.history, trained.tokens)
+        return Whole(judged.accuracy, fine_tuned, kept, trained.history, trained.tokens, judged.probe)
 
     def _shrink(
         self, shrinking: Shrinking, whole: Whole, taught: Taught, chosen: Chosen, state: dict[str, Any] | None
@@ -294,13 +299,19 @@ class ClassifierJob:
         merge(self._model, self._method)
         return trained
 
-    def _evaluate(self) -> tuple[Scores, float]:
-        """Measure the model that is kept on the validation data, and on the same with typos."""
+    def _evaluate(self, whole: Whole) -> tuple[Scores, Robustness]:
+        """Measure the model that is kept on the validation data, and on some of these texts changed."""
         with self._run.phase("evaluate"):
-            scores = self._score(self._validate().numpy())
-            typed = [with_typos(example.text, self._job.seed) for example in self._data.validation]
-            typos = self._score(rows_of(self._model, self._base.tokens(typed), exact=True).numpy())
-        return scores, typos.accuracy
+            logits = self._validate()
+            beside = self._untaught(whole)
+            robustness = measure(self._model, beside, self._base, self._data, logits, self._job.seed)
+            return self._score(logits.numpy()), robustness
+
+    def _untaught(self, whole: Whole) -> Classifier | None:
+        """Give the probe, which has seen no typos, where the model has seen some and has the same layers."""
+        if not self._job.augment or self._shrinking is not None or whole.kept == "probe" or whole.head is None:
+            return None
+        return frozen(Path(self._job.base.weights), whole.head)
 
     def _score(self, logits: Logits) -> Scores:
         wanted = self._wanted.numpy()

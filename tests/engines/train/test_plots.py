@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from engines.train.plots import calibration, confusion, curves, smoothed
+from engines.train.plots import calibration, confusion, curves, grouped_bars, smoothed
 
 
 def texts(svg: str) -> list[str]:
@@ -33,6 +33,23 @@ def test_calibration_has_a_dot_for_each_bin() -> None:
     svg = calibration("c", [(0.6, 0.5, 10), (0.95, 0.9, 90)])
     assert svg.count("<circle") == 2
     assert "90 answers, confidence 0.95, accuracy 0.90" in texts(svg)
+
+
+def bars(svg: str) -> list[float]:
+    return [float(each.attrib["width"]) for each in ET.fromstring(svg).iter() if each.get("height") == "11"]
+
+
+def test_bars_of_all_series_have_one_scale() -> None:
+    svg = grouped_bars("<b>", "%", {"one": {"typos": 50.0, "case": 0.0}, "two": {"typos": 100.0, "case": 25.0}})
+    half, whole, none, quarter = bars(svg)
+    assert (half, none, quarter) == (whole / 2, 0, whole / 4)
+    assert {"<b>", "one", "two", "typos", "case", "%", "50.0", "two, case: 25.0 %"} <= set(texts(svg))
+
+
+def test_one_series_alone_needs_no_name_and_nothing_may_be_all_there_is() -> None:
+    svg = grouped_bars("b", "%", {"one": {"typos": 0.0}})
+    assert bars(svg) == [0.0]
+    assert "one" not in texts(svg)
 
 
 def test_a_curve_is_smoothed_over_a_twentieth() -> None:

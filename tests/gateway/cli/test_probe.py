@@ -48,6 +48,28 @@ async def test_a_classifier_is_probed_the_same_each_time(
     assert (tmp_path / "found.svg").read_text().startswith("<svg ")
 
 
+async def test_two_classifiers_stand_side_by_side(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with good_or_bad(tmp_path, classifiers=("judge", "other")) as running:
+        options = ("--data", data, "--url", running.address)
+        files = ("--json", tmp_path / "found.json", "--svg", tmp_path / "found.svg")
+        assert await probe("judge", "other", *options, *files) == 0
+        said = capsys.readouterr().out
+        # A model that is named twice is measured once.
+        assert await probe("other", "other", *options) == 0
+        assert capsys.readouterr().out.startswith("other on 3 texts of data.jsonl (seed 0)")
+        assert await probe("judge", "nobody", *options, "--json", tmp_path / "none.json") == 1
+    assert "| texts | changed | judge | other |" in said
+    assert "| upper case | 3 | 100.0 % (+0.0) | 100.0 % (+0.0) |" in said
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(each["model"], each["rows"][0]["accuracy"]) for each in found] == [("judge", 1.0), ("other", 1.0)]
+    drawn = (tmp_path / "found.svg").read_text()
+    assert (">judge</text>" in drawn, ">other</text>" in drawn) == (True, True)
+    told = capsys.readouterr()
+    assert ("nobody" in told.err, told.out, (tmp_path / "none.json").exists()) == (True, "", False)
+
+
 async def test_a_label_that_the_model_does_not_have_is_told_by_its_line(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,40 +1,34 @@
-"""Accuracy is that of all texts, and flips are a part of those that were changed."""
+"""Several models are asked about the same texts, and none before the labels of all are known to be right."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from engines.perturbations import PERTURBATIONS
-from loadtest.labelled import Example
-from loadtest.probe.measure import measure
+from loadtest.labelled import DataError, Example
+from loadtest.probe.measure import probe
+from loadtest.served_models import served_at
+from tests.loadtest.served import good_or_bad
 
-EXAMPLES = [Example(1, "Buy this", "short"), Example(2, "nothing known here", "short"), Example(3, "x", "long")]
-
-
-async def test_a_classifier_that_counts_characters_is_upset_by_padding_and_not_by_case() -> None:
-    asked: list[int] = []
-
-    async def predict(texts: Sequence[str]) -> list[str]:
-        asked.append(len(texts))
-        return ["long" if len(text) > 20 else "short" for text in texts]
-
-    rows = {row.name: row for row in await measure(predict, EXAMPLES, 1)}
-    assert list(rows) == ["as written", *PERTURBATIONS]
-    assert [rows[name].accuracy for name in ("as written", "upper case", "padding")] == pytest.approx(
-        [2 / 3, 2 / 3, 1 / 3]
-    )
-    assert [rows[name].changed for name in ("as written", "upper case", "padding")] == [0, 3, 3]
-    assert [rows[name].flips for name in ("as written", "upper case", "padding")] == [None, 0, 1]
-    # Only one text has a word of the list, and only that one is asked again.
-    assert (rows["synonyms"].changed, asked[1 + list(PERTURBATIONS).index("synonyms")]) == (1, 1)
+DATA = Path("some/data.jsonl")
+EXAMPLES = [Example(1, "good good film", "good"), Example(2, "Bad", "bad"), Example(5, "cat", "bad")]
 
 
-async def test_a_kind_of_change_that_changes_nothing_says_nothing() -> None:
-    async def predict(texts: Sequence[str]) -> list[str]:
-        return ["a" for _ in texts]
+async def test_each_model_has_a_result_of_the_same_texts(tmp_path: Path) -> None:
+    models = ("judge", "other")
+    async with good_or_bad(tmp_path, classifiers=models) as running, served_at(running.address, None) as served:
+        first, second = await probe(served, ["other", "judge"], DATA, EXAMPLES, 4)
+    assert (first.model, second.model) == ("other", "judge")
+    assert (first.data, first.texts, first.seed) == ("data.jsonl", 3, 4)
+    assert [row.name for row in first.rows][:3] == ["as written", "typos", "upper case"]
+    assert first.rows[0].accuracy == pytest.approx(2 / 3)
+    # Both are the same classifier.
+    assert first.rows == second.rows
 
-    rows = await measure(predict, [Example(1, "karte", "a")], 0)
-    (row,) = (row for row in rows if row.name == "synonyms")
-    assert (row.changed, row.flips, row.accuracy) == (0, None, 1.0)
+
+async def test_a_label_that_the_last_model_lacks_is_told_with_its_line_and_model(tmp_path: Path) -> None:
+    examples = [*EXAMPLES, Example(7, "dog", "ugly")]
+    async with good_or_bad(tmp_path) as running, served_at(running.address, None) as served:
+        with pytest.raises(DataError, match=r"some/data\.jsonl:7: label: judge: .*no label 'ugly'"):
+            await probe(served, ["judge"], DATA, examples, 0)

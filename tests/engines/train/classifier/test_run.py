@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,23 @@ def test_the_other_methods_make_models_too(tmp_path: Path, encoder: Path, method
     assert f"by the method `{method}`;\nwhat answers is the fine-tuned model" in (folder / "result/card.md").read_text()
 
 
+def test_a_model_that_learned_with_typos_stands_beside_the_probe_that_did_not(tmp_path: Path, encoder: Path) -> None:
+    folder = write_job(tmp_path / "job", encoder, reviews(80), method="full", augment=True)
+    assert main([str(folder)]) == 0
+    card = (folder / "result" / "card.md").read_text()
+    assert "| answers changed | the probe, which saw no typos | its points lost |" in card
+    assert "| padding | 4 |" in card
+    assert "the probe, which saw no typos, padding: " in (folder / "result" / "robustness.svg").read_text()
+
+
+def test_a_probe_that_is_kept_does_not_stand_beside_itself(tmp_path: Path, encoder: Path) -> None:
+    folder = write_job(tmp_path / "job", encoder, reviews(80), method="probe", augment=True)
+    assert main([str(folder)]) == 0
+    card = (folder / "result" / "card.md").read_text()
+    assert "| texts | changed | accuracy | points lost | answers changed |\n" in card
+    assert "saw no typos" not in card
+
+
 def test_several_labels(tmp_path: Path, encoder: Path) -> None:
     lines: list[dict[str, Any]] = [
         {"text": each["text"], "label": [each["label"], *(["film"] if "film" in each["text"] else [])]}
@@ -103,6 +121,10 @@ def test_several_labels(tmp_path: Path, encoder: Path) -> None:
     config = json.loads((folder / "result" / "model" / "config.json").read_text())
     assert config["problem_type"] == "multi_label_classification"
     assert not (folder / "result" / "confusion.svg").exists()
+    card = (folder / "result" / "card.md").read_text()
+    (accuracy,) = re.findall(r"\| accuracy \(all labels of a text right\) \| ([\d.]+)% \|", card)
+    # There are fewer validation texts than are measured at most, so it is the same accuracy of the same texts.
+    assert f"| as written | 0 | {accuracy} % |" in card
 
 
 def questions() -> list[dict[str, str]]:
