@@ -33,6 +33,9 @@ exit code: 0 when the model is served, else 1
 examples:
   headgate tune minilm --data reviews.jsonl --suffix reviews
   headgate tune minilm --data train.jsonl --validation dev.jsonl --method probe --time-budget 60
+  headgate tune minilm --data reviews.jsonl --augment --no-quantize
+  headgate tune minilm --data reviews.jsonl --prune 3
+  headgate tune minilm --data reviews.jsonl --distill 3 --temperature 4
 """
 
 
@@ -53,6 +56,11 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--method", choices=_METHODS, help="how a classifier is trained (default: auto)")
     parser.add_argument("--time-budget", type=float, metavar="SECONDS", help="the longest training")
     parser.add_argument("--epochs", type=int, metavar="N", help="how often each example is trained on")
+    parser.add_argument("--augment", action="store_true", help="train a classifier on typos too")
+    parser.add_argument("--prune", type=int, metavar="LAYERS", help="keep only so many layers, the lowest")
+    parser.add_argument("--distill", type=int, metavar="LAYERS", help="teach a student of so many layers, and keep it")
+    parser.add_argument("--temperature", type=float, metavar="T", help="softens what a student learns (default: 2)")
+    parser.add_argument("--no-quantize", action="store_true", help="serve a classifier in float32, not in int8")
     parser.add_argument("--seed", type=int, metavar="N", help="makes a training repeatable")
     parser.add_argument("--url", default=URL, metavar="URL", help="the gateway (default: %(default)s)")
 
@@ -73,19 +81,32 @@ def _run(options: argparse.Namespace) -> int:
 
 def _order(api: ApiClient, options: argparse.Namespace) -> dict[str, Any]:
     """Upload the files and make the job."""
-    numbers = {"method": options.method, "time_budget": options.time_budget, "n_epochs": options.epochs}
-    given = {name: value for name, value in numbers.items() if value is not None}
     order = {
         "model": options.model,
         "training_file": api.upload(options.data, "fine-tune"),
         "suffix": options.suffix,
         "seed": options.seed,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": given}},
+        "method": {"type": "supervised", "supervised": {"hyperparameters": _hyperparameters(options)}},
     }
     if options.validation is not None:
         order["validation_file"] = api.upload(options.validation, "fine-tune")
     job: dict[str, Any] = _patiently(lambda: api.post("/v1/fine_tuning/jobs", order))
     return job
+
+
+def _hyperparameters(options: argparse.Namespace) -> dict[str, Any]:
+    """Collect what was given, and leave it to the gateway to refuse what does not go together."""
+    distill = {"layers": options.distill, "temperature": options.temperature}
+    given = {
+        "method": options.method,
+        "time_budget": options.time_budget,
+        "n_epochs": options.epochs,
+        "augment": True if options.augment else None,
+        "quantize": False if options.no_quantize else None,
+        "prune": None if options.prune is None else {"layers": options.prune},
+        "distill": {name: value for name, value in distill.items() if value is not None} or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def follow(api: ApiClient, job_id: str, out: TextIO) -> int:

@@ -92,7 +92,10 @@ async def create_job(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
         raise request.key.not_allowed(asked.model)
     tuning = _tuning(info)
     base, numbers = tuning.base(asked.model), _hyperparameters(asked)
-    _check_smaller(numbers, base.kind, "hyperparameters" if asked.method is None else _IN_METHOD)
+    where = "hyperparameters" if asked.method is None else _IN_METHOD
+    _check_smaller(numbers, base.kind, where)
+    if base.kind != "classifier":
+        _check_adapter(numbers, where)
     suffix = asked.suffix or ""
     if not _SUFFIX.fullmatch(suffix):
         raise BadRequest(
@@ -236,6 +239,20 @@ def _check_smaller(asked: HyperparameterOrder, kind: Kind, where: str) -> None:
         raise BadRequest(
             f"{name} is for classifiers; this base becomes an adapter, which has no layers of its own.",
             param=f"{where}.{name}",
+        )
+
+
+def _check_adapter(asked: HyperparameterOrder, where: str) -> None:
+    """Refuse what only a classifier can have. Raises ``BadRequest`` naming the field."""
+    if asked.method not in ("auto", "lora"):
+        raise BadRequest(
+            f"method is {asked.method!r}, which is for classifiers; this base becomes a LoRA adapter.",
+            param=f"{where}.method",
+        )
+    if asked.augment:
+        raise BadRequest(
+            "augment is for classifiers; this base becomes an adapter, which learns its conversations as they are.",
+            param=f"{where}.augment",
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.cli.main import main
@@ -22,6 +23,27 @@ RUNNING: dict[str, Any] = {
     "estimated_finish": 185,
 }
 STEP: dict[str, Any] = {"type": "metrics", "message": "Step 1/4: training loss=0.5000", "data": {"train_loss": 0.5}}
+
+
+GIVEN = "--method full --time-budget 30 --augment --no-quantize --distill 1 --temperature 4"
+TAKEN = {
+    "method": "full",
+    "time_budget": 30.0,
+    "augment": True,
+    "quantize": False,
+    "prune": None,
+    "distill": {"layers": 1, "temperature": 4.0},
+}
+"""Options, and the hyperparameters of the job that is made of them."""
+
+REFUSED = {
+    "--prune 3 --distill 3": "distill is given beside prune; give one of the two",
+    "--prune 0": "Expected `int` >= 1",
+    "--temperature 4": "missing required field `layers`",
+    "--distill 3 --temperature 0.5": "Expected `float` >= 1",
+    "--time-budget -1": "Expected `float` > 0",
+}
+"""What the gateway does not take, and what it says."""
 
 
 class Terminal(io.StringIO):
@@ -84,12 +106,16 @@ async def test_a_model_is_tuned_and_its_job_is_listed(folder: Path, capsys: pyte
             return code, said.out, said.err
 
         data = str(folder / "reviews.jsonl")
-        code, said, _ = await headgate("tune", "base", "--data", data, "--validation", data, "--suffix", "mine")
+        options = [*GIVEN.split(), "--data", data, "--validation", data, "--suffix", "mine"]
+        code, said, _ = await headgate("tune", "base", *options)
         assert code == 0
         lines = said.splitlines()
         assert "Step 4/4: training loss=0.2500" in lines
         assert lines[-1].startswith("ft:base:headgate:mine:")
         job = lines[0].partition(":")[0]
+        async with httpx.AsyncClient() as http:
+            made = (await http.get(f"{running.address}/v1/fine_tuning/jobs/{job}")).json()
+        assert made["method"]["supervised"]["hyperparameters"].items() >= TAKEN.items()
         code, said, _ = await headgate("jobs")
         assert (code, len(said.splitlines())) == (0, 1)
         assert said.startswith(f"{job}  ")
@@ -100,3 +126,6 @@ async def test_a_model_is_tuned_and_its_job_is_listed(folder: Path, capsys: pyte
             f"headgate: The job {job} is succeeded; only one that has not ended can be cancelled.\n",
         )
         assert (await headgate("tune", "plain", "--data", data))[0] == 1
+        for words, reason in REFUSED.items():
+            code, _, said = await headgate("tune", "base", "--data", data, *words.split())
+            assert (code, reason in said) == (1, True), said

@@ -143,9 +143,9 @@ async def test_what_a_job_cannot_be_is_told_with_its_field(folder: Path) -> None
             with pytest.raises((openai.BadRequestError, openai.NotFoundError), match=reason) as refused:
                 await api.fine_tuning.jobs.create(**({"model": "base", "training_file": file.id} | asked))
             assert refused.value.param == param, asked
-        for how in ({"prune": {"layers": 1}}, {"distill": {"layers": 1}}):
+        for how in ({"prune": {"layers": 1}}, {"distill": {"layers": 1}}, {"method": "probe"}, {"augment": True}):
             method: Any = {"type": "supervised", "supervised": {"hyperparameters": how}}
-            with pytest.raises(openai.BadRequestError, match="is for classifiers; this base becomes an adapter") as no:
+            with pytest.raises(openai.BadRequestError, match="is for classifiers; this base becomes a") as no:
                 await api.fine_tuning.jobs.create(model="chat", training_file=file.id, method=method)
             assert no.value.param == f"method.supervised.hyperparameters.{next(iter(how))}"
         other = await api.files.create(file=("a.txt", b"a"), purpose="user_data")
