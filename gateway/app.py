@@ -193,6 +193,7 @@ class Gateway:
         self._sharing = self._share_limits(config)
         self._load_signals = LoadSignals(self._registry, self._plane.show_load)
         self._ending = False
+        self._plane.exposition.tuning_jobs = self._tuning.jobs
         self._tuning.serve_with(Serving(self._serve_published, self._is_ready, self._load_tuned, self._plane.ask))
         self._reloader = None if source is None else Reloader(self._file_config, source, self._reload, self._reloaded)
         self._watching: list[asyncio.Task[None]] = []

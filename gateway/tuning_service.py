@@ -15,6 +15,7 @@ from gateway.core.tasks import cancelled
 from gateway.files.store import FileCounts, FileStore
 from gateway.tuning.bases import folder_of, settings_of
 from gateway.tuning.client import TuningClient, models_folder
+from gateway.tuning.job_tally import JobTally
 from gateway.tuning.published import PublishedModels
 from gateway.tuning.publisher import Publisher, Serving
 
@@ -31,6 +32,7 @@ class TuningService:
     def __init__(self, config: Config, say: Callable[[str], None], train: Sequence[str] = TRAIN) -> None:
         self._say = say
         self._client = TuningClient(config)
+        self._jobs = JobTally(self._client)
         self.published = PublishedModels(models_folder(folder_of(config)))
         self._files = FileStore(config.gateway.files, FileCounts())
         settings = settings_of(config, train)
@@ -41,7 +43,8 @@ class TuningService:
             launchers={MODEL: TuningServer(settings)},
         )
         self._publisher: Publisher | None = None
-        self._publishing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        """What is done while a server of this gateway runs."""
         self._started = False
 
     def __repr__(self) -> str:
@@ -63,6 +66,10 @@ class TuningService:
         for trouble in self.published.new_troubles():
             self._say(trouble)
 
+    def jobs(self) -> JobTally | None:
+        """Count the jobs, if there is something to tune."""
+        return self._jobs if self._client.wanted else None
+
     def note(self, status: ReplicaStatus) -> None:
         """Hear what becomes of an engine, which may be that of a model that is being published."""
         if self._publisher is not None:
@@ -76,8 +83,7 @@ class TuningService:
 
     async def stop(self) -> None:
         """Stop the server and its jobs, which go on when it starts again; harmless before the start."""
-        if self._publishing is not None:
-            await cancelled([self._publishing])
+        await cancelled(self._tasks)
         await self._supervisor.stop(_GRACE)
         await self._files.stop()
 
@@ -89,11 +95,13 @@ class TuningService:
         self._supervisor.start()
 
     def _changed(self, status: ReplicaStatus) -> None:
-        """Publish while a server of this gateway runs; one of another's is not asked what there is to do."""
+        """Publish and count while a server of this gateway runs; one of another's is not asked."""
         if status.state is State.READY:
             assert self._publisher is not None
-            self._publishing = asyncio.get_running_loop().create_task(self._publisher.run())
-        elif self._publishing is not None:
-            self._publishing.cancel()
+            loop = asyncio.get_running_loop()
+            self._tasks = [loop.create_task(self._publisher.run()), loop.create_task(self._jobs.run())]
+        else:
+            for task in self._tasks:
+                task.cancel()
         if status.reason and status.state in (State.FAILED, State.RESTARTING):
             self._say(f"the tuning server: {status.reason}")

@@ -175,6 +175,12 @@ class Task(msgspec.Struct, frozen=True):
     folder: str
 
 
+class Known(msgspec.Struct, frozen=True):
+    """How many jobs of each status a gateway knows of; ``None`` before it has asked."""
+
+    counts: dict[str, int] | None = None
+
+
 class Published(msgspec.Struct, frozen=True):
     """What a gateway reports of a model that it serves: its job's files of results."""
 

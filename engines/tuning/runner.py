@@ -39,7 +39,8 @@ Check = Callable[[Kind, Path, Path | None], JobError | None]
 class Runner:
     """The jobs that are under way, over the ``store`` of all jobs.
 
-    ``check`` looks at the examples first. ``changed`` is called whenever there may be something for the gateway to do.
+    ``check`` looks at the examples first. ``changed`` is called whenever a job has become another, so that there may be
+    something for the gateway to do or to count.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Runner:
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
             raise
+        self._changed()
         self._prepare(job.id)
 
     def catch_up(self, job: Job) -> Job:
@@ -123,25 +125,24 @@ class Runner:
     def pause(self, job: Job) -> None:
         """Stop a job where it is, until it is resumed."""
         job.status = "paused"
-        self._store.save(job, _said("The job has been paused."))
+        self._save(job, _said("The job has been paused."))
         self._stop(job.id)
 
     def resume(self, job: Job) -> None:
         """Let a paused job go on when there is room."""
         job.status = "queued"
-        self._store.save(job, _said("The job has been resumed."))
+        self._save(job, _said("The job has been resumed."))
         self.look()
 
     def cancel(self, job: Job) -> None:
         """End a job for good; where its model is being published, that is withdrawn."""
         job.status, job.finished_at = "cancelled", int(time())
         job.stage = "withdraw" if job.stage == "publish" else "done"
-        self._store.save(job, _said("The job has been cancelled."))
+        self._save(job, _said("The job has been cancelled."))
         if job.id in self._runs:
             self._runs[job.id].kill()
         elif job.stage == "done" and job.id not in self._preparing:
             self.folder_of(job.id).tidy()
-        self._changed()
 
     # what the gateway does
 
@@ -157,30 +158,26 @@ class Runner:
         """Note that the gateway serves the model of a job."""
         job.status, job.stage, job.finished_at = "succeeded", "done", int(time())
         job.result_files = result_files
-        self._store.save(
-            job, _said(f"New fine-tuned model created: {job.name}"), _said("The job has successfully completed")
-        )
+        self._save(job, _said(f"New fine-tuned model created: {job.name}"), _said("The job has successfully completed"))
         folder = self.folder_of(job.id)
         folder.tidy(keep=[folder.result])
 
     def fail(self, job: Job, error: JobError) -> None:
         """Give a job up."""
         job.status, job.stage, job.finished_at, job.error = "failed", "done", int(time()), error
-        self._store.save(job, Event(time(), f"The job failed: {error.message}", "error"))
+        self._save(job, Event(time(), f"The job failed: {error.message}", "error"))
         self.folder_of(job.id).tidy()
 
     def withdrawn(self, job: Job) -> None:
         """Note that the gateway serves the model of a job no longer."""
         job.stage, job.deleted = "done", True
-        self._store.save(job, _said(f"The model {job.name} is served no longer."))
+        self._save(job, _said(f"The model {job.name} is served no longer."))
         self.folder_of(job.id).tidy()
-        self._changed()
 
     def delete(self, job: Job) -> None:
         """Have the gateway withdraw a model that it serves."""
         job.stage = "withdraw"
-        self._store.save(job)
-        self._changed()
+        self._save(job)
 
     # inside
 
@@ -224,7 +221,7 @@ class Runner:
             self.fail(job, error)
         else:
             job.status = "queued"
-            self._store.save(job, _said("Files validated, moving job to queued state"))
+            self._save(job, _said("Files validated, moving job to queued state"))
             self.look()
 
     async def _train(self, job_id: str, run: Run) -> None:
@@ -254,7 +251,7 @@ class Runner:
             return None
         if job.status != "running":
             job.status = "running"
-            self._store.save(job, _said("Fine-tuning job started"))
+            self._save(job, _said("Fine-tuning job started"))
         command = [*self._settings.train, str(folder.path)]
         settings = self._settings
         run.child = await Child.start(command, folder.log, threads=settings.threads, memory_bytes=settings.memory_bytes)
@@ -279,8 +276,7 @@ class Runner:
 
     def _trained(self, job: Job) -> None:
         job.stage, job.status = "publish", "running"
-        self._store.save(job, _said("The training is complete; the model is being published."))
-        self._changed()
+        self._save(job, _said("The training is complete; the model is being published."))
 
     def _died(self, job: Job, code: int, folder: JobFolder) -> bool:
         """Count a training that ended unasked, and tell whether it is worth another try."""
@@ -295,6 +291,11 @@ class Runner:
         told = f"The training ended unasked with exit code {code}; it goes on from its last checkpoint."
         self._store.save(job, Event(time(), told, "warn"))
         return True
+
+    def _save(self, job: Job, *events: Event) -> None:
+        """Write down what a job has become, and let those look who wait for it."""
+        self._store.save(job, *events)
+        self._changed()
 
     def _found(self, job_id: str) -> Job:
         job = self._store.find(job_id)

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from engines.tuning.errors import TuningError
-from engines.tuning.records import JobError, JobOrder, Published
+from engines.tuning.records import JobError, JobOrder, Known, Published
 from engines.tuning.service import Service
 
 _POLL_SECONDS = 20.0
@@ -49,6 +49,7 @@ class Api:
                 web.post("/jobs/{id}/{action:pause|resume|cancel}", self._act),
                 web.post("/models/delete", self._delete),
                 web.get("/tasks", self._task),
+                web.post("/counts", self._counts),
                 web.post("/jobs/{id}/published", self._published),
                 web.post("/jobs/{id}/refused", self._refused),
                 web.post("/jobs/{id}/withdrawn", self._withdrawn),
@@ -92,6 +93,9 @@ class Api:
 
     async def _task(self, _request: web.Request) -> web.Response:
         return _json(await self._service.next_task(_POLL_SECONDS))
+
+    async def _counts(self, request: web.Request) -> web.Response:
+        return _json(await self._service.counts((await _told(request, Known)).counts, _POLL_SECONDS))
 
     async def _published(self, request: web.Request) -> web.Response:
         self._service.published(request.match_info["id"], (await _told(request, Published)).result_files)

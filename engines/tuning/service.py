@@ -40,7 +40,7 @@ class Service:
         return f"<Service {self.runner!r}>"
 
     def changed(self) -> None:
-        """Wake those who wait for something to be done by the gateway, or for its end."""
+        """Wake those who wait for a job to become another: for something to do, for its end, or for a count."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -140,6 +140,16 @@ class Service:
         except TimeoutError:
             return None
         return task
+
+    async def counts(self, known: dict[str, int] | None, within: float) -> dict[str, int]:
+        """Count all owners' jobs by status, as soon as that is not what is ``known``, or after ``within`` seconds."""
+        try:
+            async with asyncio.timeout(within):
+                while (counts := self._store.counts()) == known:
+                    await self._changed.wait()
+        except TimeoutError:
+            return self._store.counts()
+        return counts
 
     def published(self, job_id: str, result_files: list[str]) -> None:
         """Take note that a model is served."""

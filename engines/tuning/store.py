@@ -91,6 +91,11 @@ class Store:
         """List the jobs that something is still to be done for, the oldest first."""
         return list(self._jobs("WHERE stage != 'done' ORDER BY number"))
 
+    def counts(self) -> dict[str, int]:
+        """Count all jobs by their status; one that no job has is left out."""
+        select = "SELECT json_extract(CAST(job AS TEXT), '$.status') AS status, count(*) FROM jobs GROUP BY status"
+        return dict(self._connection.execute(select).fetchall())
+
     def ids(self) -> set[str]:
         """Give the ids of all jobs."""
         return {row[0] for row in self._connection.execute("SELECT id FROM jobs")}

@@ -21,14 +21,16 @@ from gateway.observe.families.process import PROCESS
 from gateway.observe.families.replicas import REPLICAS
 from gateway.observe.families.requests import REQUESTS
 from gateway.observe.families.row import Scrape
+from gateway.observe.families.tuning import TUNING
 from gateway.observe.text_format import Family, Kind, pieces_of
 from gateway.pools.registry import Registry
 from gateway.scaling.scaler import ScaledModel
+from gateway.tuning.job_tally import JobTally
 
 _WORK_SECONDS, _REST_SECONDS = 0.0003, 0.0002
 """How long a scrape works before it rests, and how long it rests."""
 
-_FAMILIES = (*REQUESTS, *POOLS, *REPLICAS, *BATCHES, *PROCESS)
+_FAMILIES = (*REQUESTS, *POOLS, *REPLICAS, *BATCHES, *TUNING, *PROCESS)
 
 
 class Exposition:
@@ -55,6 +57,8 @@ class Exposition:
         """Whether limits are shared with other nodes; ``None`` where they need not be."""
         self.ray_up: bool | None = None
         """Whether the head of the Ray cluster answers; ``None`` where there is none."""
+        self.tuning_jobs: Callable[[], JobTally | None] = lambda: None
+        """The fine-tuning jobs; ``None`` where there is nothing to tune."""
 
     def __repr__(self) -> str:
         return f"<Exposition of {len(_FAMILIES)} families>"
@@ -102,6 +106,7 @@ class Exposition:
             self.scaled(),
             self.limits_shared,
             self.ray_up,
+            self.tuning_jobs(),
         )
         for row in _FAMILIES:
             yield row.read(scrape)

@@ -157,6 +157,7 @@ async def ask_everything(http: httpx.AsyncClient, served: Served, simulated: Run
     """Ask each model of both gateways, streams among them; some of it fails, as it should."""
     files = {"file": ("a.txt", b"text")}
     await begin_batch(http, simulated)
+    await fail_to_tune(http, served)
     await asyncio.gather(
         http.post(f"{served.address}{CHAT}", json=chat("smollm2-135m")),
         http.post(f"{served.address}/v1/embeddings", json={"model": "minilm", "input": "The gate"}),
@@ -175,6 +176,14 @@ async def begin_batch(http: httpx.AsyncClient, simulated: RunningGateway) -> Non
     file = await http.post(f"{url}/files", files=files, data={"purpose": "batch"}, headers=ALICE)
     fields = {"input_file_id": file.json()["id"], "endpoint": CHAT, "completion_window": "24h"}
     (await http.post(f"{url}/batches", json=fields, headers=ALICE)).raise_for_status()
+
+
+async def fail_to_tune(http: httpx.AsyncClient, served: Served) -> None:
+    """Order a fine-tuning job whose examples are refused."""
+    url, files = f"{served.address}/v1", {"file": ("one.jsonl", b'{"text": "The gate", "label": "water"}')}
+    file = await http.post(f"{url}/files", files=files, data={"purpose": "fine-tune"})
+    job = {"model": "minilm", "training_file": file.json()["id"]}
+    (await http.post(f"{url}/fine_tuning/jobs", json=job)).raise_for_status()
 
 
 def chat(model: str) -> dict[str, Any]:

@@ -219,6 +219,26 @@ RESOURCES = Row(
             queries=[Query(total(series("headgate_batch_lines_in_flight", GATEWAY), "instance"), "{{instance}}")],
         ),
         Lines(
+            title="Fine-tuning jobs under way",
+            description="Fine-tuning jobs that have not ended, by their status.",
+            unit="short",
+            queries=[Query(total(series("headgate_fine_tuning_jobs", GATEWAY), "status"), "{{status}}")],
+        ),
+        Lines(
+            title="Fine-tuning jobs ended",
+            description="Fine-tuning jobs that have ended, by how. One whose examples were refused has failed.",
+            unit="short",
+            queries=[
+                Query(
+                    total(
+                        f"increase({series('headgate_fine_tuning_jobs_ended_total', GATEWAY)}[$__rate_interval])",
+                        "status",
+                    ),
+                    "{{status}}",
+                )
+            ],
+        ),
+        Lines(
             title="Counts corrected",
             description="Counts of what is held (slots, requests in flight) that were wrong and have been corrected: a "
             "mistake of the gateway's own, which its log names.",

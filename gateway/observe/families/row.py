@@ -12,6 +12,7 @@ from gateway.pools.pool import Load, Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
 from gateway.scaling.scaler import ScaledModel
+from gateway.tuning.job_tally import JobTally
 
 MODEL = ("model",)
 REPLICA = ("model", "replica")
@@ -30,6 +31,7 @@ class Scrape(NamedTuple):
     scaled: Collection[ScaledModel]
     limits_shared: bool | None
     ray_up: bool | None
+    tuning_jobs: JobTally | None
 
     @property
     def configured(self) -> set[str]:

@@ -49,6 +49,12 @@ async def test_a_job_is_ordered_listed_and_cancelled(
     assert (again.status, (await again.json())["error"]["code"]) == (400, "wrong_state")
 
 
+async def test_jobs_are_counted_for_metrics(client: TestClient[web.Request, web.Application], tmp_path: Path) -> None:
+    assert await (await client.post("/counts", data=b"{}")).json() == {}
+    await client.post("/jobs", data=msgspec.json.encode(order(tmp_path, owner="a")))
+    assert await (await client.post("/counts", data=b'{"counts": {}}')).json() == {"validating_files": 1}
+
+
 async def test_what_is_no_order_is_refused(client: TestClient[web.Request, web.Application]) -> None:
     response = await client.post("/jobs", data=b'{"owner": 1}')
     assert (response.status, (await response.json())["error"]["code"]) == (400, "invalid_order")

@@ -127,3 +127,23 @@ async def test_a_model_that_is_not_served_fails_its_job(service: Service, tmp_pa
     service.refused(job_id, JobError("publishing_failed", "It answers wrongly."))
     shown = service.show("a", job_id)
     assert (shown.status, shown.error) == ("failed", JobError("publishing_failed", "It answers wrongly."))
+
+
+async def test_counts_are_told_at_once_to_who_knows_none_and_else_when_they_change(
+    service: Service, tmp_path: Path
+) -> None:
+    assert await service.counts(None, 10.0) == {}
+    asked = asyncio.create_task(service.counts({}, 10.0))
+    await service.create(order(tmp_path, owner="a"))
+    assert await asked == {"validating_files": 1}
+    with_job(service, tmp_path, "queued")
+    known = await service.counts(None, 10.0)
+    assert known == {"validating_files": 1, "queued": 1}
+    asked = asyncio.create_task(service.counts(known, 10.0))
+    service.pause("a", "ftjob-1")
+    assert await asked == {"validating_files": 1, "paused": 1}
+
+
+async def test_counts_that_stay_are_told_after_a_while(service: Service, tmp_path: Path) -> None:
+    with_job(service, tmp_path, "paused")
+    assert await service.counts({"paused": 1}, 0.0) == {"paused": 1}

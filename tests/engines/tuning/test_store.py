@@ -91,3 +91,14 @@ def test_the_database_of_a_later_version_is_not_touched(tmp_path: Path, store: S
         later.execute("PRAGMA user_version = 99")
     with pytest.raises(OSError, match="later version of Headgate"):
         Store(tmp_path / "jobs.sqlite3")
+
+
+def test_jobs_of_all_owners_are_counted_by_their_status(tmp_path: Path, store: Store) -> None:
+    assert store.counts() == {}
+    for number in range(3):
+        store.add(job(tmp_path, number, owner=f"owner-{number}"))
+    first = store.find("ftjob-0")
+    assert first is not None
+    first.status, first.stage = "failed", "done"
+    store.save(first)
+    assert store.counts() == {"validating_files": 2, "failed": 1}

@@ -98,6 +98,8 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "batches",
         "batches_ended",
         "batch_lines",
+        "fine_tuning_jobs",
+        "fine_tuning_jobs_ended",
         "batch_lines_in_flight",
     }
 

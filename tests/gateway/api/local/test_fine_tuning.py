@@ -6,6 +6,7 @@ states, models that are served, asked and deleted.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from gateway.tuning.job_tally import ENDED, UNDER_WAY
 from tests.kit.gateways import RunningGateway, gateway
 from tests.kit.tuning import EXAMPLES, TRAIN, job_of, tunable, until, weights
 
@@ -106,6 +108,36 @@ async def test_a_job_is_paused_resumed_and_cancelled(folder: Path) -> None:
         assert (await jobs.cancel(job.id)).status == "cancelled"
         with pytest.raises(openai.BadRequestError, match="is cancelled; only one that has not ended can be cancelled"):
             await jobs.cancel(job.id)
+
+
+async def until_counted(running: RunningGateway, *samples: str) -> None:
+    """Scrape the metrics until they have these samples; each status is counted a moment after it is told."""
+    async with asyncio.timeout(60):
+        while True:
+            if set(samples) <= set((await running.metrics()).splitlines()):
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_jobs_are_counted_by_their_status(folder: Path) -> None:
+    async with tuning(folder) as running, sdk(running) as api:
+        await until_counted(
+            running,
+            *(f'headgate_fine_tuning_jobs{{status="{each}"}} 0.0' for each in UNDER_WAY),
+            *(f'headgate_fine_tuning_jobs_ended_total{{status="{each}"}} 0.0' for each in ENDED),
+        )
+        job, waiting = await job_of(api, "holds"), await job_of(api, "holds")
+        await until_counted(
+            running, 'headgate_fine_tuning_jobs{status="running"} 1.0', 'headgate_fine_tuning_jobs{status="queued"} 1.0'
+        )
+        await api.fine_tuning.jobs.pause(waiting.id)
+        await api.fine_tuning.jobs.cancel(job.id)
+        await until_counted(
+            running,
+            'headgate_fine_tuning_jobs{status="running"} 0.0',
+            'headgate_fine_tuning_jobs{status="paused"} 1.0',
+            'headgate_fine_tuning_jobs_ended_total{status="cancelled"} 1.0',
+        )
 
 
 REFUSED: list[tuple[dict[str, Any], str | None, str]] = [

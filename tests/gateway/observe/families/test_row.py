@@ -18,7 +18,16 @@ def scrape() -> Scrape:
     loads = [(pool, pool.load(perf_counter())) for pool in registry.pools]
     models = sorted(counters.models().items())
     return Scrape(
-        registry, counters, models, loads, ("1", "abc"), reloaded=True, scaled=(), limits_shared=None, ray_up=None
+        registry,
+        counters,
+        models,
+        loads,
+        ("1", "abc"),
+        reloaded=True,
+        scaled=(),
+        limits_shared=None,
+        ray_up=None,
+        tuning_jobs=None,
     )
 
 
