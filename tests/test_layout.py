@@ -51,7 +51,8 @@ SPINE = {
         {"core"},
     ),
     "engines": (
-        {"ray", "tuning"},
+        {"tuning"},
+        {"ray"},
         {"supervisor"},
         {"launchers"},
         {"files"},

@@ -1,4 +1,4 @@
-"""Ray's Jobs REST API, as far as replicas need it (Ray 2.x, ``/api/jobs/``)."""
+"""Ray's Jobs REST API, as far as replicas and trainings need it (Ray 2.x, ``/api/jobs/``)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ _MOST_TOLD = 2000
 RUNNING, PENDING = "RUNNING", "PENDING"
 ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 """The states of a job that nothing follows."""
+
+WAITED_TOO_LONG = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+"""The type of the error where Ray gives a job up that found no room within a quarter of an hour."""
 
 
 class HeadError(Exception):

@@ -11,7 +11,7 @@ import aiohttp
 
 from engines.processes.restart import RestartPolicy
 from engines.ray.head import Head
-from engines.ray.jobs import PENDING, HeadError, Job, Refused
+from engines.ray.jobs import PENDING, WAITED_TOO_LONG, HeadError, Job, Refused
 from engines.ray.order import USELESS
 from engines.ray.submission import Placed, new_job
 from engines.spec import EngineSpec
@@ -22,9 +22,6 @@ NOWHERE = "http://ray.invalid"
 
 _REASON_LINES = 15
 _PROBE_SECONDS = 5.0
-
-_WAITED_TOO_LONG = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
-"""What Ray says when it gives a job up that found no room within a quarter of an hour."""
 
 
 class Useless(Exception):
@@ -108,7 +105,7 @@ class RayReplica:
         self._report(State.PENDING)
         self._pending = True
         self._placed = placed = await self._submitted() if placed is None else placed
-        while (job := await self._while_pending(placed)).error_type == _WAITED_TOO_LONG:
+        while (job := await self._while_pending(placed)).error_type == WAITED_TOO_LONG:
             placed = await self._submitted()
         self._pending = False
         if job.ended:

@@ -9,13 +9,17 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
 from engines.tuning.check import check_examples
+from engines.tuning.child import StartChild
 from engines.tuning.launcher import hold
+from engines.tuning.local_child import LocalChild
+from engines.tuning.ray_trainings import RayTrainings
 from engines.tuning.records import TuningSettings
 from engines.tuning.runner import Runner
 from engines.tuning.server import Api
@@ -56,17 +60,34 @@ async def serve(socket: str, settings: TuningSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     store = Store(Path(settings.folder) / "jobs.sqlite3")
     service = Service(store)
-    runner = service.runner = Runner(store, settings, check_examples, service.changed)
+    cluster = _cluster_of(settings)
+    start_child: StartChild = _local_starter(settings) if cluster is None else cluster.start
+    runner = service.runner = Runner(store, settings, check_examples, start_child, service.changed)
     http = web.AppRunner(Api(service).application(), access_log=None, shutdown_timeout=1.0)
     await http.setup()
     try:
+        if cluster is not None:
+            training = {job.id for job in store.unfinished() if job.training}
+            cluster.end_left(runner.folder_of(job_id).log for job_id in store.ids() - training)
         runner.start()
         await web.UnixSite(http, socket).start()
         await ended.wait()
     finally:
         await runner.stop()
+        if cluster is not None:
+            await cluster.close()
         await http.cleanup()
         store.close()
+
+
+def _local_starter(settings: TuningSettings) -> StartChild:
+    return partial(LocalChild.start, threads=settings.threads, memory_bytes=settings.memory_bytes)
+
+
+def _cluster_of(settings: TuningSettings) -> RayTrainings | None:
+    if settings.ray is None:
+        return None
+    return RayTrainings(settings.ray, threads=settings.threads, memory_bytes=settings.memory_bytes)
 
 
 if __name__ == "__main__":

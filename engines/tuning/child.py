@@ -1,80 +1,42 @@
-"""One training process: below a shim, at the lowest priority, within its memory, and alone in its job's folder."""
+"""What the runner needs of a training process, wherever it runs, and the environment that each of them gets."""
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-
-from engines.processes.limited import limited_command
-from engines.processes.shim_command import shim_command
+from typing import Protocol
 
 STOP_SECONDS = 60.0
 """How long a training may take to write a checkpoint when it is asked to stop."""
 
 
-class Child:
-    """A training process that runs, or has ended. Its shim kills it, and all that it has started, with this process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    def __repr__(self) -> str:
-        return f"<Child {self._process.pid} [{'runs' if self._process.returncode is None else 'ended'}]>"
-
-    @classmethod
-    async def start(cls, command: Sequence[str], log: Path, *, threads: int, memory_bytes: int) -> Child:
-        """Start a command, once nothing runs any more that was started for the same log. Raises ``OSError``."""
-        written = await asyncio.to_thread(_locked, log)
-        environment = {
-            "OMP_NUM_THREADS": str(threads),
-            # Without it the threads of OpenMP spin beside engines that are busy, and take their time.
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *shim_command(limited_command(tuple(command), memory_bytes)),
-                env={**os.environ, **environment},
-                stdin=asyncio.subprocess.PIPE,
-                stdout=written,
-                stderr=written,
-                start_new_session=True,
-            )
-        finally:
-            os.close(written)
-        return cls(process)
+class Child(Protocol):
+    """A training process that was started, or is still to begin where it waits for room."""
 
     async def ended(self) -> int:
         """Wait for the end, and return the exit code: 128 and the number of the signal where one has killed it."""
-        code = await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        return code if code >= 0 else 128 - code
 
     def stop(self, grace: float = STOP_SECONDS) -> None:
-        """Ask it to write a checkpoint and end, and kill it after ``grace`` seconds."""
-        with suppress(ProcessLookupError):
-            self._process.terminate()
-        asyncio.get_running_loop().call_later(grace, self.kill)
+        """Ask it to write a checkpoint and end, and wait for that no longer than ``grace`` seconds."""
 
     def kill(self) -> None:
-        """End it with all that it has started: its shim does that when its lifeline is cut. Harmless after its end."""
-        if self._process.returncode is None and self._process.stdin is not None:
-            self._process.stdin.close()
+        """End it with all that it has started. Harmless after its end."""
 
 
-def _locked(log: Path) -> int:
-    """Open a log and lock it; what is started with it as its output holds the lock until its last process has ended."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+Say = Callable[[str], None]
+"""Tells the owner of a job something about its training, as an event of the job."""
+
+StartChild = Callable[[Sequence[str], Path, Say], Awaitable[Child]]
+"""Starts a command whose output goes to a log in the job's folder. Raises ``OSError``."""
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """Give the variables that a training gets beside those of the process that starts it."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        # Without it the threads of OpenMP spin beside engines that are busy, and take their time.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }

@@ -28,11 +28,24 @@ Stage = Literal["train", "publish", "withdraw", "done"]
 Level = Literal["info", "warn", "error"]
 
 
+class RayPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """The Ray cluster on which jobs train: its head, the file with its token, and what this gateway's jobs are called.
+
+    ``poll`` is the time between two looks at a job, in seconds.
+    """
+
+    url: str
+    token_file: str | None
+    name: str
+    poll: float
+
+
 class TuningSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a tuning server is told at its start.
 
     ``jobs`` train at the same time, each on ``threads`` threads, within ``memory_bytes`` and for ``time_budget``
-    seconds at most. ``train`` is the command that runs one job; the job's folder follows it.
+    seconds at most. ``train`` is the command that runs one job; the job's folder follows it. They train
+    on the cluster ``ray``, or without one as processes of this machine.
     """
 
     folder: str
@@ -42,6 +55,7 @@ class TuningSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     time_budget: float
     train: list[str]
+    ray: RayPlace | None = None
 
 
 def default_threads(jobs: int) -> int:

@@ -12,7 +12,7 @@ from time import time
 
 from engines.errors import EngineError
 from engines.processes.restart import RestartPolicy
-from engines.tuning.child import Child
+from engines.tuning.child import Child, StartChild
 from engines.tuning.following import take_over
 from engines.tuning.job_folder import JobFolder
 from engines.tuning.records import Event, Job, JobError, Kind, Task, TuningSettings
@@ -39,8 +39,8 @@ Check = Callable[[Kind, Path, Path | None], JobError | None]
 class Runner:
     """The jobs that are under way, over the ``store`` of all jobs.
 
-    ``check`` looks at the examples first. ``changed`` is called whenever a job has become another, so that there may be
-    something for the gateway to do or to count.
+    ``check`` looks at the examples first, ``start_child`` starts a training. ``changed`` is called whenever a job has
+    become another, so that there may be something for the gateway to do or to count.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class Runner:
         store: Store,
         settings: TuningSettings,
         check: Check,
+        start_child: StartChild,
         changed: Callable[[], None],
         restarts: RestartPolicy = _RESTARTS,
     ) -> None:
         self._store = store
         self._settings = settings
         self._check = check
+        self._start_child = start_child
         self._changed = changed
         self._restarts = restarts
         self._jobs = Path(settings.folder) / "jobs"
@@ -253,12 +255,15 @@ class Runner:
             job.status = "running"
             self._save(job, _said("Fine-tuning job started"))
         command = [*self._settings.train, str(folder.path)]
-        settings = self._settings
-        run.child = await Child.start(command, folder.log, threads=settings.threads, memory_bytes=settings.memory_bytes)
+        run.child = await self._start_child(command, folder.log, lambda message: self._tell(job_id, message))
         if run.stopped:
             # Asked for while it was being started.
             run.child.kill()
         return await run.child.ended()
+
+    def _tell(self, job_id: str, message: str) -> None:
+        """Add to what has happened to a job."""
+        self._store.save(self._found(job_id), _said(message))
 
     def _goes_on(self, job_id: str, code: int) -> bool:
         """Decide what follows the end of a training; return whether it is started again."""

@@ -216,13 +216,17 @@ def _canaries_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _placements_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Find models whose replicas are to run on a Ray cluster that is not named."""
+    """Find models whose replicas, and jobs that, are to run on a Ray cluster that is not named."""
     gateway = given.get("gateway")
     cluster = gateway.get("ray") if isinstance(gateway, Mapping) else getattr(gateway, "ray", None)
+    if cluster is not None:
+        return
+    reason = "is 'ray', but no table [gateway.ray] says where the cluster is (address = \"http://HEAD:8265\")"
+    if isinstance(gateway, Mapping) and plain(gateway, "tuning").get("placement") == "ray":
+        yield Mistake(("gateway", "tuning", "placement"), reason)
     for name, model in plain(given, "models").items():
         placed = isinstance(model, Mapping) and model.get("engine") != "remote" and model.get("placement") == "ray"
-        if cluster is None and placed:
-            reason = "is 'ray', but no table [gateway.ray] says where the cluster is (address = \"http://HEAD:8265\")"
+        if placed:
             yield Mistake(("models", name, "placement"), reason)
 
 

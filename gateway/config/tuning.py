@@ -7,7 +7,7 @@ from pydantic import Field
 from gateway.config.paths import FilePath
 from gateway.config.source import ModelSource
 from gateway.config.table import Table
-from gateway.config.types import Seconds
+from gateway.config.types import Placement, Seconds
 
 
 class Tuning(Table):
@@ -19,12 +19,19 @@ class Tuning(Table):
         "in the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).",
         examples=["/var/lib/headgate/tuning"],
     )
+    placement: Placement = Field(
+        "local",
+        description="Where jobs train: `local`, on this machine, or `ray`, as jobs of the cluster of `[gateway.ray]`. "
+        "See [finetuning.md](finetuning.md#on-a-ray-cluster).",
+        examples=["ray"],
+    )
     jobs: int = Field(1, ge=1, le=64, description="How many jobs train at the same time; others wait.")
     threads: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="Threads of each job, which run at the lowest priority. Default: the cores, divided by `jobs`.",
+        description="Threads of each job, which run at the lowest priority on this machine; on a Ray cluster the CPUs "
+        "that it asks for. Default: the cores, divided by `jobs`; on a Ray cluster 1.",
         examples=[4],
     )
     memory_bytes: int = Field(

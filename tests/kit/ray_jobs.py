@@ -1,5 +1,7 @@
 """Ray's Jobs API as its clients see it, with answers as Ray 2.60 gives them; its replicas are servers within the test.
 
+Of other jobs nothing runs: a test says when they end.
+
 ``tests/e2e/test_ray.py`` asks a real cluster.
 """
 
@@ -13,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from engines.ray.order import Order
+from engines.ray.order import VARIABLE, Order
 
 WAITS = (
     "Job has not started yet. It may be waiting for resources (CPUs, GPUs, memory, custom resources) to become "
@@ -43,6 +45,8 @@ class FakeRay:
         self.token = token
         self.healthy = True
         """Whether engines that are started say that they are ready."""
+        self.stops_at_once = True
+        """Whether jobs end as soon as they are asked to, and not when the test says so."""
         self.garbage: bytes | None = None
         """What is answered instead of everything, with 200."""
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -102,6 +106,20 @@ class FakeRay:
         self._end_engine(name)
         self.jobs[name] |= {"status": "FAILED", "message": "Job failed.", **changes}
 
+    def finish(self, name: str, code: int, said: str = "") -> None:
+        """Let the command of a job end with an exit code, as Ray tells it, having written something of its own."""
+        if code == 0:
+            self.fail(name, status="SUCCEEDED", message="Job finished successfully.", driver_exit_code=0)
+            return
+        ran = f"Running entrypoint for job {name}: {self.jobs[name]['entrypoint']}"
+        self.fail(
+            name,
+            driver_exit_code=code,
+            error_type="JOB_ENTRYPOINT_COMMAND_ERROR",
+            message=f"Job entrypoint command failed with exit code {code}, last available logs (truncated to 20,000 "
+            f"chars):\n{ran}\n{said}",
+        )
+
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.asked.append((request.method, request.path))
@@ -140,11 +158,11 @@ class FakeRay:
         if name not in self.jobs:
             return web.Response(status=404, text=f"Job {name} does not exist")
         stopped = self.jobs[name]["status"] in ("PENDING", "RUNNING")
-        if self.jobs[name]["status"] == "RUNNING":
+        if self.jobs[name]["status"] == "RUNNING" and self.stops_at_once:
             self._end_engine(name)
             self.jobs[name] |= {"status": "STOPPED", "message": _MESSAGES["STOPPED"]}
             await self._fill()
-        elif stopped:
+        elif self.jobs[name]["status"] == "PENDING":
             # One that waits goes on waiting, and ends as soon as it runs.
             self._asked_to_stop.add(name)
         return web.json_response({"stopped": stopped})
@@ -163,7 +181,10 @@ class FakeRay:
             if name in self._asked_to_stop:
                 self.jobs[name] |= {"status": "STOPPED", "message": _MESSAGES["STOPPED"]}
                 continue
-            order = Order.read(self.jobs[name]["asked"]["runtime_env"]["env_vars"])
+            environment = self.jobs[name]["asked"].get("runtime_env", {}).get("env_vars", {})
+            if VARIABLE not in environment:
+                continue
+            order = Order.read(environment)
             self.keys[name] = order.key
             self._engines[name] = await asyncio.start_server(self._engine, "127.0.0.1", order.port)
 

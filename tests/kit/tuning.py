@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from openai import AsyncOpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from engines.tuning.child import Child, Say
+from engines.tuning.local_child import LocalChild
 from engines.tuning.records import JobOrder, TrainingFile, TuningSettings, Weights
 from tests.engines.onnx.tiny import write_classifier
 
@@ -30,6 +33,11 @@ def weights(folder: Path) -> Path:
     (made.parent / "config.json").write_text("{}")
     (made.parent / "model.safetensors").write_bytes(b"")
     return made.parent
+
+
+async def start_child(command: Sequence[str], log: Path, say: Say) -> Child:
+    """Start a training on this machine, on one thread and with memory for a small one."""
+    return await LocalChild.start(command, log, say, threads=1, memory_bytes=2**30)
 
 
 def settings(folder: Path, **other: Any) -> TuningSettings:

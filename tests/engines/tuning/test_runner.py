@@ -16,7 +16,7 @@ from engines.tuning.records import Job, JobError, JobOrder, Kind, Weights
 from engines.tuning.runner import Runner
 from engines.tuning.store import Store
 from tests.kit.eventually import eventually
-from tests.kit.tuning import order, settings, weights
+from tests.kit.tuning import order, settings, start_child, weights
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ class Here:
         self.store = Store(folder / "tuning" / "jobs.sqlite3")
         self.refusal: JobError | None = None
         self.changed = 0
-        self.runner = Runner(self.store, settings(folder), self._check, self._note, _AT_ONCE)
+        self.runner = Runner(self.store, settings(folder), self._check, start_child, self._note, _AT_ONCE)
         self.runner.start()
 
     def _note(self) -> None:

@@ -15,7 +15,7 @@ from engines.tuning.runner import Runner
 from engines.tuning.server import Api
 from engines.tuning.service import Service
 from engines.tuning.store import Store
-from tests.kit.tuning import order, settings, weights
+from tests.kit.tuning import order, settings, start_child, weights
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def client(tmp_path: Path) -> AsyncIterator[TestClient[web.Request, web.Ap
     weights(tmp_path)
     store = Store(tmp_path / "tuning" / "jobs.sqlite3")
     service = Service(store)
-    service.runner = Runner(store, settings(tmp_path), lambda *_: None, service.changed)
+    service.runner = Runner(store, settings(tmp_path), lambda *_: None, start_child, service.changed)
     await service.runner.stop()
     async with TestClient(TestServer(Api(service).application())) as client:
         yield client

@@ -13,7 +13,7 @@ from engines.tuning.records import Job, JobError, Stage, Status
 from engines.tuning.runner import Runner
 from engines.tuning.service import Service
 from engines.tuning.store import Store
-from tests.kit.tuning import order, settings
+from tests.kit.tuning import order, settings, start_child
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     (tmp_path / "tuning" / "jobs").mkdir(parents=True)
     store = Store(tmp_path / "tuning" / "jobs.sqlite3")
     service = Service(store)
-    service.runner = Runner(store, settings(tmp_path), lambda *_: None, service.changed)
+    service.runner = Runner(store, settings(tmp_path), lambda *_: None, start_child, service.changed)
     await service.runner.stop()
     yield service
     await service.runner.stop()

@@ -54,6 +54,11 @@ def test_a_model_on_ray_needs_to_know_where_the_cluster_is(write: Write) -> None
     assert "models.m.placement: is 'ray', but no table [gateway.ray] says where the cluster is" in line
 
 
+def test_jobs_on_ray_need_to_know_where_the_cluster_is(write: Write) -> None:
+    (line,) = mistakes(write(f'[gateway.tuning]\nplacement = "ray"\n{MODEL.replace("ray", "local")}'))
+    assert "gateway.tuning.placement: is 'ray', but no table [gateway.ray] says where the cluster is" in line
+
+
 def test_what_is_asked_of_ray_means_nothing_here(write: Write) -> None:
     (line,) = mistakes(write(f"{CLUSTER}{MODEL.replace('ray', 'local')}[models.m.ray]\nnum_cpus = 1\n"))
     assert "models.m.ray: has a meaning for placement = 'ray' only" in line

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engines.tuning.records import Weights
+from engines.tuning.records import RayPlace, Weights
 from gateway.config.schema import Config
 from gateway.tuning.bases import Base, bases_of, folder_of, settings_of, why_not
 
@@ -16,8 +16,8 @@ _DIGEST = "0" * 64
 _PACKAGE = {"package": "p==1", "files": {"config.json": {"path": "a/config.json", "sha256": _DIGEST}}}
 
 
-def configured(model: dict[str, Any], **tuning: Any) -> Config:
-    return Config.model_validate({"gateway": {"tuning": tuning}, "models": {"m": model}})
+def configured(model: dict[str, Any], ray: dict[str, Any] | None = None, **tuning: Any) -> Config:
+    return Config.model_validate({"gateway": {"tuning": tuning, "ray": ray}, "models": {"m": model}})
 
 
 def onnx(**other: Any) -> dict[str, Any]:
@@ -56,7 +56,15 @@ def test_a_server_is_told_what_is_configured(tmp_path: Path) -> None:
     config = configured(onnx(), folder=str(tmp_path), jobs=2, threads=3, memory_bytes=2**30, time_budget=5.0)
     told = settings_of(config, ["train"])
     assert (told.folder, told.jobs, told.threads, told.memory_bytes) == (str(tmp_path), 2, 3, 2**30)
-    assert (told.time_budget, told.train) == (5.0, ["train"])
+    assert (told.time_budget, told.train, told.ray) == (5.0, ["train"], None)
+
+
+def test_on_a_cluster_jobs_are_trained_by_the_python_of_the_nodes(tmp_path: Path) -> None:
+    ray = {"address": "http://h:8265", "token_file": str(tmp_path / "token"), "name": "a", "python": "/opt/python"}
+    told = settings_of(configured(onnx(), ray, placement="ray"), ["python", "-m", "train"])
+    assert told.ray == RayPlace(url="http://h:8265", token_file=str(tmp_path / "token"), name="a", poll=1.0)
+    assert (told.train, told.threads) == (["/opt/python", "-m", "train"], 1)
+    assert settings_of(configured(onnx(), ray), ["python"]).ray is None
 
 
 def test_jobs_are_kept_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
