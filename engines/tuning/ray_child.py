@@ -27,6 +27,13 @@ _GONE = Job(status="FAILED", message="Ray knows nothing of the job any more.")
 
 _MOST_TOLD_LINES = 5
 
+_OF_EACH_JOB = (
+    "Job entrypoint command failed with exit code",
+    "Running entrypoint for job",
+    "INFO job_manager.py",
+)
+"""By what the lines are known that Ray tells of the end of each job: the exit code, the command, how it was started."""
+
 
 class RayChild:
     """A training on the cluster: submitted, followed by polling, and ended by Ray when it is asked to stop.
@@ -173,12 +180,12 @@ def code_of(job: Job) -> int:
 
 
 def reason_of(job: Job) -> str:
-    """Give what Ray says of a job's end, without what it says of each: its own words, and the command."""
+    """Give what Ray says of a job's end, without what it says of each; nothing where there is no more."""
     if job.status == "STOPPED":
         return ""
     lines = (job.message or "").strip().splitlines()
-    shown = next((number for number, line in enumerate(lines, 1) if line.startswith("Running entrypoint for job")), 0)
-    return "\n".join(lines[shown:][-_MOST_TOLD_LINES:])
+    lines = [line for line in lines if not any(known in line for known in _OF_EACH_JOB)]
+    return "\n".join(lines[-_MOST_TOLD_LINES:])
 
 
 def _release(waiting: asyncio.Future[None]) -> None:

@@ -43,6 +43,8 @@ class SubmissionFile:
             return msgspec.json.decode(self.path.read_bytes(), type=Submission)
         except FileNotFoundError:
             return None
+        except msgspec.DecodeError as error:
+            raise OSError(f"{self.path} does not name a job of the Ray cluster: {error}") from None
 
     def write(self, submission: Submission) -> None:
         """Write it down in one step. Raises ``OSError``."""

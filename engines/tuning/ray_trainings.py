@@ -14,7 +14,7 @@ from engines.tuning.records import RayPlace
 
 _LOG = logging.getLogger(__name__)
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 20.0
 """How long a training may wait for room before its owner is told: Ray takes a few seconds to start anything."""
 
 
@@ -50,10 +50,15 @@ class RayTrainings:
     def end_left(self, logs: Iterable[Path]) -> None:
         """End what still runs for these logs, as of jobs that were paused or cancelled when a server was killed."""
         for log in logs:
-            if SubmissionFile.beside(log).path.exists():
-                _LOG.info("ends the training of %s on the Ray cluster, which is not wanted any more", log.parent.name)
-                self._left[log] = RayChild(self._head, {}, log, _LOG.info, self._patience)
-                self._left[log].kill()
+            if not SubmissionFile.beside(log).path.exists():
+                continue
+            try:
+                child = self._left[log] = RayChild(self._head, {}, log, _LOG.info, self._patience)
+                child.kill()
+            except OSError as error:
+                _LOG.error("the training of %s may go on, though it is not wanted any more: %s", log.parent.name, error)
+            else:
+                _LOG.info("ends the training of %s on the Ray cluster: it is not wanted any more", log.parent.name)
 
     async def close(self) -> None:
         """Ask the head no more."""

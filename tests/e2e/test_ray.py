@@ -1,4 +1,4 @@
-"""Replicas on a real Ray cluster of three nodes: they come, go, wait for room, and outlive the loss of a node."""
+"""On a real Ray cluster of three nodes replicas come, go, wait for room, outlive a node; trainings stop and go on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from engines.tuning.ray_trainings import RayTrainings
+from engines.tuning.records import Job, RayPlace
+from engines.tuning.runner import Runner
+from engines.tuning.store import Store
 from loadtest.bench.faults.ray_node import MODEL, RayNodeSettings, configuration, lose_node, until_ready
 from loadtest.bench.faults.serving import ServedGateway, serving
 from loadtest.bench.ray_cluster import RayCluster, ray_cluster
 from tests.engines.onnx.tiny import write_embedder
+from tests.kit.eventually import eventually
+from tests.kit.tuning import order, settings, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -99,6 +105,40 @@ async def test_the_scaler_wakes_a_model_on_the_cluster_and_lets_it_sleep_again(g
     async with aiohttp.ClientSession() as http, http.post(f"{gateway.address}/v1/embeddings", json=body) as answer:
         assert answer.status == 200, await answer.text()
     await gateway.until("scaled", lambda listed: not listed)
+
+
+async def test_a_training_goes_on_from_the_checkpoint_that_it_has_written_when_it_was_paused(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    made = weights(tmp_path)
+    (tmp_path / "tuning").mkdir()
+    store = Store(tmp_path / "tuning" / "jobs.sqlite3")
+    trainings = RayTrainings(
+        RayPlace(url=cluster.url, token_file=None, name="tuner", poll=0.1), threads=1, memory_bytes=2**28
+    )
+    runner = Runner(store, settings(tmp_path), lambda *_: None, trainings.start, lambda: None)
+    runner.start()
+
+    def job() -> Job:
+        found = store.find("ftjob-1")
+        assert found is not None
+        return runner.catch_up(found)
+
+    try:
+        name = "ft:base:acme:holds:1"
+        await runner.add(Job(id="ftjob-1", name=name, order=order(tmp_path, "holds"), created_at=0))
+        await eventually(lambda: job() and store.checkpoints("ftjob-1", 1, None)[0], within=30)
+        runner.pause(job())
+        runner.resume(job())
+        (made / "go").touch()
+        await eventually(lambda: job().stage == "publish", within=30)
+        said = [event.message for event in store.events("ftjob-1", 100, None)[0]]
+        assert said.count("training from step 1") == 1
+        assert job().deaths == 0
+    finally:
+        await runner.stop()
+        await trainings.close()
+        store.close()
 
 
 async def test_when_a_node_is_lost_all_are_answered_and_its_replicas_come_back(

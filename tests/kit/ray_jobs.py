@@ -28,6 +28,7 @@ _MESSAGES = {
     "STOPPED": "Job was intentionally stopped.",
     "FAILED": "Job failed.",
 }
+_SETTING_UP = "2026-11-28 08:08:49,443\tINFO job_manager.py:581 -- Runtime env is setting up."
 _NOT_YET = {
     "driver_agent_http_address": None,
     "driver_node_id": None,
@@ -117,7 +118,7 @@ class FakeRay:
             driver_exit_code=code,
             error_type="JOB_ENTRYPOINT_COMMAND_ERROR",
             message=f"Job entrypoint command failed with exit code {code}, last available logs (truncated to 20,000 "
-            f"chars):\n{ran}\n{said}",
+            f"chars):\n{_SETTING_UP}\n{said}\n{ran}",
         )
 
     @web.middleware

@@ -69,6 +69,7 @@ async def test_it_ends_with_the_exit_code_of_its_command(trainings: Trainings, c
     trainings.ray.finish(name, code)
     assert await child.ended() == code
     assert list(trainings.log.parent.iterdir()) == []
+    assert trainings.said == []
 
 
 @pytest.mark.parametrize(

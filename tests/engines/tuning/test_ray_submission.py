@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from engines.tuning.ray_submission import Submission, SubmissionFile, request_of
 
 
@@ -43,3 +45,9 @@ def test_what_is_under_way_is_known_until_its_end_is(tmp_path: Path) -> None:
     file.remove()
     file.remove()
     assert file.read() is None
+
+
+def test_a_file_that_names_no_job_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ray.json").write_text("{}")
+    with pytest.raises(OSError, match=r"ray\.json does not name a job of the Ray cluster: .*`id`"):
+        SubmissionFile.beside(tmp_path / "train.log").read()

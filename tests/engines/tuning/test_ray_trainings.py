@@ -202,6 +202,16 @@ async def test_what_a_killed_server_has_left_of_a_paused_job_is_ended_before_it_
     assert await again.ended() == 0
 
 
+async def test_a_file_that_names_no_job_does_not_keep_the_server_from_its_start(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = server.folder_of("ftjob-9")
+    folder.mkdir()
+    (folder / "ray.json").write_text("{}")
+    server.cluster.end_left([folder / "train.log"])
+    assert "the training of ftjob-9 may go on" in caplog.text
+
+
 def test_the_token_is_read_anew_each_time(tmp_path: Path) -> None:
     file = tmp_path / "token"
     place = RayPlace(url="http://h:1", token_file=str(file), name="a", poll=2.0)
