@@ -129,8 +129,9 @@ async def test_a_training_goes_on_from_the_checkpoint_that_it_has_written_when_i
         await runner.add(Job(id="ftjob-1", name=name, order=order(tmp_path, "holds"), created_at=0))
         await eventually(lambda: job() and store.checkpoints("ftjob-1", 1, None)[0], within=30)
         runner.pause(job())
-        runner.resume(job())
+        await eventually(lambda: not (tmp_path / "tuning" / "jobs" / "ftjob-1" / "ray.json").exists(), within=30)
         (made / "go").touch()
+        runner.resume(job())
         await eventually(lambda: job().stage == "publish", within=30)
         said = [event.message for event in store.events("ftjob-1", 100, None)[0]]
         assert said.count("training from step 1") == 1
