@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.config.schema import Config
 from gateway.control.engine_metrics import EngineMetrics
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
@@ -18,6 +19,8 @@ from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 from gateway.scaling.decide import ScalingRule
 from gateway.scaling.scaler import ScaledModel
+from gateway.tuning.client import TuningClient
+from gateway.tuning.job_tally import JobTally
 from tests.gateway.pools.made import model, replica
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/metrics.md").read_text(encoding="utf-8")
@@ -39,6 +42,9 @@ def scrape() -> str:
     scaled = ScaledModel("chat", ScalingRule(0, 2, 8.0, 300.0), registry.find("chat").pool, 1, start_seconds=40.0)
     exposition.scaled = lambda: [scaled]
     exposition.limits_shared = exposition.ray_up = True
+    tuned = {"engine": "onnx", "source": "/m", "tasks": ["embed"], "tuning": {"source": "/w"}}
+    tally = JobTally(TuningClient(Config.model_validate({"models": {"chat": tuned}})))
+    exposition.tuning_jobs = lambda: tally
     return (exposition.text() + generate_latest(engines)).decode()
 
 
