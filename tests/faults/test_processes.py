@@ -296,7 +296,7 @@ async def test_all_processes_speak_tls(tmp_path: Path) -> None:
             await stack.enter_async_context(wire)
             await wire.request("POST", "/v1/completions", ASKED)
             assert (await wire.response()).status == 200
-        seen = await status(running)
+        seen = await eventually(running, lambda seen: sum(e["connections"] for e in seen["processes"]) == 4)
         assert [each["connections"] for each in seen["processes"]] == [2, 2]
         # One that speaks something else is no business of the others'.
         async with await running.wire() as plain:
