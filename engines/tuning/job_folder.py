@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from engines.tuning.records import Job, JobError, TuningSettings
+from engines.tuning.whole_file import write_whole
 
 _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 5
@@ -58,12 +59,7 @@ class JobFolder:
             "prune": order.prune,
             "distill": order.distill,
         }
-        temporary = self.path / ".job.json"
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(told))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.path / "job.json")
+        write_whole(self.path / "job.json", msgspec.json.encode(told))
 
     def new_lines(self, read_bytes: int) -> tuple[list[dict[str, Any]], int]:
         """Read the whole lines behind so many bytes of the events, and tell how many bytes that makes.

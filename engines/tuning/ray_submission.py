@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from engines.tuning.child import STOP_SECONDS, environment_of
+from engines.tuning.whole_file import write_whole
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -48,12 +48,7 @@ class SubmissionFile:
 
     def write(self, submission: Submission) -> None:
         """Write it down in one step. Raises ``OSError``."""
-        temporary = self.path.with_name(f".{self.path.name}")
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(submission))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.path)
+        write_whole(self.path, msgspec.json.encode(submission))
 
     def remove(self) -> None:
         """Note that the job has ended. Raises ``OSError``."""

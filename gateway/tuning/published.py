@@ -6,7 +6,6 @@ gateway that starts again serves the same models. The files of the models themse
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 from pydantic import ValidationError
 
 from engines.tuning.records import Kind
+from engines.tuning.whole_file import write_whole
 from gateway.config.gateway import GatewayConfig
 from gateway.config.models import ModelConfig, OnnxModel, VllmModel
 from gateway.config.schema import Config, names_of
@@ -72,12 +72,7 @@ class PublishedModels:
     def keep(self, job: str) -> None:
         """Let a model be part of the configuration for ever. Raises ``OSError``."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = self._folder / f".{job}.tmp"
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(self._models[job]))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._folder / f"{job}.json")
+        write_whole(self._folder / f"{job}.json", msgspec.json.encode(self._models[job]))
 
     def remove(self, job: str) -> bool:
         """Let a model be part of the configuration no longer; return whether it was. Raises ``OSError``."""
