@@ -26,6 +26,12 @@ class Probe:
     bias: Any
     penalty: float
 
+    def put_into(self, head: Any) -> None:
+        """Let a linear layer of that shape be this head."""
+        with torch.no_grad():
+            head.weight.copy_(self.weight)
+            head.bias.copy_(self.bias)
+
 
 def fit(vectors: Any, truth: Any, weights: Sequence[float], validation: tuple[Any, Any], *, multi_label: bool) -> Probe:
     """Fit heads with each penalty and give the one with the least loss on the validation data.

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from engines.robustness import PerturbedTexts, Row
 from engines.train.classifier.encoder import Base, Classifier, rows_of
 from engines.train.classifier.prepare import Prepared
@@ -58,9 +56,7 @@ def frozen(weights: Path, probe: Probe) -> Classifier:
     """Put a probe on the encoder that it was fitted to, as it was before any fine-tuning."""
     base = Base(weights)
     model = Classifier(base.model, base.width, len(probe.bias), cls=base.cls)
-    with torch.no_grad():
-        model.head.weight.copy_(probe.weight)
-        model.head.bias.copy_(probe.bias)
+    probe.put_into(model.head)
     model.eval()
     return model
 

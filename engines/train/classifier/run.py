@@ -221,9 +221,7 @@ class ClassifierJob:
         return Classifier(self._base.model, self._base.width, len(self._data.labels), cls=self._base.cls)
 
     def _begin_with(self, probe: Probe) -> None:
-        with torch.no_grad():
-            self._model.head.weight.copy_(probe.weight)
-            self._model.head.bias.copy_(probe.bias)
+        probe.put_into(self._model.head)
         self._logits = None
 
     def _probe(self) -> Judged:
