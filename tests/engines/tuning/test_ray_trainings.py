@@ -18,7 +18,7 @@ from engines.tuning.runner import Runner
 from engines.tuning.store import Store
 from tests.kit.eventually import eventually
 from tests.kit.ray_jobs import FakeRay, fake_ray
-from tests.kit.tuning import order, settings, weights
+from tests.kit.tuning import order, settings
 
 _AT_ONCE = RestartPolicy(first=0.01, longest=0.01)
 
@@ -77,13 +77,6 @@ async def serving(ray: FakeRay, folder: Path) -> AsyncIterator[Server]:
         await server.runner.stop()
         await server.cluster.close()
         server.store.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    weights(tmp_path)
-    (tmp_path / "tuning").mkdir()
-    return tmp_path
 
 
 @pytest.fixture

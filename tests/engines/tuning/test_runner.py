@@ -16,7 +16,7 @@ from engines.tuning.records import Job, JobError, JobOrder, Kind, Weights
 from engines.tuning.runner import Runner
 from engines.tuning.store import Store
 from tests.kit.eventually import eventually
-from tests.kit.tuning import order, settings, start_child, weights
+from tests.kit.tuning import order, settings, start_child
 
 pytestmark = pytest.mark.slow
 
@@ -75,13 +75,6 @@ class Here:
     async def end(self) -> None:
         await self.runner.stop()
         self.store.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    weights(tmp_path)
-    (tmp_path / "tuning").mkdir()
-    return tmp_path
 
 
 @asynccontextmanager
