@@ -85,7 +85,10 @@ class Exposition:
                     yield b"".join(written)
                     written.clear()
                     rests.rest()
-        yield b"".join(written) + (b"# EOF\n" if openmetrics else b"")
+        if openmetrics:
+            written.append(b"# EOF\n")
+        if written:
+            yield b"".join(written)
 
     def _families(self, rests: _Rests) -> Iterator[Family]:
         registry, counters = self._registry(), self._counters()
