@@ -20,9 +20,7 @@ from tests.kit.waiters import Waiter
 
 def lane(limit: int | None = 16, window: float = 64.0, most: int = 64, queue: int = 99) -> Lane:
     pool = Pool("m", [replica("a")], policy=RoundRobin(), admission=Admission(limit, queue))
-    made = Lane(pool, most)
-    made.window = Window(window, window)
-    return made
+    return Lane(pool, most, Window(window, window))
 
 
 class Lines:
@@ -121,8 +119,7 @@ async def test_where_no_replica_is_ready_nothing_is_stopped_and_one_line_waits_f
 
 
 def test_it_grows_while_lines_take_as_long_as_at_first() -> None:
-    made = lane(None, 1.0)
-    made.window = Window()
+    made = Lane(Pool("m", [replica("a")], policy=RoundRobin(), admission=Admission(None, 99)), 64)
     for _ in range(3):
         made._filled = True
         for _ in range(4):
@@ -145,9 +142,7 @@ def test_what_makes_a_few_lines_slow_is_not_the_load_of_the_engine() -> None:
     assert made.window.size == 64.0
 
 
-def test_an_idle_engine_is_measured_anew_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(batch_lane, "perf_counter", clock)
+def test_an_idle_engine_is_measured_anew_now_and_then(clock: Clock) -> None:
     made = lane(None, 64.0)
     for seconds, passed, expected in ((1.0, 0, 64.0), (9.0, 0, 32.0), (9.0, 601, 1.0), (9.0, 1, 1.0)):
         clock.now += passed
@@ -156,18 +151,81 @@ def test_an_idle_engine_is_measured_anew_now_and_then(monkeypatch: pytest.Monkey
         assert made.window.size <= expected
 
 
-async def test_beside_interactive_requests_lines_begin_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(batch_lane, "perf_counter", clock)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(batch_lane, "perf_counter", made)
+    return made
+
+
+def interactive(lane: Lane, number: int) -> None:
+    for _ in range(number):
+        lane.pool.replicas[0].load.entered()
+
+
+def ended(lane: Lane, number: int) -> None:
+    for _ in range(number):
+        lane.pool.replicas[0].load.left()
+
+
+async def test_lines_begin_one_by_one_evenly_spread(clock: Clock) -> None:
     made = lane(None, 8.0)
+    assert made.room == 8
     made.answered(2.0, 1)
-    assert (made.room, made.starts_in) == (8, 0.0)
-    for _ in range(5):
-        made.pool.replicas[0].load.entered()
-    assert made.room == 1
+    interactive(made, 5)
+    assert (made.room, made.starts_in) == (1, 0.0)
     lines = Lines(made)
     lines.begin(1)
-    assert (made.room, made.starts_in) == (0, 0.25)
-    clock.now += 0.25
+    assert made.room == 0
+    assert made.starts_in == pytest.approx(0.2)
+    clock.now += 0.2
     assert (made.room, made.starts_in) == (1, 0.0)
+    await lines.stop()
+
+
+async def test_lines_that_are_alone_catch_up_with_what_was_late_up_to_an_eighth_of_the_window(clock: Clock) -> None:
+    made = lane(None, 40.0)
+    made.answered(2.0, 1)
+    lines = Lines(made)
+    assert made.room == 7
+    lines.begin(7)
+    for seconds, room in ((0.0, 0), (0.09, 2), (10.0, 7)):
+        clock.now += seconds
+        assert made.room == room
+    await lines.stop()
+
+
+def test_what_was_found_out_beside_interactive_requests_holds_at_once_when_they_come_back(clock: Clock) -> None:
+    made = lane(None, 64.0)
+    interactive(made, 1)
+    for _ in range(64):
+        made.answered(1.0, 1)
+    for _ in range(2):
+        for _ in range(64):
+            made.answered(9.0, 1)
+    beside = made.window.size
+    assert beside < 64.0
+    ended(made, 1)
+    clock.now += 4.9
+    assert (made.room > 0, made.window.size) == (True, beside)
+    clock.now += 0.2
+    assert (made.room > 0, made.window.size) == (True, 64.0)
+    interactive(made, 1)
+    assert (made.room > 0, made.window.size) == (True, beside)
+
+
+async def test_lines_that_began_while_alone_say_nothing_of_the_load_beside_interactive_requests(clock: Clock) -> None:
+    made = lane(None, 4.0)
+    for _ in range(4):
+        made.answered(1.0, 1)
+    lines = Lines(made)
+    lines.begin(4)
+    interactive(made, 5)
+    for _ in range(4):
+        made.answered(9.0, 1)
+    for _ in range(3):
+        made.answered(9.0, 1)
+    assert made.window.size == 4.0
+    made.answered(9.0, 1)
+    assert made.window.size == 2.0
     await lines.stop()
