@@ -42,6 +42,10 @@ class ApiClient:
         """Have something done. Raises ``ApiError``."""
         return self._ask("POST", path, json.dumps(body or {}).encode(), "application/json")
 
+    def delete(self, path: str) -> Any:
+        """Remove something. Raises ``ApiError``."""
+        return self._ask("DELETE", path, None, "")
+
     def upload(self, file: Path, purpose: str) -> str:
         """Upload a file, and return its id. Raises ``ApiError`` or ``OSError``."""
         boundary = secrets.token_hex(16)

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -80,17 +81,24 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _order(api: ApiClient, options: argparse.Namespace) -> dict[str, Any]:
-    """Upload the files and make the job."""
+    """Upload the files and make the job. Where that is refused, the files are deleted: no job will ever need them."""
     order = {
         "model": options.model,
-        "training_file": api.upload(options.data, "fine-tune"),
         "suffix": options.suffix,
         "seed": options.seed,
         "method": {"type": "supervised", "supervised": {"hyperparameters": _hyperparameters(options)}},
     }
-    if options.validation is not None:
-        order["validation_file"] = api.upload(options.validation, "fine-tune")
-    job: dict[str, Any] = _patiently(lambda: api.post("/v1/fine_tuning/jobs", order))
+    files: dict[str, str] = {}
+    try:
+        files["training_file"] = api.upload(options.data, "fine-tune")
+        if options.validation is not None:
+            files["validation_file"] = api.upload(options.validation, "fine-tune")
+        job: dict[str, Any] = _patiently(lambda: api.post("/v1/fine_tuning/jobs", order | files))
+    except (ApiError, OSError):
+        for file in files.values():
+            with suppress(ApiError):
+                api.delete(f"/v1/files/{file}")
+        raise
     return job
 
 

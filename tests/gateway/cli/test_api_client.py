@@ -23,16 +23,19 @@ async def running(tmp_path: Path) -> AsyncIterator[RunningGateway]:
         yield it
 
 
-async def test_a_file_is_uploaded_as_it_is(
+async def test_a_file_is_uploaded_as_it_is_and_deleted(
     running: RunningGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY, "secret")
     file = tmp_path / 'a "b".txt'
     file.write_bytes(b"\r\n--\x00")
-    file_id = await asyncio.to_thread(ApiClient(f"{running.address}/v1").upload, file, "user_data")
+    client = ApiClient(f"{running.address}/v1")
+    file_id = await asyncio.to_thread(client.upload, file, "user_data")
     async with AsyncOpenAI(base_url=f"{running.address}/v1", api_key="secret") as api:
         assert (await api.files.retrieve(file_id)).filename == "a b.txt"
         assert (await api.files.content(file_id)).content == b"\r\n--\x00"
+        await asyncio.to_thread(client.delete, f"/v1/files/{file_id}")
+        assert [file.id async for file in api.files.list()] == []
 
 
 async def test_a_refusal_is_told_in_its_own_words(running: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,3 +129,8 @@ async def test_a_model_is_tuned_and_its_job_is_listed(folder: Path, capsys: pyte
         for words, reason in REFUSED.items():
             code, _, said = await headgate("tune", "base", "--data", data, *words.split())
             assert (code, reason in said) == (1, True), said
+        code, _, said = await headgate("tune", "base", "--data", data, "--validation", str(folder / "none"))
+        assert (code, "No such file" in said) == (1, True), said
+        async with httpx.AsyncClient() as http:
+            files = (await http.get(f"{running.address}/v1/files?purpose=fine-tune")).json()["data"]
+        assert {file["id"] for file in files} == {made["training_file"], made["validation_file"]}
