@@ -45,10 +45,19 @@ class Hyperparameters(msgspec.Struct, frozen=True):
         )
 
 
-class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Keep only the lowest ``layers`` of a trained encoder, and train on."""
+class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Keep only the lowest ``layers`` of a trained encoder, leave out a share ``heads`` of its attention heads.
 
-    layers: Annotated[int, Meta(ge=1)]
+    Or both; what is left is trained on.
+    """
+
+    layers: Annotated[int, Meta(ge=1)] | None = None
+    heads: Annotated[float, Meta(gt=0, lt=1)] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` where nothing is to be left out."""
+        if self.layers is None and self.heads is None:
+            raise ValueError("Object missing both `layers` and `heads`; expected one at least")
 
 
 class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,10 +92,14 @@ class Job(msgspec.Struct, frozen=True):
         return None if self.validation_file is None else Path(self.validation_file)
 
     @property
+    def smaller(self) -> Prune | Distill | None:
+        """How the model is to be made smaller in the end."""
+        return self.prune or self.distill
+
+    @property
     def layers(self) -> int | None:
         """How many layers the model is to have in the end, ``None`` for all of the base's."""
-        smaller = self.prune or self.distill
-        return None if smaller is None else smaller.layers
+        return None if self.smaller is None else self.smaller.layers
 
 
 class JobFolder:
@@ -112,7 +125,7 @@ class JobFolder:
             raise JobError("invalid_job", f"{file} cannot be read: {error}.") from error
         if job.prune is not None and job.distill is not None:
             raise JobError("invalid_job", "Of prune and distill only one can be given.", "distill")
-        if job.layers is not None and job.kind != "classifier":
+        if job.smaller is not None and job.kind != "classifier":
             raise JobError("invalid_job", "Only classifiers can be made smaller; leave prune and distill out.", "prune")
         return job
 

@@ -35,7 +35,7 @@ examples:
   headgate tune minilm --data reviews.jsonl --suffix reviews
   headgate tune minilm --data train.jsonl --validation dev.jsonl --method probe --time-budget 60
   headgate tune minilm --data reviews.jsonl --augment --no-quantize
-  headgate tune minilm --data reviews.jsonl --prune 3
+  headgate tune minilm --data reviews.jsonl --prune 3 --prune-heads 0.33
   headgate tune minilm --data reviews.jsonl --distill 3 --temperature 4
 """
 
@@ -59,6 +59,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="how often each example is trained on")
     parser.add_argument("--augment", action="store_true", help="train a classifier on typos too")
     parser.add_argument("--prune", type=int, metavar="LAYERS", help="keep only so many layers, the lowest")
+    parser.add_argument("--prune-heads", type=float, metavar="SHARE", help="leave out a share of its attention heads")
     parser.add_argument("--distill", type=int, metavar="LAYERS", help="teach a student of so many layers, and keep it")
     parser.add_argument("--temperature", type=float, metavar="T", help="softens what a student learns (default: 2)")
     parser.add_argument("--no-quantize", action="store_true", help="serve a classifier in float32, not in int8")
@@ -104,6 +105,7 @@ def _order(api: ApiClient, options: argparse.Namespace) -> dict[str, Any]:
 
 def _hyperparameters(options: argparse.Namespace) -> dict[str, Any]:
     """Collect what was given, and leave it to the gateway to refuse what does not go together."""
+    prune = {"layers": options.prune, "heads": options.prune_heads}
     distill = {"layers": options.distill, "temperature": options.temperature}
     given = {
         "method": options.method,
@@ -111,10 +113,14 @@ def _hyperparameters(options: argparse.Namespace) -> dict[str, Any]:
         "n_epochs": options.epochs,
         "augment": True if options.augment else None,
         "quantize": False if options.no_quantize else None,
-        "prune": None if options.prune is None else {"layers": options.prune},
-        "distill": {name: value for name, value in distill.items() if value is not None} or None,
+        "prune": _given(prune) or None,
+        "distill": _given(distill) or None,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return _given(given)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def follow(api: ApiClient, job_id: str, out: TextIO) -> int:

@@ -11,7 +11,7 @@ from engines.train import plots
 from engines.train.classifier.int8 import Int8
 from engines.train.classifier.prepare import Prepared
 from engines.train.classifier.robustness import Robustness
-from engines.train.classifier.scores import Measured, Scores
+from engines.train.classifier.scores import Scores, Shrunk
 from engines.train.history import Row
 from engines.train.job import Job
 
@@ -46,8 +46,8 @@ class Report:
     seconds: Mapping[str, float]
     difference: float
     int8: Int8 | None
-    shrunk: tuple[Measured, Measured] | None = None
-    """The model before and after ``prune`` or ``distill``."""
+    shrunk: Shrunk | None = None
+    """What ``prune`` or ``distill`` has made of the model."""
 
 
 def write_card(report: Report, folder: Path) -> None:
@@ -149,12 +149,12 @@ def _shrunk(report: Report) -> str:
     """Write the section of a model that was made smaller."""
     if report.shrunk is None:
         return ""
-    before, after = report.shrunk
-    how = "pruning its upper layers" if report.job.prune is not None else "distilling it into a student"
+    before, after, left = report.shrunk
+    how = "pruning it" if report.job.prune is not None else "distilling it into a student"
     return f"""
 ## What smaller costs
 
-The model above was made of the {report.kept} by {how}; {report.job.layers} layers are left, and were trained on.
+The model above was made of the {report.kept} by {how}; {left} are left, and were trained on.
 
 | | before | after |
 |---|--:|--:|

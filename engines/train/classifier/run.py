@@ -31,7 +31,7 @@ from engines.train.classifier.int8 import Int8, quantize
 from engines.train.classifier.prepare import prepare
 from engines.train.classifier.probe import Probe, fit, loss_of
 from engines.train.classifier.robustness import Robustness, frozen, measure
-from engines.train.classifier.scores import Measured, Scores, score
+from engines.train.classifier.scores import Scores, Shrunk, score
 from engines.train.classifier.shrink import (
     BUDGET_SHARE,
     Shrinking,
@@ -121,8 +121,8 @@ class ClassifierJob:
                 run.events.message(note)
             self._base = Base(Path(job.base.weights))
             self._model = self._classifier()
-            self._shrinking = None if job.layers is None else Shrinking(job, run, self._data, self._base)
-        self._budget = job.time_budget * (1.0 if job.layers is None else 1 - BUDGET_SHARE)
+            self._shrinking = None if job.smaller is None else Shrinking(job, run, self._data, self._base)
+        self._budget = job.time_budget * (1.0 if job.smaller is None else 1 - BUDGET_SHARE)
         self._validation = self._base.tokens([example.text for example in self._data.validation])
         self._wanted = truth_of(self._data, validation=True)
         self._logits: Any = None
@@ -134,7 +134,7 @@ class ClassifierJob:
     def complete(self) -> None:
         """Train, measure and write the result into its folder. Raises ``JobError``, and ``Stopped`` when asked to."""
         chosen = self._job.hyperparameters.resolved(epochs_for(len(self._data.training)), BATCH_SIZE)
-        whole, before = self._train(chosen)
+        whole, taught = self._train(chosen)
         scores, robustness = self._evaluate(whole)
         served, difference, int8 = self._write_model()
         with self._run.phase("card"):
@@ -155,12 +155,12 @@ class ClassifierJob:
                 seconds=self._run.seconds,
                 difference=difference,
                 int8=int8,
-                shrunk=None if before is None else (before, after),
+                shrunk=None if taught is None else Shrunk(taught.before, after, taught.left),
             )
             write_card(report, self._result)
 
-    def _train(self, chosen: Chosen) -> tuple[Whole, Measured | None]:
-        """Train a model, and make it smaller where that is asked for; give what the whole one was before that."""
+    def _train(self, chosen: Chosen) -> tuple[Whole, Taught | None]:
+        """Train a model, and make it smaller where that is asked for; give what the whole one was before."""
         state = self._run.last_state()
         if state is None or "whole" not in state["kept"]:
             whole, state, taught = self._make_whole(chosen, state), None, None
@@ -170,7 +170,7 @@ class ClassifierJob:
             return whole, None
         taught = taught or self._shrinking.learn_from(self._model, self._accuracy(), self._result / "whole")
         trained = self._shrink(self._shrinking, whole, taught, chosen, state)
-        return whole.followed_by(trained), taught.before
+        return whole.followed_by(trained), taught
 
     def _make_whole(self, chosen: Chosen, state: dict[str, Any] | None) -> Whole:
         """Train a model of all layers, or go on with that."""
@@ -191,8 +191,7 @@ class ClassifierJob:
         self._logits = None
         self._run.events.trained(whole.tokens + trained.tokens)
         self._run.events.message(
-            f"Made smaller, to {self._job.layers} layers: accuracy {self._accuracy():.1%}, "
-            f"{taught.before.accuracy:.1%} before."
+            f"Made smaller, to {taught.left}: accuracy {self._accuracy():.1%}, {taught.before.accuracy:.1%} before."
         )
         return trained
 

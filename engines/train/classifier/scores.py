@@ -51,6 +51,14 @@ class Measured(NamedTuple):
     milliseconds: float
 
 
+class Shrunk(NamedTuple):
+    """A model ``before`` and ``after`` it was made smaller, and in words what is ``left`` of it."""
+
+    before: Measured
+    after: Measured
+    left: str
+
+
 def score(probabilities: npt.NDArray[Any], truth: npt.NDArray[Any], *, multi_label: bool) -> Scores:
     """Measure probabilities, shape (texts, labels), against the truth: 1 for each label that a text has, else 0."""
     wanted = truth.astype(bool)

@@ -1,8 +1,8 @@
-"""Makes a smaller model of a trained one: some of its layers, trained on with labels or with its own answers too.
+"""Makes a smaller model of a trained one: some of its layers or heads, trained on with labels, or its own answers too.
 
 Pruning keeps the lowest layers (Sajjad et al.: On the Effect of Dropping Layers of Pre-trained Transformer Models,
-2023). A distilled student begins with layers spread over all of them, and learns from the trained model's softened
-answers beside the labels (Sanh et al.: DistilBERT, 2019).
+2023), the most important attention heads (``heads``), or both. A distilled student begins with layers spread over all
+of them, and learns from the trained model's softened answers beside the labels (Sanh et al.: DistilBERT, 2019).
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ import torch
 from engines.onnx.model.model import Model
 from engines.train.classifier.encoder import Base, Classifier, TokenIds, rows_until
 from engines.train.classifier.export import checked, export
-from engines.train.classifier.finetune import Teacher, TextCourse, choose_parameters, layers_of, optimizer_of
+from engines.train.classifier.finetune import (
+    BATCH_SIZE,
+    Teacher,
+    TextCourse,
+    choose_parameters,
+    layers_of,
+    optimizer_of,
+)
+from engines.train.classifier.heads import Kept, check_heads, importances, keep_heads, most_important
 from engines.train.classifier.prepare import Prepared
 from engines.train.classifier.scores import Measured
 from engines.train.errors import JobError
@@ -32,7 +40,10 @@ BUDGET_SHARE = 0.5
 """How much of the time budget the smaller model may take; the whole one has the rest."""
 
 _TEACHING_SHARE = 0.3
-"""How much of that may go into the whole model's answers; of more texts the student sees those that were answered."""
+"""How much of that may go into the whole model's answers; of more texts the student sees those that were answered.
+
+The importance of heads has as much time at most.
+"""
 
 _TIMED_TEXTS = 64
 _MEGABYTE = 1e6
@@ -41,34 +52,41 @@ _MEGABYTE = 1e6
 class Taught(NamedTuple):
     """What is known of the whole model: measurements, the training texts it has answered, and its logits of those.
 
-    There are logits only where a student is to learn from them.
+    There are logits only where a student is to learn from them. ``heads`` are those that each layer keeps, where some
+    are left out. ``left`` says in words what is left of the model.
     """
 
     before: Measured
     numbers: list[int]
     logits: Any
+    heads: Kept | None
+    left: str
 
 
 def state_of(taught: Taught) -> dict[str, Any]:
     """Give what a checkpoint can hold."""
-    return {"before": tuple(taught.before), "numbers": taught.numbers, "logits": taught.logits}
+    return taught._asdict() | {"before": tuple(taught.before)}
 
 
 def taught_of(state: Mapping[str, Any]) -> Taught:
     """Read what ``state_of`` gave."""
-    return Taught(Measured(*state["before"]), state["numbers"], state["logits"])
+    return Taught(**{**state, "before": Measured(*state["before"])})
 
 
 class Shrinking:
     """The second half of a job with ``prune`` or ``distill``."""
 
     def __init__(self, job: Job, run: Run, data: Prepared, base: Base) -> None:
-        """Raises ``JobError`` where the base has not more layers than are to be kept."""
+        """Raises ``JobError`` where the base has too few layers, or heads that cannot be pruned."""
         self._job = job
         self._run = run
         self._data = data
         self._base = base
         self._numbers = kept_layers(job, layers_of(base.model))
+        self._share = None if job.prune is None else job.prune.heads
+        """How many of the heads are left out."""
+        if self._share is not None:
+            check_heads(base.model)
 
     def __repr__(self) -> str:
         return f"<Shrinking {self._job.id} [layers {self._numbers}]>"
@@ -84,7 +102,8 @@ class Shrinking:
             numbers, logits = list(range(len(self._data.training))), None
             if self._job.distill is not None:
                 numbers, logits = self._answers(model.eval())
-            return Taught(before, numbers, logits)
+            heads = None if self._share is None else self._kept_heads(model, self._share)
+            return Taught(before, numbers, logits, heads, self._left(heads))
 
     def train(
         self, whole: Classifier, taught: Taught, chosen: Chosen, kept: Mapping[str, Any], first: int, state: Any
@@ -92,6 +111,8 @@ class Shrinking:
         """Train what becomes of the whole model, or go on from a checkpoint's ``state``, after ``first`` steps."""
         torch.manual_seed(self._job.seed)
         model = with_layers(whole, self._numbers)
+        if taught.heads is not None:
+            keep_heads(model, taught.heads)
         choose_parameters(model, "full")
         data = replace(self._data, training=[self._data.training[number] for number in taught.numbers])
         teacher = None if self._job.distill is None else Teacher(taught.logits, self._job.distill.temperature)
@@ -120,6 +141,22 @@ class Shrinking:
         logits, numbers = rows_until(model, self._tokens(self._data.training), until, self._job.seed)
         return numbers, logits
 
+    def _kept_heads(self, model: Classifier, share: float) -> Kept:
+        """Choose the heads that are kept by what they mean to the whole model."""
+        until = time.perf_counter() + _TEACHING_SHARE * BUDGET_SHARE * self._job.time_budget
+        course = TextCourse(model, self._base, self._data, batch_size=BATCH_SIZE, seed=self._job.seed)
+        importance = importances(model.eval(), course, until)
+        return most_important([importance[number] for number in self._numbers], share)
+
+    def _left(self, heads: Kept | None) -> str:
+        """Say in words what is left of the model."""
+        layers = f"{len(self._numbers)} layers"
+        if heads is None:
+            return layers
+        each = self._base.model.config.num_attention_heads
+        left = f"{sum(map(len, heads))} of {each * len(heads)} attention heads"
+        return left if self._job.layers is None else f"{layers} with {left}"
+
     def _tokens(self, examples: Sequence[Any]) -> list[TokenIds]:
         return self._base.tokens([example.text for example in examples])
 
@@ -127,11 +164,13 @@ class Shrinking:
 def kept_layers(job: Job, layers: Any) -> list[int]:
     """Choose which layers are kept: the lowest, or for a student as many spread from the first to the last.
 
-    Raises ``JobError`` naming the field where there are not more than that.
+    All are where only heads are left out. Raises ``JobError`` naming the field where there are not more than that.
     """
     name = "distill" if job.prune is None else "prune"
     total = 0 if layers is None else len(layers)
-    count = job.layers or 0
+    if job.layers is None:
+        return list(range(total))
+    count = job.layers
     if not 0 < count < total:
         raise JobError(
             "invalid_hyperparameters",

@@ -34,12 +34,6 @@ _MOST_LISTED = 100
 _METADATA = "metadata["
 
 
-class PruneOrder(Prune, frozen=True):
-    """What to leave out of a trained encoder; ``heads`` stands here to be refused in words."""
-
-    heads: Any = None
-
-
 class HyperparameterOrder(msgspec.Struct, forbid_unknown_fields=True):
     """OpenAI's hyperparameters, and what only this server knows: how a classifier is trained, and for how long."""
 
@@ -50,7 +44,7 @@ class HyperparameterOrder(msgspec.Struct, forbid_unknown_fields=True):
     augment: bool = False
     quantize: bool = True
     time_budget: Annotated[float, Meta(gt=0)] | None = None
-    prune: PruneOrder | None = None
+    prune: Prune | None = None
     distill: Distill | None = None
 
 
@@ -127,7 +121,7 @@ async def create_job(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
         time_budget=numbers.time_budget,
         augment=numbers.augment,
         quantize=numbers.quantize,
-        prune=None if numbers.prune is None else Prune(numbers.prune.layers),
+        prune=numbers.prune,
         distill=numbers.distill,
         metadata=asked.metadata,
     )
@@ -228,10 +222,6 @@ def _hyperparameters(asked: NewJob) -> HyperparameterOrder:
 
 def _check_smaller(asked: HyperparameterOrder, kind: Kind, where: str) -> None:
     """Refuse what cannot make a smaller model. Raises ``BadRequest`` naming the field."""
-    if asked.prune is not None and asked.prune.heads is not None:
-        raise BadRequest(
-            'Heads cannot be pruned; whole layers can, such as {"layers": 3}.', param=f"{where}.prune.heads"
-        )
     if asked.prune is not None and asked.distill is not None:
         raise BadRequest("distill is given beside prune; give one of the two.", param=f"{where}.distill")
     name = "distill" if asked.prune is None else "prune"

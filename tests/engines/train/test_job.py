@@ -75,11 +75,12 @@ def test_what_is_left_open_is_resolved() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"prune": {"heads": 0.5}}, r"missing required field `layers` - at `\$\.prune`|unknown field `heads`"),
+        ({"prune": {}}, r"missing both `layers` and `heads`.* - at `\$\.prune`"),
+        ({"prune": {"heads": 1.0}}, r"`float` < 1.0 - at `\$\.prune\.heads`"),
         ({"prune": {"layers": 0}}, r"`int` >= 1 - at `\$\.prune\.layers`"),
         ({"distill": {"layers": 1, "temperature": 0.5}}, r">= 1(\.0)? - at `\$\.distill\.temperature`"),
         ({"prune": {"layers": 1}, "distill": {"layers": 1}}, "Of prune and distill only one can be given"),
-        ({"prune": {"layers": 1}, "kind": "lora"}, "Only classifiers can be made smaller"),
+        ({"prune": {"heads": 0.5}, "kind": "lora"}, "Only classifiers can be made smaller"),
     ],
 )
 def test_a_model_is_made_smaller_in_one_way_that_is_known(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
@@ -90,6 +91,7 @@ def test_a_model_is_made_smaller_in_one_way_that_is_known(tmp_path: Path, fields
 def test_how_many_layers_are_left() -> None:
     job = msgspec.convert(JOB | {"prune": {"layers": 3}}, Job)
     assert (job.layers, msgspec.convert(JOB, Job).layers) == (3, None)
+    assert msgspec.convert(JOB | {"prune": {"heads": 0.5}}, Job).layers is None
     assert msgspec.convert(JOB | {"distill": {"layers": 2}}, Job).distill == Distill(2, 2.0)
 
 

@@ -57,7 +57,7 @@ def test_a_training_is_told_what_the_protocol_says(tmp_path: Path, folder: JobFo
 
 
 def test_a_training_is_told_how_to_make_its_model_smaller(tmp_path: Path, folder: JobFolder) -> None:
-    for how in ({"prune": Prune(3)}, {"distill": Distill(2, 4.0)}):
+    for how in ({"prune": Prune(3)}, {"prune": Prune(heads=0.5)}, {"distill": Distill(2, 4.0)}):
         job = Job(id="ftjob-1", name="ft:base:acme::1", order=order(tmp_path, **how), created_at=0)
         folder.write_job(job, Path("/weights"), settings(tmp_path))
         read = train.JobFolder(folder.path).job()

@@ -39,6 +39,7 @@ TAKEN = {
 REFUSED = {
     "--prune 3 --distill 3": "distill is given beside prune; give one of the two",
     "--prune 0": "Expected `int` >= 1",
+    "--prune-heads 1": "Expected `float` < 1.0",
     "--temperature 4": "missing required field `layers`",
     "--distill 3 --temperature 0.5": "Expected `float` >= 1",
     "--time-budget -1": "Expected `float` > 0",

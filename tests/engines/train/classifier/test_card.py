@@ -12,7 +12,7 @@ from engines.train.classifier.card import Report, page, write_card
 from engines.train.classifier.int8 import Int8
 from engines.train.classifier.prepare import Prepared
 from engines.train.classifier.robustness import Robustness
-from engines.train.classifier.scores import Bin, Measured, Scores
+from engines.train.classifier.scores import Bin, Measured, Scores, Shrunk
 from engines.train.examples import Example
 from engines.train.history import Row
 from engines.train.job import Base, Distill, Job, Prune
@@ -96,9 +96,9 @@ def test_what_was_not_done_is_said() -> None:
 def test_a_smaller_model_is_compared_with_the_whole_one() -> None:
     before, after = Measured(0.9, 22_700_000, 90.9, 8.0), Measured(0.875, 17_400_000, 69.5, 4.1)
     pruned = msgspec.structs.replace(REPORT.job, prune=Prune(3))
-    text = page(replace(REPORT, job=pruned, shrunk=(before, after)), [])
+    text = page(replace(REPORT, job=pruned, shrunk=Shrunk(before, after, "3 layers")), [])
     assert "what answers is the fine-tuned model, made smaller. Job" in text
-    assert "by pruning its upper layers; 3 layers are left" in text
+    assert "by pruning it; 3 layers are left" in text
     for told in (
         "| accuracy | 90.0% | 87.5% |",
         "| parameters | 22,700,000 | 17,400,000 |",
@@ -107,7 +107,7 @@ def test_a_smaller_model_is_compared_with_the_whole_one() -> None:
     ):
         assert told in text
     distilled = msgspec.structs.replace(REPORT.job, distill=Distill(2))
-    text = page(replace(REPORT, job=distilled, shrunk=(before, after)), [])
+    text = page(replace(REPORT, job=distilled, shrunk=Shrunk(before, after, "2 layers")), [])
     assert "by distilling it into a student; 2 layers are left" in text
     assert "What smaller costs" not in page(REPORT, [])
 

@@ -151,8 +151,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", ">= 1"),
     ({"hyperparameters": {"epochs": 1}}, "hyperparameters", "unknown field `epochs`"),
     ({"hyperparameters": {"prune": {"layers": 0}}}, "hyperparameters.prune.layers", ">= 1"),
-    ({"hyperparameters": {"prune": {}}}, "hyperparameters.prune", "missing required field `layers`"),
-    ({"hyperparameters": {"prune": {"layers": 3, "heads": 0.5}}}, "hyperparameters.prune.heads", "whole layers can"),
+    ({"hyperparameters": {"prune": {}}}, "hyperparameters.prune", "missing both `layers` and `heads`"),
+    ({"hyperparameters": {"prune": {"layers": 3, "heads": 1}}}, "hyperparameters.prune.heads", "< 1.0"),
     ({"hyperparameters": {"distill": {"layers": 3, "teacher": "m"}}}, "hyperparameters.distill", "field `teacher`"),
     (
         {"hyperparameters": {"prune": {"layers": 3}, "distill": {"layers": 3}}},
