@@ -82,4 +82,8 @@ def _complete(folder: JobFolder, job: Job, events: EventLog, stop: StopSignal) -
 if __name__ == "__main__":
     # The threads are ours to count.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # What is to stay has been written. To take torch apart takes seconds beside busy engines, and the job waits for it.
+    os._exit(code)

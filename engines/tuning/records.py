@@ -178,9 +178,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What the gateway is to do for a job: publish its model, or let it be served no longer."""
+    """What the gateway is to do for a job: publish its model, or let it be served no longer.
 
-    do: Literal["publish", "withdraw"]
+    ``warm_up`` comes while an adapter is still being trained: to ask its base what the adapter will be asked.
+    """
+
+    do: Literal["warm_up", "publish", "withdraw"]
     id: str
     name: str
     base: str

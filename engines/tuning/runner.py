@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from time import time
+from typing import Literal
 
 from engines.errors import EngineError
 from engines.processes.restart import RestartPolicy
@@ -149,12 +150,20 @@ class Runner:
     # what the gateway does
 
     def task(self) -> Task | None:
-        """Give the oldest thing that the gateway is to do."""
+        """Give the oldest thing that the gateway is to do. What can wait for a training comes last."""
         for job in self._store.unfinished():
             if job.stage in ("publish", "withdraw"):
-                folder = str(self.folder_of(job.id).path)
-                return Task(job.stage, job.id, job.name, job.order.base, job.order.kind, job.order.owner, folder)
+                return self._task(job.stage, job)
+        for job_id, run in self._runs.items():
+            job = self._found(job_id)
+            if job.order.kind == "lora" and job.status == "running" and not run.warmed_up:
+                return self._task("warm_up", job)
         return None
+
+    def warmed_up(self, job: Job) -> None:
+        """Note that the gateway has asked the base of an adapter, or could not."""
+        if job.id in self._runs:
+            self._runs[job.id].warmed_up = True
 
     def published(self, job: Job, result_files: list[str]) -> None:
         """Note that the gateway serves the model of a job."""
@@ -191,6 +200,10 @@ class Runner:
                 return
             run = self._runs[job.id] = Run()
             run.task = asyncio.get_running_loop().create_task(self._train(job.id, run))
+
+    def _task(self, do: Literal["warm_up", "publish", "withdraw"], job: Job) -> Task:
+        order, folder = job.order, self.folder_of(job.id)
+        return Task(do, job.id, job.name, order.base, order.kind, order.owner, str(folder.path))
 
     def _stop(self, job_id: str) -> None:
         if job_id in self._runs:
@@ -315,6 +328,8 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.child: Child | None = None
         self.stopped = False
+        self.warmed_up = False
+        """Whether the base of an adapter has been asked since this began, so that its engine is warm."""
         self._woken = asyncio.Event()
 
     def __repr__(self) -> str:

@@ -50,6 +50,7 @@ class Api:
                 web.post("/models/delete", self._delete),
                 web.get("/tasks", self._task),
                 web.post("/counts", self._counts),
+                web.post("/jobs/{id}/warmed_up", self._warmed_up),
                 web.post("/jobs/{id}/published", self._published),
                 web.post("/jobs/{id}/refused", self._refused),
                 web.post("/jobs/{id}/withdrawn", self._withdrawn),
@@ -96,6 +97,10 @@ class Api:
 
     async def _counts(self, request: web.Request) -> web.Response:
         return _json(await self._service.counts((await _told(request, Known)).counts, _POLL_SECONDS))
+
+    async def _warmed_up(self, request: web.Request) -> web.Response:
+        self._service.warmed_up(request.match_info["id"])
+        return web.Response()
 
     async def _published(self, request: web.Request) -> web.Response:
         self._service.published(request.match_info["id"], (await _told(request, Published)).result_files)

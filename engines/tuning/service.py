@@ -151,6 +151,10 @@ class Service:
             return self._store.counts()
         return counts
 
+    def warmed_up(self, job_id: str) -> None:
+        """Take note that the base of an adapter has been asked, which is done once for each training."""
+        self.runner.warmed_up(self._known(job_id))
+
     def published(self, job_id: str, result_files: list[str]) -> None:
         """Take note that a model is served."""
         self.runner.published(self._expected(job_id, "publish"), result_files)

@@ -6,6 +6,7 @@ takes one whose modules have other names, says that it was loaded, and leaves it
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,8 @@ _TOLERANCE = 0.001
 _SAME = 0.01
 """Log-probabilities of a token that are as near to each other as this may be the same model's in another batch."""
 
-_TOKENS = 4
+_ALTERNATIVES = 5
+"""How many of the likeliest first tokens are compared: where both are sure of one, its probability tells little."""
 
 
 class Mistaken(Exception):
@@ -46,8 +48,12 @@ class _Token(msgspec.Struct):
     logprob: float
 
 
+class _Position(msgspec.Struct):
+    top_logprobs: list[_Token]
+
+
 class _Logprobs(msgspec.Struct):
-    content: list[_Token]
+    content: list[_Position]
 
 
 class _Choice(msgspec.Struct):
@@ -75,23 +81,27 @@ async def check_classifier(ask: Ask, name: str, golden: object) -> None:
 
 async def check_adapter(ask: Ask, name: str, base: str, chat: Sequence[Mapping[str, Any]]) -> None:
     """See that an adapter changes the answer of its base to something that it was trained on. Raises ``Mistaken``."""
-    question = {"messages": chat, "max_tokens": _TOKENS, "temperature": 0, "logprobs": True}
-    tuned, plain = [
-        (await _answer(ask, "/v1/chat/completions", {"model": model, **question}, _Completion)).choices
-        for model in (name, base)
-    ]
-    if tuned and plain and not _differ(tuned[0].logprobs.content, plain[0].logprobs.content):
+    tuned, plain = await asyncio.gather(first_tokens(ask, name, chat), first_tokens(ask, base, chat))
+    if not _differ(tuned, plain):
         raise Mistaken(
             f"The adapter changes nothing: asked what it was trained on, the model answers as {base!r} does, with the "
             "same probabilities. Its engine may have left it out."
         )
 
 
-def _differ(one: Sequence[_Token], other: Sequence[_Token]) -> bool:
+async def first_tokens(ask: Ask, model: str, chat: Sequence[Mapping[str, Any]]) -> Mapping[str, float]:
+    """Ask a model for the likeliest tokens that begin its answer, with their log-probabilities. Raises ``Mistaken``."""
+    question = {"messages": chat, "max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": _ALTERNATIVES}
+    answer = await _answer(ask, "/v1/chat/completions", {"model": model, **question}, _Completion)
+    positions = answer.choices[0].logprobs.content if answer.choices else []
+    if not positions:
+        raise Mistaken(f"The model {model!r} answers with nothing.")
+    return {each.token: each.logprob for each in positions[0].top_logprobs}
+
+
+def _differ(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     """Whether two models have said what they said."""
-    if [each.token for each in one] != [each.token for each in other]:
-        return True
-    return any(abs(a.logprob - b.logprob) > _SAME for a, b in zip(one, other, strict=True))
+    return one.keys() != other.keys() or any(abs(one[token] - other[token]) > _SAME for token in one)
 
 
 async def _answer(ask: Ask, path: str, question: Mapping[str, Any], kind: type[Any]) -> Any:

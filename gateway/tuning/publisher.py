@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from engines.tuning.records import JobError, Published, Task
 from gateway.core.errors import GatewayError, Unavailable
 from gateway.files.store import FileStore
 from gateway.tuning.client import TuningClient
-from gateway.tuning.golden import Ask, Mistaken, check_adapter, check_classifier
+from gateway.tuning.golden import Ask, Mistaken, check_adapter, check_classifier, first_tokens
 from gateway.tuning.published import PublishedModel, PublishedModels
 
 _READY_SECONDS = 600.0
 """How long a model may take to be ready."""
+
+_WARM_UP_SECONDS = 120.0
+"""How long the first chat of an engine may take. Meanwhile no other model is published."""
 
 _MEANWHILE = 409
 """The status by which the tuning server refuses a report about a job that has been cancelled meanwhile."""
@@ -109,6 +113,9 @@ class Publisher:
     # inside
 
     async def _do(self, task: Task) -> None:
+        if task.do == "warm_up":
+            await self._warm_up(task)
+            return
         if task.do == "withdraw":
             await self._withdraw(task)
             return
@@ -122,6 +129,19 @@ class Publisher:
             shown = _NEXT_TRY.sub("", str(error)).replace(f"{task.folder}/", "")
             reason = JobError("publishing_failed", f"The model was trained, but it is not served: {shown}")
             await self._client.post(f"/jobs/{task.id}/refused", msgspec.json.encode(reason))
+
+    async def _warm_up(self, task: Task) -> None:
+        """Ask the base of an adapter that is being trained what the adapter will be asked.
+
+        The first chat of an engine takes many times as long as the next ones, so that is not left until the adapter is
+        there. A base that is not ready is not waited for: nothing depends on its answer.
+        """
+        if self._serving.is_ready(task.base):
+            with suppress(Mistaken, OSError, TimeoutError):
+                chat = await asyncio.to_thread(_first_chat, Path(task.folder))
+                async with asyncio.timeout(_WARM_UP_SECONDS):
+                    await first_tokens(self._serving.ask, task.base, chat)
+        await self._client.post(f"/jobs/{task.id}/warmed_up")
 
     async def _publish(self, task: Task) -> None:
         """Serve a model, ask it, write down that it is served, and let its job succeed. Raises ``Refused``."""

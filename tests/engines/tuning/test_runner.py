@@ -110,6 +110,25 @@ def left_of(here: Here, job_id: str) -> set[str]:
     return {each.name for each in (here.folder / "tuning" / "jobs" / job_id).iterdir()}
 
 
+async def test_the_base_of_an_adapter_is_asked_once_while_that_is_trained(here: Here) -> None:
+    job_id = await here.add("holds", kind="lora")
+    await here.until_held(job_id)
+    task = here.runner.task()
+    assert task is not None
+    assert (task.do, task.base) == ("warm_up", "base")
+    assert (Path(task.folder) / "training.jsonl").exists()
+    here.runner.warmed_up(here.job(job_id))
+    assert here.runner.task() is None
+    here.let_go()
+    await here.until(job_id, lambda job: job.stage == "publish")
+    task = here.runner.task()
+    assert task is not None
+    assert task.do == "publish"
+    # One that is too late changes nothing.
+    here.runner.warmed_up(here.job(job_id))
+    assert here.runner.task() == task
+
+
 async def test_a_job_is_trained_and_left_to_be_published(here: Here) -> None:
     job_id = await here.add()
     job = await here.until(job_id, lambda job: job.stage == "publish")

@@ -147,3 +147,9 @@ async def test_counts_are_told_at_once_to_who_knows_none_and_else_when_they_chan
 async def test_counts_that_stay_are_told_after_a_while(service: Service, tmp_path: Path) -> None:
     with_job(service, tmp_path, "paused")
     assert await service.counts({"paused": 1}, 0.0) == {"paused": 1}
+
+
+async def test_a_base_is_asked_for_jobs_that_are_known(service: Service, tmp_path: Path) -> None:
+    service.warmed_up(with_job(service, tmp_path, "running", "publish"))
+    with pytest.raises(TuningError, match="no fine-tuning job"):
+        service.warmed_up("ftjob-2")

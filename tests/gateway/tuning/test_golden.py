@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -23,9 +24,10 @@ def answering(*answers: Any, status: int = 200) -> Ask:
     return ask
 
 
-def said(*tokens: tuple[str, float]) -> dict[str, Any]:
-    content = [{"token": token, "logprob": logprob} for token, logprob in tokens]
-    return {"choices": [{"logprobs": {"content": content}}]}
+def said(**likeliest: float) -> dict[str, Any]:
+    """Begin an answer with one of these tokens, the first."""
+    tokens = [{"token": token, "logprob": logprob} for token, logprob in likeliest.items()]
+    return {"choices": [{"logprobs": {"content": [{**tokens[0], "top_logprobs": tokens}]}}]}
 
 
 async def test_a_classifier_that_answers_as_written_down_passes() -> None:
@@ -52,10 +54,39 @@ async def test_an_error_and_nonsense_are_no_answers() -> None:
 
 
 async def test_an_adapter_that_says_something_else_passes() -> None:
-    await check_adapter(answering(said(("a", -0.5)), said(("b", -0.5))), "t", "m", [])
-    await check_adapter(answering(said(("a", -0.5)), said(("a", -0.9))), "t", "m", [])
+    await check_adapter(answering(said(a=-0.5, b=-2.0), said(a=-0.5, c=-2.0)), "t", "m", [])
+    await check_adapter(answering(said(a=-0.5, b=-2.0), said(b=-0.5, a=-2.0)), "t", "m", [])
+
+
+async def test_one_that_is_as_sure_of_the_first_token_as_its_base_passes_by_the_others() -> None:
+    await check_adapter(answering(said(a=-0.001, b=-9.0), said(a=-0.0001, b=-12.0)), "t", "m", [])
+
+
+async def test_both_are_asked_at_once() -> None:
+    asked: list[str] = []
+    both = asyncio.Event()
+    answers = {"t": said(a=-0.5), "m": said(a=-0.9)}
+
+    async def ask(path: str, body: bytes) -> tuple[int, bytes]:
+        question = msgspec.json.decode(body)
+        assert (path, question["max_tokens"]) == ("/v1/chat/completions", 1)
+        asked.append(question["model"])
+        if len(asked) == 2:
+            both.set()
+        await both.wait()
+        return 200, msgspec.json.encode(answers[question["model"]])
+
+    async with asyncio.timeout(10):
+        await check_adapter(ask, "t", "m", [])
+    assert asked == ["t", "m"]
 
 
 async def test_an_adapter_that_its_engine_has_left_out_is_refused() -> None:
     with pytest.raises(Mistaken, match=r"The adapter changes nothing: .* answers as 'm' does"):
-        await check_adapter(answering(said(("a", -0.5)), said(("a", -0.5001))), "t", "m", [])
+        await check_adapter(answering(said(a=-0.5, b=-2.0), said(a=-0.5001, b=-2.0001)), "t", "m", [])
+
+
+@pytest.mark.parametrize("nothing", [{"choices": []}, {"choices": [{"logprobs": {"content": []}}]}])
+async def test_an_adapter_that_says_nothing_is_refused(nothing: Any) -> None:
+    with pytest.raises(Mistaken, match="The model 't' answers with nothing"):
+        await check_adapter(answering(nothing, said(a=-0.5)), "t", "m", [])

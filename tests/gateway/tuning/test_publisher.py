@@ -25,6 +25,12 @@ NAME = "ft:base:acme::1"
 _RIGHT = msgspec.json.encode({"data": [{"probs": [0.5]}]})
 
 
+def _began_with(logprob: float) -> tuple[int, bytes]:
+    """Answer a chat with a first token of this log-probability."""
+    token = {"token": "a", "logprob": logprob}
+    return 200, msgspec.json.encode({"choices": [{"logprobs": {"content": [{**token, "top_logprobs": [token]}]}}]})
+
+
 class Server(TuningClient):
     """A tuning server that gives each task once, and remembers what it is told."""
 
@@ -64,6 +70,7 @@ class House:
         self.said: list[str] = []
         self.no_room = False
         self.loaded: list[str] = []
+        self.asked: list[str] = []
         self.files = FileStore(Files(folder=folder / "files"), FileCounts())
 
     def task(self, do: str = "publish", kind: str = "classifier") -> Task:
@@ -104,6 +111,7 @@ class House:
         self.loaded.append(f"{name} of {base}")
 
     async def _ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        self.asked.append(msgspec.json.decode(body)["model"])
         return self.answer()
 
 
@@ -187,14 +195,40 @@ async def test_a_job_that_was_cancelled_meanwhile_is_withdrawn(house: House) -> 
 
 async def test_an_adapter_is_loaded_before_clients_may_ask_for_it(house: House) -> None:
     logprobs = iter((-0.5, -0.9))
-    house.answer = lambda: (
-        200,
-        msgspec.json.encode({"choices": [{"logprobs": {"content": [{"token": "a", "logprob": next(logprobs)}]}}]}),
-    )
+    house.answer = lambda: _began_with(next(logprobs))
     server = Server(house.task(kind="lora"))
     await house.does(server)
     assert house.loaded == [f"{NAME} of base"]
     assert house.kept() == [NAME]
+    assert house.asked == [NAME, "base"]
+
+
+async def test_the_base_of_an_adapter_is_asked_while_that_is_trained(house: House) -> None:
+    house.ready = {"base"}
+    house.answer = lambda: _began_with(-0.5)
+    server = Server(house.task("warm_up", "lora"))
+    await house.does(server)
+    assert house.asked == ["base"]
+    assert server.told == [("/jobs/ftjob-1/warmed_up", {})]
+    assert (house.applied, house.kept(), house.said) == ([], [], [])
+
+
+async def test_what_becomes_of_that_changes_nothing(house: House) -> None:
+    house.answer = lambda: (503, b"{}")
+    task = house.task("warm_up", "lora")
+    asleep = Server(task)
+    await house.does(asleep)
+    assert house.asked == []
+    house.ready = {"base"}
+    fails = Server(task)
+    await house.does(fails)
+    assert house.asked == ["base"]
+    (Path(task.folder) / "training.jsonl").unlink()
+    cancelled = Server(task)
+    await house.does(cancelled)
+    for server in (asleep, fails, cancelled):
+        assert server.told == [("/jobs/ftjob-1/warmed_up", {})]
+    assert house.said == []
 
 
 async def test_an_adapter_that_does_not_fit_is_never_served(house: House) -> None:
