@@ -10,8 +10,9 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +20,7 @@ from engines.tuning.records import JobError, Published, Task
 from gateway.core.errors import GatewayError, Unavailable
 from gateway.files.store import FileStore
 from gateway.tuning.client import TuningClient
-from gateway.tuning.golden import Ask, Mistaken, check_adapter, check_classifier, first_tokens
+from gateway.tuning.golden import Ask, FirstTokens, Mistaken, check_adapter, check_classifier, first_tokens
 from gateway.tuning.published import PublishedModel, PublishedModels
 
 _READY_SECONDS = 600.0
@@ -27,6 +28,9 @@ _READY_SECONDS = 600.0
 
 _WARM_UP_SECONDS = 120.0
 """How long the first chat of an engine may take. Meanwhile no other model is published."""
+
+_LOOKED_AT = 100
+"""Of so many conversations the shortest is asked: a model reads it before it answers."""
 
 _MEANWHILE = 409
 """The status by which the tuning server refuses a report about a job that has been cancelled meanwhile."""
@@ -44,6 +48,13 @@ _TRY_AGAIN_SECONDS = 0.5
 
 class Refused(Exception):
     """A model cannot be served; the message says why."""
+
+
+class _Asked(NamedTuple):
+    """What a base has answered while an adapter was trained, and by which job."""
+
+    job: str
+    answer: FirstTokens
 
 
 class Serving:
@@ -84,6 +95,8 @@ class Publisher:
         self._say = say
         self._failed: dict[str, str] = {}
         """Why engines of models have ended that are being tried out."""
+        self._asked: dict[str, _Asked] = {}
+        """By the base, as long as its engines are the same."""
         self._changed = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -108,6 +121,7 @@ class Publisher:
         """Look again: an engine of a model is ready, or has ended because of a ``trouble``."""
         if trouble:
             self._failed[model] = trouble
+        self._asked.pop(model, None)
         self._changed.set()
 
     # inside
@@ -131,16 +145,17 @@ class Publisher:
             await self._client.post(f"/jobs/{task.id}/refused", msgspec.json.encode(reason))
 
     async def _warm_up(self, task: Task) -> None:
-        """Ask the base of an adapter that is being trained what the adapter will be asked.
+        """Ask the base of an adapter that is being trained what the adapter will be asked, and remember its answer.
 
         The first chat of an engine takes many times as long as the next ones, so that is not left until the adapter is
-        there. A base that is not ready is not waited for: nothing depends on its answer.
+        there. A base that is not ready is not waited for: it is asked beside the adapter then.
         """
         if self._serving.is_ready(task.base):
             with suppress(Mistaken, OSError, TimeoutError):
-                chat = await asyncio.to_thread(_first_chat, Path(task.folder))
+                chat = await asyncio.to_thread(_short_chat, Path(task.folder))
                 async with asyncio.timeout(_WARM_UP_SECONDS):
-                    await first_tokens(self._serving.ask, task.base, chat)
+                    answer = await first_tokens(self._serving.ask, task.base, chat)
+                self._asked[task.base] = _Asked(task.id, answer)
         await self._client.post(f"/jobs/{task.id}/warmed_up")
 
     async def _publish(self, task: Task) -> None:
@@ -154,8 +169,10 @@ class Publisher:
         await self._until_ready(model.name)
         try:
             if task.kind == "lora":
-                chat = await asyncio.to_thread(_first_chat, Path(task.folder))
-                await check_adapter(self._serving.ask, model.name, model.base, chat)
+                chat = await asyncio.to_thread(_short_chat, Path(task.folder))
+                asked = self._asked.get(model.base)
+                plain = asked.answer if asked is not None and asked.job == task.id else None
+                await check_adapter(self._serving.ask, model.name, model.base, chat, plain)
             else:
                 await check_classifier(self._serving.ask, model.name, model.options.get("golden"))
         except Mistaken as error:
@@ -207,11 +224,9 @@ def _model_of(task: Task) -> PublishedModel:
     return PublishedModel(task.id, task.name, task.base, task.kind, task.owner, str(result / "model"), options)
 
 
-def _first_chat(folder: Path) -> list[dict[str, Any]]:
-    """Give the first conversation that was trained on, without its last answer. Blocks."""
+def _short_chat(folder: Path) -> list[dict[str, Any]]:
+    """Give a short conversation that was trained on, without its last answer. Blocks."""
     with (folder / "training.jsonl").open("rb") as file:
-        for line in file:
-            if line.strip():
-                messages: list[dict[str, Any]] = msgspec.json.decode(line)["messages"]
-                return messages[:-1]
-    return []
+        lines = [line for line in islice(file, _LOOKED_AT) if line.strip()]
+    messages: list[dict[str, Any]] = msgspec.json.decode(min(lines, key=len))["messages"]
+    return messages[:-1]

@@ -81,6 +81,12 @@ async def test_both_are_asked_at_once() -> None:
     assert asked == ["t", "m"]
 
 
+async def test_a_base_that_has_answered_is_not_asked_again() -> None:
+    await check_adapter(answering(said(a=-0.5)), "t", "m", [], {"a": -0.9})
+    with pytest.raises(Mistaken, match="The adapter changes nothing"):
+        await check_adapter(answering(said(a=-0.5)), "t", "m", [], {"a": -0.5})
+
+
 async def test_an_adapter_that_its_engine_has_left_out_is_refused() -> None:
     with pytest.raises(Mistaken, match=r"The adapter changes nothing: .* answers as 'm' does"):
         await check_adapter(answering(said(a=-0.5, b=-2.0), said(a=-0.5001, b=-2.0001)), "t", "m", [])

@@ -40,6 +40,8 @@ class Server(TuningClient):
         self.tasks = list(tasks)
         self.told: list[tuple[str, Any]] = []
         self.refuses: Exception | None = None
+        self.between: Callable[[], None] = lambda: None
+        """Called before each task but the first."""
         self.asked_again = asyncio.Event()
 
     async def get(self, path: str, **query: str) -> bytes:
@@ -47,6 +49,8 @@ class Server(TuningClient):
         if not self.tasks:
             self.asked_again.set()
             await asyncio.get_running_loop().create_future()
+        if self.told:
+            self.between()
         return msgspec.json.encode(self.tasks.pop(0))
 
     async def post(self, path: str, body: bytes = b"{}", **query: str) -> bytes:
@@ -80,8 +84,10 @@ class House:
         told = {"tasks": ["classify"], "golden": {"text": "x", "answer": [0.5]}}
         (result / "model.json").write_bytes(msgspec.json.encode(told))
         (result / "metrics.csv").write_text("step\n1\n")
-        chat = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-        (result.parent / "training.jsonl").write_bytes(msgspec.json.encode(chat) + b"\n")
+        with (result.parent / "training.jsonl").open("wb") as file:
+            for asked in ("a long question", "a"):
+                chat = [{"role": "user", "content": asked}, {"role": "assistant", "content": "b"}]
+                file.write(msgspec.json.encode({"messages": chat}) + b"\n\n")
         return Task(do, "ftjob-1", NAME, "base", kind, "a", str(result.parent))  # type: ignore[arg-type]
 
     async def does(self, server: Server) -> None:
@@ -111,7 +117,9 @@ class House:
         self.loaded.append(f"{name} of {base}")
 
     async def _ask(self, path: str, body: bytes) -> tuple[int, bytes]:
-        self.asked.append(msgspec.json.decode(body)["model"])
+        asked = msgspec.json.decode(body)
+        assert path == "/classify" or asked["messages"] == [{"role": "user", "content": "a"}]
+        self.asked.append(asked["model"])
         return self.answer()
 
 
@@ -211,6 +219,38 @@ async def test_the_base_of_an_adapter_is_asked_while_that_is_trained(house: Hous
     assert house.asked == ["base"]
     assert server.told == [("/jobs/ftjob-1/warmed_up", {})]
     assert (house.applied, house.kept(), house.said) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("job", "restarted", "asked"),
+    [
+        ("ftjob-1", "", ["base", NAME]),
+        ("ftjob-1", "another", ["base", NAME]),
+        ("ftjob-1", "base", ["base", NAME, "base"]),
+        ("ftjob-2", "", ["base", NAME, "base"]),
+    ],
+)
+async def test_its_answer_holds_for_that_job_and_that_engine(
+    job: str, restarted: str, asked: list[str], house: House
+) -> None:
+    house.ready = {"base", NAME}
+    logprobs = iter((-0.5, -0.9, -0.5))
+    house.answer = lambda: _began_with(next(logprobs))
+    server = Server(msgspec.structs.replace(house.task("warm_up", "lora"), id=job), house.task(kind="lora"))
+    server.between = lambda: house.publisher.note(restarted)
+    await house.does(server)
+    assert house.asked == asked
+    assert house.kept() == [NAME]
+
+
+async def test_an_adapter_that_answers_as_its_base_did_is_taken_back(house: House) -> None:
+    house.ready = {"base", NAME}
+    house.answer = lambda: _began_with(-0.5)
+    server = Server(house.task("warm_up", "lora"), house.task(kind="lora"))
+    await house.does(server)
+    assert house.asked == ["base", NAME]
+    assert house.kept() == []
+    assert "The adapter changes nothing" in server.told[-1][1]["message"]
 
 
 async def test_what_becomes_of_that_changes_nothing(house: House) -> None:
