@@ -42,7 +42,7 @@ class Scores:
 class Measured(NamedTuple):
     """What a model costs and how good it is: a share, a count, megabytes of its graph in float32, and milliseconds.
 
-    The last is the median of texts of the validation data in ONNX Runtime, each alone.
+    The last is the median of texts of the validation data in ONNX Runtime, each alone and at its best of a few tries.
     """
 
     accuracy: float
