@@ -51,9 +51,10 @@ class Refused(Exception):
 
 
 class _Asked(NamedTuple):
-    """What a base has answered while an adapter was trained, and by which job."""
+    """What a base was asked for a job while that trained, and what it has answered."""
 
     job: str
+    chat: list[dict[str, Any]]
     answer: FirstTokens
 
 
@@ -155,7 +156,7 @@ class Publisher:
                 chat = await asyncio.to_thread(_short_chat, Path(task.folder))
                 async with asyncio.timeout(_WARM_UP_SECONDS):
                     answer = await first_tokens(self._serving.ask, task.base, chat)
-                self._asked[task.base] = _Asked(task.id, answer)
+                self._asked[task.base] = _Asked(task.id, chat, answer)
         await self._client.post(f"/jobs/{task.id}/warmed_up")
 
     async def _publish(self, task: Task) -> None:
@@ -169,10 +170,7 @@ class Publisher:
         await self._until_ready(model.name)
         try:
             if task.kind == "lora":
-                chat = await asyncio.to_thread(_short_chat, Path(task.folder))
-                asked = self._asked.get(model.base)
-                plain = asked.answer if asked is not None and asked.job == task.id else None
-                await check_adapter(self._serving.ask, model.name, model.base, chat, plain)
+                await self._check_adapter(task)
             else:
                 await check_classifier(self._serving.ask, model.name, model.options.get("golden"))
         except Mistaken as error:
@@ -181,6 +179,15 @@ class Publisher:
         results = await self._keep_results(task)
         await self._client.post(f"/jobs/{task.id}/published", msgspec.json.encode(Published(results)))
         self._say(f"the fine-tuned model {task.name} is served")
+
+    async def _check_adapter(self, task: Task) -> None:
+        """Compare an adapter with its base, which need not be asked again if it was before. Raises ``Mistaken``."""
+        asked = self._asked.get(task.base)
+        if asked is not None and asked.job == task.id:
+            await check_adapter(self._serving.ask, task.name, task.base, asked.chat, asked.answer)
+        else:
+            chat = await asyncio.to_thread(_short_chat, Path(task.folder))
+            await check_adapter(self._serving.ask, task.name, task.base, chat)
 
     async def _withdraw(self, task: Task) -> None:
         """Serve a model no longer; requests that have begun go on."""
