@@ -33,6 +33,7 @@ SPINE = {
     "gateway": (
         {"__main__"},
         {"cli"},
+        {"serve"},
         {"app"},
         {"managed_engines", "local_place", "processes", "reload", "tuning_service"},
         {"sleeping_engines"},

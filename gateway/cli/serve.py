@@ -50,11 +50,11 @@ def _processes(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from gateway.app import serve
     from gateway.config.load import load, overridden
     from gateway.config.schema import Config
     from gateway.data_plane import StartError
     from gateway.reload import ConfigSource
+    from gateway.serve import serve
 
     def read() -> Config:
         return overridden(
