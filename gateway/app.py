@@ -22,12 +22,13 @@ from gateway.config.discovery import DiscoverTable
 from gateway.config.schema import Config
 from gateway.console import Row, StartupLog, render
 from gateway.control.access import new_token, token_of
+from gateway.control.commands import Commands
 from gateway.control.plane import ControlPlane
+from gateway.control.view import GatewayView, PlaneView
 from gateway.core import wall_clock
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
-from gateway.core.keys import Key, Keyring
+from gateway.core.keys import Key
 from gateway.core.limits import UsageStore, group_owner
-from gateway.core.tasks import cancelled
 from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.discovery.discovery import Discoveries
@@ -59,43 +60,20 @@ _REMINDER_SECONDS = 15.0
 """How often the start-up display says who is still awaited."""
 
 
-class Plane(Drainable, Protocol):
+class Plane(Drainable, PlaneView, Protocol):
     """What takes the requests: a ``DataPlane`` in this process, or a ``Parent`` of several."""
-
-    @property
-    def registry(self) -> Registry:
-        """The models, with what is known of their replicas."""
 
     @property
     def exposition(self) -> Exposition:
         """What Prometheus reads."""
 
     @property
-    def last_tick(self) -> float:
-        """When the loop that is most behind ticked last, as a ``monotonic`` reading."""
-
-    @property
-    def keyring(self) -> Keyring:
-        """The keys, with what they have used."""
-
-    @property
     def usage(self) -> UsageStore:
         """What keys and groups have used."""
 
     @property
-    def troubles(self) -> Sequence[str]:
-        """Why nothing can be asked at all."""
-
-    @property
-    def processes(self) -> Sequence[Mapping[str, object]]:
-        """What there is to know of each process, if there are several."""
-
-    @property
     def address(self) -> str:
         """Where clients ask."""
-
-    async def count(self) -> None:
-        """Bring the metrics up to date; called on another loop."""
 
     async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Ask a path of the gateway itself; give status and body of the response. Raises ``ConnectionError``."""
@@ -166,10 +144,10 @@ class Gateway:
             ray=None if cluster is None else partial(self._run_on_ray, cluster),
             holds_back=self._adapters.wants,
         )
-        self._engines.apply(specs, self._pools_by_model())
+        self._engines.apply(specs, self._registry.pools_by_model)
         self._scaler = Scaler(self._engines, self._scaled)
         self._fixed_numbers = FixedNumbers(self._scaler)
-        self._fixed_numbers.follow(rules_of(config), self._pools_by_model())
+        self._fixed_numbers.follow(rules_of(config), self._registry.pools_by_model)
         self._scaling_ticker = Ticker(self._scaler.tick, lambda _: None)
         self._plane.exposition.scaled = lambda: list(self._scaler.models.values())
         self._health_checks = HealthChecks(
@@ -182,15 +160,24 @@ class Gateway:
         self._discoveries = Discoveries(self._builder.set_found, start_up.say)
         self._sharing = self._share_limits(config)
         self._load_signals = LoadSignals(self._registry, self._plane.show_load)
-        self._ending = False
         self._plane.exposition.tuning_jobs = self._tuning.jobs
         self._tuning.serve_with(Serving(self._serve_published, self._is_ready, self._load_tuned, self._plane.ask))
         self._reloader = None if source is None else Reloader(self._file_config, source, self._reload, self._reloaded)
         self._watching: list[asyncio.Task[None]] = []
         host, port = split(config.gateway.control)
-        self._control = ControlPlane(
-            host, port, self, self._plane.exposition, self, asyncio.get_running_loop(), self._token or self._made_token
+        commands = Commands(
+            asyncio.get_running_loop(),
+            reload=self.reload,
+            drain_replica=self.drain_replica,
+            scale_model=self.scale_model,
+            load_adapter=self.load_adapter,
+            unload_adapter=self.unload_adapter,
+            reset_key=self.reset_key,
+            reset_group=self.reset_group,
         )
+        view = GatewayView(self._plane, lambda: self.local_models, self._adapters.statuses)
+        token = self._token or self._made_token
+        self._control = ControlPlane(host, port, view, self._plane.exposition, commands, token)
         self._settled = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -204,14 +191,9 @@ class Gateway:
     # what the control plane sees
 
     @property
-    def last_tick(self) -> float:
-        """When the data plane ticked last, as a ``monotonic`` reading."""
-        return self._plane.last_tick
-
-    @property
     def draining(self) -> bool:
         """Whether the gateway is about to stop."""
-        return self._ending
+        return self._plane.draining
 
     @property
     def pools(self) -> Sequence[Pool]:
@@ -227,20 +209,6 @@ class Gateway:
     def keys(self) -> Sequence[Key]:
         """All keys, with what they have used."""
         return list(self._plane.keyring)
-
-    @property
-    def troubles(self) -> Sequence[str]:
-        """Why nothing can be asked at all."""
-        return self._plane.troubles
-
-    @property
-    def processes(self) -> Sequence[Mapping[str, object]]:
-        """What there is to know of each process that takes requests, if there are several."""
-        return self._plane.processes
-
-    async def count(self) -> None:
-        """Bring the metrics up to date."""
-        await self._plane.count()
 
     @property
     def local_models(self) -> Mapping[str, ScaledModel | None]:
@@ -330,7 +298,7 @@ class Gateway:
     @property
     def adapters(self) -> Sequence[Model]:
         """All LoRA adapters."""
-        return [model for model in self._registry.models if model.parent is not None]
+        return self._registry.adapters
 
     def adapter_statuses(self, adapter: Model) -> Sequence[AdapterStatus]:
         """Tell how an adapter stands at each replica of its base."""
@@ -396,9 +364,9 @@ class Gateway:
     async def stop(self) -> None:
         """Drain, then stop the engines and everything else."""
         settings = self._config.gateway
-        self._ending = True
         self._scaling_ticker.stop()
-        await cancelled(self._watching)
+        for watch in self._watching:
+            watch.cancel()
         await drain(self._plane, delay=settings.drain_delay, within=settings.drain_timeout)
         await self._discoveries.stop()
         await self._health_checks.stop()
@@ -545,8 +513,8 @@ class Gateway:
         self._config = config
         self._discoveries.follow(_discover_tables(config, registry))
         self._here.cpu_engines = config.gateway.cpu_engines
-        self._engines.apply(specs, self._pools_by_model())
-        self._fixed_numbers.follow(rules_of(config), self._pools_by_model())
+        self._engines.apply(specs, self._registry.pools_by_model)
+        self._fixed_numbers.follow(rules_of(config), self._registry.pools_by_model)
         self._adapters.follow(registry)
         self._load_signals.follow(registry)
         self._tuning.follow(config)
@@ -559,9 +527,6 @@ class Gateway:
             self._start_up.say("the configuration was reloaded")
         for problem in outcome.problems:
             self._start_up.say(f"not reloaded: {problem}")
-
-    def _pools_by_model(self) -> dict[str, Pool]:
-        return {model.name: model.pool for model in self._registry.models if model.parent is None}
 
     def _scaled(self, model: str, what: str, reason: str) -> None:
         """Say that a model is to have another number of replicas, or what one waits for."""

@@ -144,6 +144,11 @@ class DataPlane:
         return self._pipeline.snapshot.keyring
 
     @property
+    def draining(self) -> bool:
+        """Whether the end was announced."""
+        return self._listener.closing
+
+    @property
     def last_tick(self) -> float:
         """When the loop ticked last, as a ``monotonic`` reading."""
         return self._ticker.last_tick

@@ -9,31 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from time import monotonic, perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import msgspec
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
 from gateway.control.access import Access, new_token
-from gateway.control.adapters import AdapterOrder, adapters_and_replicas
+from gateway.control.adapters import adapters_and_replicas
 from gateway.control.bounded import Bounded
+from gateway.control.commands import CommandRoutes, Commands
 from gateway.control.engine_metrics import read_engine_metrics
 from gateway.control.guard import Guard
 from gateway.control.keys import keys_and_groups
 from gateway.control.page.routes import PREFIX, SHOWN, Page
-from gateway.control.scaling import ScaleOrder, scaling_of
-from gateway.core.errors import GatewayError
-from gateway.core.keys import Key
+from gateway.control.scaling import scaling_of
+from gateway.control.view import GatewayView
 from gateway.observe.counters import Counters
-from gateway.pools.adapters import AdapterStatus
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.scaling.scaler import ScaledModel
-
-Result = TypeVar("Result")
 
 _STALE_SECONDS = 5.0
 """A data plane that has not ticked for this long is stuck."""
@@ -48,93 +44,18 @@ _CLOSE_SECONDS = 1.0
 """How long the end waits for a client that does not read its response."""
 
 
-class GatewayView(Protocol):
-    """What the control plane may see of the data plane. It is read from another thread, and never changed."""
-
-    @property
-    def last_tick(self) -> float:
-        """When the data plane's loop ticked last, as a ``monotonic`` reading."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether the gateway is about to stop."""
-
-    @property
-    def models(self) -> Sequence[Model]:
-        """All models."""
-
-    @property
-    def keys(self) -> Sequence[Key]:
-        """All keys, with what they have used of their limits."""
-
-    @property
-    def troubles(self) -> Sequence[str]:
-        """Why no model can be asked at all."""
-
-    @property
-    def processes(self) -> Sequence[Mapping[str, object]]:
-        """The process id, state and connections of each process that takes requests, if there are several."""
-
-    @property
-    def local_models(self) -> Mapping[str, ScaledModel | None]:
-        """The models whose engines run here, each with how it is scaled, if it is."""
-
-    @property
-    def adapters(self) -> Sequence[Model]:
-        """All LoRA adapters."""
-
-    def adapter_statuses(self, adapter: Model) -> Sequence[AdapterStatus]:
-        """Tell how an adapter stands at each replica of its base."""
-
-    async def count(self) -> None:
-        """Bring the metrics up to date, where that takes asking. Awaited on the control plane's loop."""
-
-
-class Commands(Protocol):
-    """What the control plane may have the gateway do. Each is called on the gateway's own loop."""
-
-    def reload(self) -> ReloadResult:
-        """Take over what the configuration's files say now, or tell why not."""
-
-    def drain_replica(self, name: str) -> bool:
-        """Send a replica nothing new; return whether there is such a one."""
-
-    def scale_model(self, name: str, replicas: int | None) -> None:
-        """Fix the number of a model's replicas, or no longer. Raises a ``GatewayError`` that says why not."""
-
-    async def load_adapter(self, name: str, base: str, folder: str) -> None:
-        """Load a LoRA adapter of a model. Raises a ``GatewayError`` that says why not."""
-
-    async def unload_adapter(self, name: str) -> None:
-        """Unload a LoRA adapter. Raises a ``GatewayError`` that says why not."""
-
-    def reset_key(self, name: str) -> bool:
-        """Forget what a key has used of its own limits; return whether there is such a one."""
-
-    def reset_group(self, name: str) -> bool:
-        """Forget what the keys of a group have used of its limits; return whether there is such a one."""
-
-
 class Metrics(Protocol):
     """What the gateway measures of itself."""
 
     def counters(self) -> Counters:
-        """Give what was counted so far, as ``GatewayView.count`` has brought it up to date."""
+        """Give what was counted so far, as ``PlaneView.count`` has brought it up to date."""
 
     def pieces(self, *, openmetrics: bool = False) -> Iterator[bytes]:
         """Write it as Prometheus reads it, piece by piece."""
 
 
-class ReloadResult(Protocol):
-    """How a reload went."""
-
-    @property
-    def problems(self) -> Sequence[str]:
-        """What was wrong, in lines for people; nothing if the new configuration is in force."""
-
-
 class ControlPlane:
-    """The server and its thread. ``commands`` are carried out on the loop ``main``, and do not exist without.
+    """The server and its thread. Without ``commands``, there are no paths for them.
 
     Those who show ``token`` may give commands from elsewhere and with the page; by default it is a new one.
     """
@@ -146,11 +67,9 @@ class ControlPlane:
         gateway: GatewayView,
         metrics: Metrics,
         commands: Commands | None = None,
-        main: asyncio.AbstractEventLoop | None = None,
         token: str | None = None,
     ) -> None:
-        self._commands = commands
-        self._main = main
+        self._commands = None if commands is None else CommandRoutes(commands, gateway.local_models)
         self._host = host
         self._port = port
         self._gateway = gateway
@@ -201,17 +120,7 @@ class ControlPlane:
         bounded = Bounded(_SEND_SECONDS, _AT_ONCE, PREFIX)
         application = web.Application(middlewares=[bounded.middleware(), self._guard.middleware()])
         if self._commands is not None:
-            application.add_routes(
-                [
-                    web.post("/reload", self._reload),
-                    web.post("/replicas/{name}/drain", self._drain_replica),
-                    web.post("/models/{name:.+}/scale", self._scale_model),
-                    web.post("/adapters", self._load_adapter),
-                    web.delete("/adapters/{name:.+}", self._unload_adapter),
-                    web.post("/keys/{id}/reset", self._reset_key),
-                    web.post("/groups/{name}/reset", self._reset_group),
-                ]
-            )
+            application.add_routes(self._commands.routes())
         application.add_routes(
             [
                 web.get("/livez", self._livez),
@@ -239,7 +148,7 @@ class ControlPlane:
             await self._runner.cleanup()
 
     async def _livez(self, _request: web.Request) -> web.Response:
-        silent = monotonic() - self._gateway.last_tick
+        silent = monotonic() - self._gateway.plane.last_tick
         if silent > _STALE_SECONDS:
             return web.json_response({"status": "stuck", "silent_seconds": round(silent, 1)}, status=503)
         return web.json_response({"status": "alive"})
@@ -250,13 +159,13 @@ class ControlPlane:
         return web.json_response(status, status=503 if reasons else 200)
 
     async def _expose(self, request: web.Request) -> web.Response:
-        await self._gateway.count()
+        await self._gateway.plane.count()
         _, media = choose_encoder(request.headers.get("accept", ""))
         pieces = self._metrics.pieces(openmetrics=media.startswith("application/openmetrics-text"))
         return web.Response(body=_one_by_one(pieces), headers={"content-type": media})
 
     async def _relay_engines(self, request: web.Request) -> web.Response:
-        pools = dict.fromkeys(model.pool for model in self._gateway.models)
+        pools = self._gateway.plane.registry.pools
         replica = request.query.get("replica")
         if replica is not None and not any(each.name == replica for pool in pools for each in pool.replicas):
             raise web.HTTPNotFound(text=f"There is no replica {replica!r}; /status lists them.\n")
@@ -264,102 +173,24 @@ class ControlPlane:
         return web.Response(body=text, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _status(self, _request: web.Request) -> web.Response:
-        local = self._gateway.local_models
-        models = [_status_of(model, local.get(model.name)) for model in self._gateway.models]
-        processes = self._gateway.processes
+        local, plane = self._gateway.local_models(), self._gateway.plane
+        models = [_status_of(model, local.get(model.name)) for model in plane.registry.models]
+        processes = plane.processes
         each = {"processes": processes} if processes else {}
-        return web.json_response({"draining": self._gateway.draining, "models": models, **each})
+        return web.json_response({"draining": plane.draining, "models": models, **each})
 
     async def _keys(self, _request: web.Request) -> web.Response:
-        return web.json_response(keys_and_groups(self._gateway.keys, perf_counter()))
-
-    async def _reload(self, _request: web.Request) -> web.Response:
-        assert self._commands is not None
-        outcome = await self._on_main_loop(self._commands.reload)
-        problems = list(outcome.problems)
-        status = {"status": "not reloaded" if problems else "reloaded", "problems": problems}
-        return web.json_response(status, status=422 if problems else 200)
-
-    async def _drain_replica(self, request: web.Request) -> web.Response:
-        assert self._commands is not None
-        name, drain = request.match_info["name"], self._commands.drain_replica
-        if not await self._on_main_loop(lambda: drain(name)):
-            return web.json_response({"status": "unknown", "reason": f"there is no replica {name!r}"}, status=404)
-        return web.json_response({"status": "draining"})
-
-    async def _scale_model(self, request: web.Request) -> web.Response:
-        commands, name = self._commands, request.match_info["name"]
-        assert commands is not None
-        try:
-            replicas = msgspec.json.decode(await request.read(), type=ScaleOrder).replicas
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return web.json_response({"status": "not scaled", "reason": str(error)}, status=400)
-        try:
-            await self._on_main_loop(lambda: commands.scale_model(name, replicas))
-        except GatewayError as error:
-            return web.json_response({"status": "not scaled", **_reason(error)}, status=error.status)
-        scaled = self._gateway.local_models.get(name)
-        shown = None if scaled is None else scaling_of(scaled)
-        return web.json_response({"status": "scaled", "scaling": shown})
+        return web.json_response(keys_and_groups(list(self._gateway.plane.keyring), perf_counter()))
 
     async def _adapters(self, _request: web.Request) -> web.Response:
-        gateway = self._gateway
-        return web.json_response(adapters_and_replicas(gateway.adapters, gateway.adapter_statuses))
-
-    async def _load_adapter(self, request: web.Request) -> web.Response:
-        commands = self._commands
-        assert commands is not None
-        try:
-            asked = msgspec.json.decode(await request.read(), type=AdapterOrder)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return web.json_response({"status": "not loaded", "reason": str(error)}, status=400)
-        try:
-            await self._await_on_main_loop(commands.load_adapter(asked.name, asked.base, asked.source))
-        except GatewayError as error:
-            return web.json_response({"status": "not loaded", **_reason(error)}, status=error.status)
-        return web.json_response({"status": "loaded"})
-
-    async def _unload_adapter(self, request: web.Request) -> web.Response:
-        commands = self._commands
-        assert commands is not None
-        try:
-            await self._await_on_main_loop(commands.unload_adapter(request.match_info["name"]))
-        except GatewayError as error:
-            return web.json_response({"status": "not unloaded", **_reason(error)}, status=error.status)
-        return web.json_response({"status": "unloaded"})
-
-    async def _reset_key(self, request: web.Request) -> web.Response:
-        assert self._commands is not None
-        name, reset = request.match_info["id"], self._commands.reset_key
-        if not await self._on_main_loop(lambda: reset(name)):
-            return web.json_response({"status": "unknown", "reason": f"there is no key {name!r}"}, status=404)
-        return web.json_response({"status": "reset"})
-
-    async def _reset_group(self, request: web.Request) -> web.Response:
-        assert self._commands is not None
-        name, reset = request.match_info["name"], self._commands.reset_group
-        if not await self._on_main_loop(lambda: reset(name)):
-            return web.json_response({"status": "unknown", "reason": f"there is no group {name!r}"}, status=404)
-        return web.json_response({"status": "reset"})
-
-    async def _on_main_loop(self, command: Callable[[], Result]) -> Result:
-        """Have the gateway's own loop carry out a command, and wait for its result."""
-
-        async def carry_out() -> Result:
-            return command()
-
-        return await self._await_on_main_loop(carry_out())
-
-    async def _await_on_main_loop(self, command: Coroutine[Any, Any, Result]) -> Result:
-        """Have the gateway's own loop carry out a command that may wait, and wait for its result."""
-        assert self._main is not None
-        carried_out = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(command, self._main))
-        return await asyncio.shield(carried_out)
+        adapters = self._gateway.plane.registry.adapters
+        return web.json_response(adapters_and_replicas(adapters, self._gateway.adapter_statuses))
 
     def _why_not_ready(self) -> list[str]:
-        reasons = ["the gateway is shutting down"] if self._gateway.draining else []
-        reasons += self._gateway.troubles
-        missing = [model for model in self._gateway.models if model.required and not model.pool.on_call]
+        plane = self._gateway.plane
+        reasons = ["the gateway is shutting down"] if plane.draining else []
+        reasons += plane.troubles
+        missing = [model for model in plane.registry.models if model.required and not model.pool.on_call]
         return reasons + [model.pool.not_ready(model.name).message for model in missing]
 
 
@@ -367,10 +198,6 @@ async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Send each piece of a long body before the next is made: to send it at once would hold the data plane up."""
     for piece in pieces:
         yield piece
-
-
-def _reason(error: GatewayError) -> Mapping[str, str | None]:
-    return {"reason": error.message, "code": error.code}
 
 
 def _status_of(model: Model, scaled: ScaledModel | None) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ a pool and their states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from gateway.core.errors import BadRequest, ModelNotFound
@@ -59,6 +59,16 @@ class Registry:
     def replicas(self) -> tuple[Replica, ...]:
         """The replicas of all pools."""
         return tuple(replica for pool in self.pools for replica in pool.replicas)
+
+    @property
+    def adapters(self) -> Sequence[Model]:
+        """All LoRA adapters."""
+        return [model for model in self.models if model.parent is not None]
+
+    @property
+    def pools_by_model(self) -> Mapping[str, Pool]:
+        """The pool of each model that is no adapter, by the model's name."""
+        return {model.name: model.pool for model in self.models if model.parent is None}
 
     def tick(self, now: float, confirmed: Confirmed | None = None) -> None:
         """Remove replicas that have drained and pools that nobody needs, and find replicas that are too slow.

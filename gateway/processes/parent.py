@@ -74,6 +74,8 @@ class Parent:
         self.counters = NodeCounters()
         self.exposition = Exposition(self.counters.total, lambda: self.registry, version, commit)
         self._ticker = Ticker(self._tick, lambda _: None)
+        self.draining = False
+        """Whether the end was announced."""
         self._processes = [ChildHandle(own, self) for own in range(number)]
 
     def __repr__(self) -> str:
@@ -171,6 +173,7 @@ class Parent:
 
     def announce_end(self) -> None:
         """Ask clients to close their connections."""
+        self.draining = True
         self._order(AnnounceEnd())
 
     def stop_accepting(self) -> None:

@@ -13,7 +13,8 @@ from gateway.control.page.assets import HEADERS, Assets
 from gateway.control.page.journal import Decision, Journal, Kind
 from gateway.control.page.relay import Relay
 from gateway.control.page.sampler import Sampler
-from gateway.control.page.state import PageState, Shown
+from gateway.control.page.state import PageState
+from gateway.control.view import GatewayView
 from gateway.core.tasks import cancelled
 from gateway.observe.counters import Counters
 
@@ -30,9 +31,9 @@ _FRESH_SECONDS = 0.5
 class Page:
     """The page and what it knows. ``start`` and ``stop`` are awaited on the control plane's loop."""
 
-    def __init__(self, gateway: Shown, counters: Callable[[], Counters]) -> None:
+    def __init__(self, gateway: GatewayView, counters: Callable[[], Counters]) -> None:
         self.journal = Journal()
-        self._sampler = Sampler(gateway, counters, self.journal)
+        self._sampler = Sampler(gateway.plane, counters, self.journal)
         self.state = PageState(gateway, self._sampler, self.journal)
         self._assets = Assets()
         self._relay = Relay()

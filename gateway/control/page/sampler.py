@@ -6,18 +6,18 @@ Requests pass nothing of this: what they are counted in exists anyway, and is re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from time import monotonic, perf_counter, time
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from gateway.control.page.history import STEP_SECONDS, History
 from gateway.control.page.journal import Decision, Journal, Kind
 from gateway.control.page.readings import Reading, statuses, total
+from gateway.control.view import PlaneView
 from gateway.observe.counters import Counters, ModelMetrics
 from gateway.observe.recent_errors import RequestError
-from gateway.pools.model import Model
-from gateway.pools.pool import Load, Pool
+from gateway.pools.pool import Load
 from gateway.pools.replica import ReplicaState
 
 _LOOK_SECONDS = 1.0
@@ -41,17 +41,6 @@ UNKNOWN = "unknown"
 """What requests without a model, or for one that there is not, are counted as."""
 
 
-class Watched(Protocol):
-    """What the page sees of the gateway, from another thread."""
-
-    @property
-    def models(self) -> Sequence[Model]:
-        """All models."""
-
-    async def count(self) -> None:
-        """Bring the counters up to date, where that takes asking."""
-
-
 class Seen(NamedTuple):
     """The state that a replica was seen in, and since when, as a Unix time."""
 
@@ -63,8 +52,8 @@ class Seen(NamedTuple):
 class Sampler:
     """Fills history and journal from what there is to see. ``counters`` gives what was counted so far."""
 
-    def __init__(self, gateway: Watched, counters: Callable[[], Counters], journal: Journal) -> None:
-        self._gateway = gateway
+    def __init__(self, plane: PlaneView, counters: Callable[[], Counters], journal: Journal) -> None:
+        self._plane = plane
         self._counters = counters
         self._journal = journal
         self.history = History()
@@ -100,12 +89,12 @@ class Sampler:
     @property
     def pause(self) -> float:
         """The seconds between two readings of the counters."""
-        return _COUNT_SECONDS if len(self._gateway.models) <= _MANY_MODELS else STEP_SECONDS
+        return _COUNT_SECONDS if len(self._plane.registry.models) <= _MANY_MODELS else STEP_SECONDS
 
     def look(self, now: float) -> None:
         """Note which replicas came, went, or are in another state; ``now`` is a Unix time."""
         before, self.seen = self.seen, {}
-        for pool in self._pools():
+        for pool in self._plane.registry.pools:
             for replica in pool.replicas:
                 known = before.get(replica.name)
                 if known is not None and known.state is replica.state:
@@ -121,10 +110,10 @@ class Sampler:
 
     async def count(self, now: float) -> None:
         """Read all counters, and write the step in which ``now`` lies, a Unix time."""
-        await self._gateway.count()
+        await self._plane.count()
         counters = self._counters()
         by_status = statuses(counters.requests())
-        models = {model.name: model for model in self._gateway.models}
+        models = {model.name: model for model in self._plane.registry.models}
         metrics = counters.models()
         step, moment = _step_of(now), monotonic()
         if step != self._step:
@@ -152,23 +141,21 @@ class Sampler:
             await asyncio.sleep(_REST_SECONDS)
         self._readings, self._read_at = readings, moment
         self.rates, self.counted, self.errors = rates, metrics, counters.errors.latest()
-        self.all_rates = _numbers(total(active), seconds, self.load(), sum(len(pool.ready) for pool in self._pools()))
+        ready = sum(len(pool.ready) for pool in self._plane.registry.pools)
+        self.all_rates = _numbers(total(active), seconds, self.load(), ready)
         self.history.all.write(step, self.all_rates)
         self.history.keep(models)
 
     def load(self) -> Load:
         """Add up what all pools have to do."""
         now = perf_counter()
-        loads = [pool.load(now) for pool in self._pools()]
+        loads = [pool.load(now) for pool in self._plane.registry.pools]
         return Load(
             sum(load.running for load in loads),
             sum(load.waiting for load in loads),
             max((load.oldest_wait for load in loads), default=0.0),
             sum(load.tokens for load in loads),
         )
-
-    def _pools(self) -> Iterator[Pool]:
-        return iter(dict.fromkeys(model.pool for model in self._gateway.models))
 
     def _note(self, model: str, latest: Reading, now: float) -> None:
         """Write down what was decided about requests since the latest look."""

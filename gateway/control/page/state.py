@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import perf_counter, time
-from typing import Any, Protocol
+from typing import Any
 
 from gateway.control.page.history import STEP_SECONDS, Ring, times
 from gateway.control.page.journal import Journal
-from gateway.control.page.sampler import BAD_STATES, Sampler, Watched
+from gateway.control.page.sampler import BAD_STATES, Sampler
 from gateway.control.scaling import scaling_of
+from gateway.control.view import GatewayView
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
@@ -22,34 +23,10 @@ _DIGITS = 4
 """Significant digits of what is measured."""
 
 
-class Shown(Watched, Protocol):
-    """What the page shows of the gateway besides its models."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether the gateway is about to stop."""
-
-    @property
-    def troubles(self) -> Sequence[str]:
-        """Why no model can be asked at all."""
-
-    @property
-    def keys(self) -> Sequence[object]:
-        """The API keys; without any, everyone may ask."""
-
-    @property
-    def local_models(self) -> Mapping[str, ScaledModel | None]:
-        """The models whose engines run here, each with how it is scaled, if it is."""
-
-    @property
-    def processes(self) -> Sequence[Mapping[str, object]]:
-        """What there is to know of each process that takes requests, if there are several."""
-
-
 class PageState:
     """Puts together what the page shows, from the gateway's objects and from what was sampled of them."""
 
-    def __init__(self, gateway: Shown, sampler: Sampler, journal: Journal) -> None:
+    def __init__(self, gateway: GatewayView, sampler: Sampler, journal: Journal) -> None:
         self._gateway = gateway
         self._sampler = sampler
         self._journal = journal
@@ -58,12 +35,12 @@ class PageState:
         """Where clients ask, once the gateway serves."""
 
     def __repr__(self) -> str:
-        return f"<PageState of {len(self._gateway.models)} models>"
+        return f"<PageState of {len(self._gateway.plane.registry.models)} models>"
 
     def overview(self) -> dict[str, Any]:
         """Show all models with a line each, and everything else that is about the gateway as a whole."""
-        gateway, sampler, now = self._gateway, self._sampler, time()
-        models, local = gateway.models, gateway.local_models
+        plane, sampler, now = self._gateway.plane, self._sampler, time()
+        models, local = plane.registry.models, self._gateway.local_models()
         pools = dict.fromkeys(model.pool for model in models)
         load = sampler.load()
         not_ready = [(pool, replica) for pool in pools for replica in pool.replicas if not replica.ready]
@@ -71,7 +48,7 @@ class PageState:
             "at": now,
             "gateway": self._whole(),
             "api": self.api,
-            "keys": bool(gateway.keys),
+            "keys": any(plane.keyring),
             "now": {
                 **_short(sampler.all_rates),
                 "running": load.running,
@@ -90,12 +67,13 @@ class PageState:
 
     def model(self, name: str) -> dict[str, Any] | None:
         """Show one model with its replicas, its queue and its hour; ``None``: there is no such model."""
-        model = next((each for each in self._gateway.models if each.name == name), None)
+        plane = self._gateway.plane
+        model = next((each for each in plane.registry.models if each.name == name), None)
         if model is None:
             return None
         pool, sampler, now = model.pool, self._sampler, time()
         ring, counted = sampler.history.of(name), sampler.counted.get(name)
-        local = self._gateway.local_models
+        local = self._gateway.local_models()
         scaled = local.get(name)
         return {
             "at": now,
@@ -107,9 +85,9 @@ class PageState:
             "fallback": model.fallback,
             "max_model_len": model.max_model_len,
             "policy": type(pool.policy).__name__,
-            "shares_pool_with": [each.name for each in self._gateway.models if each.pool is pool and each is not model][
-                :_SHOWN
-            ],
+            "shares_pool_with": [
+                each.name for each in plane.registry.models if each.pool is pool and each is not model
+            ][:_SHOWN],
             "runs_here": name in local,
             "scaling": None if scaled is None else scaling_of(scaled),
             "queue": {
@@ -117,7 +95,7 @@ class PageState:
                 "open": pool.admission.open,
                 "tokens_in_flight": pool.load(perf_counter()).tokens,
                 # Each process queues its own requests, and this one has none where there are several.
-                "classes": None if self._gateway.processes else pool.admission.waiting_by_class(),
+                "classes": None if plane.processes else pool.admission.waiting_by_class(),
             },
             "replicas": [
                 {
@@ -147,14 +125,13 @@ class PageState:
 
     def _whole(self) -> dict[str, Any]:
         """Show how the gateway is as a whole."""
-        gateway = self._gateway
-        models = gateway.models
-        replicas = [replica for pool in dict.fromkeys(model.pool for model in models) for replica in pool.replicas]
+        plane = self._gateway.plane
+        models, replicas = plane.registry.models, plane.registry.replicas
         return {
             "uptime_seconds": round(time() - self._started, 1),
-            "draining": gateway.draining,
-            "troubles": list(gateway.troubles),
-            "processes": list(gateway.processes),
+            "draining": plane.draining,
+            "troubles": list(plane.troubles),
+            "processes": list(plane.processes),
             "models": len(models),
             "models_ready": sum(model.pool.on_call for model in models),
             "in_trouble": [replica.name for replica in replicas if replica.state in BAD_STATES][:_SHOWN],

@@ -7,8 +7,8 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -23,7 +23,6 @@ from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
-from gateway.pools.adapters import AdapterState, AdapterStatus
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered
 from gateway.pools.model import Model
@@ -31,8 +30,8 @@ from gateway.pools.policies.round_robin import RoundRobin
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
-from gateway.scaling.scaler import ScaledModel
 from loadtest.simulator import SimulatedEngine
+from tests.gateway.control.served import Plane, view_of
 from tests.kit.gateways import gateway, remote
 from tests.kit.wire import Wire
 
@@ -43,29 +42,10 @@ def model(name: str, *, required: bool = True, ready: bool = False) -> Model:
     return Model(name, pool, tasks={"generate"}, required=required)
 
 
-@dataclass
-class GatewayView:
-    last_tick: float = field(default_factory=monotonic)
-    draining: bool = False
-    models: Sequence[Model] = ()
-    keys: Sequence[Key] = ()
-    troubles: Sequence[str] = ()
-    processes: Sequence[Mapping[str, object]] = ()
-    counted: int = 0
-    adapters: Sequence[Model] = ()
-    local_models: Mapping[str, ScaledModel | None] = field(default_factory=dict)
-
-    def adapter_statuses(self, adapter: Model) -> Sequence[AdapterStatus]:
-        return [AdapterStatus(adapter.name, replica.name, AdapterState.LOADED) for replica in adapter.pool.replicas]
-
-    async def count(self) -> None:
-        self.counted += 1
-
-
 @dataclass(frozen=True)
 class Running:
     plane: ControlPlane
-    gateway: GatewayView
+    gateway: Plane
 
     def get(self, path: str) -> tuple[int, str, str]:
         """Ask, and return status, media type and body."""
@@ -86,16 +66,16 @@ NOTHING = Exposition(Counters, lambda: Registry([]), "1.2", "abc")
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    gateway = GatewayView()
-    metrics = Exposition(Counters, lambda: Registry(gateway.models), "1.2", "abc")
-    plane = ControlPlane("127.0.0.1", 0, gateway, metrics)
+    gateway = Plane()
+    metrics = Exposition(Counters, lambda: gateway.registry, "1.2", "abc")
+    plane = ControlPlane("127.0.0.1", 0, view_of(gateway), metrics)
     plane.start()
     yield Running(plane, gateway)
     plane.stop()
 
 
 def test_a_gateway_whose_loop_beats_is_alive_without_any_engine(running: Running) -> None:
-    running.gateway.models = [model("m")]
+    running.gateway.registry = Registry([model("m")])
     running.gateway.draining = True
     assert running.json("/livez") == (200, {"status": "alive"})
 
@@ -109,7 +89,7 @@ def test_a_gateway_whose_loop_is_stuck_is_not_alive(running: Running) -> None:
 
 def test_ready_is_when_every_required_model_has_a_ready_replica(running: Running) -> None:
     first, second = model("a", ready=True), model("b")
-    running.gateway.models = [first, second, model("c", required=False)]
+    running.gateway.registry = Registry([first, second, model("c", required=False)])
     assert running.json("/readyz") == (
         503,
         {"status": "not ready", "reasons": ["The model 'b' has no ready replica (starting)."]},
@@ -125,8 +105,8 @@ def test_a_draining_gateway_is_not_ready(running: Running) -> None:
 
 
 def test_the_status_tells_each_replica(running: Running) -> None:
-    running.gateway.models = [model("m")]
-    running.gateway.models[0].pool.replicas[0].set_state(ReplicaState.FAILED, "no file")
+    running.gateway.registry = Registry([model("m")])
+    running.gateway.registry.models[0].pool.replicas[0].set_state(ReplicaState.FAILED, "no file")
     replica = {"name": "m-0", "address": "http://10.0.0.1:1", "state": "failed", "ready": False, "in_flight": 0}
     shown = {
         "model": "m",
@@ -142,7 +122,7 @@ def test_the_status_tells_each_replica(running: Running) -> None:
 def test_the_status_tells_where_replicas_were_found(running: Running) -> None:
     made = model("m")
     made.pool.discovered = Discovered("dns http://vllm:1", ("http://10.0.0.1:1",), perf_counter(), 3, "no addresses")
-    running.gateway.models = [made]
+    running.gateway.registry = Registry([made])
     (shown,) = running.json("/status")[1]["models"]
     assert 0 <= shown["discovery"].pop("age_seconds") < 60
     assert shown["discovery"] == {
@@ -158,7 +138,7 @@ def test_keys_are_shown_with_what_they_have_used(running: Running) -> None:
     quota = Quota("key 'alice'", [Rate("requests_per_day", 5, usage.window("key 'alice'", "requests_per_day"))])
     limits = KeyLimits([quota], usage.lock("key 'alice'"))
     limits.admit(0, 0, int(perf_counter() * 1e9))
-    running.gateway.keys = [Key("alice", frozenset(), limits=limits)]
+    running.gateway.keyring = [Key("alice", frozenset(), limits=limits)]
     status, shown = running.json("/keys")
     assert (status, shown["groups"]) == (200, [])
     assert shown["keys"][0]["limits"] == {"requests_per_day": {"limit": 5, "used": 1}}
@@ -166,7 +146,7 @@ def test_keys_are_shown_with_what_they_have_used(running: Running) -> None:
 
 def test_models_that_share_a_pool_are_each_shown_with_it(running: Running) -> None:
     base = model("base", ready=True)
-    running.gateway.models = [base, Model("adapter", base.pool, tasks={"generate"})]
+    running.gateway.registry = Registry([base, Model("adapter", base.pool, tasks={"generate"})])
     shown = running.json("/status")[1]["models"]
     assert [(each["model"], each["pool"], each["replicas"][0]["name"]) for each in shown] == [
         ("base", "base", "base-0"),
@@ -191,7 +171,7 @@ def test_the_metrics_are_brought_up_to_date_first(running: Running) -> None:
 
 
 def test_the_metrics_are_prometheus_text(running: Running) -> None:
-    running.gateway.models = [model("m")]
+    running.gateway.registry = Registry([model("m")])
     status, media, body = running.get("/metrics")
     assert status == 200
     assert media.startswith("text/plain; version=")
@@ -201,7 +181,7 @@ def test_the_metrics_are_prometheus_text(running: Running) -> None:
 
 
 def test_the_metrics_are_openmetrics_for_those_who_ask(running: Running) -> None:
-    running.gateway.models = [model("m")]
+    running.gateway.registry = Registry([model("m")])
     asked = urllib.request.Request(
         f"http://127.0.0.1:{running.plane.port}/metrics",
         headers={"accept": "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4"},
@@ -227,7 +207,7 @@ def test_nothing_else_is_there(running: Running) -> None:
 def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
     threads = threading.active_count()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        plane = ControlPlane("127.0.0.1", taken.getsockname()[1], GatewayView(), NOTHING)
+        plane = ControlPlane("127.0.0.1", taken.getsockname()[1], view_of(Plane()), NOTHING)
         with pytest.raises(OSError, match="in use"):
             plane.start()
     assert threading.active_count() == threads
@@ -235,7 +215,7 @@ def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
 
 def test_the_end_leaves_no_thread() -> None:
     threads = threading.active_count()
-    plane = ControlPlane("127.0.0.1", 0, GatewayView(), NOTHING)
+    plane = ControlPlane("127.0.0.1", 0, view_of(Plane()), NOTHING)
     plane.start()
     assert repr(plane) == f"<ControlPlane http://127.0.0.1:{plane.port}>"
     plane.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 
 from gateway.control.page.routes import Page
 from gateway.observe.counters import Counters
-from gateway.scaling.scaler import ScaledModel
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.faults import Faults
+from tests.gateway.control.served import Plane, view_of
 from tests.kit.gateways import RunningGateway, gateway, remote
 
 NOBODY = remote("http://127.0.0.1:1")
@@ -87,13 +86,6 @@ async def test_several_processes_are_shown_as_one_gateway(tmp_path: Path) -> Non
 
 
 async def test_a_page_that_was_not_started_is_stopped_all_the_same() -> None:
-    class Nothing:
-        models = keys = troubles = processes = ()
-        draining = False
-        local_models: Mapping[str, ScaledModel | None] = {}
-
-        async def count(self) -> None: ...
-
-    page = Page(Nothing(), Counters)
+    page = Page(view_of(Plane()), Counters)
     await page.stop()
     assert repr(page) == "<Page <Sampler of 0 replicas, <History of 0 models [12480 bytes]>>>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +13,9 @@ from gateway.control.page.sampler import Sampler
 from gateway.core.context import RequestContext, RequestHead
 from gateway.observe.counters import Counters
 from gateway.pools.model import Model
+from gateway.pools.registry import Registry
 from gateway.pools.replica import ReplicaState
+from tests.gateway.control.served import Plane
 from tests.gateway.pools.made import Clock, model, replica
 
 START = 1_000_000 * STEP_SECONDS
@@ -22,26 +23,17 @@ START = 1_000_000 * STEP_SECONDS
 
 
 @dataclass
-class Watched:
-    models: Sequence[Model] = ()
-    counted: int = 0
-
-    async def count(self) -> None:
-        self.counted += 1
-
-
-@dataclass
 class Scene:
     """A gateway, and a sampler whose clock stands until it is moved."""
 
     clock: Clock
-    gateway: Watched = field(default_factory=Watched)
+    plane: Plane = field(default_factory=Plane)
     counters: Counters = field(default_factory=Counters)
     journal: Journal = field(default_factory=Journal)
     sampler: Sampler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sampler = Sampler(self.gateway, lambda: self.counters, self.journal)
+        self.sampler = Sampler(self.plane, lambda: self.counters, self.journal)
 
     async def after(self, seconds: float) -> None:
         """Let so many seconds pass, and look."""
@@ -77,7 +69,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 async def test_replicas_that_come_fail_and_go_are_written_down_with_the_reason(scene: Scene) -> None:
     chat = model("m", replica("m-0"), replica("m-1"))
-    scene.gateway.models = [chat]
+    scene.plane.registry = Registry([chat])
     await scene.after(1)
     chat.pool.replicas[0].set_state(ReplicaState.FAILING, "Connection refused.")
     await scene.after(1)
@@ -95,14 +87,14 @@ async def test_replicas_that_come_fail_and_go_are_written_down_with_the_reason(s
 
 async def test_models_that_share_a_pool_have_its_replicas_once(scene: Scene) -> None:
     base = model("base", replica("base-0"))
-    scene.gateway.models = [base, Model("adapter", base.pool, tasks={"generate"})]
+    scene.plane.registry = Registry([base, Model("adapter", base.pool, tasks={"generate"})])
     await scene.after(1)
     assert scene.told == [("base-0", "added, ready", "", "1")]
     assert scene.sampler.all_rates["ready"] == 1
 
 
 async def test_rates_are_over_the_step_so_far(scene: Scene) -> None:
-    scene.gateway.models = [model("m", replica("m-0"))]
+    scene.plane.registry = Registry([model("m", replica("m-0"))])
     for _ in range(10):
         scene.ended(tokens=8, seconds=1.0)
     scene.ended(status=502, seconds=0.002)
@@ -116,7 +108,7 @@ async def test_rates_are_over_the_step_so_far(scene: Scene) -> None:
 
 
 async def test_the_next_step_begins_at_nothing(scene: Scene) -> None:
-    scene.gateway.models = [model("m", replica("m-0"))]
+    scene.plane.registry = Registry([model("m", replica("m-0"))])
     scene.ended()
     await scene.after(10)
     await scene.after(5)
@@ -128,7 +120,7 @@ async def test_the_next_step_begins_at_nothing(scene: Scene) -> None:
 
 
 async def test_all_models_together_and_those_that_nobody_asked(scene: Scene) -> None:
-    scene.gateway.models = [model(name, replica(f"{name}-0")) for name in ("a", "b", "c")]
+    scene.plane.registry = Registry([model(name, replica(f"{name}-0")) for name in ("a", "b", "c")])
     scene.ended("a", seconds=1.0)
     scene.ended("b", seconds=1.0)
     scene.ended("unknown", 404)
@@ -140,17 +132,17 @@ async def test_all_models_together_and_those_that_nobody_asked(scene: Scene) -> 
 
 
 async def test_a_model_that_is_gone_is_forgotten(scene: Scene) -> None:
-    scene.gateway.models = [model("m", replica("m-0"))]
+    scene.plane.registry = Registry([model("m", replica("m-0"))])
     scene.ended()
     await scene.after(2)
-    scene.gateway.models = []
+    scene.plane.registry = Registry([])
     await scene.after(2)
     assert scene.sampler.history.of("m") is None
     assert scene.sampler.rates == {}
 
 
 async def test_what_was_decided_about_requests_is_written_down(scene: Scene) -> None:
-    scene.gateway.models = [model("m", replica("m-0"))]
+    scene.plane.registry = Registry([model("m", replica("m-0"))])
     counted = scene.counters.of("m")
     counted.retries["retried"] = 3
     counted.retries["over_budget"] = 2
@@ -175,13 +167,13 @@ async def test_what_was_decided_about_requests_is_written_down(scene: Scene) -> 
 
 async def test_other_processes_are_asked_first(scene: Scene) -> None:
     await scene.after(2)
-    assert scene.gateway.counted == 1
+    assert scene.plane.counted == 1
 
 
 async def test_many_models_are_read_less_often_and_all_of_them(scene: Scene) -> None:
-    scene.gateway.models = [model("m", replica("m-0"))]
+    scene.plane.registry = Registry([model("m", replica("m-0"))])
     assert scene.sampler.pause == 2
-    scene.gateway.models = [model(f"m{number}", replica(f"m{number}-0")) for number in range(1000)]
+    scene.plane.registry = Registry([model(f"m{number}", replica(f"m{number}-0")) for number in range(1000)])
     assert scene.sampler.pause == STEP_SECONDS
     for number in range(1000):
         scene.ended(f"m{number}")
@@ -193,6 +185,6 @@ async def test_many_models_are_read_less_often_and_all_of_them(scene: Scene) -> 
 
 
 async def test_the_sampler_tells_what_it_is(scene: Scene) -> None:
-    scene.gateway.models = [model("m", replica("m-0"))]
+    scene.plane.registry = Registry([model("m", replica("m-0"))])
     await scene.after(1)
     assert repr(scene.sampler) == "<Sampler of 1 replicas, <History of 0 models [12480 bytes]>>"

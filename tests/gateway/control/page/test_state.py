@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,31 +14,19 @@ from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import UpstreamFailed
 from gateway.observe.counters import Counters
 from gateway.pools.model import Model
+from gateway.pools.registry import Registry
 from gateway.pools.replica import ReplicaState
-from gateway.scaling.scaler import ScaledModel
+from tests.gateway.control.served import Plane, view_of
 from tests.gateway.pools.made import model, replica
-
-
-@dataclass
-class Gateway:
-    models: Sequence[Model] = ()
-    draining: bool = False
-    troubles: Sequence[str] = ()
-    keys: Sequence[object] = ()
-    processes: Sequence[Mapping[str, object]] = ()
-    local_models: Mapping[str, ScaledModel | None] = field(default_factory=dict)
-
-    async def count(self) -> None:
-        """There is nobody to ask."""
 
 
 class Scene:
     """A gateway of these models, and what is shown of it after it was looked at."""
 
     def __init__(self, *models: Model) -> None:
-        self.gateway, self.counters, self.journal = Gateway(models), Counters(), Journal()
-        self.sampler = Sampler(self.gateway, lambda: self.counters, self.journal)
-        self.state = PageState(self.gateway, self.sampler, self.journal)
+        self.plane, self.counters, self.journal = Plane(Registry(models)), Counters(), Journal()
+        self.sampler = Sampler(self.plane, lambda: self.counters, self.journal)
+        self.state = PageState(view_of(self.plane), self.sampler, self.journal)
 
     async def look(self) -> None:
         self.sampler.look(1_000.0)
@@ -142,7 +128,7 @@ async def test_a_model_that_there_is_not_is_not_shown() -> None:
 
 async def test_with_several_processes_the_classes_of_the_queue_are_not_known_here() -> None:
     scene = Scene(model("a"))
-    scene.gateway.processes = [{"pid": 1, "serving": True, "connections": 0}]
+    scene.plane.processes = [{"pid": 1, "serving": True, "connections": 0}]
     assert (await scene.model("a"))["queue"]["classes"] is None
 
 
