@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
@@ -20,9 +19,6 @@ class Place(Protocol):
     @property
     def statuses(self) -> Sequence[ReplicaStatus]:
         """What every replica is doing now."""
-
-    def folder_of(self, model: str) -> Path | None:
-        """Give the folder with a model's files; ``None`` if it is not here, or not yet."""
 
     def add(self, spec: EngineSpec) -> ReplicaStatus | None:
         """Let there be one more replica, now or from ``start`` on; ``None`` if there is no room for it."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
@@ -41,10 +40,10 @@ class Replicas(Protocol):
 class ManagedEngines:
     """The engines that the gateway starts and stops, each a replica of its model's pool.
 
-    ``here`` and ``ray`` make the places where they run, of what is to be told how one is doing; without ``ray``, no
-    specification may ask for it. ``on_change`` is told what its place says of an engine, after its replica was. An
-    engine whose replica has drained is stopped, for whatever reason it was drained. A replica that is to be ``held
-    back`` does not become ready with its engine: who prepares it says when.
+    ``here`` and ``ray`` make the places where they run, of what is to be told how one is doing; where ``ray`` makes
+    none, no specification may ask for it. ``on_change`` is told what its place says of an engine, after its replica
+    was. An engine whose replica has drained is stopped, for whatever reason it was drained. A replica that is to be
+    ``held back`` does not become ready with its engine: who prepares it says when.
     """
 
     def __init__(
@@ -53,12 +52,12 @@ class ManagedEngines:
         replicas: Replicas,
         on_change: Callable[[ReplicaStatus], None],
         *,
-        ray: Callable[[Callable[[ReplicaStatus], None]], Place] | None = None,
+        ray: Callable[[Callable[[ReplicaStatus], None]], Place | None] = lambda _: None,
         holds_back: Callable[[Replica], bool] = lambda _: False,
     ) -> None:
         self._here = here(self._changed)
         self._sleeping = SleepingEngines(self._here, replicas.new_replica)
-        self._ray = None if ray is None else ray(self._changed)
+        self._ray = ray(self._changed)
         self._places = [place for place in (self._here, self._ray) if place is not None]
         self._replicas = replicas
         self._on_change = on_change
@@ -92,10 +91,6 @@ class ManagedEngines:
             or (each.state is State.PENDING and self._engines[each.replica].waited < _ROOM_SECONDS)
             or (each.state is State.READY and self._engines[each.replica].replica.state is ReplicaState.STARTING)
         ]
-
-    def folder_of(self, model: str) -> Path | None:
-        """Give the folder with a model's files, as its engines read it; ``None`` if it is not here, or not yet."""
-        return self._here.folder_of(model)
 
     def apply(self, specs: Iterable[EngineSpec], pools: Mapping[str, Pool]) -> None:
         """Bring about what these models want from now on. ``pools`` are those of the models, by their names."""

@@ -64,8 +64,8 @@ async def _serve(config: Config, source: ConfigSource) -> int:
             raise StartError(str(error)) from None
         set_switch_interval()
         await gateway.start()
-        loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-        await _first(gateway.settle(), ended.wait())
+        loop.add_signal_handler(signal.SIGHUP, gateway.commands.reload)
+        await _first(gateway.fleet.settle(), ended.wait())
         freeze_gc()
         if not ended.is_set():
             start_up.show(gateway.panel())

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
 from time import monotonic
 
 import aiohttp
@@ -65,10 +64,6 @@ class RaySupervisor:
     def statuses(self) -> Sequence[ReplicaStatus]:
         """What every replica is doing now."""
         return tuple(replica.status for replica in self._replicas.values())
-
-    def folder_of(self, _model: str) -> Path | None:
-        """Give the folder with a model's files, which are on the nodes: none."""
-        return None
 
     def add(self, spec: EngineSpec) -> ReplicaStatus:
         """Let there be one more replica: now, or from ``start`` on. Ray says where, and whether there is room."""

@@ -124,7 +124,7 @@ async def test_a_replica_that_dies_is_named_with_the_reason(visit: Visit) -> Non
         await expect(row(page, "Replicas", "chat-1")).to_contain_text("failing")
         await expect(row(page, "Recent decisions", "chat-1").first).to_contain_text("→ failing")
         await first.close()
-        await eventually(lambda: not served.gateway.models[0].pool.ready)
+        await eventually(lambda: not served.gateway.plane.registry.models[0].pool.ready)
         assert await complete(served) == 503
         await expect(row(page, "Recent errors", "503").first).to_contain_text("no_ready_replica")
         await expect(page.locator("#gateway-state")).to_have_text("1 model not ready")
@@ -227,7 +227,7 @@ async def test_a_replica_is_drained_by_who_has_the_token(visit: Visit) -> None:
         await page.get_by_role("textbox", name="Token").fill("a-token-of-somebody-else")
         await page.get_by_role("button", name="Use it").click()
         await expect(page.locator("#token-wrong")).to_have_text("this is not the token of this gateway")
-        assert len(served.gateway.models[0].pool.ready) == 2
+        assert len(served.gateway.plane.registry.models[0].pool.ready) == 2
         await page.get_by_role("textbox", name="Token").fill(TOKEN)
         await page.get_by_role("button", name="Use it").click()
         await expect(page.locator("#toast")).to_have_text("chat-1 drains.")
@@ -334,7 +334,7 @@ async def test_a_page_of_another_origin_gives_no_command_and_sees_nothing(visit:
             answer = await sent.value
             assert answer is not None
             assert (answer.status, (await answer.json())["code"]) == (403, "other_origin")
-        assert len(served.gateway.models[0].pool.ready) == 2
+        assert len(served.gateway.plane.registry.models[0].pool.ready) == 2
 
 
 async def test_a_name_that_was_pointed_here_needs_the_token_to_see_anything(visit: Visit) -> None:
@@ -371,7 +371,7 @@ async def test_everything_is_done_with_the_keyboard_alone(visit: Visit) -> None:
         await page.keyboard.press("Escape")
         await expect(dialog).to_be_hidden()
         await expect(drain).to_be_focused()
-        assert len(served.gateway.models[0].pool.ready) == 2
+        assert len(served.gateway.plane.registry.models[0].pool.ready) == 2
         await page.keyboard.press("Enter")
         await tab_to(page, page.get_by_role("button", name="Drain it"))
         await page.keyboard.press("Enter")

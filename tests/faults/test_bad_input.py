@@ -30,7 +30,7 @@ async def running_gateway(tmp_path: Path, **settings: Any) -> AsyncIterator[tupl
     ):
         async with nothing_left():
             yield engine, running
-            await running.gateway.idle()
+            await running.gateway.plane.idle()
         assert engine.received == embedder.received == 0
 
 

@@ -153,14 +153,14 @@ recovery = true
             way = self.draw.random()
             if way < 0.2:
                 self._path.write_text(self._path.read_text() + 'policy = "none"\n')
-                assert gateway.reload().problems
+                assert gateway.commands.reload().problems
                 self.tally.refused_reloads += 1
             else:
-                assert gateway.reload().successful
+                assert gateway.commands.reload().successful
                 self.tally.reloads += 1
             if way > 0.8:
-                (pool,) = gateway.pools
-                gateway.drain_replica(self.draw.choice(pool.replicas).name)
+                (pool,) = gateway.plane.registry.pools
+                gateway.commands.drain_replica(self.draw.choice(pool.replicas).name)
 
     async def storm(self, running: RunningGateway) -> None:
         """Have all clients ask at the same time until all requests are made."""
@@ -193,7 +193,7 @@ recovery = true
         half = len(self.engines) // 2
         for engines in (self.engines[:half], self.engines[half:], self.engines):
             self.configure(engines)
-            assert running.gateway.reload().successful
+            assert running.gateway.commands.reload().successful
 
 
 async def recovered(running: RunningGateway) -> float:
@@ -259,7 +259,7 @@ async def chaos(folder: Path, seed: int) -> None:
         await here.storm(running)
         seconds = perf_counter() - began
         recovery = await recovered(running)
-        (pool,) = running.gateway.pools
+        (pool,) = running.gateway.plane.registry.pools
 
         def still_there() -> str:
             connections = [repr(replica.connections) for replica in pool.replicas]

@@ -40,7 +40,7 @@ async def one_engine(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[Simu
     ):
         async with nothing_left():
             yield engine, running
-            await running.gateway.idle()
+            await running.gateway.plane.idle()
             assert "0 in flight, 0 queued" in repr(running)
         metrics = await running.metrics()
         assert 'headgate_requests_running{model="m"} 0.0' in metrics
@@ -149,7 +149,7 @@ async def test_at_the_second_replica_when_the_first_has_failed(tmp_path: Path) -
         for wire in wires:
             wire.abort()
         await silent.until(lambda e: e.aborted == 4)
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert "0 in flight, 0 queued" in repr(running)
 
 
@@ -162,7 +162,7 @@ async def test_what_was_pipelined_behind_it_never_reaches_an_engine(tmp_path: Pa
         await engine.until(lambda e: e.received == 1)
         wire.abort()
         await engine.until(lambda e: e.aborted == 1)
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert engine.received == 1
 
 

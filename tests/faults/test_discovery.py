@@ -255,7 +255,7 @@ async def test_a_reload_keeps_what_was_found(tmp_path: Path) -> None:
         clients = Clients(running, 4)
         for _ in range(5):
             listed.path.unlink(missing_ok=True)
-            assert made.reload().successful
+            assert made.commands.reload().successful
             await serves(engine, 20)
             assert serves_from(engine.address)(await model_of(running))
         assert set(await clients.end()) == {200}

@@ -35,7 +35,7 @@ async def one_engine(
         async with gateway({"m": remote(engine.address, hold=hold)}, **settings) as running:
             yield engine, running
             await engine.until(lambda e: e.running == e.waiting == 0)
-            await running.gateway.idle()
+            await running.gateway.plane.idle()
             assert "0 in flight, 0 queued" in repr(running)
         await engine.until(lambda e: e.connections == 0)
 
@@ -170,7 +170,7 @@ async def test_an_error_instead_of_a_stream_has_its_status(code: int, status: in
         engine.answer = events(b": soon\n\n" + event + b"data: [DONE]\n\n")
         answer = await answer_to(running, ask(stream=True))
         assert (answer.status, answer.json["error"]["message"]) == (status, "no")
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert "0 in flight, 0 queued" in repr(running)
 
 
@@ -306,7 +306,7 @@ async def test_a_stream_goes_on_at_another_replica(tmp_path: Path, faults: Fault
             assert len({each["id"] for each in chunks}) == 1
             assert answer.events[-1] == b"data: [DONE]"
         assert 'headgate_stream_recoveries_total{model="m",outcome="recovered"} 1.0' in await running.metrics()
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert "0 in flight, 0 queued" in repr(running)
 
 
@@ -393,7 +393,7 @@ async def test_a_stream_with_all_of_its_content_is_complete_however_it_ends(body
             ]
             engine.closes = True
         assert text_of(await answer_to(running, ask(stream=True))) == "Hello there"
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert 'code="200"' in await running.metrics()
 
 

@@ -54,7 +54,7 @@ class Node:
 
     def reload(self, limits: str) -> None:
         self._path.write_text(configuration(self._engine, limits, ""))
-        assert self._gateway.reload().successful
+        assert self._gateway.commands.reload().successful
 
     async def ask_for(self, key: str, granted: Counter[str], *, at_most: int = 10**6) -> None:
         """Ask one request after the other on one connection, a new one if it breaks, until one is refused."""

@@ -355,7 +355,7 @@ async def test_an_engine_that_is_started_here_serves_all_processes_and_outlives_
     model = write_embedder(tmp_path)
     models = {"m": {"engine": "onnx", "tasks": ["embed"], "source": str(model), "health_interval": 0.05}}
     async with gateway(models, processes=2, ready=[]) as running:
-        await running.gateway.settle()
+        await running.gateway.fleet.settle()
         for _ in range(2):
             seen = await eventually(running, lambda seen: all(each["serving"] for each in seen["processes"]))
             assert seen["models"][0]["replicas"][0]["state"] == "ready"

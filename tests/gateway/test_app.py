@@ -24,10 +24,8 @@ from gateway.data_plane import StartError
 from gateway.reload import ConfigSource
 from loadtest.simulator import SimulatedEngine, Timing
 from loadtest.simulator.faults import Faults
-from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.leaks import nothing_left
-from tests.kit.ray_jobs import fake_ray
 from tests.kit.wire import Wire
 
 VLLM = {"engine": "vllm", "source": "a/b"}
@@ -66,8 +64,8 @@ async def test_clients_are_answered_over_tls(authority: trustme.CA, tls: dict[st
         served = built(configured({"m": remote(engine.address)}, **tls), tmp_path)
         await served.start()
         try:
-            assert served.address.startswith("https://127.0.0.1:")
-            port = int(served.address.rpartition(":")[2])
+            assert served.plane.address.startswith("https://127.0.0.1:")
+            port = int(served.plane.address.rpartition(":")[2])
             async with Wire(*await asyncio.open_connection("127.0.0.1", port, ssl=trusting)) as wire:
                 assert wire.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
                 await wire.request("GET", "/v1/models")
@@ -80,7 +78,7 @@ async def test_plain_http_at_a_tls_port_gets_no_answer(tls: dict[str, Path], tmp
     served = built(configured({"m": NOBODY}, **tls), tmp_path)
     await served.start()
     try:
-        async with await Wire.connect_to(served.address) as wire:
+        async with await Wire.connect_to(served.plane.address) as wire:
             await wire.request("GET", "/health")
             assert not (await wire.rest()).startswith(b"HTTP/")
     finally:
@@ -127,7 +125,7 @@ async def test_the_panel_shows_each_model_as_it_is(tmp_path: Path) -> None:
         gateway({"m": remote(engine.address), "n": NOBODY, "o": nowhere}, ready=[]) as served,
     ):
         async with asyncio.timeout(10):
-            await served.gateway.settle()
+            await served.gateway.fleet.settle()
         lines = served.gateway.panel().splitlines()
     assert lines[0].startswith(f"Headgate serves at {served.address} ")
     assert re.fullmatch(rf"See and try it in a browser: {served.control}/#token=\S{{32}}", lines[1])
@@ -190,34 +188,6 @@ async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Pat
     assert (line["model"], line["replica"], line["status"], line["output_tokens"]) == ("m", "m-0", 200, 2)
 
 
-async def test_a_group_is_reset_and_its_keys_keep_what_they_have_used_of_their_own_limits(tmp_path: Path) -> None:
-    limits = {"requests_per_day": 10}
-    digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
-    keys = [{"id": "alice", "sha256": digest, "group": "team", "limits": limits}]
-    # A key may be called as a group is, and is not in that group then.
-    keys.insert(0, {"id": "team", "sha256": "0" * 64, "limits": limits})
-    async with (
-        SimulatedEngine("m", uds=tmp_path / "engine") as engine,
-        gateway({"m": remote(engine.address)}, keys=keys, groups={"team": {"limits": limits}, "empty": {}}) as served,
-        await served.wire() as wire,
-        await Wire.connect_to(served.control) as control,
-    ):
-        asked = {"model": "m", "prompt": "a", "max_tokens": 1}
-        await wire.request("POST", "/v1/completions", asked, {"authorization": "Bearer secret"})
-        assert (await wire.response()).header("x-ratelimit-remaining-requests") == "9"
-        answers = []
-        for name in ("team", "empty", "alice"):
-            await control.request("POST", f"/groups/{name}/reset")
-            response = await control.response()
-            answers.append((response.status, response.json))
-        await control.request("GET", "/keys")
-        shown = (await control.response()).json
-    reset = (200, {"status": "reset"})
-    assert answers == [reset, reset, (404, {"status": "unknown", "reason": "there is no group 'alice'"})]
-    used = {each.get("id"): each["limits"]["requests_per_day"]["used"] for each in shown["keys"] + shown["groups"]}
-    assert used == {"team": 0, "alice": 1, None: 0}
-
-
 @asynccontextmanager
 async def started(models: Mapping[str, Any], folder: Path, **settings: Any) -> AsyncIterator[RunningGateway]:
     """Run a gateway that the test itself ends."""
@@ -228,7 +198,7 @@ async def started(models: Mapping[str, Any], folder: Path, **settings: Any) -> A
         await running.until_ready(models)
         yield running
     finally:
-        if not served.draining:
+        if not served.plane.draining:
             await served.stop()
 
 
@@ -268,7 +238,7 @@ async def test_a_drain_refuses_the_queued_and_lets_the_running_finish(tmp_path: 
         assert (await first.head()).status == 200
         await second.request("POST", "/v1/completions", streamed())
         async with asyncio.timeout(10):
-            while not served.gateway.pools[0].admission.waiting:  # noqa: ASYNC110 - a queue tells nobody that it grew
+            while not served.gateway.plane.registry.pools[0].admission.waiting:  # noqa: ASYNC110 - a queue tells nobody that it grew
                 await asyncio.sleep(0.001)
         await served.gateway.stop()
         refused = await second.response()
@@ -296,21 +266,6 @@ async def test_what_outlasts_the_drain_ends_with_an_error_in_its_stream(tmp_path
         await engine.until(lambda each: each.aborted == 1)
 
 
-async def test_an_engine_that_cannot_start_leaves_the_others_alone(tmp_path: Path) -> None:
-    broken = {"engine": "onnx", "tasks": ["embed"], "source": str(tmp_path / "none")}
-    async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
-        models = {"m": remote(engine.address), "broken": broken}
-        async with gateway(models, ready=["m"]) as served, await served.wire() as wire:
-            async with asyncio.timeout(20):
-                await served.gateway.settle()
-            await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
-            assert (await wire.response()).status == 200
-            await wire.request("POST", "/v1/embeddings", {"model": "broken", "input": "a"})
-            refused = await wire.response()
-            assert (refused.status, refused.json["error"]["code"]) == (503, "no_ready_replica")
-            assert "broken  onnx    0/1       failed" in served.gateway.panel()
-
-
 async def test_a_configured_key_opens_and_no_other() -> None:
     digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
     async with gateway({"m": NOBODY}, ready=[], keys=[{"id": "alice", "sha256": digest}]) as served:
@@ -320,42 +275,3 @@ async def test_a_configured_key_opens_and_no_other() -> None:
                 await wire.request("GET", "/v1/models", headers=headers)
                 statuses.append((await wire.response()).status)
     assert statuses == [401, 401, 200]
-
-
-async def test_replicas_on_a_ray_cluster_are_asked_with_their_keys_and_stopped_at_the_end(tmp_path: Path) -> None:
-    model = {"engine": "onnx", "source": "/m", "tasks": ["embed"], "placement": "ray"}
-    async with fake_ray() as ray:
-        config = configured({"m": model}, ray={"address": ray.url, "poll": 0.1})
-        served = built(config, tmp_path)
-        await served.start()
-        try:
-            await served.settle()
-            (job,) = ray.states("RUNNING")
-            async with aiohttp.ClientSession() as http:
-                async with http.post(f"{served.address}/v1/embeddings", json={"model": "m", "input": "a"}) as answer:
-                    assert answer.status == 200
-                assert f"authorization: Bearer {ray.keys[job]}\r\n".encode() in ray.heads[-1]
-                async with http.get(f"{served.control_address}/metrics") as answer:
-                    assert "headgate_ray_up 1.0" in await answer.text()
-        finally:
-            await served.stop()
-        assert ray.states("STOPPED") == [job]
-
-
-async def test_a_replica_that_waits_for_room_on_a_cluster_says_what_ray_says(tmp_path: Path) -> None:
-    model = {"engine": "onnx", "source": "/m", "tasks": ["embed"], "placement": "ray", "required": False}
-    async with fake_ray(room=0) as ray:
-        served = built(configured({"m": model}, ray={"address": ray.url, "poll": 0.1}), tmp_path)
-        await served.start()
-        try:
-            (replica,) = served.pools[0].replicas
-            await eventually(lambda: "waiting for resources" in replica.reason)
-            async with aiohttp.ClientSession() as http:
-                async with http.get(f"{served.control_address}/metrics") as answer:
-                    assert 'headgate_replicas{model="m",state="pending"} 1.0' in await answer.text()
-                await ray.leave()
-                await eventually(lambda: served._plane.exposition.ray_up is False)
-                await ray.start()
-                await eventually(lambda: served._plane.exposition.ray_up is True)
-        finally:
-            await served.stop()

@@ -308,9 +308,6 @@ class Elsewhere:
     def statuses(self) -> list[ReplicaStatus]:
         return list(self.replicas.values())
 
-    def folder_of(self, model: str) -> None:
-        return None
-
     def lacks(self, spec: EngineSpec) -> str:
         return ""
 

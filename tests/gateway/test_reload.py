@@ -20,6 +20,7 @@ from gateway.config.load import load
 from gateway.config.reference import toml
 from gateway.config.schema import Config
 from gateway.console import StartupLog
+from gateway.control.commands import ReloadResult
 from gateway.data_plane import StartError
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
 from loadtest.simulator import SimulatedEngine
@@ -50,9 +51,9 @@ class Configured:
         self.path = path
         self.said = said
 
-    def reload(self, *parts: str) -> ReloadOutcome:
+    def reload(self, *parts: str) -> ReloadResult:
         self.path.write_text("".join(parts))
-        return self.running.gateway.reload()
+        return self.running.gateway.commands.reload()
 
     async def ask(self, name: str, **headers: str) -> Response:
         async with await self.running.wire() as wire:
@@ -233,12 +234,12 @@ async def test_a_reload_forgets_the_numbers_of_replicas_that_operators_have_fixe
     other = model("m", engine.address)
     scaled = '[models.s]\nengine = "onnx"\ntasks = ["embed"]\nsource = "/nowhere"\nscaling = { min = 0, max = 3 }\n'
     async with configured(tmp_path, other + scaled) as here:
-        here.running.gateway.scale_model("s", 3)
+        here.running.gateway.commands.scale_model("s", 3)
         assert 'desired_replicas{model="s"} 3' in await here.running.metrics()
         assert not here.reload(HEAD, "broken").successful
         assert 'desired_replicas{model="s"} 3' in await here.running.metrics()
         assert here.reload(HEAD, other, scaled.replace("3", "2")).successful
-        found = here.running.gateway.local_models["s"]
+        found = here.running.gateway.view.local_models()["s"]
         assert found is not None
         # From then on the model has what it needs, and a tick may have found meanwhile that it needs none.
         changes = [(each.before, each.after, each.reason) for each in found.changes]

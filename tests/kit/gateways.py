@@ -22,7 +22,7 @@ class RunningGateway:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.address = gateway.address
+        self.address = gateway.plane.address
         self.control = gateway.control_address
 
     def __repr__(self) -> str:
@@ -76,5 +76,5 @@ async def gateway(
             await running.until_ready(models if ready is None else ready)
             yield running
         finally:
-            if not built.draining:
+            if not built.plane.draining:
                 await built.stop()

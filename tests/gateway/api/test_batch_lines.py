@@ -81,7 +81,7 @@ async def test_interactive_requests_overtake_a_batch_that_fills_the_model(tmp_pa
         sdk(running) as api,
         httpx.AsyncClient(timeout=30) as http,
     ):
-        pool = running.gateway.pools[0]
+        pool = running.gateway.plane.registry.pools[0]
         # One interactive request and one line take both slots, for a minute each.
         first = asyncio.create_task(http.post(f"{running.address}{CHAT}", json=line(0)["body"]))
         await eventually(lambda: engine.running == 1)

@@ -133,7 +133,7 @@ async def test_the_last_model_is_waited_for_until_it_has_a_replica() -> None:
             "small": remote(engine.url),
         }
         async with gateway(models, ready=["small"]) as running, await running.wire() as wire:
-            (small,) = running.gateway.pools[1].replicas
+            (small,) = running.gateway.plane.registry.pools[1].replicas
             engine.answer = [said("small")]
             small.set_state(ReplicaState.RESTARTING)
             await ask(wire)
@@ -169,8 +169,8 @@ async def test_what_waits_for_a_slot_falls_back_when_no_replica_is_left() -> Non
             await ask(first)
             await here.big.said_so_far()
             await ask(second)
-            await eventually(lambda: "1 queued" in repr(here.running.gateway.pools[0]))
-            (replica,) = here.running.gateway.pools[0].replicas
+            await eventually(lambda: "1 queued" in repr(here.running.gateway.plane.registry.pools[0]))
+            (replica,) = here.running.gateway.plane.registry.pools[0].replicas
             replica.set_state(ReplicaState.RESTARTING)
             assert (await second.response()).json["model"] == "small"
             here.big.go_on()
@@ -216,7 +216,7 @@ async def test_a_client_that_leaves_stops_the_model_that_is_asked_now() -> None:
         async with await here.running.wire() as wire:
             await ask(wire)
             await here.small.said_so_far()
-        await eventually(lambda: all("0 in flight" in repr(pool) for pool in here.running.gateway.pools))
+        await eventually(lambda: all("0 in flight" in repr(pool) for pool in here.running.gateway.plane.registry.pools))
         assert "client_left" in await here.running.metrics()
 
 

@@ -96,7 +96,7 @@ async def test_each_engine_is_asked_at_its_socket_and_what_fails_is_said(tmp_pat
         engine_with(tmp_path / "b", b"no metrics {{{") as broken,
         gateway({"m": remote(first.address, broken, "http://127.0.0.1:1")}, ready=[]) as running,
     ):
-        (made,) = running.gateway.pools
+        (made,) = running.gateway.plane.registry.pools
         for replica in made.replicas:
             replica.set_state(ReplicaState.READY)
         async with aiohttp.ClientSession() as http:
@@ -180,7 +180,7 @@ async def test_probes_are_answered_while_much_is_parsed(tmp_path: Path) -> None:
 
 async def read(address: str) -> str:
     async with gateway({"m": remote(address)}, ready=[]) as running:
-        (made,) = running.gateway.pools
+        (made,) = running.gateway.plane.registry.pools
         made.replicas[0].set_state(ReplicaState.READY)
         async with asyncio.timeout(20):
             return (await read_engine_metrics([made], None)).decode()

@@ -70,7 +70,7 @@ async def test_a_number_that_an_operator_fixes_is_shown_with_what_it_waits_for()
         assert (asleep["desired"], asleep["waits_for"], asleep["decisions"]) == (0, "", [])
         done = await control(running, "POST", "/models/m/scale", {"replicas": 2})
         assert (done.status, done.json["status"], done.json["scaling"]["desired"]) == (200, "scaled", 2)
-        scaler = running.gateway.local_models["m"]
+        scaler = running.gateway.view.local_models()["m"]
         assert scaler is not None
         await eventually(lambda: scaler.waits_for != "")
         shown = (await status(running, "m"))["scaling"]
@@ -92,10 +92,10 @@ async def test_a_model_without_scaling_is_fixed_and_let_go() -> None:
     async with gateway({"m": local(replicas=2)}, ready=()) as running:
         assert "scaling" not in await status(running, "m")
         assert (await control(running, "POST", "/models/m/scale", {"replicas": 1})).json["scaling"]["desired"] == 1
-        await eventually(lambda: len(running.gateway.models[0].pool.replicas) == 1)
+        await eventually(lambda: len(running.gateway.plane.registry.models[0].pool.replicas) == 1)
         done = await control(running, "POST", "/models/m/scale", {"replicas": None})
         assert done.json == {"status": "scaled", "scaling": None}
-        await eventually(lambda: len(running.gateway.models[0].pool.replicas) == 2)
+        await eventually(lambda: len(running.gateway.plane.registry.models[0].pool.replicas) == 2)
 
 
 @pytest.mark.parametrize(
@@ -116,4 +116,4 @@ async def test_orders_that_cannot_be_obeyed_say_why(model: str, body: Any, statu
         refused = await control(running, "POST", f"/models/{model}/scale", body)
         assert (refused.status, refused.json["status"]) == (status, "not scaled")
         assert refused.json["reason"].startswith(said)
-        assert running.gateway.local_models == {"m": None}
+        assert running.gateway.view.local_models() == {"m": None}

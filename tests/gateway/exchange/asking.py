@@ -34,7 +34,7 @@ async def one_engine(
         gateway({"m": remote(engine.address, **(options or {}))}, **settings) as running,
     ):
         yield engine, running
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert "0 in flight, 0 queued" in repr(running)
 
 

@@ -54,7 +54,7 @@ async def test_the_turns_of_a_conversation_go_to_one_replica_where_the_model_gen
         engines = [await stack.enter_async_context(SimulatedEngine("m", uds=tmp_path / str(n))) for n in range(4)]
         models = {"m": remote(*(engine.address for engine in engines), tasks=["generate"])}
         running = await stack.enter_async_context(gateway(models))
-        await running.gateway.settle()
+        await running.gateway.fleet.settle()
         for number in range(12):
             before = [len(engine.requests) for engine in engines]
             turns = [{"role": "user", "content": f"Question {number}. " * 100}]
@@ -72,7 +72,7 @@ async def test_the_requests_of_a_session_go_to_one_replica(tmp_path: Path) -> No
         options = {"policy": "session", "session_header": "X-Chat"}
         models = {"m": remote(*(engine.address for engine in engines), **options)}
         running = await stack.enter_async_context(gateway(models))
-        await running.gateway.settle()
+        await running.gateway.fleet.settle()
         for number in range(8):
             before = [len(engine.requests) for engine in engines]
             for _ in range(3):

@@ -63,7 +63,7 @@ async def test_an_engine_behind_tls_is_asked_if_its_certificate_is_good(
             engine.answer = events(b"data: [DONE]\n\n")
             assert (await answer_to(running, ask(stream=True))).events == [b"data: [DONE]"]
             assert (await answer_to(running, ask(model="other"))).json["error"]["code"] == "no_ready_replica"
-            (other,) = running.gateway.pools[1].replicas
+            (other,) = running.gateway.plane.registry.pools[1].replicas
             async with asyncio.timeout(5):
                 while not other.reason:  # noqa: ASYNC110 - a replica tells nobody that a probe failed
                     await asyncio.sleep(0.01)
@@ -77,7 +77,7 @@ async def test_usage_is_always_asked_for_and_left_out_where_the_client_did_not_a
         assert not any(b'"usage":{' in event for event in answer.events)
         asked = await answer_to(running, ask(stream=True, stream_options={"include_usage": True}))
         assert b'"usage":{' in asked.events[-2]
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert 'headgate_tokens_total{model="m",type="output"} 8.0' in await running.metrics()
 
 
@@ -90,7 +90,7 @@ async def test_the_tokens_of_an_aborted_stream_are_those_that_were_sent(tmp_path
             for _ in range(4):
                 await anext(events)
             await events.aclose()
-        await running.gateway.idle()
+        await running.gateway.plane.idle()
         assert 'headgate_tokens_total{model="m",type="output"} 3.0' in await running.metrics()
 
 

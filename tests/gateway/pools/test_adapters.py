@@ -6,59 +6,18 @@ The engines are simulated ones, which load, list and unload adapters as vLLM doe
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console import StartupLog
-from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.reload import ConfigSource
-from loadtest.simulator import SimulatedEngine
-from loadtest.simulator.faults import Faults
 from tests.engines.tiny_adapter import write_adapter
-from tests.gateway.exchange.asking import answer_to, ask
+from tests.gateway.pools.lora import asked, listed, loaded, reason, states, two_engines
 from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway, gateway, remote
-from tests.kit.wire import Response
-
-
-async def asked(running: RunningGateway, model: str) -> Response:
-    return await answer_to(running, ask(model=model))
-
-
-async def listed(running: RunningGateway) -> dict[str, Any]:
-    async with await running.wire() as wire:
-        await wire.request("GET", "/v1/models")
-        return {card["id"]: card for card in (await wire.response()).json["data"]}
-
-
-def states(running: RunningGateway, name: str) -> dict[str, str]:
-    (adapter,) = [each for each in running.gateway.adapters if each.name == name]
-    return {each.replica: each.state for each in running.gateway.adapter_statuses(adapter)}
-
-
-def reason(running: RunningGateway, name: str) -> str:
-    (adapter,) = [each for each in running.gateway.adapters if each.name == name]
-    return next((each.reason for each in running.gateway.adapter_statuses(adapter) if each.reason), "")
-
-
-@asynccontextmanager
-async def two_engines(folder: Path, **options: Any) -> AsyncIterator[tuple[SimulatedEngine, SimulatedEngine]]:
-    async with (
-        SimulatedEngine("m", uds=folder / "a", lora=True, **options) as one,
-        SimulatedEngine("m", uds=folder / "b", lora=True, **options) as two,
-    ):
-        yield one, two
-
-
-def loaded(engine: SimulatedEngine) -> dict[str, str]:
-    assert engine.adapters is not None
-    return engine.adapters.loaded
 
 
 async def test_adapters_of_the_configuration_are_loaded_before_a_replica_is_ready(tmp_path: Path) -> None:
@@ -112,7 +71,7 @@ async def test_an_engine_that_was_started_anew_gets_its_adapters_again(tmp_path:
         async with gateway(models) as running:
             one.crash()
             loaded(one).clear()
-            (replica,) = running.gateway.pools[0].replicas
+            (replica,) = running.gateway.plane.registry.pools[0].replicas
             await eventually(lambda: not replica.ready, within=30)
             await one.restart()
             assert (await asked(running, "sql")).json["model"] == "sql"
@@ -130,24 +89,6 @@ async def test_a_replica_that_lost_its_adapter_unnoticed_is_passed_over(tmp_path
                 assert (await asked(running, "sql")).status == 200
 
 
-async def test_an_adapter_is_loaded_and_unloaded_by_command(tmp_path: Path) -> None:
-    sql = str(write_adapter(tmp_path / "sql"))
-    async with (
-        two_engines(tmp_path) as (one, two),
-        gateway({"m": remote(one.address, two.address, adapters={})}) as running,
-    ):
-        await eventually(lambda: len(running.gateway.pools[0].ready) == 2, within=30)
-        assert (await asked(running, "sql")).status == 404
-        await running.gateway.load_adapter("sql", "m", sql)
-        assert (await asked(running, "sql")).json["model"] == "sql"
-        assert loaded(one) == loaded(two) == {"sql": sql}
-        await running.gateway.unload_adapter("sql")
-        assert (await asked(running, "sql")).status == 404
-        assert loaded(one) == loaded(two) == {}
-        with pytest.raises(ModelNotFound, match="There is no adapter 'sql'"):
-            await running.gateway.unload_adapter("sql")
-
-
 async def test_what_others_have_loaded_into_a_shared_replica_is_left_alone(tmp_path: Path) -> None:
     sql = str(write_adapter(tmp_path / "sql"))
     async with two_engines(tmp_path) as (one, _):
@@ -156,47 +97,8 @@ async def test_what_others_have_loaded_into_a_shared_replica_is_left_alone(tmp_p
         async with gateway(models) as running:
             assert (await asked(running, "shared")).status == 200
             assert reason(running, "other") == "m-0 has another adapter of this name, from /other."
-            await running.gateway.unload_adapter("shared")
+            await running.gateway.commands.unload_adapter("shared")
             assert loaded(one) == {"theirs": "/theirs", "shared": sql, "other": "/other"}
-
-
-@pytest.mark.parametrize(
-    ("name", "base", "code", "words"),
-    [
-        ("sql", "nobody", "model_not_found", "There is no model 'nobody' to load an adapter of; there are: m, plain."),
-        ("sql", "plain", "adapters_not_enabled", "an empty table [models.plain.adapters] lets them be loaded"),
-        ("alias", "m", "name_taken", "'alias' is a model, an alias or an adapter already."),
-        ("two words", "m", None, "The name 'two words' is none that a model can have."),
-        ("bad", "m", "adapter_refused", "No adapter found for /nowhere"),
-    ],
-)
-async def test_a_command_that_cannot_be_obeyed_says_why_and_changes_nothing(
-    name: str, base: str, code: str | None, words: str, tmp_path: Path
-) -> None:
-    async with two_engines(tmp_path) as (one, _):
-        models = {"m": remote(one.address, adapters={}, aliases=["alias"]), "plain": remote(one.address)}
-        async with gateway(models) as running:
-            before = await listed(running)
-            with pytest.raises(GatewayError) as caught:
-                await running.gateway.load_adapter(name, base, "/nowhere")
-            assert isinstance(caught.value, BadRequest)
-            assert caught.value.code == code
-            assert words in caught.value.message
-            assert await listed(running) == before
-            assert loaded(one) == {}
-
-
-async def test_an_adapter_for_engines_that_are_not_ready_yet_is_loaded_when_they_are(tmp_path: Path) -> None:
-    sql = str(write_adapter(tmp_path / "sql"))
-    async with (
-        SimulatedEngine("m", uds=tmp_path / "a", lora=True, faults=Faults(unhealthy=True)) as one,
-        gateway({"m": remote(one.address, adapters={})}, ready=[]) as running,
-    ):
-        await running.gateway.load_adapter("sql", "m", sql)
-        assert states(running, "sql") == {"m-0": "pending"}
-        one.faults = Faults()
-        await running.until_ready(["m"])
-        assert (await asked(running, "sql")).json["model"] == "sql"
 
 
 async def test_a_reload_loads_what_is_new_and_unloads_what_is_gone(tmp_path: Path) -> None:
@@ -213,9 +115,9 @@ async def test_a_reload_loads_what_is_new_and_unloads_what_is_gone(tmp_path: Pat
         try:
             running = RunningGateway(built)
             await running.until_ready(["m"])
-            await built.load_adapter("mine", "m", mine)
+            await built.commands.load_adapter("mine", "m", mine)
             now[0] = configured(poet=poet)
-            assert built.reload().successful
+            assert built.commands.reload().successful
             await eventually(lambda: loaded(one) == {"poet": poet, "mine": mine}, within=30)
             assert (await asked(running, "poet")).json["model"] == "poet"
             assert (await asked(running, "sql")).status == 404
@@ -230,11 +132,11 @@ async def test_all_processes_know_where_an_adapter_is_loaded(tmp_path: Path) -> 
         two.adapters = None
         models = {"m": remote(one.address, two.address, adapters={}, policy="round_robin")}
         async with gateway(models, processes=2) as running:
-            await eventually(lambda: len(running.gateway.pools[0].ready) == 2, within=30)
-            await running.gateway.load_adapter("sql", "m", sql)
+            await eventually(lambda: len(running.gateway.plane.registry.pools[0].ready) == 2, within=30)
+            await running.gateway.commands.load_adapter("sql", "m", sql)
             await eventually(lambda: states(running, "sql") == {"m-0": "loaded", "m-1": "failed"}, within=30)
             for _ in range(20):
                 answer = await asked(running, "sql")
                 assert answer.json["model"] == "sql"
-            await running.gateway.unload_adapter("sql")
+            await running.gateway.commands.unload_adapter("sql")
             assert loaded(one) == {}

@@ -116,7 +116,7 @@ async def test_what_a_response_says_in_its_head_is_taken_in_place_of_a_question(
         async with gateway({"m": remote(url, "http://127.0.0.1:1", policy="prefix")}) as running:
             answer = await answer_to(running, ask())
             assert answer.header("endpoint-load-metrics") is None
-            registry = Registry(running.gateway.models)
+            registry = Registry(running.gateway.plane.registry.models)
             before = engine.probes.count(b"/metrics")
             await LoadSignals(registry, lambda _: None).look()
             assert engine.probes.count(b"/metrics") == before

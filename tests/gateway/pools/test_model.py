@@ -35,7 +35,7 @@ async def test_two_models_at_one_engine_are_probed_once_and_share_its_limit() ->
         at = remote(engine.url, max_in_flight=2, health_interval=3600.0)
         models = {"base": at, "adapter": at | {"upstream_model": "sql-lora"}}
         async with gateway(models) as running, AsyncExitStack() as stack:
-            await running.gateway.settle()
+            await running.gateway.fleet.settle()
             assert engine.probes == [b"/health", b"/v1/models"]
             engine.answer = [b"HTTP/1.1 200 OK\r\n", b"content-length: 0\r\n\r\n"]
             for name in ("base", "adapter", "adapter"):

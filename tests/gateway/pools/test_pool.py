@@ -160,8 +160,8 @@ async def test_a_replica_is_drained_while_requests_run_and_finishes_those_that_i
         scripted_engine() as second,
         gateway({"m": remote(first.url, second.url, policy="round_robin")}) as running,
     ):
-        await running.gateway.settle()
-        (drained,) = running.gateway.pools
+        await running.gateway.fleet.settle()
+        (drained,) = running.gateway.plane.registry.pools
         response = whole(b"{}")
         first.answer = [response[:-1], response[-1:]]
         second.answer = [response]

@@ -1,0 +1,64 @@
+"""Loads and unloads LoRA adapters while the gateway runs: for operators, and for jobs that have made one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.adapter_changes import check_new
+from gateway.config_in_force import ConfigInForce
+from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
+from gateway.plane import Plane
+from gateway.pools.adapters import AdapterRefused, Adapters
+from gateway.pools.model import Model
+from gateway.tuning.publisher import Refused
+
+
+class AdapterCommands:
+    """Changes the ``adapters`` of a plane's replicas, one command at a time, and the configuration with them."""
+
+    def __init__(self, adapters: Adapters, config: ConfigInForce, plane: Plane) -> None:
+        self._adapters = adapters
+        self._config = config
+        self._plane = plane
+        self._lock = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<AdapterCommands {self._adapters!r}>"
+
+    async def load(self, name: str, base: str, folder: str) -> None:
+        """Load a LoRA adapter into all ready replicas of a model, and let clients ask for it by its name.
+
+        Raises a ``GatewayError``, and changes nothing, where it does not fit or no replica takes it. Where no replica
+        is ready, it is loaded as soon as one is.
+        """
+        async with self._lock:
+            try:
+                await self._load(name, base, folder)
+            except AdapterRefused as error:
+                raise BadRequest(str(error), param="source", code="adapter_refused") from None
+            self._config.add_adapter(name, base, folder)
+
+    async def load_tuned(self, name: str, base: str, folder: str) -> None:
+        """Load an adapter that a job has made, which clients may not ask for yet. Raises ``Refused``."""
+        async with self._lock:
+            try:
+                await self._load(name, base, folder)
+            except (AdapterRefused, GatewayError) as error:
+                raise Refused(str(error)) from None
+
+    async def unload(self, name: str) -> None:
+        """Let clients no longer ask for an adapter, and unload it from all replicas.
+
+        Raises ``ModelNotFound`` if there is no such adapter. Requests that have begun go on.
+        """
+        async with self._lock:
+            if not any(model.name == name for model in self._plane.registry.adapters):
+                raise ModelNotFound(f"There is no adapter {name[:200]!r}.", param="name")
+            self._config.remove_adapter(name)
+            await self._adapters.settled()
+
+    async def _load(self, name: str, base: str, folder: str) -> None:
+        """Load an adapter. Raises ``AdapterRefused``, or a ``GatewayError`` where it cannot be one of this model."""
+        check_new(self._config.current, name, base)
+        parent = self._plane.registry.find(base)
+        await self._adapters.load(Model(name, parent.pool, tasks=parent.tasks, parent=parent, root=folder))

@@ -1,0 +1,58 @@
+"""The configuration in force: what its file says, with what jobs have published and commands have loaded since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.adapter_changes import AdapterChanges
+from gateway.config.schema import Config
+from gateway.data_plane import StartError
+from gateway.tuning.published import PublishedModels
+from gateway.tuning.publisher import Refused
+
+
+class ConfigInForce:
+    """Puts the configuration together anew at each change, and has it taken over as a whole or not at all.
+
+    ``apply`` takes one over, and raises ``StartError`` before it has changed anything if that is not possible.
+    """
+
+    def __init__(self, file: Config, published: PublishedModels, apply: Callable[[Config], None]) -> None:
+        self._file = file
+        self._published = published
+        self._apply = apply
+        self._adapters = AdapterChanges()
+        self.current = published.applied_to(file)
+
+    def __repr__(self) -> str:
+        return f"<ConfigInForce {list(self.current.models)} {self._published!r} {self._adapters!r}>"
+
+    def reload(self, file: Config) -> None:
+        """Take over what the file says now. Raises ``StartError``, and changes nothing."""
+        adapters = self._adapters.reloaded()
+        self._take_over(adapters.applied_to(self._published.applied_to(file)))
+        self._adapters, self._file = adapters, file
+
+    def serve_published(self) -> None:
+        """Take over the models that are published now. Raises ``Refused``, and changes nothing."""
+        try:
+            self._renew()
+        except StartError as error:
+            raise Refused(str(error)) from None
+
+    def add_adapter(self, name: str, base: str, folder: str) -> None:
+        """Take over a LoRA adapter that has been checked. Raises ``StartError``."""
+        self._adapters.add(name, base, folder)
+        self._renew()
+
+    def remove_adapter(self, name: str) -> None:
+        """Take a LoRA adapter away, wherever it is from. Raises ``StartError``."""
+        self._adapters.remove(name)
+        self._renew()
+
+    def _renew(self) -> None:
+        self._take_over(self._adapters.applied_to(self._published.applied_to(self._file)))
+
+    def _take_over(self, config: Config) -> None:
+        self._apply(config)
+        self.current = config

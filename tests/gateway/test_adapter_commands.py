@@ -1,0 +1,72 @@
+"""LoRA adapters are loaded and unloaded while the gateway runs, or a command says why not and changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
+from loadtest.simulator import SimulatedEngine
+from loadtest.simulator.faults import Faults
+from tests.engines.tiny_adapter import write_adapter
+from tests.gateway.pools.lora import asked, listed, loaded, states, two_engines
+from tests.kit.eventually import eventually
+from tests.kit.gateways import gateway, remote
+
+
+async def test_an_adapter_is_loaded_and_unloaded_by_command(tmp_path: Path) -> None:
+    sql = str(write_adapter(tmp_path / "sql"))
+    async with (
+        two_engines(tmp_path) as (one, two),
+        gateway({"m": remote(one.address, two.address, adapters={})}) as running,
+    ):
+        await eventually(lambda: len(running.gateway.plane.registry.pools[0].ready) == 2, within=30)
+        assert (await asked(running, "sql")).status == 404
+        await running.gateway.commands.load_adapter("sql", "m", sql)
+        assert (await asked(running, "sql")).json["model"] == "sql"
+        assert loaded(one) == loaded(two) == {"sql": sql}
+        await running.gateway.commands.unload_adapter("sql")
+        assert (await asked(running, "sql")).status == 404
+        assert loaded(one) == loaded(two) == {}
+        with pytest.raises(ModelNotFound, match="There is no adapter 'sql'"):
+            await running.gateway.commands.unload_adapter("sql")
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "code", "words"),
+    [
+        ("sql", "nobody", "model_not_found", "There is no model 'nobody' to load an adapter of; there are: m, plain."),
+        ("sql", "plain", "adapters_not_enabled", "an empty table [models.plain.adapters] lets them be loaded"),
+        ("alias", "m", "name_taken", "'alias' is a model, an alias or an adapter already."),
+        ("two words", "m", None, "The name 'two words' is none that a model can have."),
+        ("bad", "m", "adapter_refused", "No adapter found for /nowhere"),
+    ],
+)
+async def test_a_command_that_cannot_be_obeyed_says_why_and_changes_nothing(
+    name: str, base: str, code: str | None, words: str, tmp_path: Path
+) -> None:
+    async with two_engines(tmp_path) as (one, _):
+        models = {"m": remote(one.address, adapters={}, aliases=["alias"]), "plain": remote(one.address)}
+        async with gateway(models) as running:
+            before = await listed(running)
+            with pytest.raises(GatewayError) as caught:
+                await running.gateway.commands.load_adapter(name, base, "/nowhere")
+            assert isinstance(caught.value, BadRequest)
+            assert caught.value.code == code
+            assert words in caught.value.message
+            assert await listed(running) == before
+            assert loaded(one) == {}
+
+
+async def test_an_adapter_for_engines_that_are_not_ready_yet_is_loaded_when_they_are(tmp_path: Path) -> None:
+    sql = str(write_adapter(tmp_path / "sql"))
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "a", lora=True, faults=Faults(unhealthy=True)) as one,
+        gateway({"m": remote(one.address, adapters={})}, ready=[]) as running,
+    ):
+        await running.gateway.commands.load_adapter("sql", "m", sql)
+        assert states(running, "sql") == {"m-0": "pending"}
+        one.faults = Faults()
+        await running.until_ready(["m"])
+        assert (await asked(running, "sql")).json["model"] == "sql"

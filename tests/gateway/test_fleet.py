@@ -1,0 +1,47 @@
+"""The replicas of all models: each is ready or has failed once before the start counts as done, and drains by name."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from loadtest.simulator import SimulatedEngine
+from tests.kit.eventually import eventually
+from tests.kit.gateways import gateway, remote
+
+
+async def test_an_engine_that_cannot_start_leaves_the_others_alone(tmp_path: Path) -> None:
+    broken = {"engine": "onnx", "tasks": ["embed"], "source": str(tmp_path / "none")}
+    async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
+        models = {"m": remote(engine.address), "broken": broken}
+        async with gateway(models, ready=["m"]) as served, await served.wire() as wire:
+            async with asyncio.timeout(20):
+                await served.gateway.fleet.settle()
+            await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
+            assert (await wire.response()).status == 200
+            await wire.request("POST", "/v1/embeddings", {"model": "broken", "input": "a"})
+            refused = await wire.response()
+            assert (refused.status, refused.json["error"]["code"]) == (503, "no_ready_replica")
+            assert "broken  onnx    0/1       failed" in served.gateway.panel()
+
+
+async def test_a_replica_is_drained_by_its_name_and_nothing_else_happens_without_one(tmp_path: Path) -> None:
+    async with (
+        SimulatedEngine("m", uds=tmp_path / "a") as one,
+        SimulatedEngine("m", uds=tmp_path / "b") as two,
+        gateway({"m": remote(one.address, two.address)}) as served,
+    ):
+        fleet, plane = served.gateway.fleet, served.gateway.plane
+        await fleet.settle()
+        assert not fleet.drain_replica("m-2")
+        assert [replica.name for replica in plane.registry.replicas] == ["m-0", "m-1"]
+        assert fleet.drain_replica("m-0")
+        await eventually(lambda: [replica.name for replica in plane.registry.replicas] == ["m-1"])
+        assert fleet.is_ready("m")
+
+
+async def test_a_model_without_a_ready_replica_or_of_no_name_here_is_not_ready() -> None:
+    async with gateway({"m": remote("http://127.0.0.1:1")}, ready=[]) as served:
+        await served.gateway.fleet.settle()
+        assert not served.gateway.fleet.is_ready("m")
+        assert not served.gateway.fleet.is_ready("n")

@@ -1,0 +1,61 @@
+"""Models whose engines run here have as many replicas as the configuration or an operator says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.config.schema import Config
+from gateway.core.errors import ModelNotFound
+from gateway.model_scaling import ModelScaling
+from gateway.pools.registry import Registry
+from tests.gateway.pools.made import model
+from tests.gateway.scaling.test_scaler import Engines
+
+
+def configured(**scaling: Any) -> Config:
+    local = {"engine": "onnx", "source": "a/b", "tasks": ["embed"]}
+    there = {"engine": "remote", "urls": ["http://10.0.0.1:1"]}
+    models = {"scaled": {**local, "scaling": scaling}, "plain": local, "there": there}
+    return Config.model_validate({"models": models})
+
+
+class Scaling:
+    """The scaling of three models, of which one has a rule and one runs elsewhere."""
+
+    def __init__(self) -> None:
+        self.engines, self.said = Engines(), list[tuple[str, str, str]]()
+        self.engines.running["plain"] = 1
+        self.registry = Registry([model(name) for name in ("scaled", "plain", "there")])
+        self.scaling = ModelScaling(
+            configured(min=1, max=4), self.registry, self.engines, lambda *words: self.said.append(words)
+        )
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        return dict(self.engines.wanted)
+
+
+def test_the_models_that_run_here_are_shown_with_how_they_are_scaled() -> None:
+    here = Scaling()
+    (scaled,) = here.scaling.scaled_models()
+    assert here.scaling.local_models() == {"scaled": scaled, "plain": None}
+    assert (scaled.rule.least, scaled.rule.most, here.wanted) == (1, 4, {"scaled": 1})
+
+
+def test_a_number_is_fixed_through_changes_of_the_configuration_until_it_is_forgotten() -> None:
+    here = Scaling()
+    here.scaling.scale_model("plain", 3)
+    here.scaling.follow(configured(min=2, max=4), here.registry)
+    assert here.wanted == {"scaled": 2, "plain": 3}
+    assert ("plain", "1 → 3 replicas") in [(name, what) for name, what, _ in here.said]
+    here.scaling.forget_fixed()
+    assert here.wanted == {"scaled": 2}
+
+
+def test_a_model_is_checked_against_the_configuration_in_force() -> None:
+    here = Scaling()
+    with pytest.raises(ModelNotFound, match="those whose engines run here: scaled, plain"):
+        here.scaling.scale_model("none", 1)
+    assert here.wanted == {"scaled": 1}
