@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from hashlib import blake2b
 
-from gateway.config.models import CanaryTable
+from gateway.config.canary import CanaryTable
 from gateway.core.context import RequestContext
 from gateway.exchange.upstream_request import session_of
 from gateway.pools.model import Model

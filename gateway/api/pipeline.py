@@ -17,7 +17,7 @@ from gateway.api.request_fields import UNSET_FIELD, RequestFields
 from gateway.api.routes import TABLE, EngineRoute, Match
 from gateway.api.snapshot import Snapshot
 from gateway.batches.store import BatchStore
-from gateway.config.models import GuardTable
+from gateway.config.guard import GuardTable
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.core.keys import Key

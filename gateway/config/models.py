@@ -3,11 +3,11 @@
 Each engine has a class of its own; ``engine`` says which one a table is, and ``ModelConfig`` is any of them. What an
 engine's own process is told is declared with the engine (``engines.onnx.options``) and becomes options here.
 
-**Groups.** Options that belong together stand in a table of their own, ``[models.NAME.GROUP]``: a class of its own, and
-one field of ``ModelBase``. ``limits: ModelLimits`` is read as ``model.limits.max_queue``. A new option goes into a
-group; a new group is a class, a field, and a row in ``reference.SECTIONS``. The options of ``_FLAT_GROUPS`` were
-written in ``[models.NAME]`` itself before there were groups, and may be written so for ever; the same option in both
-places is a mistake.
+**Groups.** Options that belong together stand in a table of their own, ``[models.NAME.GROUP]``: a class in a file of
+its own, and one field of ``ModelBase``. ``limits: ModelLimits`` is read as ``model.limits.max_queue``. A new option
+goes into a group; a new group is a class, a field, and a row in ``reference.SECTIONS``. The options of ``_FLAT_GROUPS``
+were written in ``[models.NAME]`` itself before there were groups, and may be written so for ever; the same option in
+both places is a mistake.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from pydantic import (
 
 from engines.onnx.options import Golden, OnnxOptions
 from gateway.config.addresses import EngineUrl
+from gateway.config.canary import CanaryTable
 from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
 from gateway.config.discovery import DiscoverTable
+from gateway.config.guard import GuardTable
+from gateway.config.model_limits import ModelLimits
+from gateway.config.model_timeouts import ModelTimeouts
 from gateway.config.paths import FilePath
 from gateway.config.ray import RayModelTable
 from gateway.config.scaling import ScalingTable
@@ -54,92 +58,6 @@ from gateway.config.types import (
 
 GoldenTable = table_of(Golden)
 """``[models.NAME.golden]``: a text and what the model must answer to it before it becomes ready."""
-
-
-class ModelLimits(Table):
-    """``[models.NAME.limits]``: how many requests of a model may be under way, how many may wait, and for how long."""
-
-    max_in_flight: int | None = Field(
-        None,
-        gt=0,
-        description="Most requests of this model, or of all that share its pool, under way; more wait in a queue. "
-        "Default: no limit.",
-        examples=[64],
-    )
-    max_tokens_in_flight: int | None = Field(
-        None,
-        gt=0,
-        description="Most tokens that the requests under way may have together: those of the prompt, estimated as one "
-        "for four bytes of the body, and `max_tokens` for each answer, or 512 where the request does not say. More "
-        "wait in the queue; a request that is larger by itself runs alone. Default: no limit.",
-        examples=[200_000],
-    )
-    max_queue: int = Field(
-        1024,
-        ge=0,
-        description="Most requests waiting in that queue; more are refused with 503 `queue_full`. See "
-        "[queueing.md](queueing.md) for its order.",
-    )
-    queue_timeout: Seconds | None = Field(
-        None,
-        description="Longest wait for a slot, in seconds; a request that is likely to wait longer is refused at once. "
-        "Default: `queue` of `[gateway.timeouts]`.",
-        examples=[20.0],
-    )
-    hold: float = Field(
-        30.0,
-        ge=0,
-        le=3600,
-        description="How long requests wait in the queue while no replica is ready but one starts, restarts or fails "
-        "its probes, in seconds; then 503 `no_ready_replica`. 0: they are refused at once.",
-    )
-
-
-class ModelTimeouts(Table):
-    """``[models.NAME.timeouts]``: how long a model's engines may take, unless ``[gateway.timeouts]`` says it."""
-
-    connect: Seconds | None = Field(
-        None,
-        description="Longest wait for an engine to accept a connection, in seconds. Default, as for the others here: "
-        "the value of `[gateway.timeouts]`.",
-        examples=[1.0],
-    )
-    first_byte: Seconds | None = Field(
-        None, description="Longest silence of an engine before its response, in seconds.", examples=[30.0]
-    )
-    between_bytes: Seconds | None = Field(
-        None, description="Longest silence of an engine within its response, in seconds.", examples=[20.0]
-    )
-    total: Seconds | None = Field(None, description="Longest request from start to end, in seconds.", examples=[600.0])
-
-
-class GuardTable(Table):
-    """``[models.NAME.guard]``: a classifier that looks at each request before an engine of this model is asked."""
-
-    model: ModelName = Field(
-        description="The guard: a model of this file that can do `classify`.", examples=["prompt-guard"]
-    )
-    block: tuple[str, ...] = Field(
-        min_length=1,
-        description="The guard's labels that are blocked with 400 `content_filter`.",
-        strict=False,
-        examples=[["injection"]],
-    )
-    threshold: float = Field(0.5, gt=0, le=1, description="The probability from which such a label is blocked.")
-
-
-class CanaryTable(Table):
-    """``[models.NAME.canary]``: another model that answers a share of the requests for this one."""
-
-    model: ModelName = Field(
-        description="The model of this file, or the adapter of one, that gets the share.", examples=["chat-v2"]
-    )
-    weight: float = Field(ge=0, le=100, description="How many of 100 requests it gets.", examples=[5.0])
-    session_header: HeaderName = Field(
-        "x-session-id",
-        description="The header that names a request's session, whose requests all go to the same model. Without it "
-        "the session is the body's `prompt_cache_key`, else its `user`.",
-    )
 
 
 _FLAT_GROUPS: Mapping[str, type[Table]] = {"limits": ModelLimits}

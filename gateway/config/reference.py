@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gateway.config.canary import CanaryTable
 from gateway.config.discovery import DiscoverTable
 from gateway.config.gateway import (
     Batches,
@@ -30,17 +31,10 @@ from gateway.config.gateway import (
     Redis,
     Timeouts,
 )
-from gateway.config.models import (
-    CanaryTable,
-    GoldenTable,
-    GuardTable,
-    ModelBase,
-    ModelLimits,
-    ModelTimeouts,
-    OnnxModel,
-    RemoteModel,
-    VllmModel,
-)
+from gateway.config.guard import GuardTable
+from gateway.config.model_limits import ModelLimits
+from gateway.config.model_timeouts import ModelTimeouts
+from gateway.config.models import GoldenTable, ModelBase, OnnxModel, RemoteModel, VllmModel
 from gateway.config.ray import RayModelTable, RayTable
 from gateway.config.scaling import ScalingTable
 from gateway.config.slo import Slo

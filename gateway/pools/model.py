@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.config.models import CanaryTable, GuardTable
+from gateway.config.canary import CanaryTable
+from gateway.config.guard import GuardTable
 from gateway.pools.pool import Pool
 
 

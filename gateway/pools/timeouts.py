@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from gateway.config.gateway import Timeouts as GatewayTimeouts
-from gateway.config.models import ModelTimeouts
+from gateway.config.model_timeouts import ModelTimeouts
 
 
 class Timeouts(NamedTuple):

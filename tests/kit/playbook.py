@@ -19,7 +19,7 @@ from gateway.api.pipeline import Pipeline
 from gateway.api.snapshot import Snapshot
 from gateway.batches.store import BatchStore
 from gateway.config.gateway import GatewayConfig
-from gateway.config.models import ModelTimeouts
+from gateway.config.model_timeouts import ModelTimeouts
 from gateway.config.types import ALL_TASKS
 from gateway.core.limits import LocalUsage
 from gateway.core.load_shedding import LoadShedding

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.api.internal_head import internal_head
-from gateway.config.models import GuardTable
+from gateway.config.guard import GuardTable
 from gateway.core.context import INTERNAL, RequestContext
 from gateway.core.errors import BadRequest, ContentBlocked, GuardFailed
 from gateway.exchange.internal_call import InternalCall

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.api.canary import chosen
-from gateway.config.models import CanaryTable
+from gateway.config.canary import CanaryTable
 from gateway.core.context import RequestContext, RequestHead
 from gateway.pools.registry import Registry
 from loadtest.simulator import SimulatedEngine

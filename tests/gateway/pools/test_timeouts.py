@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.config.gateway import Timeouts as GatewayTimeouts
-from gateway.config.models import ModelTimeouts
+from gateway.config.model_timeouts import ModelTimeouts
 from gateway.pools.timeouts import Timeouts
 
 
