@@ -9,7 +9,7 @@ from engines.processes.gpus import Gpus
 from engines.ray.supervisor import RaySupervisor
 from engines.supervisor import ReplicaStatus, Supervisor
 from gateway.config.schema import Config
-from gateway.engine_specs import cache_of, cluster_of
+from gateway.engine_specs import cache_of
 from gateway.local_place import LocalPlace
 from gateway.managed_engine import Place
 from gateway.observe.exposition import Exposition
@@ -32,7 +32,7 @@ class EnginePlaces:
         self._folder = folder
         self._exposition = exposition
         self._say = say
-        self._cluster = cluster_of(config)
+        self._cluster = None if config.gateway.ray is None else config.gateway.ray.cluster
         exposition.ray_up = None if self._cluster is None else True
         self.local: LocalPlace
         """This machine; there once ``make_local`` was called."""

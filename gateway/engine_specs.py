@@ -11,7 +11,6 @@ from engines.files.adapters import rank_for
 from engines.files.sources import default_cache
 from engines.onnx.options import OnnxOptions
 from engines.processes.gpus import check_demand
-from engines.ray.head import RayCluster
 from engines.spec import (
     EngineSpec,
     FolderSource,
@@ -107,22 +106,6 @@ def specs_of(config: Config, gpus: int) -> list[EngineSpec]:
         )
         for name, model in ours.items()
     ]
-
-
-def cluster_of(config: Config) -> RayCluster | None:
-    """Give the Ray cluster that is named, if there is one."""
-    table = config.gateway.ray
-    if table is None:
-        return None
-    file = table.token_file
-    return RayCluster(
-        url=table.address,
-        name=table.name,
-        token=str if file is None else lambda: file.read_text(encoding="ascii").strip(),
-        poll=table.poll,
-        ports=table.ports,
-        python=table.python,
-    )
 
 
 def _ray_demand(table: RayModelTable) -> RayDemand:

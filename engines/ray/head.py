@@ -7,29 +7,12 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from engines.ray.cluster import RayCluster
 from engines.ray.jobs import HeadError, Job, Jobs
 
 _Answer = TypeVar("_Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class RayCluster:
-    """A Ray cluster, and how its jobs are asked for.
-
-    ``url`` is that of the head's dashboard. ``token`` gives the cluster's token, or nothing. ``name`` tells the jobs of
-    this gateway from those of others. ``poll`` is in seconds. ``ports`` are the first and the last that engines may
-    listen at, and ``python`` is the interpreter of the nodes that has Headgate.
-    """
-
-    url: str
-    name: str = "headgate"
-    token: Callable[[], str] = str
-    poll: float = 1.0
-    ports: tuple[int, int] = (20_000, 29_999)
-    python: str = "python3"
 
 
 class Head:

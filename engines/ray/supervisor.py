@@ -15,7 +15,8 @@ from time import monotonic
 import aiohttp
 
 from engines.processes.restart import RestartPolicy
-from engines.ray.head import Head, RayCluster
+from engines.ray.cluster import RayCluster
+from engines.ray.head import Head
 from engines.ray.jobs import RUNNING, HeadError, Job
 from engines.ray.submission import instance_of, is_ours, placed_of, runs
 from engines.ray.supervised_replica import RayReplica

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from engines.ray.head import Head, RayCluster
+from engines.ray.cluster import RayCluster
+from engines.ray.head import Head
 from engines.tuning.child import Say
 from engines.tuning.ray_child import RayChild
 from engines.tuning.ray_submission import SubmissionFile, request_of
-from engines.tuning.records import RayPlace
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ class RayTrainings:
     """Trainings at one cluster, each with ``threads`` CPUs and ``memory_bytes``."""
 
     def __init__(
-        self, place: RayPlace, *, threads: int, memory_bytes: int, patience: float = _PATIENCE_SECONDS
+        self, cluster: RayCluster, *, threads: int, memory_bytes: int, patience: float = _PATIENCE_SECONDS
     ) -> None:
-        self._head = Head(cluster_of(place), _log_head)
+        self._head = Head(cluster, _log_head)
         self._threads = threads
         self._memory_bytes = memory_bytes
         self._patience = patience
@@ -65,13 +65,6 @@ class RayTrainings:
         for child in self._left.values():
             await child.leave()
         await self._head.jobs.close()
-
-
-def cluster_of(place: RayPlace) -> RayCluster:
-    """Say how the cluster is asked. The token is read anew each time."""
-    file = place.token_file
-    token = str if file is None else lambda: Path(file).read_text(encoding="ascii").strip()
-    return RayCluster(place.url, name=place.name, token=token, poll=place.poll)
 
 
 def _log_head(trouble: str) -> None:

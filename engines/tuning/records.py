@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from engines.ray.cluster import RayCluster
 from engines.train.job import Distill, Prune
 
 TRAIN = (sys.executable, "-m", "engines.train")
@@ -28,18 +29,6 @@ Stage = Literal["train", "publish", "withdraw", "done"]
 Level = Literal["info", "warn", "error"]
 
 
-class RayPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """The Ray cluster on which jobs train: its head, the file with its token, and what this gateway's jobs are called.
-
-    ``poll`` is the time between two looks at a job, in seconds.
-    """
-
-    url: str
-    token_file: str | None
-    name: str
-    poll: float
-
-
 class TuningSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a tuning server is told at its start.
 
@@ -55,7 +44,7 @@ class TuningSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     time_budget: float
     train: list[str]
-    ray: RayPlace | None = None
+    ray: RayCluster | None = None
 
 
 def default_threads(jobs: int) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from engines.ray.cluster import RayCluster
 from gateway.config.paths import FilePath
 from gateway.config.table import SECRET, Mistake, Table
 from gateway.http.address import Address
@@ -63,6 +64,18 @@ class RayTable(Table):
         description="The Python of the nodes that Headgate is installed for.",
         examples=["/opt/headgate/bin/python"],
     )
+
+    @property
+    def cluster(self) -> RayCluster:
+        """The cluster, as replicas and trainings ask it."""
+        return RayCluster(
+            url=self.address,
+            name=self.name,
+            token_file=None if self.token_file is None else str(self.token_file.absolute()),
+            poll=self.poll,
+            ports=self.ports,
+            python=self.python,
+        )
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.files.sources import default_cache
-from engines.tuning.records import Kind, RayPlace, TuningSettings, Weights, default_threads
+from engines.tuning.records import Kind, TuningSettings, Weights, default_threads
 from gateway.config.models import ModelConfig
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
@@ -52,21 +52,20 @@ def folder_of(config: Config) -> Path:
 
 def settings_of(config: Config, train: Sequence[str]) -> TuningSettings:
     """Say what the tuning server is told. ``train`` is the command that runs one job, here or on each node."""
-    tuning, cluster = config.gateway.tuning, config.gateway.ray
-    place = None
-    if tuning.placement == "ray" and cluster is not None:
-        file = None if cluster.token_file is None else str(cluster.token_file.absolute())
-        place = RayPlace(url=cluster.address, token_file=file, name=cluster.name, poll=cluster.poll)
+    tuning = config.gateway.tuning
+    table = config.gateway.ray if tuning.placement == "ray" else None
+    cluster = None if table is None else table.cluster
+    if cluster is not None:
         train = [cluster.python, *train[1:]]
     return TuningSettings(
         folder=str(folder_of(config)),
         cache=str(config.gateway.cache or default_cache()),
         jobs=tuning.jobs,
-        threads=tuning.threads or (default_threads(tuning.jobs) if place is None else 1),
+        threads=tuning.threads or (default_threads(tuning.jobs) if cluster is None else 1),
         memory_bytes=tuning.memory_bytes,
         time_budget=tuning.time_budget,
         train=list(train),
-        ray=place,
+        ray=cluster,
     )
 
 

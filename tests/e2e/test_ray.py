@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from engines.ray.cluster import RayCluster as Told
 from engines.tuning.ray_trainings import RayTrainings
-from engines.tuning.records import Job, RayPlace
+from engines.tuning.records import Job
 from engines.tuning.runner import Runner
 from engines.tuning.store import Store
 from loadtest.bench.faults.ray_node import MODEL, RayNodeSettings, configuration, lose_node, until_ready
@@ -113,9 +114,7 @@ async def test_a_training_goes_on_from_the_checkpoint_that_it_has_written_when_i
     made = weights(tmp_path)
     (tmp_path / "tuning").mkdir()
     store = Store(tmp_path / "tuning" / "jobs.sqlite3")
-    trainings = RayTrainings(
-        RayPlace(url=cluster.url, token_file=None, name="tuner", poll=0.1), threads=1, memory_bytes=2**28
-    )
+    trainings = RayTrainings(Told(cluster.url, "tuner", poll=0.1), threads=1, memory_bytes=2**28)
     runner = Runner(store, settings(tmp_path), lambda *_: None, trainings.start, lambda: None)
     runner.start()
 

@@ -17,7 +17,7 @@ from engines.onnx.options import Golden, OnnxOptions, options_of
 from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, RayDemand, SleepMode, TraceExport
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable
-from gateway.engine_specs import cache_of, cluster_of, rules_of, source_of, specs_of
+from gateway.engine_specs import cache_of, rules_of, source_of, specs_of
 from gateway.scaling.decide import ScalingRule
 from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import remote
@@ -144,16 +144,3 @@ def test_replicas_on_a_cluster_need_no_gpus_and_no_room_here() -> None:
     first, second = specs_of(config, gpus=0)
     assert (first.ray, first.gpus, second.gpus) == (RayDemand(), 2, 0)
     assert second.ray == RayDemand(cpus=2.0)
-
-
-def test_the_cluster_is_the_one_that_is_named(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("t0ken\n")
-    ray = {"address": "http://h:8265", "token_file": str(token), "name": "a"}
-    vllm = {"engine": "vllm", "source": "a/b"}
-    cluster = cluster_of(Config.model_validate({"gateway": {"ray": ray}, "models": {"m": vllm}}))
-    assert cluster is not None
-    assert (cluster.url, cluster.name, cluster.token()) == ("http://h:8265", "a", "t0ken")
-    token.write_text("another")
-    assert cluster.token() == "another"
-    assert cluster_of(Config.model_validate({"models": {"m": vllm}})) is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engines.ray.head import Head, RayCluster
+from engines.ray.cluster import RayCluster
+from engines.ray.head import Head
 from engines.ray.jobs import HeadError
 from tests.kit.ray_jobs import fake_ray
 

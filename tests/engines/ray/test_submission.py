@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engines.ray.head import Head, RayCluster
+from engines.ray.cluster import RayCluster
+from engines.ray.head import Head
 from engines.ray.jobs import Job
 from engines.ray.order import VARIABLE, Order
 from engines.ray.submission import instance_of, is_ours, new_job, placed_of, runs
@@ -28,8 +29,9 @@ def spec(**changes: object) -> EngineSpec:
     return EngineSpec(**known | {"ray": DEMAND} | changes)  # type: ignore[arg-type]
 
 
-def head(name: str = "headgate", token: Callable[[], str] = str) -> Head:
-    return Head(RayCluster("http://h:8265", name, token, ports=(20_007, 20_008), python="/opt/python"), lambda _: None)
+def head(name: str = "headgate", token_file: Path | None = None) -> Head:
+    file = None if token_file is None else str(token_file)
+    return Head(RayCluster("http://h:8265", name, file, ports=(20_007, 20_008), python="/opt/python"), lambda _: None)
 
 
 def submitted(job: Mapping[str, Any], status: str = "RUNNING") -> Job:
@@ -62,12 +64,15 @@ def test_its_id_is_the_name_of_a_file_and_comes_once() -> None:
     assert new_job(head(), spec(), "org/chat-ray0")[0].submission_id != placed.submission_id
 
 
-def test_with_a_token_nobody_learns_the_key_from_what_the_dashboard_shows() -> None:
-    placed, job = new_job(head(token=lambda: "t0ken"), spec(), "m-ray0")
+def test_with_a_token_nobody_learns_the_key_from_what_the_dashboard_shows(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t0ken")
+    placed, job = new_job(head(token_file=token), spec(), "m-ray0")
     assert placed.key not in str(job)
     assert placed.key not in repr(placed)
-    assert placed_of(head(token=lambda: "t0ken"), submitted(job)) == placed
-    assert placed_of(head(token=lambda: "other"), submitted(job)).key != placed.key
+    assert placed_of(head(token_file=token), submitted(job)) == placed
+    token.write_text("other")
+    assert placed_of(head(token_file=token), submitted(job)).key != placed.key
 
 
 def test_a_gateway_of_the_same_name_finds_it_again() -> None:
@@ -89,9 +94,6 @@ def test_one_that_runs_something_else_is_not_what_a_replica_is_to_be(changes: di
     assert not runs(head(), submitted(job), spec(**changes))
 
 
-def test_a_token_that_cannot_be_read_is_told_by_what_asks_the_head() -> None:
-    def unreadable() -> str:
-        raise FileNotFoundError(2, "No such file or directory", "/run/token")
-
-    placed, _ = new_job(head(token=unreadable), spec(), "m-ray0")
+def test_a_token_that_cannot_be_read_is_told_by_what_asks_the_head(tmp_path: Path) -> None:
+    placed, _ = new_job(head(token_file=tmp_path / "none"), spec(), "m-ray0")
     assert len(placed.key) == 64

@@ -11,7 +11,8 @@ import aiohttp
 from aiohttp import web
 
 from engines.processes.restart import RestartPolicy
-from engines.ray.head import Head, RayCluster
+from engines.ray.cluster import RayCluster
+from engines.ray.head import Head
 from engines.ray.supervised_replica import NOWHERE, RayReplica
 from engines.spec import EngineSpec, FolderSource, RayDemand
 from engines.supervisor import ReplicaStatus, State

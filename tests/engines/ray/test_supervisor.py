@@ -9,7 +9,7 @@ from typing import Any
 
 from engines.processes.restart import RestartPolicy
 from engines.ray import supervisor as module
-from engines.ray.head import RayCluster
+from engines.ray.cluster import RayCluster
 from engines.ray.supervisor import RaySupervisor
 from engines.spec import EngineSpec, FolderSource, RayDemand
 from engines.supervisor import ReplicaStatus, State

@@ -17,9 +17,9 @@ import aiohttp
 import msgspec
 import pytest
 
+from engines.ray.cluster import RayCluster
 from engines.tuning.__main__ import main
 from engines.tuning.launcher import hold, in_use
-from engines.tuning.records import RayPlace
 from tests.kit.eventually import eventually
 from tests.kit.ray_jobs import fake_ray
 from tests.kit.tuning import order, settings, weights
@@ -95,8 +95,7 @@ def test_it_serves_until_it_is_asked_to_end(folder: Path) -> None:
 async def test_one_that_is_killed_is_followed_by_one_that_finds_its_jobs_on_the_cluster(folder: Path) -> None:
     weights(folder)
     async with fake_ray() as ray:
-        place = RayPlace(url=ray.url, token_file=None, name="headgate", poll=0.01)
-        told = arguments(folder, ray=place, jobs=2)
+        told = arguments(folder, ray=RayCluster(ray.url, poll=0.01), jobs=2)
         async with serving(told) as http:
             ids = []
             for _ in range(2):

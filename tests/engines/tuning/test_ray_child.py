@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.ray.head import Head, RayCluster
+from engines.ray.cluster import RayCluster
+from engines.ray.head import Head
 from engines.ray.jobs import WAITED_TOO_LONG, Job
 from engines.tuning.ray_child import RayChild, code_of
 from engines.tuning.ray_submission import request_of

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from engines.processes.restart import RestartPolicy
+from engines.ray.cluster import RayCluster
 from engines.tuning.ray_submission import SubmissionFile
-from engines.tuning.ray_trainings import RayTrainings, cluster_of
-from engines.tuning.records import Job, JobError, RayPlace
+from engines.tuning.ray_trainings import RayTrainings
+from engines.tuning.records import Job, JobError
 from engines.tuning.runner import Runner
 from engines.tuning.store import Store
 from tests.kit.eventually import eventually
@@ -29,8 +30,7 @@ class Server:
     def __init__(self, ray: FakeRay, folder: Path) -> None:
         self.ray = ray
         self.store = Store(folder / "tuning" / "jobs.sqlite3")
-        place = RayPlace(url=ray.url, token_file=None, name="headgate", poll=0.01)
-        self.cluster = RayTrainings(place, threads=2, memory_bytes=2**30, patience=0.0)
+        self.cluster = RayTrainings(RayCluster(ray.url, poll=0.01), threads=2, memory_bytes=2**30, patience=0.0)
         told = settings(folder, jobs=2)
         self.runner = Runner(self.store, told, lambda *_: None, self.cluster.start, lambda: None, _AT_ONCE)
         self._folder = folder
@@ -203,14 +203,3 @@ async def test_a_file_that_names_no_job_does_not_keep_the_server_from_its_start(
     (folder / "ray.json").write_text("{}")
     server.cluster.end_left([folder / "train.log"])
     assert "the training of ftjob-9 may go on" in caplog.text
-
-
-def test_the_token_is_read_anew_each_time(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    place = RayPlace(url="http://h:1", token_file=str(file), name="a", poll=2.0)
-    cluster = cluster_of(place)
-    assert (cluster.url, cluster.name, cluster.poll) == ("http://h:1", "a", 2.0)
-    for token in ("one", "two"):
-        file.write_text(f"{token}\n")
-        assert cluster.token() == token
-    assert cluster_of(RayPlace(url="http://h:1", token_file=None, name="a", poll=1.0)).token() == ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from engines.ray.cluster import RayCluster
 from gateway.config.load import load
 from gateway.config.models import VllmModel
-from gateway.config.ray import RayModelTable
+from gateway.config.ray import RayModelTable, RayTable
 from gateway.config.schema import Config
 from tests.gateway.config.mistakes import Write, mistakes
 
@@ -47,6 +50,15 @@ def test_the_cluster_has_defaults_but_for_its_address(write: Write) -> None:
         "python3",
         None,
     )
+
+
+def test_the_cluster_is_asked_as_it_is_configured(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t0ken\n")
+    table = RayTable(address="http://h:8265", token_file=tmp_path / "token", name="a", poll=2.0, python="/opt/python")
+    assert table.cluster == RayCluster(
+        "http://h:8265", "a", str(tmp_path / "token"), 2.0, (20_000, 29_999), "/opt/python"
+    )
+    assert table.cluster.token() == "t0ken"
 
 
 def test_a_model_on_ray_needs_to_know_where_the_cluster_is(write: Write) -> None:

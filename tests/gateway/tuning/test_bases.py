@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from engines.tuning.records import RayPlace, Weights
+from engines.ray.cluster import RayCluster
+from engines.tuning.records import Weights
 from gateway.config.schema import Config
 from gateway.tuning.bases import Base, bases_of, folder_of, settings_of, why_not
 
@@ -62,7 +63,7 @@ def test_a_server_is_told_what_is_configured(tmp_path: Path) -> None:
 def test_on_a_cluster_jobs_are_trained_by_the_python_of_the_nodes(tmp_path: Path) -> None:
     ray = {"address": "http://h:8265", "token_file": str(tmp_path / "token"), "name": "a", "python": "/opt/python"}
     told = settings_of(configured(onnx(), ray, placement="ray"), ["python", "-m", "train"])
-    assert told.ray == RayPlace(url="http://h:8265", token_file=str(tmp_path / "token"), name="a", poll=1.0)
+    assert told.ray == RayCluster("http://h:8265", "a", str(tmp_path / "token"), python="/opt/python")
     assert (told.train, told.threads) == (["/opt/python", "-m", "train"], 1)
     assert settings_of(configured(onnx(), ray), ["python"]).ray is None
 
