@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from engines.processes.gpus import Gpus
 from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus, Supervisor
+from gateway.scaling.eviction import Room
 
 
 class LocalPlace:
@@ -54,6 +55,17 @@ class LocalPlace:
         if not spec.gpus and self._cpu_is_full:
             return f"cpu_engines = {self.cpu_engines}, and so many run"
         return ""
+
+    def gpus_of(self, name: str) -> frozenset[str]:
+        """Give the GPUs of a replica, also of one that sleeps; none on the CPU."""
+        return frozenset(self._devices.get(name) or self._asleep.get(name, ()))
+
+    def room_beside(self, staying: Collection[str]) -> Room:
+        """Tell what is free where only these replicas are awake."""
+        held = [self._devices[name] for name in staying]
+        on_cpu = sum(not devices for devices in held)
+        cpu_slots = None if self.cpu_engines is None else self.cpu_engines - on_cpu
+        return Room(frozenset(self._gpus.devices).difference(*held), cpu_slots)
 
     async def sleep(self, name: str, level: int) -> None:
         """Put a replica to sleep, and free its GPUs then. Raises ``EngineError`` if it does not sleep."""

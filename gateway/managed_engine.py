@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -11,6 +11,7 @@ from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.scaling.eviction import Room
 
 
 class Place(Protocol):
@@ -37,7 +38,13 @@ class Place(Protocol):
 
 
 class SleepingPlace(Place, Protocol):
-    """A place whose replicas may sleep."""
+    """A place whose replicas may sleep, and whose room is counted."""
+
+    def gpus_of(self, name: str) -> frozenset[str]:
+        """Give the GPUs of a replica, also of one that sleeps; none on the CPU."""
+
+    def room_beside(self, staying: Collection[str]) -> Room:
+        """Tell what is free where only these replicas are awake."""
 
     async def sleep(self, name: str, level: int) -> None:
         """Put a replica to sleep, and free its GPUs then. Raises ``EngineError`` if it does not sleep."""
@@ -67,6 +74,11 @@ class ManagedEngine:
     def asleep(self) -> bool:
         """Whether it sleeps, which makes it one that is neither there nor on its way."""
         return self.replica.state is ReplicaState.ASLEEP
+
+    @property
+    def stays_awake(self) -> bool:
+        """Whether it is there or on its way, and neither sleeps nor leaves."""
+        return not (self.draining or self.asleep)
 
     @property
     def finds_no_room(self) -> bool:

@@ -18,6 +18,7 @@ from engines.supervisor import ReplicaStatus, State
 from gateway.managed_engine import ManagedEngine, Place, SleepingPlace
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.scaling.eviction import Holdings, Room
 from gateway.sleeping_engines import SleepingEngines, useless_asleep
 
 _ENGINE_GRACE = 10.0
@@ -66,6 +67,8 @@ class ManagedEngines:
         self._wanted: dict[str, tuple[EngineSpec, Pool]] = {}
         self._numbers: dict[str, int] = {}
         """How many replicas a model is to have, where that is not for its specification to say."""
+        self._giving_way: set[str] = set()
+        """The replicas that go first of those that are too many, until that has been seen to."""
         self._start_seconds: dict[str, float] = {}
         self._due: set[str] = set()
         """The models that will be looked at in the loop's next turn."""
@@ -100,20 +103,44 @@ class ManagedEngines:
         for model in sorted(self._wanted, key=running.__contains__):
             self._advance(model)
 
-    def scale(self, numbers: Mapping[str, int]) -> None:
-        """Have so many replicas of these models from now on, and of all others as many as their specifications say."""
+    def scale(self, numbers: Mapping[str, int], giving_way: Collection[str] = ()) -> None:
+        """Have so many replicas of these models from now on, and of all others as many as their specifications say.
+
+        Where there are too many of a model, those go first that are ``giving_way``, by their names.
+        """
+        self._giving_way.update(giving_way)
         changed = {model for model in self._wanted if numbers.get(model) != self._numbers.get(model)}
         self._numbers = dict(numbers)
         self._look_again(changed)
 
     def number(self, model: str) -> int:
         """Tell how many replicas of a model there are, without those on their way out and those that sleep."""
-        return sum(each.spec.model == model and not (each.draining or each.asleep) for each in self._engines.values())
+        return len(self._awake(model))
 
     @property
     def leaving(self) -> int:
-        """How many engines are on their way out, whose GPUs will be free."""
+        """How many engines are on their way out."""
         return sum(each.draining for each in self._engines.values())
+
+    def room(self) -> Room:
+        """Tell what there is here for more replicas, now or when those have gone that are on their way out."""
+        return self._here.room_beside(
+            [name for name, each in self._engines.items() if each.place is self._here and each.stays_awake]
+        )
+
+    def holdings(self, model: str) -> Holdings:
+        """Tell what the replicas of a model have here, and what one more would take.
+
+        Of a model in the middle of an update none is named, as it is not for scaling to say which of them go.
+        """
+        spec, _ = self._wanted[model]
+        if spec.ray is not None:
+            return Holdings({})
+        awake, asleep = self._awake(model), self._asleep(model)
+        updating = not all(each.spec.serves(spec) for each in awake)
+        going = [] if updating else [each.replica.name for each in reversed(_surplus(awake, 0))]
+        places = [self._here.gpus_of(each.replica.name) for each in asleep if each.spec.serves(spec)]
+        return Holdings({name: self._here.gpus_of(name) for name in going}, [*places, spec.gpus])
 
     def waits_for(self, model: str) -> str:
         """Say what a replica waits for that a model is to have; nothing where none is missing."""
@@ -143,11 +170,11 @@ class ManagedEngines:
         """Take the next step towards what a model wants. Each step changes a replica, which leads to the next one."""
         spec, pool = self._wanted[model]
         asleep = self._asleep(model)
-        here = [e for e in self._engines.values() if e.spec.model == model and not (e.draining or e.asleep)]
+        here = self._awake(model)
         new = [each for each in here if each.spec.serves(spec)]
         old = [each for each in here if not each.spec.serves(spec)]
         number = self._numbers.get(model, spec.replicas)
-        surplus = _surplus(new, number)
+        surplus = _surplus(new, number, self._giving_way)
         useless = [each for each in old if not each.replica.ready] + surplus
         if spec.sleep is not None:
             self._sleeping.choose(surplus, spec, spec.sleep.most - number - len(asleep))
@@ -185,6 +212,9 @@ class ManagedEngines:
         place = self._here if spec.ray is None else self._ray
         assert place is not None
         return place
+
+    def _awake(self, model: str) -> list[ManagedEngine]:
+        return [each for each in self._engines.values() if each.spec.model == model and each.stays_awake]
 
     def _asleep(self, model: str) -> list[ManagedEngine]:
         return [each for each in self._engines.values() if each.spec.model == model and each.asleep]
@@ -256,9 +286,16 @@ class ManagedEngines:
         for model in sorted(due & self._wanted.keys()):
             if not self._ended:
                 self._advance(model)
+        self._giving_way.clear()
 
 
-def _surplus(engines: list[ManagedEngine], wanted: int) -> list[ManagedEngine]:
-    """Choose the engines that are too many: those that are not ready, then the least busy, of these the youngest."""
-    least_useful_last = sorted(engines, key=lambda engine: (not engine.replica.ready, -engine.replica.in_flight))
+def _surplus(engines: list[ManagedEngine], wanted: int, first: Collection[str] = ()) -> list[ManagedEngine]:
+    """Choose the engines that are too many.
+
+    Those go ``first`` that are named, then those that are not ready, then the least busy, of these the youngest.
+    """
+    least_useful_last = sorted(
+        engines,
+        key=lambda engine: (engine.replica.name in first, not engine.replica.ready, -engine.replica.in_flight),
+    )
     return least_useful_last[wanted:]

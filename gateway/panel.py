@@ -21,7 +21,7 @@ def _row_of(config: Config, model: Model) -> Row:
         return Row(model.name, f"LoRA of {model.parent.name}", tasks, loaded, len(pool.replicas), state)
     settings = config.models[model.name]
     if pool.on_demand and not pool.replicas:
-        return Row(model.name, settings.engine, settings.tasks_here, 0, 0, "asleep until it is asked")
+        return Row(model.name, settings.engine, settings.tasks_here, 0, 0, "scaled to zero until it is asked")
     troubled = next((replica for replica in pool.replicas if not replica.ready), None)
     state = "ready" if troubled is None else str(troubled.state)
     reason = "" if troubled is None else troubled.reason

@@ -52,6 +52,11 @@ class Gpus:
         return len(self._devices)
 
     @property
+    def devices(self) -> Sequence[str]:
+        """The ids of all, in their usual order."""
+        return self._devices
+
+    @property
     def free(self) -> int:
         """How many are given to nobody."""
         return len(self._free)

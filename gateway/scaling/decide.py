@@ -21,7 +21,9 @@ _STEP_DOWN_SECONDS = 5.0
 _KEEP_STARTS = 30.0
 _LEAST_KEEP, _MOST_KEEP = 60.0, 900.0
 
-Reason = Literal["steady", "demand", "panic", "wake", "min", "max", "peak", "surplus", "idle", "evicted", "operator"]
+Reason = Literal[
+    "steady", "demand", "panic", "from_zero", "min", "max", "peak", "surplus", "idle", "evicted", "operator"
+]
 
 KEEPING: frozenset[Reason] = frozenset({"steady", "peak"})
 """The reasons for which nothing changes."""
@@ -31,7 +33,7 @@ EXPLAINED: Mapping[Reason, str] = {
     "peak": "as many as demand needed lately",
     "demand": "more requests are under way than the replicas should have",
     "panic": "twice as many requests are under way as the replicas can take",
-    "wake": "a request came while there was no replica",
+    "from_zero": "a request came while there was no replica",
     "min": "the fewest that there may be",
     "max": "the most that there may be",
     "surplus": "fewer are needed, now and lately",
@@ -128,14 +130,14 @@ def decide(rule: ScalingRule, seen: Observation) -> Decision:
 def _demanded(rule: ScalingRule, seen: Observation) -> tuple[int, Reason]:
     """Say how many replicas the requests need that are here."""
     if not seen.replicas:
-        return math.ceil(seen.needed / rule.target), "wake"
+        return math.ceil(seen.needed / rule.target), "from_zero"
     if seen.needed > _PANIC * seen.replicas * rule.target:
         return math.ceil(seen.needed / rule.target), "panic"
     return math.ceil(seen.recent / rule.target), "demand"
 
 
 def _kept(rule: ScalingRule, seen: Observation) -> int:
-    """Say how many replicas are kept because they were needed lately: one at least, but for a model that sleeps."""
+    """Say how many replicas are kept because they were needed lately: one at least, unless there may be none."""
     if rule.least == 0 and seen.idle_for >= rule.idle:
         return 0
     return max(1, math.ceil(seen.peak / rule.target))

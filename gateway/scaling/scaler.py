@@ -7,7 +7,7 @@ is touched by it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time
 from typing import NamedTuple, Protocol
@@ -16,6 +16,7 @@ from gateway.pools.pool import Load, Pool
 from gateway.pools.replica import Replica
 from gateway.scaling.decide import EXPLAINED, Decision, Observation, Reason, ScalingRule, decide, observe
 from gateway.scaling.demand import DemandHistory
+from gateway.scaling.eviction import Holdings, Idle, Room, make_room
 
 _USUAL_START_SECONDS = 40.0
 """What is assumed of a start before the first: vLLM with a small model."""
@@ -26,8 +27,8 @@ _CHANGES_KEPT = 20
 class Engines(Protocol):
     """What starts and stops replicas."""
 
-    def scale(self, numbers: Mapping[str, int]) -> None:
-        """Have so many replicas of these models from now on."""
+    def scale(self, numbers: Mapping[str, int], giving_way: Collection[str] = ()) -> None:
+        """Have so many replicas of these models from now on; of those too many these replicas go first."""
 
     def number(self, model: str) -> int:
         """Tell how many replicas of a model there are, without those on their way out."""
@@ -38,9 +39,11 @@ class Engines(Protocol):
     def waits_for(self, model: str) -> str:
         """Say what a replica that is missing waits for; nothing where none is missing."""
 
-    @property
-    def leaving(self) -> int:
-        """How many replicas are on their way out, whose room will be free."""
+    def room(self) -> Room:
+        """Tell what there is for more replicas, now or when those have gone that are on their way out."""
+
+    def holdings(self, model: str) -> Holdings:
+        """Tell what the replicas of a model have, and what one more would take."""
 
 
 Told = Callable[[str, str, str], None]
@@ -75,6 +78,8 @@ class ScaledModel:
     """What the latest decision was taken by; ``None`` before the first."""
     waits_for: str = ""
     """What a replica that is desired and has not been started waits for."""
+    missing_since: float | None = None
+    """Since when there are fewer replicas than desired; ``None`` while there are not."""
     lowered_at: float = float("-inf")
     start_seconds: float | None = None
     """How long the last start took until the replica was ready."""
@@ -141,25 +146,52 @@ class Scaler:
         """Look at every model and have as many replicas as it needs; ``now`` is a ``perf_counter`` reading."""
         self._now = now
         changes = [self._decide(model, now) for model in self._models.values()]
-        missing = [model for model in self._models.values() if self._engines.number(model.name) < model.desired]
-        if any(changes) or (missing and self._make_room()):
+        missing = self._missing(now)
+        if any(changes):
             self._scale()
+        elif giving_way := self._make_room(missing):
+            self._scale(giving_way)
         self._note_waiting(missing)
 
     def _first(self, name: str, rule: ScalingRule) -> int:
         """Say how many replicas a model has when it is scaled for the first time."""
         return self._engines.number(name) if rule.fixed else rule.least
 
-    def _make_room(self) -> bool:
-        """Let a replica of an idle model go where another model misses one that there is no room for."""
-        if self._engines.leaving:
-            return False
-        idle = [each for each in self._models.values() if each.desired > each.rule.least and not each.history.recent]
-        if not idle:
-            return False
-        model = min(idle, key=lambda each: each.history.busy_at)
-        self._carry_out(model, Decision(model.desired - 1, "evicted"))
-        return True
+    def _missing(self, now: float) -> Sequence[ScaledModel]:
+        """Find the models that have fewer replicas than they should, the one first that has waited for the longest."""
+        for model in self._models.values():
+            if self._engines.number(model.name) >= model.desired:
+                model.missing_since = None
+            elif model.missing_since is None:
+                model.missing_since = now
+        waiting = [(each.missing_since, each) for each in self._models.values() if each.missing_since is not None]
+        return [model for _, model in sorted(waiting, key=lambda each: each[0])]
+
+    def _make_room(self, missing: Iterable[ScaledModel]) -> Sequence[str]:
+        """Let replicas of idle models go where another model misses one that there is no room for; name them."""
+        waiting = [
+            (model.name, self._engines.holdings(model.name).ways)
+            for model in missing
+            for number in range(self._engines.number(model.name), model.desired)
+            # What was needed lately is no reason to take anything from others.
+            if model.history.recent or number < model.rule.least
+        ]
+        if not waiting or (eviction := make_room(waiting, self._engines.room(), self._idle())) is None:
+            return ()
+        for name, going in eviction.going.items():
+            left = len(self._engines.holdings(name).replicas) - len(going)
+            self._carry_out(self._models[name], Decision(left, "evicted"), f": {eviction.beneficiary}")
+        return [name for going in eviction.going.values() for name in going]
+
+    def _idle(self) -> Sequence[Idle]:
+        """List the models that have nothing to do and more replicas than they must."""
+        idle = []
+        for model in self._models.values():
+            if not model.history.recent:
+                replicas = self._engines.holdings(model.name).replicas
+                may_go = max(0, len(replicas) - model.rule.least)
+                idle.append(Idle(model.name, model.history.busy_at, replicas, may_go))
+        return idle
 
     def _note_waiting(self, missing: Iterable[ScaledModel]) -> None:
         """Find out what the replicas wait for that are missing, and tell of it once."""
@@ -179,13 +211,13 @@ class Scaler:
         self._carry_out(model, decision)
         return True
 
-    def _carry_out(self, model: ScaledModel, decision: Decision) -> None:
+    def _carry_out(self, model: ScaledModel, decision: Decision, detail: str = "") -> None:
         before, model.desired, model.reason = model.desired, decision.replicas, decision.reason
         if decision.replicas < before:
             model.lowered_at = self._now
         model.decisions[decision.reason] += 1
         model.changes.append(Change(time(), before, decision.replicas, decision.reason))
-        why = f"{decision.reason}: {EXPLAINED[decision.reason]}"
+        why = f"{decision.reason}: {EXPLAINED[decision.reason]}{detail}"
         self._told(model.name, f"{before} → {decision.replicas} replicas", why)
 
     def _observe(self, model: ScaledModel, load: Load, now: float) -> Observation:
@@ -194,5 +226,5 @@ class Scaler:
         history.take(now, running=load.running, waiting=load.waiting, answers=model.answers, window=model.keep_seconds)
         return observe(history, now, replicas=model.desired, lowered_at=model.lowered_at)
 
-    def _scale(self) -> None:
-        self._engines.scale({name: model.desired for name, model in self._models.items()})
+    def _scale(self, giving_way: Collection[str] = ()) -> None:
+        self._engines.scale({name: model.desired for name, model in self._models.items()}, giving_way)

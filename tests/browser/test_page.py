@@ -243,7 +243,7 @@ async def test_a_model_at_zero_says_why_nothing_starts_and_is_scaled_by_who_has_
     models = {"full": nowhere, "m": {**nowhere, "hold": 60.0, "scaling": {"min": 0, "max": 3}}}
     async with gateway(models, ready=(), cpu_engines=1) as served:
         page = await visit.open(served, token=True)
-        await expect(row(page, "Models", "m").last).to_contain_text("asleep")
+        await expect(row(page, "Models", "m").last).to_contain_text("scaled to zero")
         await page.goto(f"{served.control}/#/models/m")
         scaling = page.get_by_role("region", name="Scaling")
         await expect(scaling).to_contain_text("0 desired")

@@ -29,7 +29,7 @@ scaling = {{ min = 0, max = 2, target = 100, idle = 5, keep = 1 }}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
-def asleep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def at_zero(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("scaled")
     (folder / "m").mkdir()
     write_embedder(folder / "m")
@@ -57,23 +57,23 @@ def ask(served: Served) -> int:
     return httpx.post(f"{served.address}/v1/embeddings", json=body, timeout=HANGING_SECONDS).status_code
 
 
-def test_a_model_at_zero_is_there_for_whoever_looks(asleep: Served) -> None:
-    assert "asleep until it is asked" in asleep.panel
-    assert replicas(asleep) == []
-    assert httpx.get(f"{asleep.control}/readyz").status_code == 200
-    assert [card["id"] for card in httpx.get(f"{asleep.address}/v1/models").json()["data"]] == ["m"]
+def test_a_model_at_zero_is_there_for_whoever_looks(at_zero: Served) -> None:
+    assert "scaled to zero until it is asked" in at_zero.panel
+    assert replicas(at_zero) == []
+    assert httpx.get(f"{at_zero.control}/readyz").status_code == 200
+    assert [card["id"] for card in httpx.get(f"{at_zero.address}/v1/models").json()["data"]] == ["m"]
 
 
-async def test_fifty_requests_wake_one_replica_and_all_are_answered(asleep: Served) -> None:
+async def test_fifty_requests_wake_one_replica_and_all_are_answered(at_zero: Served) -> None:
     async with httpx.AsyncClient(timeout=HANGING_SECONDS) as client:
-        url, body = f"{asleep.address}/v1/embeddings", {"model": "m", "input": "good"}
+        url, body = f"{at_zero.address}/v1/embeddings", {"model": "m", "input": "good"}
         answers = await asyncio.gather(*(client.post(url, json=body) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {200}
-    assert metric(asleep, "headgate_scaling_decisions_total", model="m", reason="wake") == 1
-    assert metric(asleep, "headgate_cold_start_seconds", model="m") > 0
-    assert len(replicas(asleep)) <= 1
+    assert metric(at_zero, "headgate_scaling_decisions_total", model="m", reason="from_zero") == 1
+    assert metric(at_zero, "headgate_cold_start_seconds", model="m") > 0
+    assert len(replicas(at_zero)) <= 1
 
-    await eventually(lambda: not replicas(asleep), HANGING_SECONDS)
-    assert metric(asleep, "headgate_desired_replicas", model="m") == 0
-    assert metric(asleep, "headgate_scaling_decisions_total", model="m", reason="idle") == 1
-    assert await asyncio.to_thread(ask, asleep) == 200
+    await eventually(lambda: not replicas(at_zero), HANGING_SECONDS)
+    assert metric(at_zero, "headgate_desired_replicas", model="m") == 0
+    assert metric(at_zero, "headgate_scaling_decisions_total", model="m", reason="idle") == 1
+    assert await asyncio.to_thread(ask, at_zero) == 200

@@ -87,7 +87,7 @@ poet = "%s"
 
 
 @pytest.fixture(scope="module")
-def asleep(tmp_path_factory: pytest.TempPathFactory, adapter: Path) -> Iterator[Served]:
+def at_zero(tmp_path_factory: pytest.TempPathFactory, adapter: Path) -> Iterator[Served]:
     """Serve the default configuration's language model, with an adapter and without any replica."""
     text = (ROOT / "models.toml").read_text().split("[models.prompt-guard]")[0]
     config = tmp_path_factory.mktemp("two") / "models.toml"
@@ -108,23 +108,23 @@ class Woken:
 
 
 @pytest.fixture(scope="module")
-def woken(asleep: Served) -> Woken:
+def woken(at_zero: Served) -> Woken:
     """Wake the model."""
-    assert replicas_of(asleep) == []
+    assert replicas_of(at_zero) == []
     body = {"model": MODEL, "prompt": "Once", "max_tokens": 4}
 
     def ask(_: int) -> int:
-        return httpx.post(f"{asleep.address}/v1/completions", json=body, timeout=HANGING_SECONDS).status_code
+        return httpx.post(f"{at_zero.address}/v1/completions", json=body, timeout=HANGING_SECONDS).status_code
 
     with ThreadPoolExecutor(50) as clients:
         statuses = Counter(clients.map(ask, range(50)))
-    scaling: Any = asleep.status()[MODEL]["scaling"]
-    return Woken(asleep, statuses, scaling, replicas_of(asleep))
+    scaling: Any = at_zero.status()[MODEL]["scaling"]
+    return Woken(at_zero, statuses, scaling, replicas_of(at_zero))
 
 
 def test_fifty_requests_wake_one_replica_and_all_are_answered(woken: Woken) -> None:
     assert woken.statuses == {200: 50}
-    assert [(each["from"], each["to"], each["reason"]) for each in woken.scaling["decisions"]] == [(0, 1, "wake")]
+    assert [(each["from"], each["to"], each["reason"]) for each in woken.scaling["decisions"]] == [(0, 1, "from_zero")]
     assert [each["ready"] for each in woken.replicas] == [True]
     assert woken.scaling["start_seconds"] > 0
 

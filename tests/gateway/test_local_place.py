@@ -11,6 +11,7 @@ from engines.processes.gpus import Gpus
 from engines.spec import EngineSpec, FolderSource
 from engines.supervisor import Supervisor
 from gateway.local_place import LocalPlace
+from gateway.scaling.eviction import Room
 from tests.kit.eventually import eventually
 from tests.kit.shell_engine import SLEEPER, Shell
 
@@ -46,6 +47,22 @@ async def test_so_many_run_on_the_cpu_as_may(tmp_path: Path) -> None:
     assert len(here.statuses) == 3
 
 
+async def test_its_room_is_what_those_do_not_have_that_stay(tmp_path: Path) -> None:
+    here = place(tmp_path, "012", cpu_engines=2)
+    first, second, on_cpu = here.add(spec(1)), here.add(spec(1)), here.add(spec(0))
+    assert first is not None
+    assert second is not None
+    assert on_cpu is not None
+    names = [each.replica for each in (first, second, on_cpu)]
+    assert [here.gpus_of(name) for name in names] == [{"0"}, {"1"}, set()]
+    assert here.room_beside(names) == Room(frozenset("2"), 1)
+    assert here.room_beside(names[1:2]) == Room(frozenset("02"), 2)
+    here.cpu_engines = 0
+    assert here.room_beside(names) == Room(frozenset("2"), -1)
+    here.cpu_engines = None
+    assert here.room_beside(names) == Room(frozenset("2"), None)
+
+
 @pytest.mark.slow
 async def test_who_sleeps_frees_its_gpus_and_wakes_on_no_others() -> None:
     with TemporaryDirectory(prefix="hg-") as name:
@@ -66,6 +83,8 @@ async def test_who_sleeps_frees_its_gpus_and_wakes_on_no_others() -> None:
         assert repr(here) == "<LocalPlace [] asleep: ['m-0'] <Gpus [3 of 3 free]>>"
         other = here.add(spec(1))
         assert other is not None
+        assert here.gpus_of(first.replica) == {"0", "1"}
+        assert here.room_beside([other.replica]) == Room(frozenset("12"), None)
         assert not here.wake(first.replica)
         await here.remove(other.replica, 1.0)
         assert here.wake(first.replica)

@@ -26,6 +26,7 @@ from gateway.pools.build import RegistryBuilder
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
+from gateway.scaling.eviction import Holdings, Room
 from tests.kit.eventually import eventually
 from tests.kit.leaks import nothing_left
 from tests.kit.shell_engine import SMALL, Shell
@@ -266,11 +267,34 @@ async def test_the_least_busy_goes_first(folder: Path) -> None:
                 replica.load.entered()
         made.engines.scale({"m": 1})
         await eventually(lambda: made.ready == ["m-2"])
-        assert made.engines.leaving == 2
+        assert made.engines.holdings("m") == Holdings({"m-2": frozenset()}, [0])
         for replica in made.pool.replicas:
             while replica.in_flight:
                 replica.load.left()
         await made.until_ready("m-2")
+
+
+async def test_those_go_first_that_are_to_give_way(folder: Path) -> None:
+    async with here(folder, gpus="01") as made:
+        made.want(m=(2, "a"), gpus=1)
+        await made.until_ready("m-0", "m-1")
+        assert made.engines.holdings("m") == Holdings({"m-1": frozenset("1"), "m-0": frozenset("0")}, [1])
+        assert list(made.engines.holdings("m").replicas) == ["m-1", "m-0"]
+        assert made.engines.room() == Room(frozenset(), None)
+        made.engines.scale({"m": 1}, giving_way=["m-0"])
+        await made.until_ready("m-1")
+        assert made.engines.room() == Room(frozenset("0"), None)
+
+
+async def test_what_an_update_replaces_is_not_for_scaling_to_take(folder: Path) -> None:
+    async with here(folder, gpus="01") as made:
+        made.want(m=(1, "old"), gpus=1)
+        await made.until_ready("m-0")
+        made.want(m=(1, "new"), gpus=1)
+        assert made.engines.holdings("m") == Holdings({}, [1])
+        await eventually(lambda: [made.told(name) for name in made.ready] == ["new on 1"])
+        await eventually(lambda: list(made.engines.names) == ["m-1"])
+        assert made.engines.holdings("m").replicas == {"m-1": frozenset("1")}
 
 
 async def test_where_the_cpu_is_full_an_engine_waits_for_another_to_go(folder: Path) -> None:
@@ -281,10 +305,12 @@ async def test_where_the_cpu_is_full_an_engine_waits_for_another_to_go(folder: P
         await made.until_ready("m-0")
         await eventually(lambda: len(made.registry.find("n").pool.ready) == 1)
         assert made.engines.number("m") == 1
+        assert made.engines.room() == Room(frozenset(), 0)
         assert made.engines.waits_for("m") == "cpu_engines = 2, and so many run"
         assert made.engines.waits_for("n") == ""
         made.engines.scale({"m": 2, "n": 0})
         await eventually(lambda: made.engines.waits_for("m").endswith("; 1 on their way out"))
+        assert made.engines.room() == Room(frozenset(), 1)
         await made.until_ready("m-0", "m-1")
         assert made.engines.number("n") == 0
 
@@ -400,6 +426,13 @@ async def test_an_update_on_a_cluster_waits_for_room_before_it_gives_any_up(ther
     await eventually(lambda: [each.name for each in there.pool.replicas] == ["m-ray1"])
     there.run("m-ray1", 20_003)
     assert there.ready == ["m-ray1"]
+
+
+async def test_for_replicas_on_a_cluster_no_room_is_counted_here(there: OnCluster) -> None:
+    there.want_there(1)
+    there.run("m-ray0")
+    assert there.engines.holdings("m") == Holdings({})
+    assert there.engines.room() == Room(frozenset(), None)
 
 
 async def test_a_model_moves_between_here_and_a_cluster(there: OnCluster) -> None:

@@ -33,7 +33,7 @@ def test_a_model_has_the_state_of_a_replica_that_is_not_ready_with_its_reason() 
 def test_a_model_without_replicas_waits_for_a_request_or_for_its_source() -> None:
     asleep, lost = model("m"), model("m")
     asleep.pool.set_on_demand(on_demand=True)
-    assert row(asleep).state == "asleep until it is asked"
+    assert row(asleep).state == "scaled to zero until it is asked"
     lost.pool.discovered = Discovered("file /r.json", trouble="cannot be read")
     assert (row(lost).state, row(lost).reason) == ("nothing found", "file /r.json: cannot be read")
 

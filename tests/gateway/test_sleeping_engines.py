@@ -14,6 +14,7 @@ import pytest
 
 from engines.spec import SleepMode
 from gateway.pools.pool import Pool
+from gateway.scaling.eviction import Holdings, Room
 from tests.gateway.test_managed_engines import Here, here
 from tests.kit.eventually import eventually
 from tests.kit.leaks import nothing_left
@@ -61,7 +62,8 @@ async def test_replicas_that_are_not_needed_sleep_and_are_woken_before_others_ar
         took = made.engines.start_seconds("m")
         made.engines.scale({"m": 0})
         await until(made, m_0="asleep", m_1="asleep")
-        assert made.engines.number("m") == made.engines.leaving == 0
+        assert made.engines.number("m") == 0
+        assert made.engines.room() == Room(frozenset("01"), None)
         assert {replica.reason for replica in made.pool.replicas} == {"sleep level 1"}
         assert repr(made.place) == "<LocalPlace [] asleep: ['m-0', 'm-1'] <Gpus [2 of 2 free]>>"
         made.engines.scale({"m": 2})
@@ -87,6 +89,24 @@ async def test_another_model_has_the_gpu_meanwhile_and_who_sleeps_waits_for_it(f
         await until(made, m_0="ready")
         await until(made, "n", n_0="asleep")
         assert [states(made, name).count("fetching") for name in ("m-0", "n-0")] == [1, 1]
+
+
+async def test_the_replica_gives_way_that_has_the_gpu_on_which_another_sleeps(folder: Path) -> None:
+    async with sleepers(folder, "01") as made:
+        made.want(gpus=1, sleep=TWO, m=(0, "a"), n=(0, "a"))
+        made.engines.scale({"m": 1})
+        await until(made, m_0="ready")
+        made.engines.scale({"m": 0})
+        await until(made, m_0="asleep")
+        made.engines.scale({"n": 2})
+        await until(made, "n", n_0="ready", n_1="ready")
+        assert made.engines.holdings("m") == Holdings({}, [frozenset("0"), 1])
+        assert made.engines.holdings("n") == Holdings({"n-1": frozenset("1"), "n-0": frozenset("0")}, [1])
+        assert made.engines.room() == Room(frozenset(), None)
+        made.engines.scale({"m": 1, "n": 1}, giving_way=["n-0"])
+        await until(made, m_0="ready")
+        await until(made, "n", n_0="asleep", n_1="ready")
+        assert states(made).count("fetching") == 1
 
 
 async def test_where_another_gpu_is_free_a_replica_is_started_there_and_who_sleeps_is_one_too_many(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -27,6 +27,7 @@ from gateway.drain import drain
 from gateway.engine_specs import specs_of
 from gateway.managed_engines import ManagedEngines
 from gateway.pools.build import RegistryBuilder
+from gateway.scaling.eviction import Room
 from loadtest import arrivals, workload
 from loadtest.bench.faults.serving import outcomes
 from loadtest.load import Load
@@ -109,6 +110,14 @@ class SimulatedEngines:
         status = self._statuses[name] = ReplicaStatus(spec.model, name, State.STARTING, f"unix:{socket}")
         self._starting[name] = asyncio.get_running_loop().create_task(self._start(status))
         return status
+
+    def gpus_of(self, name: str) -> frozenset[str]:  # noqa: ARG002 - none has any
+        """Give no GPU."""
+        return frozenset()
+
+    def room_beside(self, staying: Collection[str]) -> Room:  # noqa: ARG002 - there is room for any
+        """Tell of room for any number."""
+        return Room(frozenset(), None)
 
     async def sleep(self, name: str, level: int) -> None:  # noqa: ARG002 - at none
         """Refuse: here replicas come and go. Raises ``EngineError``."""

@@ -71,6 +71,7 @@ def test_every_replica_gets_devices_of_its_own_in_order() -> None:
     assert repr(gpus) == "<Gpus [1 of 4 free]>"
     assert gpus.take(2) is None
     assert gpus.take(1) == ("3",)
+    assert gpus.devices == ("0", "1", "2", "3")
 
 
 def test_what_is_given_back_is_given_out_again_in_its_usual_order() -> None:

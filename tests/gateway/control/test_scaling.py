@@ -65,9 +65,9 @@ def local(**options: Any) -> dict[str, Any]:
 async def test_a_number_that_an_operator_fixes_is_shown_with_what_it_waits_for() -> None:
     models = {"full": local(), "m": local(scaling={"min": 0, "max": 2}, hold=30.0)}
     async with gateway(models, ready=(), cpu_engines=1) as running:
-        asleep = (await status(running, "m"))["scaling"]
-        assert (asleep["min"], asleep["max"], asleep["target"], asleep["fixed"]) == (0, 2, 8.0, False)
-        assert (asleep["desired"], asleep["waits_for"], asleep["decisions"]) == (0, "", [])
+        at_zero = (await status(running, "m"))["scaling"]
+        assert (at_zero["min"], at_zero["max"], at_zero["target"], at_zero["fixed"]) == (0, 2, 8.0, False)
+        assert (at_zero["desired"], at_zero["waits_for"], at_zero["decisions"]) == (0, "", [])
         done = await control(running, "POST", "/models/m/scale", {"replicas": 2})
         assert (done.status, done.json["status"], done.json["scaling"]["desired"]) == (200, "scaled", 2)
         scaler = running.gateway.view.local_models()["m"]

@@ -61,8 +61,8 @@ def test_the_last_replica_goes_only_after_idleness_and_where_it_may() -> None:
 
 
 def test_the_first_request_wakes_a_model_at_once_and_fifty_wake_no_more_than_they_need() -> None:
-    assert decide(TO_ZERO, seen(replicas=0, needed=1.0)) == Decision(1, "wake")
-    assert decide(replace(TO_ZERO, target=64.0), seen(replicas=0, needed=50.0)) == Decision(1, "wake")
+    assert decide(TO_ZERO, seen(replicas=0, needed=1.0)) == Decision(1, "from_zero")
+    assert decide(replace(TO_ZERO, target=64.0), seen(replicas=0, needed=50.0)) == Decision(1, "from_zero")
 
 
 @pytest.mark.parametrize(("start", "window"), [(0.0, 60.0), (10.0, 300.0), (40.0, 900.0), (120.0, 900.0)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import pytest
 
 from gateway.pools.pool import Pool
 from gateway.scaling.decide import Reason, ScalingRule
+from gateway.scaling.eviction import Holdings, Room
 from gateway.scaling.scaler import Scaler
 from tests.gateway.pools.made import pool, replica
 from tests.kit.waiters import Waiter
@@ -23,23 +24,31 @@ class Engines:
         self.wanted: Mapping[str, int] = {}
         self.running: dict[str, int] = {}
         """Of models that nobody has scaled."""
-        self.room = 100
+        self.slots = 100
         self.leaving = 0
+        self.giving_way: list[str] = []
 
-    def scale(self, numbers: Mapping[str, int]) -> None:
+    def scale(self, numbers: Mapping[str, int], giving_way: Collection[str] = ()) -> None:
         self.wanted = numbers
+        self.giving_way += giving_way
 
     def number(self, model: str) -> int:
         before = 0
         for name, number in self.wanted.items():
-            here = min(number, self.room - before)
+            here = min(number, self.slots - before)
             if name == model:
                 return here
             before += here
         return self.running.get(model, 0)
 
     def waits_for(self, model: str) -> str:
-        return "" if self.number(model) >= self.wanted[model] else f"room for {self.room}"
+        return "" if self.number(model) >= self.wanted[model] else f"room for {self.slots}"
+
+    def room(self) -> Room:
+        return Room(frozenset(), self.slots - sum(map(self.number, self.wanted)) + self.leaving)
+
+    def holdings(self, model: str) -> Holdings:
+        return Holdings({f"{model}-{at}": frozenset() for at in range(self.number(model))}, [0])
 
     def start_seconds(self, model: str) -> float | None:
         return 4.0
@@ -83,17 +92,17 @@ def test_a_request_starts_one_and_idleness_stops_it(one: Scaled) -> None:
     for second in range(1, 15):
         one.scaler.tick(float(second))
     assert one.engines.wanted == {"m": 0}
-    assert one.changes("m") == [(0, 1, "wake"), (1, 0, "idle")]
+    assert one.changes("m") == [(0, 1, "from_zero"), (1, 0, "idle")]
     assert one.said == [
-        ("m", "0 → 1 replicas", "wake: a request came while there was no replica"),
+        ("m", "0 → 1 replicas", "from_zero: a request came while there was no replica"),
         ("m", "1 → 0 replicas", "idle: no request came for a while"),
     ]
-    assert dict(one.scaler.models["m"].decisions) == {"wake": 1, "idle": 1}
+    assert dict(one.scaler.models["m"].decisions) == {"from_zero": 1, "idle": 1}
 
 
 def test_where_there_is_no_room_an_idle_model_gives_way() -> None:
     both = Scaled(a=TO_ZERO, b=TO_ZERO)
-    both.engines.room = 1
+    both.engines.slots = 1
     (waiter,) = both.ask("a")
     both.scaler.tick(0.0)
     both.pools["a"].admission.release(waiter)
@@ -103,11 +112,58 @@ def test_where_there_is_no_room_an_idle_model_gives_way() -> None:
     both.scaler.tick(5.1)
     assert both.engines.wanted == {"a": 0, "b": 1}
     assert both.changes("a")[-1] == (1, 0, "evicted")
+    assert both.engines.giving_way == ["a-0"]
+    assert both.said[-1] == ("a", "1 → 0 replicas", "evicted: idle, and another model needs the room: b")
+
+
+def test_nothing_gives_way_to_a_replica_that_is_only_kept() -> None:
+    both = Scaled(a=TO_ZERO, b=TO_ZERO)
+    both.engines.slots = 2
+    asked = {"a": both.ask("a"), "b": both.ask("b", 4)}
+    both.scaler.tick(0.0)
+    both.scaler.tick(1.0)
+    for model, waiters in asked.items():
+        for each in waiters:
+            both.pools[model].admission.release(each)
+    for second in range(4, 9):
+        both.scaler.tick(float(second))
+    assert both.engines.wanted == {"a": 1, "b": 2}
+    assert both.scaler.models["b"].waits_for == "room for 2"
+
+
+def test_who_has_waited_longest_gets_the_room_first() -> None:
+    three = Scaled(a=TO_ZERO, b=TO_ZERO, c=TO_ZERO)
+    three.engines.slots = 1
+    (waiter,) = three.ask("a")
+    three.scaler.tick(0.0)
+    three.ask("c")
+    three.scaler.tick(1.0)
+    three.scaler.tick(1.1)
+    three.ask("b")
+    three.scaler.tick(1.2)
+    three.pools["a"].admission.release(waiter)
+    for tenth in range(13, 50):
+        three.scaler.tick(tenth / 10)
+    assert three.said[-1] == ("a", "1 → 0 replicas", "evicted: idle, and another model needs the room: c")
+
+
+def test_a_model_that_has_fewer_than_it_should_gives_what_it_has() -> None:
+    both = Scaled(a=TO_ZERO, b=TO_ZERO)
+    both.engines.slots = 1
+    waiters = both.ask("a", 4)
+    both.scaler.tick(0.0)
+    for each in waiters:
+        both.pools["a"].admission.release(each)
+    both.ask("b")
+    for second in (4.0, 4.1):
+        both.scaler.tick(second)
+    assert both.changes("a") == [(0, 2, "from_zero"), (2, 0, "evicted")]
+    assert both.engines.giving_way == ["a-0"]
 
 
 def test_nothing_gives_way_while_room_is_being_made_or_when_all_are_busy() -> None:
     both = Scaled(a=TO_ZERO, b=TO_ZERO)
-    both.engines.room = 1
+    both.engines.slots = 1
     (waiter,) = both.ask("a")
     both.ask("b")
     both.scaler.tick(0.0)
@@ -128,7 +184,7 @@ def test_other_rules_hold_from_the_next_moment_and_what_is_known_stays(one: Scal
     assert one.engines.wanted == {"m": 2}
     one.scaler.apply({"m": ScalingRule(3, 4, 2.0, 10.0)}, one.pools)
     assert one.engines.wanted == {"m": 3}
-    assert one.changes("m") == [(0, 4, "wake"), (4, 2, "max"), (2, 3, "min")]
+    assert one.changes("m") == [(0, 4, "from_zero"), (4, 2, "max"), (2, 3, "min")]
     one.scaler.apply({}, {})
     assert one.engines.wanted == {}
 
@@ -148,16 +204,16 @@ def test_answers_of_replicas_that_have_gone_still_count(one: Scaled) -> None:
 
 
 def test_what_a_replica_waits_for_is_told_once_until_there_is_room(one: Scaled) -> None:
-    one.engines.room = 0
+    one.engines.slots = 0
     one.ask("m")
     for tenth in range(5):
         one.scaler.tick(tenth / 10)
     assert one.scaler.models["m"].waits_for == "room for 0"
     assert one.said[1:] == [("m", "no room for a replica", "room for 0")]
-    one.engines.room = 1
+    one.engines.slots = 1
     one.scaler.tick(1.0)
     assert one.scaler.models["m"].waits_for == ""
-    one.engines.room = 0
+    one.engines.slots = 0
     one.scaler.tick(1.1)
     assert one.said[2:] == [("m", "no room for a replica", "room for 0")]
 
@@ -192,7 +248,7 @@ def test_a_model_that_is_scaled_to_zero_wakes_at_the_next_request(one: Scaled) -
     assert one.engines.wanted == {"m": 0}
     one.ask("m")
     one.scaler.tick(0.2)
-    assert one.changes("m") == [(0, 1, "wake"), (1, 0, "operator"), (0, 1, "wake")]
+    assert one.changes("m") == [(0, 1, "from_zero"), (1, 0, "operator"), (0, 1, "from_zero")]
 
 
 def test_changes_are_kept_but_not_for_ever(one: Scaled) -> None:

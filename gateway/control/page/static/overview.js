@@ -52,7 +52,7 @@ function fillReplicas(cell, each) {
   while (cell.children.length < Math.max(1, states.length)) cell.append(make("span"));
   if (!states.length) {
     setAttribute(cell.firstElementChild, "class", "muted");
-    setText(cell.firstElementChild, each.desired === null ? "none" : each.desired ? `none of ${each.desired}` : "asleep");
+    setText(cell.firstElementChild, each.desired === null ? "none" : each.desired ? `none of ${each.desired}` : "scaled to zero");
     return;
   }
   states.forEach(([state, amount], at) => {

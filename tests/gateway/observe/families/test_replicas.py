@@ -38,11 +38,11 @@ def test_a_scaled_model_shows_how_many_replicas_it_is_to_have_and_why(
 ) -> None:
     assert not [name for name, _ in scraped(exposition) if "desired" in name]
     scaled = ScaledModel("m", ScalingRule(0, 4, 8.0, 300.0), registry.find("m").pool, 2)
-    scaled.decisions["wake"] = 3
+    scaled.decisions["from_zero"] = 3
     exposition.scaled = lambda: [scaled]
     samples = scraped(exposition)
     assert value(samples, "desired_replicas", model="m") == 2
-    assert value(samples, "scaling_decisions_total", model="m", reason="wake") == 3
+    assert value(samples, "scaling_decisions_total", model="m", reason="from_zero") == 3
     assert value(samples, "scaling_decisions_total", model="m", reason="idle") == 0
     assert not [name for name, _ in samples if "cold_start" in name]
     scaled.start_seconds = 12.5
