@@ -83,7 +83,10 @@ class Gpus:
 
 
 def check_demand(wanted: Mapping[str, tuple[int, int]], devices: int) -> None:
-    """Raise ``GpuError`` if models want more than there are. ``wanted`` is (replicas, GPUs per replica) by model."""
+    """Raise ``GpuError`` if models want more than there are, or one could never have a replica, however few it has now.
+
+    ``wanted`` is (replicas, GPUs per replica) by model.
+    """
     needed = sum(replicas * each for replicas, each in wanted.values())
     if needed > devices:
         asks = ", ".join(f"{name}: {replicas} x {each}" for name, (replicas, each) in wanted.items() if each)
@@ -91,3 +94,9 @@ def check_demand(wanted: Mapping[str, tuple[int, int]], devices: int) -> None:
             f"The models ask for {needed} GPUs ({asks}), but {devices} can be used; "
             "lower replicas or gpus, or widen CUDA_VISIBLE_DEVICES."
         )
+    for name, (_, each) in wanted.items():
+        if each > devices:
+            raise GpuError(
+                f"A replica of {name} asks for {each} GPUs, but {devices} can be used; "
+                "lower gpus, or widen CUDA_VISIBLE_DEVICES."
+            )

@@ -179,8 +179,8 @@ async def test_a_reload_is_written_down_for_the_page(tmp_path: Path) -> None:
 
 async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Path) -> None:
     async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
-        settings = {"access_log": str(tmp_path / "log")}
-        async with gateway({"m": remote(engine.address)}, **settings) as served, await served.wire() as wire:
+        log = str(tmp_path / "log")
+        async with gateway({"m": remote(engine.address)}, access_log=log) as served, await served.wire() as wire:
             await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
             answer = await wire.response()
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import aiohttp
 
 from tests.kit.eventually import eventually
@@ -37,3 +39,27 @@ async def test_a_replica_that_waits_for_room_on_a_cluster_says_what_ray_says() -
         await eventually(lambda: plane.exposition.ray_up is False)
         await ray.start()
         await eventually(lambda: plane.exposition.ray_up is True)
+
+
+async def test_while_what_answers_for_the_cluster_is_not_its_head_replicas_serve_and_one_line_says_so() -> None:
+    model = {"engine": "onnx", "source": "/m", "tasks": ["embed"], "placement": "ray"}
+    log = io.StringIO()
+    async with (
+        fake_ray() as ray,
+        gateway({"m": model}, ready=[], ray={"address": ray.url, "poll": 0.1}, log=log) as served,
+        aiohttp.ClientSession() as http,
+    ):
+        await served.gateway.fleet.settle()
+        ray.garbage = b"<html>Please log in</html>"
+        await eventually(lambda: "cannot be asked" in log.getvalue())
+        looks = len(ray.asked)
+        await eventually(lambda: len(ray.asked) > looks + 1)
+        assert "headgate_ray_up 0.0" in await served.metrics()
+        async with http.post(f"{served.address}/v1/embeddings", json={"model": "m", "input": "a"}) as answer:
+            assert answer.status == 200
+        (line,) = [each for each in log.getvalue().splitlines() if "Ray cluster" in each]
+        assert line.endswith(
+            "the Ray cluster cannot be asked (what answers is not the Jobs API of Ray); replicas that run go on serving"
+        )
+        ray.garbage = None
+        await eventually(lambda: "the Ray cluster answers again" in log.getvalue())

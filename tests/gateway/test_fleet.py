@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
+from typing import Any
 
 from loadtest.simulator import SimulatedEngine
 from tests.kit.eventually import eventually
@@ -45,3 +47,25 @@ async def test_a_model_without_a_ready_replica_or_of_no_name_here_is_not_ready()
         await served.gateway.fleet.settle()
         assert not served.gateway.fleet.is_ready("m")
         assert not served.gateway.fleet.is_ready("n")
+
+
+async def test_a_scaled_model_whose_engine_never_becomes_ready_says_so_and_leaves_the_others_alone(
+    tmp_path: Path,
+) -> None:
+    broken: dict[str, Any] = {"engine": "onnx", "tasks": ["embed"], "source": str(tmp_path / "none")}
+    broken |= {"hold": 0.5, "scaling": {"min": 0, "max": 4, "target": 1}}
+    log = io.StringIO()
+    async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
+        models = {"m": remote(engine.address), "broken": broken}
+        async with gateway(models, ready=["m"], log=log) as served, await served.wire() as wire:
+            await wire.request("POST", "/v1/embeddings", {"model": "broken", "input": "a"})
+            assert (await wire.response()).status == 503
+            await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 2})
+            assert (await wire.response()).status == 200
+            metrics = await served.metrics()
+            assert 'headgate_replicas{model="broken",state="failed"} 1.0' in metrics
+            assert 'headgate_scaling_decisions_total{model="broken",reason="from_zero"} 1.0' in metrics
+            failed = [line for line in log.getvalue().splitlines() if "failed" in line]
+            assert len(failed) == 1
+            assert "broken-0" in failed[0]
+            assert str(tmp_path / "none") in failed[0]

@@ -60,16 +60,17 @@ async def gateway(
     *,
     ready: Iterable[str] | None = None,
     train: Sequence[str] = TRAIN,
+    log: io.StringIO | None = None,
     **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
     """Run a gateway with these models and settings of ``[gateway]``; wait until ``ready`` (default: all) can answer.
 
-    ``train`` is the command that runs a fine-tuning job.
+    ``train`` is the command that runs a fine-tuning job; what the operator is told is written into ``log``.
     """
     base = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "access_log": "off", "drain_timeout": 5.0}
     config = Config.model_validate({"gateway": base | settings, "models": models})
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
-        built = Gateway(config, Path(folder), StartupLog(io.StringIO()), train=train)
+        built = Gateway(config, Path(folder), StartupLog(log or io.StringIO()), train=train)
         await built.start()
         try:
             running = RunningGateway(built)

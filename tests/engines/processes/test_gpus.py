@@ -95,6 +95,15 @@ def test_too_few_devices_say_who_asks_for_how_many() -> None:
     )
 
 
+def test_a_model_that_is_scaled_to_zero_must_be_able_to_have_a_replica() -> None:
+    check_demand({"m": (0, 2)}, 2)
+    with pytest.raises(GpuError) as caught:
+        check_demand({"m": (0, 4)}, 2)
+    assert str(caught.value) == (
+        "A replica of m asks for 4 GPUs, but 2 can be used; lower gpus, or widen CUDA_VISIBLE_DEVICES."
+    )
+
+
 def test_exactly_those_that_are_asked_for_are_taken_or_none() -> None:
     gpus = Gpus("0123")
     assert gpus.take(1) == ("0",)
