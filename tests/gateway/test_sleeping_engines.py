@@ -65,7 +65,7 @@ async def test_replicas_that_are_not_needed_sleep_and_are_woken_before_others_ar
         assert made.engines.number("m") == 0
         assert made.engines.room() == Room(frozenset("01"), None)
         assert {replica.reason for replica in made.pool.replicas} == {"sleep level 1"}
-        assert repr(made.place) == "<LocalPlace [] asleep: ['m-0', 'm-1'] <Gpus [2 of 2 free]>>"
+        assert made.engines.holdings("m") == Holdings({}, [frozenset("0"), frozenset("1"), 1])
         made.engines.scale({"m": 2})
         await until(made, m_0="ready", m_1="ready")
         assert made.engines.number("m") == 2

@@ -13,15 +13,16 @@ from typing import Any
 from gateway.scaling.decide import ScalingRule
 from loadtest import traces
 from loadtest.bench.elastic import report
+from loadtest.bench.elastic.clairvoyant import clairvoyant
 from loadtest.bench.elastic.fleet import FleetRun, FleetSettings, Rule, simulate
-from loadtest.bench.elastic.rules import Fixed, HorizontalPodAutoscaler, KnativePodAutoscaler, Oracle, Ours, RayServe
+from loadtest.bench.elastic.rules import Fixed, HorizontalPodAutoscaler, KnativePodAutoscaler, Ours, RayServe
 from loadtest.bench.elastic.traffic import day
 from loadtest.simulator.profile import PROFILES
 from loadtest.traces import TraceError, TraceRequest
 
 _EXAMPLES = """\
 examples:
-  python -m loadtest.bench.elastic AzureLLMInferenceTrace_code.csv            all, in about ten minutes
+  python -m loadtest.bench.elastic AzureLLMInferenceTrace_code.csv            all, in half an hour
   python -m loadtest.bench.elastic trace.csv --start 40 --out /tmp/scaling    one start-up time
 
 The trace's format is that of github.com/Azure/AzurePublicDataset (LLM inference 2023), or Mooncake's.
@@ -32,6 +33,8 @@ _PROFILE = "gpu-8b"
 _TARGET = 3.0
 _ATTAINED = 0.99
 _MOST = 64
+_SHARES = (0.98, 0.99)
+"""For which shares of the fixed fleet's goodput the cheapest schedule is looked for."""
 _PLOTTED = 40.0
 
 
@@ -61,37 +64,44 @@ def compare(
     traffic: str, trace: Sequence[TraceRequest], starts: Sequence[float], log: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
     """Measure each rule at each start-up time, beside the smallest fixed fleet that meets the objective."""
-    number, fixed = _fixed_fleet(trace)
+    fleets = _fixed_fleets(trace)
+    number, fixed = len(fleets), fleets[-1]
     log(f"{traffic}: a fixed fleet of {number} attains {fixed.attained:.1%}")
     for start in starts:
-        yield _row(traffic, start, f"fixed, {number}", fixed, fixed)
-        for name, rule in _rules(number, start, fixed.demand).items():
-            run = simulate(trace, FleetSettings(PROFILES[_PROFILE], start), rule, at_first=1)
-            row = _row(traffic, start, name, run, fixed)
-            shares = f"{row['goodput_share']:.1%} for {row['replica_seconds_share']:.1%}"
+        settings = FleetSettings(PROFILES[_PROFILE], start)
+
+        def row(name: str, run: FleetRun, start: float = start) -> dict[str, Any]:
+            made = _row(traffic, start, name, run, fixed)
+            shares = f"{made['goodput_share']:.1%} for {made['replica_seconds_share']:.1%}"
             log(f"{traffic}, start {start:g} s, {name}: {shares}")
-            yield row
+            return made
+
+        yield row(f"fixed, {number}", fixed)
+        for name, rule in _rules(number, start).items():
+            yield row(name, simulate(trace, settings, rule, at_first=1))
+        for share in _SHARES:
+            yield row(f"clairvoyant, {share:.0%}", clairvoyant(trace, settings, fleets, share))
 
 
-def _rules(most: int, start: float, demand: Sequence[int]) -> Mapping[str, Rule]:
+def _rules(most: int, start: float) -> Mapping[str, Rule]:
     """Give all rules the same target and the fixed fleet's size as their most."""
     return {
         "headgate": Ours(ScalingRule(1, most, _TARGET, 300.0), start),
         "HPA": HorizontalPodAutoscaler(_TARGET, most),
         "KPA": KnativePodAutoscaler(_TARGET, most),
         "Ray Serve": RayServe(_TARGET, most),
-        "oracle": Oracle(demand, _TARGET, most, start),
-        "oracle, 2 per replica": Oracle(demand, 2.0, most, start),
     }
 
 
-def _fixed_fleet(trace: Sequence[TraceRequest]) -> tuple[int, FleetRun]:
-    """Find the smallest fleet that meets the objective for so many requests."""
+def _fixed_fleets(trace: Sequence[TraceRequest]) -> Sequence[FleetRun]:
+    """Measure fleets of one replica and more, up to the smallest that meets the objective for so many requests."""
     settings = FleetSettings(PROFILES[_PROFILE], 0.0)
+    runs: list[FleetRun] = []
     for number in range(1, _MOST + 1):
         run = simulate(trace, settings, Fixed(number), at_first=number)
+        runs.append(run)
         if run.attained >= _ATTAINED:
-            return number, run
+            return runs
     raise TraceError(f"{_MOST} replicas attain {run.attained:.1%}, less than {_ATTAINED:.0%}; give fewer requests")
 
 

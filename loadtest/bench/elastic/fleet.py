@@ -7,7 +7,7 @@ let go finishes what it has. Replica-seconds count from the order to start until
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,6 +69,8 @@ class FleetRun:
     """Requests that ran or waited, second by second."""
     replicas: Sequence[int]
     """Replicas that were ready or started, second by second."""
+    missed: Sequence[int]
+    """Requests outside the objective, by the second in which they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class _Request:
     def __init__(self, work: Work, came_at: float, done: Callable[[_Request], None]) -> None:
         self.work = work
         self.replica: _Replica | None = None
-        self._came_at = came_at
+        self.came_at = came_at
         self._done = done
         self._first_at = self._last_at = 0.0
 
@@ -112,7 +114,7 @@ class _Request:
 
     def attained(self, objective: Objective) -> bool:
         gaps = max(1, self.work.output_tokens - 1)
-        in_time = self._first_at - self._came_at <= objective.ttft
+        in_time = self._first_at - self.came_at <= objective.ttft
         return in_time and (self._last_at - self._first_at) / gaps <= objective.tpot
 
 
@@ -133,7 +135,8 @@ class _Fleet:
         self._at_first = at_first
         self._replicas: list[_Replica] = []
         self._waiting: deque[_Request] = deque()
-        self._answered = self._attained = self._changes = 0
+        self._answered = self._changes = 0
+        self._missed: Counter[int] = Counter()
         self._replica_seconds = 0.0
 
     async def replay(self, trace: Sequence[TraceRequest], rule: Rule) -> FleetRun:
@@ -155,7 +158,13 @@ class _Fleet:
         for replica in list(self._replicas):
             self._end(replica)
         return FleetRun(
-            self._attained / len(trace), self._replica_seconds, self._changes, loop.time(), demand, replicas
+            attained=1 - self._missed.total() / len(trace),
+            replica_seconds=self._replica_seconds,
+            changes=self._changes,
+            seconds=loop.time(),
+            demand=demand,
+            replicas=replicas,
+            missed=[self._missed[second] for second in range(len(demand))],
         )
 
     def _seen(self, now: float) -> Demand:
@@ -209,7 +218,8 @@ class _Fleet:
         assert replica is not None
         replica.running -= 1
         self._answered += 1
-        self._attained += request.attained(self._settings.objective)
+        if not request.attained(self._settings.objective):
+            self._missed[int(request.came_at)] += 1
         if replica.leaving and not replica.running:
             self._end(replica)
         self._dispatch()

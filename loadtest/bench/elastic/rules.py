@@ -1,4 +1,4 @@
-"""The rules that are compared: ours, those of the field, and one that knows the future.
+"""The rules that are compared: ours and those of the field.
 
 Kubernetes' HPA (ceil(n x metric / target), 10 % tolerance, every 15 s, down after 300 s), Knative's KPA (mean of 60 s,
 panic at twice the capacity within 6 s), Ray Serve's (ceil(ongoing / target) after 30 s, down after 600 s).
@@ -116,19 +116,3 @@ class RayServe:
             self._differs_since = (0, now)
             return wanted
         return replicas
-
-
-class Oracle:
-    """Knows the demand of each second beforehand, from a run in which nobody had to wait.
-
-    A replica is there when it is needed, and goes when it is not needed for as long as a start takes.
-    """
-
-    def __init__(self, demand: Sequence[int], target: float, most: int, start_seconds: float) -> None:
-        self._needed = [min(most, max(1, math.ceil(each / target))) for each in demand]
-        self._ahead = math.ceil(start_seconds) + 2
-
-    def __call__(self, seen: Demand) -> int:
-        """Say how many replicas there are to be."""
-        now = int(seen.now)
-        return max(self._needed[now : now + self._ahead], default=1)

@@ -27,8 +27,8 @@ def test_all_rules_are_compared(
         "HPA",
         "KPA",
         "Ray Serve",
-        "oracle",
-        "oracle, 2 per replica",
+        "clairvoyant, 98%",
+        "clairvoyant, 99%",
     ]
     assert all(run["goodput_share"] == run["replica_seconds_share"] == 1.0 for run in runs)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"scaling.json", "trace.svg", "day.svg"}

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from gateway.scaling.decide import ScalingRule
 from loadtest.bench.elastic.fleet import Demand, Rule
-from loadtest.bench.elastic.rules import HorizontalPodAutoscaler, KnativePodAutoscaler, Oracle, Ours, RayServe
+from loadtest.bench.elastic.rules import HorizontalPodAutoscaler, KnativePodAutoscaler, Ours, RayServe
 
 
 def play(rule: Rule, requests: list[int], *, every: float = 1.0, replicas: int = 1) -> list[int]:
@@ -49,8 +49,3 @@ def test_ray_serve_waits_half_a_minute_up_and_ten_minutes_down() -> None:
     said = play(RayServe(2.0, 8), [8] * 60 + [2] * 700)
     assert (said[29], said[31]) == (1, 4)
     assert (said[600], said[-1]) == (4, 1)
-
-
-def test_an_oracle_is_ready_before_demand_is_there() -> None:
-    said = play(Oracle([0] * 50 + [6] * 10 + [0] * 60, 2.0, 8, 20.0), [0] * 100)
-    assert (said[20], said[30], said[58], said[70]) == (1, 3, 3, 1)
