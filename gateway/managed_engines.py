@@ -106,7 +106,8 @@ class ManagedEngines:
     def scale(self, numbers: Mapping[str, int], giving_way: Collection[str] = ()) -> None:
         """Have so many replicas of these models from now on, and of all others as many as their specifications say.
 
-        Where there are too many of a model, those go first that are ``giving_way``, by their names.
+        Where there is room for one alone, the first of these models gets it. Where there are too many of a model, those
+        go first that are ``giving_way``, by their names.
         """
         self._giving_way.update(giving_way)
         changed = {model for model in self._wanted if numbers.get(model) != self._numbers.get(model)}
@@ -283,8 +284,9 @@ class ManagedEngines:
 
     def _advance_due(self) -> None:
         due, self._due = self._due, set()
-        for model in sorted(due & self._wanted.keys()):
-            if not self._ended:
+        in_line = [*(name for name in self._numbers if name in due), *sorted(due - self._numbers.keys())]
+        for model in in_line:
+            if model in self._wanted and not self._ended:
                 self._advance(model)
         self._giving_way.clear()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from time import time
 from typing import NamedTuple, Protocol
 
@@ -28,7 +29,10 @@ class Engines(Protocol):
     """What starts and stops replicas."""
 
     def scale(self, numbers: Mapping[str, int], giving_way: Collection[str] = ()) -> None:
-        """Have so many replicas of these models from now on; of those too many these replicas go first."""
+        """Have so many replicas of these models from now on, the first of them first where there is little room.
+
+        Of those that are too many the replicas go first that are ``giving_way``.
+        """
 
     def number(self, model: str) -> int:
         """Tell how many replicas of a model there are, without those on their way out."""
@@ -78,9 +82,9 @@ class ScaledModel:
     """What the latest decision was taken by; ``None`` before the first."""
     waits_for: str = ""
     """What a replica that is desired and has not been started waits for."""
-    missing_since: float | None = None
-    """Since when there are fewer replicas than desired; ``None`` while there are not."""
-    lowered_at: float = float("-inf")
+    missing_since: float = inf
+    """Since when there are fewer replicas than desired; infinity while there are not."""
+    lowered_at: float = -inf
     start_seconds: float | None = None
     """How long the last start took until the replica was ready."""
     answers: int = 0
@@ -109,7 +113,7 @@ class Scaler:
         self._engines = engines
         self._told = told
         self._models: dict[str, ScaledModel] = {}
-        self._now = float("-inf")
+        self._now = -inf
         """When it looked last."""
 
     def __repr__(self) -> str:
@@ -160,12 +164,13 @@ class Scaler:
     def _missing(self, now: float) -> Sequence[ScaledModel]:
         """Find the models that have fewer replicas than they should, the one first that has waited for the longest."""
         for model in self._models.values():
-            if self._engines.number(model.name) >= model.desired:
-                model.missing_since = None
-            elif model.missing_since is None:
-                model.missing_since = now
-        waiting = [(each.missing_since, each) for each in self._models.values() if each.missing_since is not None]
-        return [model for _, model in sorted(waiting, key=lambda each: each[0])]
+            is_missing = self._engines.number(model.name) < model.desired
+            model.missing_since = min(now, model.missing_since) if is_missing else inf
+        return [model for model in self._in_line() if model.missing_since < inf]
+
+    def _in_line(self) -> Sequence[ScaledModel]:
+        """Give all models, those first that have waited longest for a replica."""
+        return sorted(self._models.values(), key=lambda each: each.missing_since)
 
     def _make_room(self, missing: Iterable[ScaledModel]) -> Sequence[str]:
         """Let replicas of idle models go where another model misses one that there is no room for; name them."""
@@ -227,4 +232,4 @@ class Scaler:
         return observe(history, now, replicas=model.desired, lowered_at=model.lowered_at)
 
     def _scale(self, giving_way: Collection[str] = ()) -> None:
-        self._engines.scale({name: model.desired for name, model in self._models.items()}, giving_way)
+        self._engines.scale({model.name: model.desired for model in self._in_line()}, giving_way)

@@ -315,6 +315,15 @@ async def test_where_the_cpu_is_full_an_engine_waits_for_another_to_go(folder: P
         assert made.engines.number("n") == 0
 
 
+async def test_room_for_one_goes_to_the_first_in_line(folder: Path) -> None:
+    async with here(folder, gpus="0") as made:
+        made.want(m=(0, "a"), n=(0, "a"), o=(0, "a"), gpus=1)
+        made.engines.scale({"m": 1})
+        await made.until_ready("m-0")
+        made.engines.scale({"o": 1, "n": 1, "m": 0})
+        await eventually(lambda: list(made.engines.names) == ["o-0"])
+
+
 async def test_what_waits_for_a_gpu_says_so(folder: Path) -> None:
     async with here(folder, gpus="012") as made:
         made.want(m=(1, "a"), gpus=2)

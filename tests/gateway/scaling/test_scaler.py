@@ -23,7 +23,6 @@ class Engines:
     def __init__(self) -> None:
         self.wanted: Mapping[str, int] = {}
         self.running: dict[str, int] = {}
-        """Of models that nobody has scaled."""
         self.slots = 100
         self.leaving = 0
         self.giving_way: list[str] = []
@@ -33,13 +32,12 @@ class Engines:
         self.giving_way += giving_way
 
     def number(self, model: str) -> int:
-        before = 0
+        """Tell how many there are, after those that are too many have gone, and others come as far as there is room."""
+        here = self.running = {name: min(number, self.wanted.get(name, 99)) for name, number in self.running.items()}
         for name, number in self.wanted.items():
-            here = min(number, self.slots - before)
-            if name == model:
-                return here
-            before += here
-        return self.running.get(model, 0)
+            others = sum(here.values()) - here.get(name, 0)
+            here[name] = max(0, min(number, self.slots - others))
+        return here.get(model, 0)
 
     def waits_for(self, model: str) -> str:
         return "" if self.number(model) >= self.wanted[model] else f"room for {self.slots}"
@@ -145,6 +143,7 @@ def test_who_has_waited_longest_gets_the_room_first() -> None:
     for tenth in range(13, 50):
         three.scaler.tick(tenth / 10)
     assert three.said[-1] == ("a", "1 → 0 replicas", "evicted: idle, and another model needs the room: c")
+    assert list(three.engines.wanted) == ["c", "b", "a"]
 
 
 def test_a_model_that_has_fewer_than_it_should_gives_what_it_has() -> None:
