@@ -192,7 +192,7 @@ class Scaler:
         """List the models that have nothing to do and more replicas than they must."""
         idle = []
         for model in self._models.values():
-            if not model.history.recent:
+            if model.desired > model.rule.least and not model.history.recent:
                 replicas = self._engines.holdings(model.name).replicas
                 may_go = max(0, len(replicas) - model.rule.least)
                 idle.append(Idle(model.name, model.history.busy_at, replicas, may_go))
