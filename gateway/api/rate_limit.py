@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import ceil
 from time import perf_counter, time
 
@@ -71,18 +72,29 @@ def headers_now(limits: KeyLimits, *, anthropic: bool) -> bytes:
 
 def _headers(left: Iterable[Left], now: int, *, anthropic: bool) -> bytes:
     """Write the headers of that rate of requests and that of tokens of which the least is left, where there are any."""
-    least: dict[str, Left] = {}
+    requests: Left | None = None
+    tokens: Left | None = None
     for one in left:
-        unit = one[1].unit
-        if unit not in least or one[0] < least[unit][0]:
-            least[unit] = one
+        if one[1].per_request:
+            if requests is None or one[0] < requests[0]:
+                requests = one
+        elif tokens is None or one[0] < tokens[0]:
+            tokens = one
     lines = b""
-    for number, rate in least.values():
-        reset = rate.window.reset(now) / NANOSECONDS
-        lines += rate.headers % (number, whole_duration(ceil(reset)).encode())
-        if anthropic:
-            lines += rate.anthropic_headers % (number, _moment(time() + reset))
+    for least in (requests, tokens):
+        if least is not None:
+            number, rate = least
+            reset = rate.window.reset(now)
+            lines += rate.headers % (number, _duration(-(-reset // NANOSECONDS)))
+            if anthropic:
+                lines += rate.anthropic_headers % (number, _moment(time() + reset / NANOSECONDS))
     return lines
+
+
+# What was written before takes no Python call, and the windows of a minute have no more than 120 such times.
+@lru_cache(maxsize=4096)
+def _duration(seconds: int) -> bytes:
+    return whole_duration(seconds).encode()
 
 
 def _moment(seconds: float) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from math import ceil
 from threading import Lock
 from typing import Protocol
@@ -159,7 +158,7 @@ class KeyLimits:
         self.quotas = tuple(quotas)
         self.lock = lock
         self._rates = [(quota, rate) for quota in quotas for rate in quota.rates]
-        self._by_tokens = any(not rate.per_request for _, rate in self._rates)
+        self._of_tokens = [rate for _, rate in self._rates if not rate.per_request]
         self._leased = [(quota, rate, rate.lease) for quota, rate in self._rates if rate.lease is not None]
         self._counted = [
             (quota, quota.counted, quota.max_in_flight)
@@ -177,7 +176,6 @@ class KeyLimits:
         """
         tokens = prompt + generated
         left: list[Left] = []
-        began: list[int] = []
         with self.lock:
             for quota, rate in self._rates:
                 amount = 1 if rate.per_request else tokens
@@ -194,12 +192,11 @@ class KeyLimits:
                     raise _too_many_at_once(quota, most)
             for _, rate in self._rates:
                 rate.window.current[0] += 1 if rate.per_request else tokens
-                began.append(rate.window.began[0])
             for _, rate, lease in self._leased:
                 lease.use(1 if rate.per_request else tokens)
             for _, counted, _ in self._counted:
                 counted.entered()
-        return Reservation(self, prompt, tokens, began), left
+        return Reservation(self, prompt, tokens, now), left
 
     def left(self, now: int) -> Sequence[Left]:
         """Tell what is left of each rate."""
@@ -221,13 +218,12 @@ class KeyLimits:
             return
         reservation.settled = True
         correction = tokens - reservation.tokens
-        if self._by_tokens and correction:
+        if correction and self._of_tokens:
             with self.lock:
-                for (_, rate), began in zip(self._rates, reservation.began, strict=True):
-                    if not rate.per_request:
-                        cell = rate.window.settle(correction, began, now)
-                        if rate.lease is not None and cell is not None:
-                            rate.lease.settle(correction, in_current=cell is rate.window.current)
+                for rate in self._of_tokens:
+                    cell = rate.window.settle(correction, reservation.made_at, now)
+                    if rate.lease is not None and cell is not None:
+                        rate.lease.settle(correction, in_current=cell is rate.window.current)
         for _, counted, _ in self._counted:
             counted.left()
 
@@ -240,7 +236,7 @@ class KeyLimits:
                 raise _exceeded(quota, rate, amount, now)
 
 
-class Reservation(msgspec.Struct, eq=False):
+class Reservation(msgspec.Struct, eq=False, gc=False):
     """What one request holds of its key's limits until ``limits`` has settled it."""
 
     limits: KeyLimits
@@ -248,8 +244,8 @@ class Reservation(msgspec.Struct, eq=False):
     """How many tokens were estimated for the prompt."""
     tokens: int
     """How many tokens were reserved."""
-    began: Sequence[int]
-    """When the window of each rate began that the request counts in."""
+    made_at: int
+    """When it was made, which says in which window of each rate the request counts."""
     settled: bool = False
 
 
@@ -335,8 +331,6 @@ def duration(seconds: float) -> str:
     return f"{milliseconds}ms" if 0 < milliseconds < 1000 else whole_duration(ceil(seconds))
 
 
-# What was written before takes no Python call, and the windows of a minute have no more than 120 such times.
-@lru_cache(maxsize=4096)
 def whole_duration(seconds: int) -> str:
     """Write a time of whole seconds as OpenAI does."""
     minutes, seconds = divmod(seconds, 60)

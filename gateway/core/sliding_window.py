@@ -57,11 +57,14 @@ class SlidingWindow:
         """Begin the next window if it is time, and return what is used."""
         length, began, current, previous = self.length, self.began[0], self.current[0], self.previous[0]
         elapsed = now - began
+        if 0 <= elapsed < length:
+            if previous:
+                return previous * (length - elapsed - 1) // length + current
+            if current:
+                return current
         if elapsed < 0 or not (current or previous):
             self.began[0] = now
             return previous + current
-        if elapsed < length:
-            return previous * (length - elapsed - 1) // length + current
         # In this order, what a process leaves behind that is killed in between counts too much for a window, not too
         # little.
         follows = current > 0 and elapsed < 2 * length
@@ -70,22 +73,24 @@ class SlidingWindow:
         self.current[0] = 0
         return self.used(now)
 
-    def settle(self, correction: int, began: int, now: int) -> Cell | None:
-        """Correct by so much what was added to the window that began then, and return the cell that was changed.
+    def settle(self, correction: int, added_at: int, now: int) -> Cell | None:
+        """Correct by so much what was added at a moment, and return the cell that was changed.
 
-        What is to be given back goes to that window; it is gone if the window is. What was used beyond the estimate
-        counts in the window that it was added to, or in the current one.
+        What is to be given back goes to the window of that moment; it is gone if the window is. What was used beyond
+        the estimate counts in the window that it was added to, or in the current one.
         """
         self.advance(now)
-        if began >= self.began[0]:
+        began = self.began[0]
+        if added_at >= began:
             cell = self.current
-        elif began + self.length >= self.began[0]:
+        elif added_at + self.length >= began:
             cell = self.previous
         elif correction > 0:
             cell = self.current
         else:
             return None
-        cell[0] = max(0, cell[0] + correction)
+        corrected = cell[0] + correction
+        cell[0] = corrected if corrected > 0 else 0
         return cell
 
     def wait(self, amount: int, limit: int, now: int) -> int:
@@ -100,10 +105,18 @@ class SlidingWindow:
 
     def reset(self, now: int) -> int:
         """Tell in how many nanoseconds nothing counts any more, if nothing is used until then."""
-        length, current = self.length, self.current[0]
-        used, end = (current, 2 * length) if current else (self.previous[0], length)
+        length, used = self.length, self.current[0]
+        end = 2 * length
+        if not used:
+            used, end = self.previous[0], length
+        if not used:
+            return 0
+        elapsed = now - self.began[0]
+        if elapsed > 0:
+            end -= elapsed
         # The last unit counts until its share of the window is less than one.
-        return max(0, min(self.began[0] + end - now, end) - 1 - (length - 1) // used) if used else 0
+        end -= 1 + (length - 1) // used
+        return end if end > 0 else 0
 
     def clear(self) -> None:
         """Forget all that was used."""
