@@ -19,5 +19,5 @@ def compared(candidates: Sequence[Replica], turn: int) -> Sequence[Replica]:
     size = len(candidates)
     start = turn % size
     if size <= _MOST:
-        return (*candidates[start:], *candidates[:start])
+        return [*candidates[start:], *candidates[:start]]
     return [candidates[(start + number * size // _MOST) % size] for number in range(_MOST)]

@@ -26,7 +26,7 @@ class PrefillQueue:
         # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
         self.streams: OrderedDict[Routable, int] = OrderedDict()
         """The unread tokens of each request that streams, the oldest first."""
-        self.sharing: dict[int | None, int] = {}
+        self.sharing: dict[int, int] = {}
         """How many requests in flight have found just a prefix in the cache, by the last block of that."""
 
     def __repr__(self) -> str:
@@ -52,17 +52,19 @@ class PrefillQueue:
         self.unread_tokens += unread
         if request.streams:
             self.streams[request] = unread
-        sharing = self.sharing
-        sharing[prefix] = sharing.get(prefix, 0) + 1
+        if prefix is not None:
+            sharing = self.sharing
+            sharing[prefix] = sharing.get(prefix, 0) + 1
 
     def remove(self, request: Routable) -> None:
         """Let a request go, whose response is there or will not come."""
         held, unread, prefix = self._sent.pop(request)
         self.held_tokens -= held
         self.unread_tokens -= self.streams.pop(request, 0) if request.streams else unread
-        sharing = self.sharing
-        left = sharing[prefix] - 1
-        if left:
-            sharing[prefix] = left
-        else:
-            del sharing[prefix]
+        if prefix is not None:
+            sharing = self.sharing
+            left = sharing[prefix] - 1
+            if left:
+                sharing[prefix] = left
+            else:
+                del sharing[prefix]

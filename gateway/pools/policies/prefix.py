@@ -9,7 +9,7 @@ from gateway.pools.policies.compared import compared
 from gateway.pools.policies.policy import Routable
 from gateway.pools.policies.prefill_queue import PrefillQueue
 from gateway.pools.policies.prefix_index import PrefixIndex
-from gateway.pools.policies.prompt_blocks import BLOCK_ENDS, Prompt
+from gateway.pools.policies.prompt_blocks import BLOCK_ENDS
 from gateway.pools.policies.token_estimate import TokenEstimate
 from gateway.pools.policies.weights import are_weighted, compared_by_weight
 from gateway.pools.replica import Replica, ReplicaState
@@ -57,6 +57,8 @@ class Prefix:
     def replicas_changed(self, replicas: Sequence[Replica]) -> None:
         """Forget the replicas that are gone, but for what is still in flight there."""
         before, self._replicas = self._replicas, frozenset(replicas)
+        for replica in self._replicas - before:
+            self._queues.setdefault(replica, PrefillQueue())
         self._compared = compared_by_weight if are_weighted(replicas) else compared
         for replica in before - self._replicas:
             self._index.forget(replica)
@@ -74,25 +76,28 @@ class Prefix:
 
         The prompt's own length, which is the same everywhere, is left out.
         """
-        prompt = request.prompt
-        known = self._index.known(prompt, min(_HOLDERS, len(candidates)))
+        prompt, size = request.prompt, len(candidates)
+        known = self._index.known(prompt, size if size < _HOLDERS else _HOLDERS)
         self._turn += 1
         choice = self._compared(candidates, self._turn)
-        if len(choice) < len(candidates):
+        if size > len(choice):
             choice = [*choice, *(replica for replica in known if replica in candidates)]
         best, lowest = choice[0], inf
         # perf: call, see docs/python-idioms.md.
-        queues, mean_request = self._queues, self._estimate.mean_request
+        queues, mean_request, blocks, per_byte = (
+            self._queues,
+            self._estimate.mean_request,
+            prompt.blocks,
+            prompt.per_byte,
+        )
         for replica in choice:
-            queue = queues.get(replica)
-            if queue is None:
-                cost = _HELD * replica.foreign * mean_request
-            else:
-                cost = _HELD * (queue.held_tokens + replica.foreign * mean_request)
-                cost += queue.unread() if queue.streams else queue.unread_tokens
-            cost /= replica.weight
+            queue = queues[replica]
+            unread = queue.unread() if queue.streams else queue.unread_tokens
+            cost = (_HELD * (queue.held_tokens + replica.foreign * mean_request) + unread) / replica.weight
             if replica in known:
-                cost -= _worth(prompt, known[replica], queue)
+                last = known[replica] - 1
+                sharing = queue.sharing.get(blocks[last], 0)
+                cost -= BLOCK_ENDS[last] * per_byte * (1.0 + _STAY / (1 + sharing))
             if cost < lowest:
                 best, lowest = replica, cost
         return best
@@ -104,22 +109,18 @@ class Prefix:
         queue = self._queues.get(replica)
         if queue is None:
             queue = self._queues[replica] = PrefillQueue()
-        held = self._estimate.of(request)
+        tokens = prompt.tokens
+        held = self._estimate.of(tokens, request.max_tokens)
         if known:
-            queue.add(request, held, prompt.tokens - prompt.tokens_of(known), prompt.blocks[known - 1])
+            cached = int(BLOCK_ENDS[known - 1] * prompt.per_byte)
+            queue.add(request, held, tokens - cached, prompt.blocks[known - 1])
         else:
-            queue.add(request, held, prompt.tokens, None)
+            queue.add(request, held, tokens, None)
 
     def released(self, replica: Replica, request: Routable) -> None:
         """Count a request out, and learn from its response; its prompt stays in the cache."""
-        self._estimate.learn(request)
+        self._estimate.learn(request.context.output_tokens)
         queue = self._queues[replica]
         queue.remove(request)
         if replica not in self._replicas and not queue:
             del self._queues[replica]
-
-
-def _worth(prompt: Prompt, known: int, queue: PrefillQueue | None) -> float:
-    """Give how many tokens of waiting it is worth to go where the first ``known`` blocks of a prompt are cached."""
-    sharing = 0 if queue is None else queue.sharing.get(prompt.blocks[known - 1], 0)
-    return BLOCK_ENDS[known - 1] * prompt.per_byte * (1.0 + _STAY / (1 + sharing))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from gateway.pools.policies.policy import Routable
-
 _FIRST_GUESS = 256
 """Output tokens that a response is expected to have before any has ended."""
 
@@ -28,14 +26,17 @@ class TokenEstimate:
     def __repr__(self) -> str:
         return f"<TokenEstimate [{self._mean_output:.0f} tokens a response, {self.mean_request:.0f} with its prompt]>"
 
-    def of(self, request: Routable) -> int:
-        """Estimate the tokens of a request that is being sent."""
-        output, limit = int(self._mean_output), request.max_tokens
-        tokens = request.prompt.tokens + (limit if 0 < limit < output else output)
+    def of(self, prompt: int, limit: int) -> int:
+        """Estimate the tokens of a request that is being sent.
+
+        ``prompt`` are those of its prompt, ``limit`` the most that its response may have, 0 if it does not say.
+        """
+        output = int(self._mean_output)
+        tokens = prompt + (limit if 0 < limit < output else output)
         self.mean_request += (tokens - self.mean_request) * _WEIGHT
         return tokens
 
-    def learn(self, request: Routable) -> None:
-        """Learn how long a response was, if that is known."""
-        if request.context.output_tokens:
-            self._mean_output += (request.context.output_tokens - self._mean_output) * _WEIGHT
+    def learn(self, output: int) -> None:
+        """Learn how many tokens a response had, 0 if that is not known."""
+        if output:
+            self._mean_output += (output - self._mean_output) * _WEIGHT

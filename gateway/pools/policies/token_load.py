@@ -29,7 +29,7 @@ class TokenLoad:
 
     def assigned(self, replica: Replica, request: Routable) -> None:
         """Count a request at its replica."""
-        tokens = self._held_by[replica, request] = self._estimate.of(request)
+        tokens = self._held_by[replica, request] = self._estimate.of(request.prompt.tokens, request.max_tokens)
         self._tokens[replica] = self._tokens.get(replica, 0) + tokens
 
     def released(self, replica: Replica, request: Routable) -> None:
@@ -39,4 +39,4 @@ class TokenLoad:
             self._tokens[replica] = left
         else:
             del self._tokens[replica]
-        self._estimate.learn(request)
+        self._estimate.learn(request.context.output_tokens)
