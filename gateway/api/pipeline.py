@@ -284,6 +284,7 @@ class Pipeline:
             0 if fields.priority is UNSET_FIELD else request_fields.priority_in(fields.priority),
             not others_left,
             model.adapter,
+            fields if sent is context.body else None,
         )
         return self._dispatcher.begin(model.pool, request, downstream, phases)
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from gateway.core.context import RequestContext
 from gateway.core.errors import BadRequest, UnsupportedCoding, UnsupportedMediaType
 from gateway.http.request_head import UNCODED, tokens
+from gateway.pools.policies.prompt_blocks import PromptFields
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256))
@@ -40,10 +41,9 @@ class StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
 
 
-class RequestFields(msgspec.Struct, gc=False):
+class RequestFields(PromptFields, gc=False):
     """What the gateway reads of a body. Unset and ``null`` are told apart where the difference matters."""
 
-    model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | UnsetType | None = UNSET
     max_tokens: int | float | None = None

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from gateway.core.context import RequestContext
 from gateway.exchange.ports import Dialect, StreamFactory
-from gateway.pools.policies.prompt_blocks import Prompt, read_prompt
+from gateway.pools.policies.prompt_blocks import Prompt, PromptFields, read_prompt
 from gateway.pools.replica import Replica
 
 _BYTES_PER_TOKEN = 4
@@ -58,14 +58,18 @@ class UpstreamRequest(msgspec.Struct, eq=False):
     adapter: str | None = None
     """The LoRA adapter that it asks for; only replicas that have loaded it can answer."""
 
+    fields: PromptFields | None = None
+    """What its prompt is made of, where the body is still the one that it was decoded from."""
+
     _prompt: Prompt | None = None
 
     @property
     def prompt(self) -> Prompt:
-        """Its prompt, as a policy reads it; the body is decoded for it once, when a policy asks."""
-        if self._prompt is None:
-            self._prompt = read_prompt(self.body)
-        return self._prompt
+        """Its prompt, as a policy reads it: once, when a policy asks."""
+        prompt = self._prompt
+        if prompt is None:
+            prompt = self._prompt = read_prompt(self.body, self.fields)
+        return prompt
 
     @property
     def tokens(self) -> int:

@@ -7,7 +7,6 @@ template is needed, and equal bytes give equal tokens. What a template puts in f
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -65,10 +64,10 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
         return int(BLOCK_ENDS[blocks - 1] * self.per_byte) if blocks else 0
 
 
-class _PromptFields(msgspec.Struct, gc=False):
-    """The fields of a body that a prompt is made of, as the JSON that they are, and those that keep prompts apart."""
+class PromptFields(msgspec.Struct, gc=False):
+    """The fields of a body that keep prompts apart, and those that one is made of, as the JSON that they are."""
 
-    model: Raw = Raw()
+    model: str | None = None
     cache_salt: Raw = Raw()
     tools: Raw = Raw()
     system: Raw = Raw()
@@ -78,33 +77,36 @@ class _PromptFields(msgspec.Struct, gc=False):
     input: Raw = Raw()
 
 
-_DECODER = msgspec.json.Decoder(_PromptFields)
+_DECODER = msgspec.json.Decoder(PromptFields)
 
 
-def read_prompt(body: bytes) -> Prompt:
+def read_prompt(body: bytes, fields: PromptFields | None = None) -> Prompt:
     """Read the prompt in the JSON body of a request for completions, chats, responses or messages.
 
     Tools and instructions come first, as chat templates have them. A body in which no prompt can be found has no
-    blocks, and as many tokens as its length says.
+    blocks, and as many tokens as its length says. ``fields`` spare it the decoding where that was done before.
     """
-    try:
-        fields = _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Prompt(len(body) // BYTES_PER_TOKEN, (), 0.0)
-    parts = (fields.tools, fields.system, fields.instructions, fields.prompt, fields.messages, fields.input)
-    text = b"".join(parts)
-    if not text:
+    if fields is None:
+        try:
+            fields = _DECODER.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Prompt(len(body) // BYTES_PER_TOKEN, (), 0.0)
+    text = b"".join([fields.tools, fields.system, fields.instructions, fields.prompt, fields.messages, fields.input])
+    size = len(text)
+    if not size:
         return Prompt(len(body) // BYTES_PER_TOKEN, (), 0.0)
     # Messages are never token ids; most prompts are messages.
     ids = not fields.messages and _TOKEN_IDS.match(fields.prompt or fields.input) is not None
     tokens = _estimated_tokens(text, ids=ids)
-    before = hash((bytes(fields.model), bytes(fields.cache_salt)))
+    before = hash((fields.model, bytes(fields.cache_salt)))
     blocks = []
     # ``hash`` of bytes is SipHash under a key that each process draws: nobody outside can make two prompts collide.
-    for start, end in _SPANS[: bisect_right(BLOCK_ENDS, len(text))]:
+    for start, end in _SPANS:
+        if end > size:
+            break
         before = hash((before, text[start:end]))
         blocks.append(before)
-    return Prompt(tokens, tuple(blocks), tokens / len(text))
+    return Prompt(tokens, tuple(blocks), tokens / size)
 
 
 def _estimated_tokens(text: bytes, *, ids: bool) -> int:
