@@ -98,8 +98,8 @@ async def test_routing_by_prefix_costs_so_many_calls_more() -> None:
     line = play.last_asked.line
     back = calls(lambda: line.says(RESPONSE))
     assert play.client.got().count(b"HTTP/1.1 200 OK") == 5
-    assert down.total() <= 25 + 15, f"{down}"
-    assert back.total() <= 21 + 3, f"{back}"
+    assert down.total() <= 25 + 12, f"{down}"
+    assert back.total() <= 21 + 2, f"{back}"
 
 
 @pytest.mark.parametrize("recovery", [False, True])

@@ -84,20 +84,15 @@ class Prefix:
             choice = [*choice, *(replica for replica in known if replica in candidates)]
         best, lowest = choice[0], inf
         # perf: call, see docs/python-idioms.md.
-        queues, mean_request, blocks, per_byte = (
-            self._queues,
-            self._estimate.mean_request,
-            prompt.blocks,
-            prompt.per_byte,
-        )
+        queues, mean_request = self._queues, self._estimate.mean_request
         for replica in choice:
             queue = queues[replica]
             unread = queue.unread() if queue.streams else queue.unread_tokens
             cost = (_HELD * (queue.held_tokens + replica.foreign * mean_request) + unread) / replica.weight
             if replica in known:
                 last = known[replica] - 1
-                sharing = queue.sharing.get(blocks[last], 0)
-                cost -= BLOCK_ENDS[last] * per_byte * (1.0 + _STAY / (1 + sharing))
+                sharing = queue.sharing.get(prompt.blocks[last], 0)
+                cost -= BLOCK_ENDS[last] * prompt.per_byte * (1.0 + _STAY / (1 + sharing))
             if cost < lowest:
                 best, lowest = replica, cost
         return best
@@ -112,8 +107,7 @@ class Prefix:
         tokens = prompt.tokens
         held = self._estimate.of(tokens, request.max_tokens)
         if known:
-            cached = int(BLOCK_ENDS[known - 1] * prompt.per_byte)
-            queue.add(request, held, tokens - cached, prompt.blocks[known - 1])
+            queue.add(request, held, tokens - prompt.tokens_of(known), prompt.blocks[known - 1])
         else:
             queue.add(request, held, tokens, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from gateway.pools.policies.policy import Routable
+from gateway.pools.policies.prompt_blocks import Prompt, read_prompt
+from gateway.pools.policies.round_robin import RoundRobin
+from gateway.pools.replica import Replica
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.playbook import Playbook, post
@@ -260,3 +264,32 @@ async def test_reasons_are_not_asked_of_an_engine_that_would_leave_them_out_with
     play.client.sends(post("/classify", input="Hi", explain=True))
     play.last_asked.says(whole(b"{}"))
     assert play.client.got().startswith(b"HTTP/1.1 200 ")
+
+
+class ReadsPrompts(RoundRobin):
+    """Takes turns, and keeps the prompts that it has read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: list[Prompt] = []
+
+    def pick(self, candidates: Sequence[Replica], request: Routable) -> Replica:
+        self.prompts.append(request.prompt)
+        return super().pick(candidates, request)
+
+
+@pytest.mark.parametrize("salted", [False, True])
+async def test_a_policy_reads_the_prompt_that_the_engine_gets(*, salted: bool) -> None:
+    secrets = ("one", "other")
+    play = Playbook(engines=2, keys=[{"id": each, "sha256": sha256(each.encode()).hexdigest()} for each in secrets])
+    play.pipeline.registry.find("m").cache_salt = salted
+    policy = ReadsPrompts()
+    play.pool.set_policy(policy)
+    got = []
+    for each in secrets:
+        client = play.new_client()
+        talk = [{"role": "user", "content": "What is a prefix cache? " * 100}]
+        client.sends(post(CHAT, headers=b"authorization: Bearer %b\r\n" % each.encode(), messages=talk))
+        got.append(play.last_asked.line.got().partition(b"\r\n\r\n")[2])
+    assert policy.prompts == [read_prompt(body) for body in got]
+    assert (policy.prompts[0] == policy.prompts[1]) is not salted

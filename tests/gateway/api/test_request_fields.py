@@ -12,6 +12,7 @@ from msgspec import Raw
 from gateway.api import request_fields
 from gateway.core.context import RequestContext, RequestHead
 from gateway.core.errors import BadRequest, UnsupportedCoding, UnsupportedMediaType
+from gateway.pools.policies.prompt_blocks import read_prompt
 
 
 def read(body: bytes, max_depth: int = 128) -> request_fields.RequestFields:
@@ -273,3 +274,12 @@ def test_reasons_are_refused_by_the_field_that_asks_for_them(value: str) -> None
     with pytest.raises(BadRequest, match="'m' does not explain its classes") as caught:
         request_fields.check_unexplained(Raw(value.encode()), "m")
     assert caught.value.param == "explain"
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": "2", "cache_salt": "tenant"}], ids=["plain", "a number in words"])
+def test_a_prompt_is_the_same_whether_it_is_read_with_these_fields_or_from_the_body(fields: dict[str, str]) -> None:
+    talk = [{"role": "user", "content": "What is a prefix cache? " * 100}]
+    body = json.dumps({"model": "m", "messages": talk, "tools": [{"type": "function"}], **fields}).encode()
+    asked = read_prompt(body, read(body))
+    assert asked == read_prompt(body)
+    assert len(asked.blocks) == 4
