@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container, Sequence
 
 from gateway.pools.policies.prompt_blocks import BLOCK_BYTES, Prompt
 from gateway.pools.replica import Replica
@@ -75,22 +76,21 @@ class PrefixIndex:
         Return how many blocks of it, from its beginning, the replica had before.
         """
         cache = self._caches.get(replica) or self._new_cache(replica)
-        cached, known = cache.blocks, 0
-        # From the end on, so that the beginning is the most recently used.
-        number = len(prompt.blocks)
-        for block in reversed(prompt.blocks):
-            number -= 1
-            if block in cached:
-                cached.move_to_end(block)
-                known += 1
-                continue
-            if known:
-                # Two prompts have a hash in common by chance: the replica has a block and not all before it.
-                self.forget(replica)
-                return 0
-            tokens = cached[block] = int(BLOCK_BYTES[number] * prompt.per_byte)
+        blocks, holders, per_byte = prompt.blocks, self._holders, prompt.per_byte
+        cached, bit = cache.blocks, cache.bit
+        known = _known(blocks, cached)
+        for number in range(len(blocks) - 1, known - 1, -1):
+            block = blocks[number]
+            tokens = cached[block] = int(BLOCK_BYTES[number] * per_byte)
             cache.tokens += tokens
-            self._holders[block] = self._holders.get(block, 0) | cache.bit
+            holders[block] = holders.get(block, 0) | bit
+        try:
+            for block in reversed(blocks[:known]):
+                cached.move_to_end(block)
+        except KeyError:
+            # Two prompts have a hash in common by chance: the replica has a block and not all before it.
+            self.forget(replica)
+            return 0
         capacity = self._capacity or replica.cache_tokens or _GUESS
         if cache.tokens > capacity:
             self._evict(cache, capacity)
@@ -125,3 +125,18 @@ class PrefixIndex:
             self._holders[block] = left
         else:
             del self._holders[block]
+
+
+def _known(blocks: Sequence[int], among: Container[int]) -> int:
+    """Give how many of ``blocks``, from the first on, are ``among`` others, by halving: none is without those before.
+
+    perf: call, see docs/python-idioms.md.
+    """
+    low, high = 0, len(blocks)
+    while low < high:
+        middle = (low + high) // 2
+        if blocks[middle] in among:
+            low = middle + 1
+        else:
+            high = middle
+    return low
