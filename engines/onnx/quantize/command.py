@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from engines.onnx.quantize.gate import Gate
@@ -52,6 +53,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"which variants to make, of {', '.join(VARIANT_NAMES)} (default: all)",
     )
     parser.add_argument(
+        "--threads",
+        type=_threads,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="threads that compare answers; speed is measured in one (default: the cores, here %(default)s)",
+    )
+    parser.add_argument(
         "--card", type=Path, metavar="PREFIX", help="write the card as PREFIX.md, PREFIX.json and PREFIX.svg as well"
     )
     for flag, (name, unit, meaning) in _LIMITS.items():
@@ -72,6 +80,7 @@ def gate_of(options: argparse.Namespace) -> Gate:
 def words(options: argparse.Namespace) -> list[str]:
     """Write parsed options as a command line again, for the process that does the work."""
     line = ["--data", *map(str, options.data), "--max-texts", str(options.max_texts), "--variants", *options.variants]
+    line += ["--threads", str(options.threads)]
     if options.calibrate:
         line += ["--calibrate", *map(str, options.calibrate)]
     if options.card is not None:
@@ -79,3 +88,10 @@ def words(options: argparse.Namespace) -> list[str]:
     for flag, (name, _, _) in _LIMITS.items():
         line += [f"--{flag}", str(getattr(options, name))]
     return line
+
+
+def _threads(word: str) -> int:
+    threads = int(word)
+    if threads < 1:
+        raise argparse.ArgumentTypeError(f"is {threads}; expected at least 1")
+    return threads

@@ -1,4 +1,4 @@
-"""Runs a variant as the server would, in one thread, and compares it with the model it was made from.
+"""Runs a variant as the server would, each batch in one thread, and compares it with the model it was made from.
 
 Speed is measured side by side: each batch runs in every model before the next batch does, in several rounds of which
 the fastest counts, so that other load on the machine slows all of them alike.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +33,7 @@ SHAPES = ((1, 16), (1, 128), (8, 16), (2, 128))
 """Texts and tokens of the batches that are timed besides the data's own."""
 
 _ROUNDS = 5
-_TIMED_TEXTS = 128
+_TIMED_TEXTS = 64
 _SEED = 20
 
 
@@ -40,7 +41,7 @@ class Computes(Protocol):
     """A loaded model, as far as it matters here."""
 
     def compute(self, texts: Sequence[TokenIds]) -> Iterable[Rows]:
-        """Run texts as one batch and give a row for each."""
+        """Run texts as one batch and give a row for each; several threads may do so at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,16 @@ def by_length(texts: Sequence[TokenIds]) -> list[list[int]]:
     return batches
 
 
-def rows_of(model: Computes, texts: Sequence[TokenIds], batches: Sequence[Sequence[int]]) -> Rows:
-    """Run batches and give the rows in the order of the texts; shape (texts, width)."""
+def rows_of(model: Computes, texts: Sequence[TokenIds], batches: Sequence[Sequence[int]], threads: int = 1) -> Rows:
+    """Run batches, each in one of ``threads``, and give the rows in the order of the texts; shape (texts, width)."""
+
+    def computed(batch: Sequence[int]) -> dict[int, Rows]:
+        return dict(zip(batch, model.compute([texts[number] for number in batch]), strict=True))
+
     rows: dict[int, Rows] = {}
-    for batch in batches:
-        rows |= dict(zip(batch, model.compute([texts[number] for number in batch]), strict=True))
+    with ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(computed, batches):
+            rows |= found
     return np.stack([rows[number] for number in range(len(texts))])
 
 
@@ -135,9 +141,13 @@ def measure(
     reading: Reading,
     *,
     max_length: int,
+    threads: int,
     progress: Callable[[str], None],
 ) -> list[Measured]:
-    """Measure all models, which take ``max_length`` tokens; the first is the one that the others were made from."""
+    """Measure all models, which take ``max_length`` tokens; the first is the one that the others were made from.
+
+    Answers are computed in as many ``threads`` as are given, times in one.
+    """
     progress(f"timing {len(models)} models side by side")
     texts = sample.texts
     seconds = seconds_of(models, _timed(texts))
@@ -147,15 +157,15 @@ def measure(
         if length <= max_length
     }
     base = next(iter(models))
-    base_rows = rows_of(models[base], texts, by_length(texts))
+    base_rows = rows_of(models[base], texts, by_length(texts), threads)
     base_answers = reading.answers(base_rows, base_rows)
     base_accuracy = _accuracy(base_answers, sample.labels, base_answers)
     found = []
     for name, model in models.items():
         progress(f"{name}: comparing its answers")
-        rows = base_rows if name == base else rows_of(model, texts, by_length(texts))
-        alone = rows_of(model, texts, [[number] for number in range(len(texts))])
-        mixed = rows_of(model, texts, _mixed(len(texts)))
+        rows = base_rows if name == base else rows_of(model, texts, by_length(texts), threads)
+        alone = rows_of(model, texts, [[number] for number in range(len(texts))], threads)
+        mixed = rows_of(model, texts, _mixed(len(texts)), threads)
         answers = reading.answers(rows, rows)
         accuracy = _accuracy(answers, sample.labels, base_answers)
         moved = reading.answers(alone, rows) != reading.answers(mixed, rows)

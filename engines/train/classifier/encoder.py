@@ -23,7 +23,7 @@ LONGEST = 512
 
 _DROPOUT = 0.1
 _EMBEDDED_TOKENS = 4096
-_AT_ONCE = 1024
+_AT_ONCE = 256
 """Texts between two looks at the clock."""
 _POOLINGS = ("mean_tokens", "cls_token")
 

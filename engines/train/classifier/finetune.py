@@ -65,6 +65,8 @@ class TextCourse:
         self._truth = truth_of(data, validation=False)
         self._validation = base.tokens([example.text for example in data.validation])
         self._wanted = truth_of(data, validation=True)
+        self.validated: Any = None
+        """The logits that ``validate`` has computed last, shape (texts, labels)."""
 
     def batches(self, epoch: int) -> list[TextBatch]:
         """Give an epoch's batches, each of like length."""
@@ -93,8 +95,8 @@ class TextCourse:
         return sum(map(len, batch.texts))
 
     def validate(self) -> Score:
-        """Measure loss and accuracy on the validation data."""
-        logits = rows_of(self._model, self._validation)
+        """Measure loss and accuracy on the validation data, in float32, as it is served."""
+        logits = self.validated = rows_of(self._model, self._validation, exact=True)
         loss = loss_of(logits, self._wanted, self._data.weights, multi_label=self._data.multi_label)
         right = _right(logits, self._wanted, multi_label=self._data.multi_label)
         return Score(float(loss), right / len(self._validation))

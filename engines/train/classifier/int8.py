@@ -52,7 +52,7 @@ class Int8:
     flips: float
 
 
-def quantize(name: str, folder: Path, data: Prepared, max_length: int) -> Int8:
+def quantize(name: str, folder: Path, data: Prepared, max_length: int, threads: int) -> Int8:
     """Make and measure the variant of a folder's model. Raises ``JobError`` where that itself fails."""
     measured = folder.with_name("measured.jsonl")
     calibration = folder.with_name("calibration.jsonl")
@@ -61,7 +61,7 @@ def quantize(name: str, folder: Path, data: Prepared, max_length: int) -> Int8:
     command = [sys.executable, "-m", "engines.onnx.quantize", "--model-name", name, "--folder", str(folder)]
     command += ["--task", "classify", "--data", str(measured), "--calibrate", str(calibration)]
     command += ["--variants", _VARIANT, "--max-length", str(max_length), "--max-texts", str(_MEASURED)]
-    command += ["--min-speedup", str(_LEAST_SPEEDUP)]
+    command += ["--min-speedup", str(_LEAST_SPEEDUP), "--threads", str(threads)]
     done = run(command)
     measured.unlink()
     calibration.unlink()

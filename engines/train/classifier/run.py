@@ -139,7 +139,10 @@ class ClassifierJob:
         served, difference, int8 = self._write_model()
         with self._run.phase("card"):
             write_metrics(self._result / "metrics.csv", whole.history)
-            after = measured(served, self._model, scores.accuracy, self._validation)
+            shrunk = None
+            if taught is not None:
+                after = measured(served, self._model, scores.accuracy, self._validation)
+                shrunk = Shrunk(taught.before, after, taught.left)
             report = Report(
                 job=self._job,
                 data=self._data,
@@ -155,7 +158,7 @@ class ClassifierJob:
                 seconds=self._run.seconds,
                 difference=difference,
                 int8=int8,
-                shrunk=None if taught is None else Shrunk(taught.before, after, taught.left),
+                shrunk=shrunk,
             )
             write_card(report, self._result)
 
@@ -294,6 +297,7 @@ class ClassifierJob:
             trained = loop.run(schedule)
         self._run.events.trained(trained.tokens)
         merge(self._model, self._method)
+        self._logits = course.validated
         return trained
 
     def _evaluate(self, whole: Whole) -> tuple[Scores, Robustness]:
@@ -332,7 +336,7 @@ class ClassifierJob:
     def _quantized(self, folder: Path) -> Int8 | None:
         """Have the int8 variant made; where that fails it is told, and the model is served in float32."""
         try:
-            int8 = quantize(self._job.name, folder, self._data, self._base.max_length)
+            int8 = quantize(self._job.name, folder, self._data, self._base.max_length, self._job.threads)
         except JobError as error:
             self._run.events.message(f"{error.message} Float32 is served.", "warn")
             return None

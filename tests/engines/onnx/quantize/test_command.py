@@ -31,7 +31,7 @@ def test_each_limit_is_an_option() -> None:
     [
         "--data a.csv",
         "--data a.csv --variants per-token static",
-        "--data a.csv b.json --calibrate c.csv --max-texts 9 --max-size 1 --card docs/a",
+        "--data a.csv b.json --calibrate c.csv --max-texts 9 --max-size 1 --card docs/a --threads 3",
     ],
 )
 def test_options_written_out_again_mean_the_same(line: str) -> None:
@@ -55,3 +55,10 @@ def test_a_variant_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         parsed("--data", "a.csv", "--variants", "float8")
     assert "'float8'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threads", ["0", "many"])
+def test_threads_that_cannot_be_are_refused(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--data", "a.csv", "--threads", threads)
+    assert "--threads" in capsys.readouterr().err

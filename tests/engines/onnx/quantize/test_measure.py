@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def measured(tmp_path: Path, model: Computes, labels: list[str | None], reading:
         (folders[name] / "model.onnx").write_bytes(b"0" * size)
     reading = reading or Classes(["even", "odd"])
     models = {"base": Right(), "made": model}
-    found = measure(models, folders, Sample(TEXTS, labels), reading, max_length=16, progress=lambda step: None)
+    sample = Sample(TEXTS, labels)
+    found = measure(models, folders, sample, reading, max_length=16, threads=2, progress=lambda step: None)
     assert [each.name for each in found] == ["base", "made"]
     assert (found[0].speedup, found[0].size, found[0].accuracy_loss, found[0].flips) == (1, 1, 0, 0)
     return found[1]
@@ -116,6 +118,18 @@ def test_batches_are_of_like_length_and_within_the_budget() -> None:
     assert lengths == sorted(lengths)
 
 
-def test_rows_come_in_the_order_of_the_texts() -> None:
-    rows = rows_of(Right(), TEXTS, by_length(TEXTS))
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_come_in_the_order_of_the_texts(threads: int) -> None:
+    rows = rows_of(Right(), TEXTS, by_length(TEXTS), threads)
     assert rows[:, 1].tolist() == [text[0] for text in TEXTS]
+
+
+def test_batches_are_computed_at_once_in_as_many_threads_as_are_given() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    class Meeting(Right):
+        def compute(self, texts: Sequence[Sequence[int]]) -> Rows:
+            both.wait()
+            return super().compute(texts)
+
+    assert len(rows_of(Meeting(), TEXTS, [range(20), range(20, 40)], threads=2)) == 40

@@ -23,7 +23,7 @@ def test_a_verdict_comes_with_its_figures_and_leaves_no_texts(tmp_path: Path) ->
     (tmp_path / "model").mkdir()
     folder = write_encoder(tmp_path / "model")
     (folder / "config.json").write_text('{"id2label": {"0": "low", "1": "high"}}')
-    found = quantize("m", folder, DATA, 16)
+    found = quantize("m", folder, DATA, 16, 1)
     assert 0 <= found.flips <= 100
     assert found.size < 1
     if found.promoted:
@@ -36,5 +36,5 @@ def test_a_verdict_comes_with_its_figures_and_leaves_no_texts(tmp_path: Path) ->
 def test_a_model_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(JobError, match=r"(?s)The int8 variant cannot be made: .*tokenizer") as caught:
-        quantize("m", tmp_path / "model", DATA, 16)
+        quantize("m", tmp_path / "model", DATA, 16, 1)
     assert caught.value.code == "quantization_failed"

@@ -75,7 +75,7 @@ def test_a_probe_without_time_tells_how_many_examples_it_has_seen(tmp_path: Path
     lines = [{"text": f"{word} {number}", "label": word} for number in range(600) for word in ("good", "bad")]
     folder = write_job(tmp_path / "job", encoder, lines, method="probe", time_budget=1e-9)
     assert main([str(folder)]) == 0
-    assert "The time allows the probe 1024 of the 1080 examples." in said(folder)
+    assert "The time allows the probe 256 of the 1080 examples." in said(folder)
     assert answers(folder / "result", ["good 7", "bad 7"]) == ["good", "bad"]
 
 
