@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from engines.train.classifier.finetune import (
     choose_parameters,
     epochs_for,
     merge,
+    method_for,
     optimizer_of,
     truth_of,
+    without_dropout,
 )
 from engines.train.classifier.int8 import Int8, quantize
 from engines.train.classifier.prepare import prepare
@@ -58,6 +61,8 @@ class Judged:
     loss: float
     accuracy: float
     seconds: float
+    pace: float
+    """Seconds that it took to embed a text."""
 
 
 def probe_seconds(method: str, budget: float) -> float:
@@ -214,10 +219,13 @@ class ClassifierJob:
         self._run.events.message(f"On {len(self._validation)} validation examples: {told}.")
         return accuracy, kept
 
-    @property
-    def _method(self) -> Method:
-        method = self._job.method
-        return "full" if method == "auto" or method == "probe" else method
+    def _method(self, judged: Judged) -> Method:
+        """Say what is trained; where the job leaves that open, what the time is enough for."""
+        asked = self._job.method
+        if asked == "full" or asked == "top_layers" or asked == "lora":
+            return asked
+        examples = len(self._data.training)
+        return method_for(self._model.encoder, examples * judged.pace, self._budget - judged.seconds)
 
     def _classifier(self) -> Classifier:
         return Classifier(self._base.model, self._base.width, len(self._data.labels), cls=self._base.cls)
@@ -240,6 +248,7 @@ class ClassifierJob:
                 self._job.seed,
                 lambda share: self._run.events.progress("probe", share),
             )
+            pace = (time.perf_counter() - start) / (len(numbers) + len(self._validation))
             if len(numbers) < len(texts):
                 self._run.events.message(f"The time allows the probe {len(numbers)} of the {len(texts)} examples.")
             truth = truth_of(self._data, validation=False)[numbers]
@@ -253,7 +262,7 @@ class ClassifierJob:
             self._begin_with(probe)
             with torch.inference_mode():
                 loss, accuracy = self._judge(self._model.head(validation))
-            return Judged(probe, loss, accuracy, time.perf_counter() - start)
+            return Judged(probe, loss, accuracy, time.perf_counter() - start, pace)
 
     def _validate(self) -> Any:
         """Give the logits of the validation texts by the model as it is, shape (texts, labels)."""
@@ -269,7 +278,12 @@ class ClassifierJob:
     def _fine_tune(self, judged: Judged, chosen: Chosen, state: dict[str, Any] | None) -> Trained:
         """Train the encoder too, from where the probe or a checkpoint is."""
         self._run.events.resolved(chosen._asdict())
-        choose_parameters(self._model, self._method)
+        method = self._method(judged)
+        if self._job.method == "auto" and method == "top_layers":
+            self._run.events.message(
+                "The time does not allow each example once; the upper half of the layers is trained."
+            )
+        choose_parameters(self._model, method)
         course = TextCourse(
             self._model,
             self._base,
@@ -279,8 +293,8 @@ class ClassifierJob:
             augment=self._job.augment,
         )
         probe = {"weight": judged.probe.weight, "bias": judged.probe.bias, "penalty": judged.probe.penalty}
-        kept = {"probe": probe, "judged": [judged.loss, judged.accuracy, judged.seconds]}
-        optimizer = optimizer_of(self._model, self._method, chosen.learning_rate_multiplier)
+        kept = {"probe": probe, "judged": [judged.loss, judged.accuracy, judged.seconds, judged.pace]}
+        optimizer = optimizer_of(self._model, method, chosen.learning_rate_multiplier)
         loop = Loop(self._model, optimizer, course, self._run, kept)
         with self._run.phase("train"):
             budget = max(1.0, self._budget - judged.seconds)
@@ -294,9 +308,11 @@ class ClassifierJob:
                     f"The time allows about {schedule.total} of the {schedule.most_steps} steps of "
                     f"{chosen.n_epochs} epochs."
                 )
-            trained = loop.run(schedule)
+            once = schedule.total * chosen.n_epochs <= schedule.most_steps
+            with without_dropout(self._model) if once else nullcontext():
+                trained = loop.run(schedule)
         self._run.events.trained(trained.tokens)
-        merge(self._model, self._method)
+        merge(self._model, method)
         self._logits = course.validated
         return trained
 

@@ -19,9 +19,11 @@ from engines.train.classifier.finetune import (  # noqa: E402
     choose_parameters,
     epochs_for,
     merge,
+    method_for,
     optimizer_of,
     soft_loss,
     truth_of,
+    without_dropout,
 )
 from engines.train.classifier.prepare import Prepared  # noqa: E402
 from engines.train.errors import JobError  # noqa: E402
@@ -61,6 +63,25 @@ def test_top_layers_trains_the_upper_half(folder: Path) -> None:
     assert all(".layer.1." in name for name in names if not name.startswith("head."))
 
 
+def test_all_layers_are_trained_where_the_time_allows_each_example_once(folder: Path, tmp_path: Path) -> None:
+    encoder = made(folder)[1].encoder
+    assert method_for(encoder, embedding=10.0, budget=30.0) == "full"
+    assert method_for(encoder, embedding=10.0, budget=29.0) == "top_layers"
+    assert method_for(made(write_encoder(tmp_path, num_hidden_layers=1))[1].encoder, 10.0, 29.0) == "full"
+
+
+def test_without_dropout_a_training_step_computes_what_is_served(folder: Path) -> None:
+    base, model = made(folder)
+    torch.nn.init.ones_(model.head.weight[:1].detach())
+    ids, mask = padded(base.tokens(["good film", "bad film"]))
+    with torch.inference_mode():
+        served = model.eval()(ids, mask)
+        model.train()
+        with without_dropout(model):
+            assert torch.allclose(model(ids, mask), served, atol=1e-5)
+        assert not torch.allclose(model(ids, mask), served, atol=1e-5)
+
+
 def test_lora_trains_matrices_beside_the_layers_and_merges_them(folder: Path) -> None:
     base, model = made(folder)
     choose_parameters(model, "lora")
@@ -93,6 +114,15 @@ def test_the_head_learns_five_times_as_fast(folder: Path, method: Method) -> Non
     assert groups[-1]["params"] == [model.head.weight, model.head.bias]
 
 
+def test_upper_layers_that_are_twice_as_wide_learn_half_as_fast(tmp_path: Path) -> None:
+    rates = []
+    for width in (384, 768):
+        _, model = made(write_encoder(tmp_path / str(width), hidden_size=width))
+        choose_parameters(model, "top_layers")
+        rates.append(optimizer_of(model, "top_layers", 1.0).param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(2 * rates[1])
+
+
 def test_batches_of_an_epoch_are_always_the_same(folder: Path) -> None:
     base, model = made(folder)
     course = TextCourse(model, base, DATA, batch_size=8, seed=1)
@@ -119,6 +149,7 @@ def test_the_loss_counts_right_answers(folder: Path) -> None:
     score = course.validate()
     assert score.loss == pytest.approx(0.6931, abs=1e-3)
     assert score.accuracy == 0.5
+    assert course.validated.shape == (4, 2)
 
 
 def test_a_teacher_is_half_of_the_loss(folder: Path) -> None:

@@ -79,6 +79,13 @@ def test_a_probe_without_time_tells_how_many_examples_it_has_seen(tmp_path: Path
     assert answers(folder / "result", ["good 7", "bad 7"]) == ["good", "bad"]
 
 
+def test_without_time_for_all_examples_the_upper_half_is_trained(tmp_path: Path, encoder: Path) -> None:
+    folder = write_job(tmp_path / "job", encoder, reviews(80), method="auto", time_budget=1e-9)
+    assert main([str(folder)]) == 0
+    assert "the upper half of the layers is trained" in said(folder)
+    assert events(folder, "metrics")
+
+
 def test_a_fine_tuning_that_spoils_the_model_is_not_kept(tmp_path: Path, encoder: Path) -> None:
     hyperparameters = {"n_epochs": 10, "learning_rate_multiplier": 3000.0}
     folder = write_job(tmp_path / "job", encoder, reviews(120), hyperparameters=hyperparameters)
