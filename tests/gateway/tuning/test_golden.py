@@ -54,7 +54,7 @@ async def test_an_error_and_nonsense_are_no_answers() -> None:
 
 
 async def test_an_adapter_that_says_something_else_passes() -> None:
-    await check_adapter(answering(said(a=-0.5, b=-2.0), said(a=-0.5, c=-2.0)), "t", "m", [])
+    await check_adapter(answering(said(a=-0.5, b=-2.0), said(a=-0.5, c=-1.9)), "t", "m", [])
     await check_adapter(answering(said(a=-0.5, b=-2.0), said(b=-0.5, a=-2.0)), "t", "m", [])
 
 
@@ -92,7 +92,17 @@ async def test_an_adapter_that_its_engine_has_left_out_is_refused() -> None:
         await check_adapter(answering(said(a=-0.5, b=-2.0), said(a=-0.5001, b=-2.0001)), "t", "m", [])
 
 
-@pytest.mark.parametrize("nothing", [{"choices": []}, {"choices": [{"logprobs": {"content": []}}]}])
+async def test_tokens_that_are_as_likely_as_each_other_may_change_places_in_another_batch() -> None:
+    with pytest.raises(Mistaken, match="The adapter changes nothing"):
+        await check_adapter(answering(said(a=-0.5, b=-2.0), said(a=-0.5, c=-2.001)), "t", "m", [])
+
+
+NO_TOKENS = {"content": [{"token": "", "logprob": 0.0, "top_logprobs": []}]}
+
+
+@pytest.mark.parametrize(
+    "nothing", [{"choices": []}, {"choices": [{"logprobs": {"content": []}}]}, {"choices": [{"logprobs": NO_TOKENS}]}]
+)
 async def test_an_adapter_that_says_nothing_is_refused(nothing: Any) -> None:
     with pytest.raises(Mistaken, match="The model 't' answers with nothing"):
         await check_adapter(answering(nothing, said(a=-0.5)), "t", "m", [])
