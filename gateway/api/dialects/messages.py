@@ -56,7 +56,7 @@ class MessagesStream(MeteredStream):
             self.complete = True
         elif "content_block_delta" in kinds:
             self._saw_content()
-        else:
+        elif "message_start" in kinds or "message_delta" in kinds:
             is_delta = "message_delta" in kinds
             self._stopped = self._stopped or (is_delta and _has_stop_reason(data))
             if b'"usage":' in data and usage.meter_event(self._context, data):

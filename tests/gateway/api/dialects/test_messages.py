@@ -44,6 +44,16 @@ def test_a_message_passes_byte_for_byte_and_is_metered() -> None:
     assert (context.input_tokens, context.output_tokens) == (11, 4)
 
 
+@pytest.mark.parametrize("reads_each", [False, True])
+def test_usage_is_taken_only_from_the_events_that_have_it(reads_each: bool) -> None:
+    context, stream = begin()
+    if reads_each:
+        stream.read_each_event()
+    foreign = b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":7}}\n\n'
+    assert stream.feed(START + DELTA) + stream.feed(foreign) == START + DELTA + foreign
+    assert context.input_tokens == 11
+
+
 def test_a_message_that_was_cut_counts_what_was_sent() -> None:
     context, stream = begin()
     stream.feed(START + BLOCK + DELTA)
