@@ -85,12 +85,12 @@ class Lane:
 
     @property
     def starts_in(self) -> float:
-        """In how many seconds the next line may begin, as far as that depends on time.
+        """In how many seconds the next line may begin where that depends on time alone, else 0.
 
         Lines begin one by one and evenly spread (as in TCP pacing): those that begin together end together, and an
         engine that reads all of their successors' prompts at once is late for others.
         """
-        return max(0.0, self._next_start - perf_counter())
+        return max(0.0, self._next_start - perf_counter()) if self._room else 0.0
 
     @property
     def room(self) -> int:
