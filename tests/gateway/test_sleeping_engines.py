@@ -51,6 +51,14 @@ async def until(made: Here, model: str = "m", **states: str) -> None:
     await eventually(lambda: replicas(made, model) == wanted)
 
 
+async def put_to_sleep(made: Here) -> None:
+    """Start the only replica of m, and let it sleep."""
+    made.engines.scale({"m": 1})
+    await until(made, m_0="ready")
+    made.engines.scale({"m": 0})
+    await until(made, m_0="asleep")
+
+
 def states(made: Here, name: str = "m-0") -> list[str]:
     return [state for replica, state in made.said if replica == name]
 
@@ -94,10 +102,7 @@ async def test_another_model_has_the_gpu_meanwhile_and_who_sleeps_waits_for_it(f
 async def test_the_replica_gives_way_that_has_the_gpu_on_which_another_sleeps(folder: Path) -> None:
     async with sleepers(folder, "01") as made:
         made.want(gpus=1, sleep=TWO, m=(0, "a"), n=(0, "a"))
-        made.engines.scale({"m": 1})
-        await until(made, m_0="ready")
-        made.engines.scale({"m": 0})
-        await until(made, m_0="asleep")
+        await put_to_sleep(made)
         made.engines.scale({"n": 2})
         await until(made, "n", n_0="ready", n_1="ready")
         assert made.engines.holdings("m") == Holdings({}, [frozenset("0"), 1])
@@ -114,10 +119,7 @@ async def test_where_another_gpu_is_free_a_replica_is_started_there_and_who_slee
 ) -> None:
     async with sleepers(folder, "01") as made:
         made.want(gpus=1, sleep=ONE, m=(0, "a"), n=(0, "a"))
-        made.engines.scale({"m": 1})
-        await until(made, m_0="ready")
-        made.engines.scale({"m": 0})
-        await until(made, m_0="asleep")
+        await put_to_sleep(made)
         made.engines.scale({"n": 1})
         await until(made, "n", n_0="ready")
         made.engines.scale({"m": 1, "n": 1})
