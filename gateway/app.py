@@ -23,9 +23,9 @@ from gateway.control.view import GatewayView
 from gateway.core import wall_clock
 from gateway.data_plane import DataPlane, StartError, split, url_of
 from gateway.drain import drain
-from gateway.engine_places import EnginePlaces
-from gateway.engine_specs import specs_of
-from gateway.fleet import Fleet
+from gateway.fleet.engine_places import EnginePlaces
+from gateway.fleet.engine_specs import specs_of
+from gateway.fleet.fleet import Fleet
 from gateway.key_usage import KeyUsage
 from gateway.model_scaling import ModelScaling
 from gateway.panel import rows_of

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
-from gateway.engine_specs import rules_of
+from gateway.fleet.engine_specs import rules_of
 from gateway.pools.registry import Registry
 from gateway.scaling.fixed import FixedNumbers
 from gateway.scaling.scaler import Engines, ScaledModel, Scaler, Told

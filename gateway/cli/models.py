@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
     from engines.launchers import LAUNCHERS
     from engines.processes.gpus import available
     from gateway.config.load import load
-    from gateway.engine_specs import cache_of, specs_of
+    from gateway.fleet.engine_specs import cache_of, specs_of
 
     config = load(options.config)
     began = monotonic()

@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     from engines.onnx import command_line
     from engines.processes.gpus import available
     from gateway.config.load import load
-    from gateway.engine_specs import cache_of, specs_of
+    from gateway.fleet.engine_specs import cache_of, specs_of
 
     config = load(options.config)
     onnx = [name for name, model in config.models.items() if model.engine == "onnx"]

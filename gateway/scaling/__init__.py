@@ -1,1 +1,1 @@
-"""How many replicas a model needs, and the engines that are started and stopped for it."""
+"""How many replicas a model needs: by its rule and its demand, or as operators have fixed it."""

@@ -29,7 +29,7 @@ import pytest
 
 from engines.launchers import LAUNCHERS
 from gateway.config.load import load
-from gateway.engine_specs import cache_of, specs_of
+from gateway.fleet.engine_specs import cache_of, specs_of
 from tests.e2e.conftest import HANGING_SECONDS, ROOT, Served, serving
 from tests.kit.wire import Wire, WireError
 

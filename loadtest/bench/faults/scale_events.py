@@ -24,8 +24,8 @@ from engines.supervisor import ReplicaStatus, State
 from gateway.config.schema import Config
 from gateway.data_plane import DataPlane
 from gateway.drain import drain
-from gateway.engine_specs import specs_of
-from gateway.managed_engines import ManagedEngines
+from gateway.fleet.engine_specs import specs_of
+from gateway.fleet.managed_engines import ManagedEngines
 from gateway.pools.build import RegistryBuilder
 from gateway.scaling.eviction import Room
 from loadtest import arrivals, workload

@@ -17,7 +17,7 @@ from engines.onnx.options import Golden, OnnxOptions, options_of
 from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, RayDemand, SleepMode, TraceExport
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable
-from gateway.engine_specs import cache_of, rules_of, source_of, specs_of
+from gateway.fleet.engine_specs import cache_of, rules_of, source_of, specs_of
 from gateway.scaling.decide import ScalingRule
 from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import remote

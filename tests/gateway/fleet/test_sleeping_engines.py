@@ -15,7 +15,7 @@ import pytest
 from engines.spec import SleepMode
 from gateway.pools.pool import Pool
 from gateway.scaling.eviction import Holdings, Room
-from tests.gateway.test_managed_engines import Here, here
+from tests.gateway.fleet.test_managed_engines import Here, here
 from tests.kit.eventually import eventually
 from tests.kit.leaks import nothing_left
 from tests.kit.shell_engine import SLEEPER

@@ -11,8 +11,8 @@ from engines.processes.gpus import Gpus
 from engines.spec import EngineSpec, FolderSource
 from engines.supervisor import Supervisor
 from gateway.config.schema import Config
-from gateway.local_place import LocalPlace
-from gateway.managed_engine import ManagedEngine
+from gateway.fleet.local_place import LocalPlace
+from gateway.fleet.managed_engine import ManagedEngine
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.replica import ReplicaState
 

@@ -11,8 +11,8 @@ from gateway.config.discovery import DiscoverTable
 from gateway.config.schema import Config
 from gateway.console import StartupLog
 from gateway.discovery.discovery import Discoveries
-from gateway.engine_places import EnginePlaces
-from gateway.managed_engines import ManagedEngines
+from gateway.fleet.engine_places import EnginePlaces
+from gateway.fleet.managed_engines import ManagedEngines
 from gateway.plane import Plane
 from gateway.pools.adapters import Adapters
 from gateway.pools.build import RegistryBuilder

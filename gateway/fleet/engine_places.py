@@ -9,9 +9,9 @@ from engines.processes.gpus import Gpus
 from engines.ray.supervisor import RaySupervisor
 from engines.supervisor import ReplicaStatus, Supervisor
 from gateway.config.schema import Config
-from gateway.engine_specs import cache_of
-from gateway.local_place import LocalPlace
-from gateway.managed_engine import Place
+from gateway.fleet.engine_specs import cache_of
+from gateway.fleet.local_place import LocalPlace
+from gateway.fleet.managed_engine import Place
 from gateway.observe.exposition import Exposition
 
 OnChange = Callable[[ReplicaStatus], None]

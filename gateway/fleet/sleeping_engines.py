@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from engines.errors import EngineError
 from engines.spec import EngineSpec
-from gateway.managed_engine import ManagedEngine, SleepingPlace
+from gateway.fleet.managed_engine import ManagedEngine, SleepingPlace
 from gateway.pools.replica import Replica, ReplicaState
 
 

@@ -20,8 +20,8 @@ from engines.spec import EngineSpec, FolderSource, RayDemand, SleepMode
 from engines.supervisor import ReplicaStatus, State, Supervisor
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
-from gateway.local_place import LocalPlace
-from gateway.managed_engines import ManagedEngines
+from gateway.fleet.local_place import LocalPlace
+from gateway.fleet.managed_engines import ManagedEngines
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry

@@ -10,7 +10,7 @@ import pytest
 from engines.processes.gpus import Gpus
 from engines.spec import EngineSpec, FolderSource
 from engines.supervisor import Supervisor
-from gateway.local_place import LocalPlace
+from gateway.fleet.local_place import LocalPlace
 from gateway.scaling.eviction import Room
 from tests.kit.eventually import eventually
 from tests.kit.shell_engine import SLEEPER, Shell

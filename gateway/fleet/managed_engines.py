@@ -15,11 +15,11 @@ from typing import Protocol
 
 from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus, State
-from gateway.managed_engine import ManagedEngine, Place, SleepingPlace
+from gateway.fleet.managed_engine import ManagedEngine, Place, SleepingPlace
+from gateway.fleet.sleeping_engines import SleepingEngines, useless_asleep
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
 from gateway.scaling.eviction import Holdings, Room
-from gateway.sleeping_engines import SleepingEngines, useless_asleep
 
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself."""
