@@ -27,13 +27,13 @@ from gateway.fleet.engine_places import EnginePlaces
 from gateway.fleet.engine_specs import specs_of
 from gateway.fleet.fleet import Fleet
 from gateway.key_usage import KeyUsage
-from gateway.model_scaling import ModelScaling
 from gateway.panel import rows_of
 from gateway.plane import Plane
 from gateway.pools.adapters import Adapters
 from gateway.pools.build import RegistryBuilder
 from gateway.processes.parent import Parent
 from gateway.reload import ConfigSource, Reloader, ReloadOutcome
+from gateway.scaling.model_scaling import ModelScaling
 from gateway.tuning.publisher import Serving
 from gateway.tuning_service import TuningService
 

@@ -27,7 +27,6 @@ from gateway.config.ray import RayModelTable
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable, is_path
 from gateway.config.tracing import settings_of
-from gateway.scaling.decide import ScalingRule
 
 
 def source_of(source: str | PackageTable) -> Source:
@@ -61,16 +60,6 @@ def _check_sleep(config: Config, gpus_each: Mapping[str, int]) -> None:
                 f"models.{name}.scaling.sleep_level: vLLM sleeps on GPUs only, and none can be used here; leave it out "
                 "(replicas that are not needed are stopped then), or widen CUDA_VISIBLE_DEVICES."
             )
-
-
-def rules_of(config: Config) -> dict[str, ScalingRule]:
-    """Say by which rule the replicas of each model are scaled that is to be."""
-    tables = {name: model.scaling for name, model in config.models.items() if model.engine != "remote"}
-    return {
-        name: ScalingRule(each.min, each.max, each.target, each.idle, each.keep)
-        for name, each in tables.items()
-        if each is not None
-    }
 
 
 def specs_of(config: Config, gpus: int) -> list[EngineSpec]:

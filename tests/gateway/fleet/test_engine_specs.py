@@ -17,8 +17,7 @@ from engines.onnx.options import Golden, OnnxOptions, options_of
 from engines.spec import FolderSource, HubSource, PackageFile, PackageSource, RayDemand, SleepMode, TraceExport
 from gateway.config.schema import Config
 from gateway.config.source import PackageTable
-from gateway.fleet.engine_specs import cache_of, rules_of, source_of, specs_of
-from gateway.scaling.decide import ScalingRule
+from gateway.fleet.engine_specs import cache_of, source_of, specs_of
 from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import remote
 
@@ -97,7 +96,6 @@ def test_each_declared_option_of_an_onnx_model_reaches_its_server() -> None:
 def test_a_scaled_model_begins_with_as_few_replicas_as_it_may_have() -> None:
     config = configured({"m": VLLM | {"scaling": {"min": 0, "max": 3, "target": 4.0}}, "n": VLLM, "r": NOBODY})
     assert [spec.replicas for spec in specs_of(config, 0)] == [0, 1]
-    assert rules_of(config) == {"m": ScalingRule(0, 3, 4.0, 300.0, None)}
 
 
 def test_replicas_that_are_to_sleep_need_gpus() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
-from gateway.fleet.engine_specs import rules_of
 from gateway.pools.registry import Registry
+from gateway.scaling.decide import ScalingRule
 from gateway.scaling.fixed import FixedNumbers
 from gateway.scaling.scaler import Engines, ScaledModel, Scaler, Told
 
@@ -30,7 +30,7 @@ class ModelScaling:
     def follow(self, config: Config, registry: Registry) -> None:
         """Go by another configuration from now on, but for numbers that are fixed."""
         self._config = config
-        self._fixed.follow(rules_of(config), registry.pools_by_model)
+        self._fixed.follow(_rules_of(config), registry.pools_by_model)
 
     def forget_fixed(self) -> None:
         """Go by the configuration alone again."""
@@ -59,3 +59,13 @@ class ModelScaling:
     def stop(self) -> None:
         """Look no more; all replicas stay."""
         self._ticker.stop()
+
+
+def _rules_of(config: Config) -> dict[str, ScalingRule]:
+    """Say by which rule the replicas of each model are scaled that is to be."""
+    tables = {name: model.scaling for name, model in config.models.items() if model.engine != "remote"}
+    return {
+        name: ScalingRule(each.min, each.max, each.target, each.idle, each.keep)
+        for name, each in tables.items()
+        if each is not None
+    }

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.config.schema import Config
 from gateway.core.errors import ModelNotFound
-from gateway.model_scaling import ModelScaling
 from gateway.pools.registry import Registry
+from gateway.scaling.decide import ScalingRule
+from gateway.scaling.model_scaling import ModelScaling
 from tests.gateway.pools.made import model
 from tests.gateway.scaling.test_scaler import Engines
 
@@ -42,6 +43,13 @@ def test_the_models_that_run_here_are_shown_with_how_they_are_scaled() -> None:
     (scaled,) = here.scaling.scaled_models()
     assert here.scaling.local_models() == {"scaled": scaled, "plain": None}
     assert (scaled.rule.least, scaled.rule.most, here.wanted) == (1, 4, {"scaled": 1})
+
+
+def test_a_model_is_scaled_by_all_that_its_table_says() -> None:
+    here = Scaling()
+    here.scaling.follow(configured(min=0, max=3, target=4.0, keep=60.0), here.registry)
+    (scaled,) = here.scaling.scaled_models()
+    assert scaled.rule == ScalingRule(0, 3, 4.0, 300.0, 60.0)
 
 
 def test_a_number_is_fixed_through_changes_of_the_configuration_until_it_is_forgotten() -> None:
