@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.adapter_changes import check_new
-from gateway.config_in_force import ConfigInForce
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.plane import Plane
 from gateway.pools.adapters import AdapterRefused, Adapters
 from gateway.pools.model import Model
+from gateway.reload.adapter_changes import check_new
+from gateway.reload.config_in_force import ConfigInForce
 from gateway.tuning.publisher import Refused
 
 

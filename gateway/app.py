@@ -14,7 +14,6 @@ from engines.tuning.records import TRAIN
 from gateway.adapter_check import AdapterCheck
 from gateway.adapter_commands import AdapterCommands
 from gateway.config.schema import Config
-from gateway.config_in_force import ConfigInForce
 from gateway.console import StartupLog, render
 from gateway.control.access import new_token, token_of
 from gateway.control.commands import Commands
@@ -32,7 +31,8 @@ from gateway.plane import Plane
 from gateway.pools.adapters import Adapters
 from gateway.pools.build import RegistryBuilder
 from gateway.processes.parent import Parent
-from gateway.reload import ConfigSource, Reloader, ReloadOutcome
+from gateway.reload.config_in_force import ConfigInForce
+from gateway.reload.reloader import ConfigSource, Reloader, ReloadOutcome
 from gateway.scaling.model_scaling import ModelScaling
 from gateway.tuning.publisher import Serving
 from gateway.tuning_service import TuningService

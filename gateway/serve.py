@@ -21,7 +21,7 @@ from gateway.console import StartupLog
 from gateway.core.tasks import cancelled
 from gateway.data_plane import StartError
 from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
-from gateway.reload import ConfigSource
+from gateway.reload.reloader import ConfigSource
 
 _OTHER_FILES = 1024
 """Files and sockets beside those of clients and their engines: probes, logs, pipes, whatever libraries open."""

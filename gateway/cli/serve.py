@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     from gateway.config.load import load, overridden
     from gateway.config.schema import Config
     from gateway.data_plane import StartError
-    from gateway.reload import ConfigSource
+    from gateway.reload.reloader import ConfigSource
     from gateway.serve import serve
 
     def read() -> Config:

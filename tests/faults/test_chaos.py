@@ -32,7 +32,7 @@ from gateway.http.upstream import UpstreamConnection
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica, ReplicaState
-from gateway.reload import ConfigSource
+from gateway.reload.reloader import ConfigSource
 from loadtest.simulator.batch import Timing
 from loadtest.simulator.faults import Cut, Faults
 from tests.faults.chaos_clients import Client, Tally, WatchedEngine

@@ -21,7 +21,7 @@ from gateway.config.schema import Config
 from gateway.console import StartupLog
 from gateway.discovery import cluster as cluster_module
 from gateway.discovery import file as file_module
-from gateway.reload import ConfigSource
+from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine, Timing
 from loadtest.simulator.instant import InstantEngine
 from tests.kit.gateways import RunningGateway, gateway

@@ -18,7 +18,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config.load import load
 from gateway.console import StartupLog
-from gateway.reload import ConfigSource
+from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import RunningGateway
 from tests.kit.wire import Response, Wire, WireError

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.app import Gateway
 from gateway.config.load import load
 from gateway.console import StartupLog
-from gateway.reload import ConfigSource
+from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine
 
 FEW, MANY = {"a", "b"}, {"b", *(f"m-{number}" for number in range(15))}

@@ -21,7 +21,7 @@ from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console import StartupLog
 from gateway.data_plane import StartError
-from gateway.reload import ConfigSource
+from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine, Timing
 from loadtest.simulator.faults import Faults
 from tests.kit.gateways import RunningGateway, gateway, remote

@@ -16,7 +16,7 @@ from gateway.core.errors import BadRequest
 from gateway.observe.counters import Counters
 from gateway.observe.exposition import Exposition
 from gateway.pools.registry import Registry
-from gateway.reload import ReloadOutcome
+from gateway.reload.reloader import ReloadOutcome
 from tests.gateway.control.served import Plane, view_of
 from tests.kit.wire import Response, Wire
 

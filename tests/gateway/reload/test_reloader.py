@@ -22,7 +22,7 @@ from gateway.config.schema import Config
 from gateway.console import StartupLog
 from gateway.control.commands import ReloadResult
 from gateway.data_plane import StartError
-from gateway.reload import ConfigSource, Reloader, ReloadOutcome
+from gateway.reload.reloader import ConfigSource, Reloader, ReloadOutcome
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
 from tests.engines.onnx.tiny import write_embedder

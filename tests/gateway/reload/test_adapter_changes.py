@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.adapter_changes import AdapterChanges
 from gateway.config.models import adapters_of
 from gateway.config.schema import Config, names_of
+from gateway.reload.adapter_changes import AdapterChanges
 from tests.kit.gateways import remote
 
 

@@ -1,0 +1,1 @@
+"""What changes while the gateway runs: the configuration in force, and its reload from its file."""
