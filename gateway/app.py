@@ -11,8 +11,8 @@ from pathlib import Path
 from engines.errors import EngineError
 from engines.processes.gpus import Gpus, available
 from engines.tuning.records import TRAIN
-from gateway.adapter_check import AdapterCheck
-from gateway.adapter_commands import AdapterCommands
+from gateway.adapters.check import AdapterCheck
+from gateway.adapters.commands import AdapterCommands
 from gateway.config.schema import Config
 from gateway.console import StartupLog, render
 from gateway.control.access import new_token, token_of

@@ -8,14 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from gateway.config.models import ModelConfig
 from gateway.config.schema import Config, names_of
-from gateway.config.types import ModelName
-from gateway.core.errors import BadRequest, ModelNotFound
-
-_NAME: TypeAdapter[str] = TypeAdapter(ModelName)
 
 
 class AdapterChanges:
@@ -62,27 +55,3 @@ class AdapterChanges:
                 given = settings.model_dump(exclude_unset=True) | {"adapters": {**own, **more}}
                 models[base] = type(settings).model_validate(given)
         return config.model_copy(update={"models": {**config.models, **models}}) if models else config
-
-
-def check_new(config: Config, name: str, base: str) -> ModelConfig:
-    """Find the model that an adapter is to be added to. Raises ``BadRequest`` where it cannot be, saying why."""
-    try:
-        _NAME.validate_python(name)
-    except ValidationError:
-        raise BadRequest(f"The name {name[:200]!r} is none that a model can have.", param="name") from None
-    settings = config.models.get(base)
-    if settings is None:
-        known = ", ".join(config.models)
-        raise ModelNotFound(
-            f"There is no model {base[:200]!r} to load an adapter of; there are: {known}.", param="base"
-        )
-    if settings.engine == "onnx" or settings.adapters is None:
-        raise BadRequest(
-            f"The model {base!r} takes no adapters; an empty table [models.{base}.adapters] lets them be loaded, if "
-            "vLLM runs it.",
-            param="base",
-            code="adapters_not_enabled",
-        )
-    if name in names_of(config):
-        raise BadRequest(f"{name!r} is a model, an alias or an adapter already.", param="name", code="name_taken")
-    return settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.adapter_check import AdapterCheck
+from gateway.adapters.check import AdapterCheck
 from gateway.config.schema import Config
 from gateway.pools.adapters import AdapterRefused
 from gateway.pools.model import Model

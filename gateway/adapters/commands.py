@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.config.schema import Config, names_of
+from gateway.config.types import ModelName
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
 from gateway.plane import Plane
 from gateway.pools.adapters import AdapterRefused, Adapters
 from gateway.pools.model import Model
-from gateway.reload.adapter_changes import check_new
 from gateway.reload.config_in_force import ConfigInForce
 from gateway.tuning.publisher import Refused
+
+_NAME: TypeAdapter[str] = TypeAdapter(ModelName)
 
 
 class AdapterCommands:
@@ -59,6 +64,29 @@ class AdapterCommands:
 
     async def _load(self, name: str, base: str, folder: str) -> None:
         """Load an adapter. Raises ``AdapterRefused``, or a ``GatewayError`` where it cannot be one of this model."""
-        check_new(self._config.current, name, base)
+        _check_new(self._config.current, name, base)
         parent = self._plane.registry.find(base)
         await self._adapters.load(Model(name, parent.pool, tasks=parent.tasks, parent=parent, root=folder))
+
+
+def _check_new(config: Config, name: str, base: str) -> None:
+    """Check that a model takes adapters, and that the name of one is free. Raises ``BadRequest``, saying why not."""
+    try:
+        _NAME.validate_python(name)
+    except ValidationError:
+        raise BadRequest(f"The name {name[:200]!r} is none that a model can have.", param="name") from None
+    settings = config.models.get(base)
+    if settings is None:
+        known = ", ".join(config.models)
+        raise ModelNotFound(
+            f"There is no model {base[:200]!r} to load an adapter of; there are: {known}.", param="base"
+        )
+    if settings.engine == "onnx" or settings.adapters is None:
+        raise BadRequest(
+            f"The model {base!r} takes no adapters; an empty table [models.{base}.adapters] lets them be loaded, if "
+            "vLLM runs it.",
+            param="base",
+            code="adapters_not_enabled",
+        )
+    if name in names_of(config):
+        raise BadRequest(f"{name!r} is a model, an alias or an adapter already.", param="name", code="name_taken")
