@@ -35,7 +35,7 @@ from gateway.reload.config_in_force import ConfigInForce
 from gateway.reload.reloader import ConfigSource, Reloader, ReloadOutcome
 from gateway.scaling.model_scaling import ModelScaling
 from gateway.tuning.publisher import Serving
-from gateway.tuning_service import TuningService
+from gateway.tuning.service import TuningService
 
 
 class Gateway:

@@ -36,7 +36,7 @@ SPINE = {
         {"serve"},
         {"app"},
         {"adapters", "fleet"},
-        {"key_usage", "processes", "reload", "tuning_service"},
+        {"key_usage", "processes", "reload"},
         {"data_plane", "panel", "plane"},
         {"console", "drain", "process_tuning"},
         {"api"},

@@ -21,7 +21,7 @@ from gateway.pools.load_signals import LoadSignals
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
-from gateway.tuning_service import TuningService
+from gateway.tuning.service import TuningService
 
 _PROBE_SECONDS = 5.0
 """Longest wait for the response to one probe."""

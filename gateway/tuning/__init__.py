@@ -1,1 +1,1 @@
-"""Fine-tuning as the gateway sees it: what can be tuned, how the tuning server is asked, and what it has published."""
+"""Fine-tuning as the gateway sees it: what can be tuned, the tuning server and its client, and what is published."""
