@@ -25,7 +25,6 @@ from gateway.drain import drain
 from gateway.fleet.engine_places import EnginePlaces
 from gateway.fleet.engine_specs import specs_of
 from gateway.fleet.fleet import Fleet
-from gateway.key_usage import KeyUsage
 from gateway.panel import rows_of
 from gateway.plane import Plane
 from gateway.pools.adapters import Adapters
@@ -34,6 +33,7 @@ from gateway.processes.parent import Parent
 from gateway.reload.config_in_force import ConfigInForce
 from gateway.reload.reloader import ConfigSource, Reloader, ReloadOutcome
 from gateway.scaling.model_scaling import ModelScaling
+from gateway.shared_limits.key_usage import KeyUsage
 from gateway.tuning.publisher import Serving
 from gateway.tuning.service import TuningService
 

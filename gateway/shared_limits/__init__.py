@@ -1,1 +1,1 @@
-"""Several nodes share the limits of keys and groups through Redis, of which no request knows."""
+"""What keys and groups have used of their limits: reset by command, and shared between nodes, unknown to requests."""
