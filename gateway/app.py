@@ -14,7 +14,8 @@ from engines.tuning.records import TRAIN
 from gateway.adapters.check import AdapterCheck
 from gateway.adapters.commands import AdapterCommands
 from gateway.config.schema import Config
-from gateway.console import StartupLog, render
+from gateway.console.panel import render, rows_of
+from gateway.console.startup_log import StartupLog
 from gateway.control.access import new_token, token_of
 from gateway.control.commands import Commands
 from gateway.control.plane import ControlPlane
@@ -25,7 +26,6 @@ from gateway.drain import drain
 from gateway.fleet.engine_places import EnginePlaces
 from gateway.fleet.engine_specs import specs_of
 from gateway.fleet.fleet import Fleet
-from gateway.panel import rows_of
 from gateway.plane import Plane
 from gateway.pools.adapters import Adapters
 from gateway.pools.build import RegistryBuilder

@@ -37,7 +37,7 @@ SPINE = {
         {"app"},
         {"adapters", "fleet"},
         {"processes", "reload", "shared_limits"},
-        {"data_plane", "panel", "plane"},
+        {"data_plane", "plane"},
         {"console", "drain", "process_tuning"},
         {"api"},
         {"exchange"},

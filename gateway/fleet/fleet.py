@@ -9,7 +9,7 @@ from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus, State
 from gateway.config.discovery import DiscoverTable
 from gateway.config.schema import Config
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.discovery.discovery import Discoveries
 from gateway.fleet.engine_places import EnginePlaces
 from gateway.fleet.managed_engines import ManagedEngines

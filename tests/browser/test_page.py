@@ -20,7 +20,7 @@ from playwright.async_api import Page, expect
 
 from gateway.app import Gateway
 from gateway.config.schema import Config
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine, Timing
 from loadtest.simulator.faults import Faults

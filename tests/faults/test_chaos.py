@@ -24,7 +24,7 @@ import uvloop
 
 from gateway.app import Gateway
 from gateway.config.load import load
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.exchange.attempt import Attempt
 from gateway.exchange.exchange import Exchange
 from gateway.http.client_connection import ClientConnection

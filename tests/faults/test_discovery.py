@@ -18,7 +18,7 @@ import trustme
 
 from gateway.app import Gateway
 from gateway.config.schema import Config
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.discovery import cluster as cluster_module
 from gateway.discovery import file as file_module
 from gateway.reload.reloader import ConfigSource

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config.load import load
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import RunningGateway

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import Gateway
 from gateway.config.load import load
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine
 

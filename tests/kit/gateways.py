@@ -13,7 +13,7 @@ from typing import Any
 from engines.tuning.records import TRAIN
 from gateway.app import Gateway
 from gateway.config.schema import Config
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from tests.kit.wire import Wire
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config.schema import Config
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.reload.reloader import ConfigSource
 from tests.engines.tiny_adapter import write_adapter
 from tests.gateway.pools.lora import asked, listed, loaded, reason, states, two_engines

@@ -19,7 +19,7 @@ from gateway.app import Gateway
 from gateway.config.load import load
 from gateway.config.reference import toml
 from gateway.config.schema import Config
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.control.commands import ReloadResult
 from gateway.data_plane import StartError
 from gateway.reload.reloader import ConfigSource, Reloader, ReloadOutcome

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config.schema import Config
-from gateway.console import StartupLog
+from gateway.console.startup_log import StartupLog
 from gateway.data_plane import StartError
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import gateway, remote

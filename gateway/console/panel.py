@@ -1,12 +1,13 @@
-"""What a person sees while the gateway starts: steps with their time, and one panel when it serves."""
+"""The panel that a person sees when the gateway serves: where to ask, and which models there are."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
-from typing import TextIO
+
+from gateway.config.schema import Config
+from gateway.pools.model import Model
+from gateway.pools.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,30 @@ class Row:
     replicas: int
     state: str
     reason: str = ""
+
+
+def rows_of(config: Config, registry: Registry) -> list[Row]:
+    """Say how all models are, each with its engine and its replicas."""
+    return [_row_of(config, model) for model in registry.models]
+
+
+def _row_of(config: Config, model: Model) -> Row:
+    pool = model.pool
+    if model.parent is not None:
+        loaded = len(pool.able(model.upstream_name))
+        tasks, state = tuple(model.tasks), "ready" if loaded else "not loaded"
+        return Row(model.name, f"LoRA of {model.parent.name}", tasks, loaded, len(pool.replicas), state)
+    settings = config.models[model.name]
+    if pool.on_demand and not pool.replicas:
+        return Row(model.name, settings.engine, settings.tasks_here, 0, 0, "scaled to zero until it is asked")
+    troubled = next((replica for replica in pool.replicas if not replica.ready), None)
+    state = "ready" if troubled is None else str(troubled.state)
+    reason = "" if troubled is None else troubled.reason
+    if pool.discovered is not None and not pool.replicas:
+        trouble = pool.discovered.trouble
+        state, reason = "nothing found", f"{pool.discovered.source}: {trouble}" if trouble else ""
+    ready, replicas = len(pool.ready), len(pool.replicas)
+    return Row(model.name, settings.engine, settings.tasks_here, ready, replicas, state, reason)
 
 
 def render(
@@ -66,37 +91,3 @@ def _embed(address: str, model: str) -> str:
 
 def _curl(url: str, body: str) -> str:
     return f"  curl {url} -H 'content-type: application/json' \\\n    -d '{body}'"
-
-
-class StartupLog:
-    """Says on ``out`` what each replica is doing, with the time since the start; a step is said once."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._began = monotonic()
-        self._said: dict[str, str] = {}
-
-    @property
-    def seconds(self) -> float:
-        """How long the start has taken so far."""
-        return monotonic() - self._began
-
-    def step(self, replica: str, what: str) -> None:
-        """Say what a replica is doing, unless that is what was said of it last."""
-        if self._said.get(replica) != what:
-            self._said[replica] = what
-            self.say(f"{replica}: {what}")
-
-    def waiting(self, replicas: Sequence[str]) -> None:
-        """Say which replicas are still awaited, so that a long step is seen to be alive."""
-        self.say("still " + ", ".join(f"{replica}: {self._said.get(replica, 'waiting')}" for replica in replicas))
-
-    def say(self, text: str) -> None:
-        """Write a line with the time since the start."""
-        self.show(f"[{self.seconds:6.1f} s] {text}")
-
-    def show(self, text: str) -> None:
-        """Write a text as it is. A terminal that is gone must not end the gateway."""
-        with contextlib.suppress(OSError):
-            self._out.write(f"{text}\n")
-            self._out.flush()
