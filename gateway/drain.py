@@ -1,4 +1,4 @@
-"""The life of the data plane: its tick, and its end in three phases."""
+"""The end of the data plane, in three phases."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ SPINE = {
         {"adapters", "fleet"},
         {"processes", "reload", "shared_limits"},
         {"data_plane", "plane"},
-        {"console", "drain", "process_tuning"},
+        {"console", "drain"},
         {"api"},
         {"exchange"},
         {"control", "discovery"},

@@ -14,6 +14,7 @@ from time import monotonic_ns
 from typing import Any
 
 from gateway.config.schema import Config
+from gateway.core.process_tuning import freeze_gc
 from gateway.core.ticker import Ticker
 from gateway.data_plane import DataPlane, Server, StartError
 from gateway.pools.build import RegistryBuilder
@@ -22,7 +23,6 @@ from gateway.pools.model import Model
 from gateway.pools.pool import Pool
 from gateway.pools.registry import Registry
 from gateway.pools.replica import Replica
-from gateway.process_tuning import freeze_gc
 from gateway.processes.acceptor import Acceptor, bound
 from gateway.processes.cell_layout import TICKED_AT, ChildCounting, Publisher, connection_share
 from gateway.processes.datagrams import Datagrams

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
+from gateway.core.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
 
 
 @pytest.fixture
