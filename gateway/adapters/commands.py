@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.config.schema import Config, names_of
 from gateway.config.types import ModelName
-from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
+from gateway.core.errors import BadRequest, GatewayError, ModelNotFound, Unavailable
+from gateway.data_plane import StartError
 from gateway.plane import Plane
 from gateway.pools.adapters import AdapterRefused, Adapters
 from gateway.pools.model import Model
@@ -33,15 +34,21 @@ class AdapterCommands:
     async def load(self, name: str, base: str, folder: str) -> None:
         """Load a LoRA adapter into all ready replicas of a model, and let clients ask for it by its name.
 
-        Raises a ``GatewayError``, and changes nothing, where it does not fit or no replica takes it. Where no replica
-        is ready, it is loaded as soon as one is.
+        Raises a ``GatewayError``, and changes nothing, where it does not fit, no replica takes it or the configuration
+        cannot be taken over. Where no replica is ready, it is loaded as soon as one is.
         """
         async with self._lock:
             try:
                 await self._load(name, base, folder)
             except AdapterRefused as error:
                 raise BadRequest(str(error), param="source", code="adapter_refused") from None
-            self._config.add_adapter(name, base, folder)
+            try:
+                self._config.add_adapter(name, base, folder)
+            except StartError as error:
+                # The replicas have it already, and are to have what the configuration in force says.
+                self._adapters.follow(self._plane.registry)
+                await self._adapters.settled()
+                raise _not_taken_over(error) from None
 
     async def load_tuned(self, name: str, base: str, folder: str) -> None:
         """Load an adapter that a job has made, which clients may not ask for yet. Raises ``Refused``."""
@@ -54,12 +61,16 @@ class AdapterCommands:
     async def unload(self, name: str) -> None:
         """Let clients no longer ask for an adapter, and unload it from all replicas.
 
-        Raises ``ModelNotFound`` if there is no such adapter. Requests that have begun go on.
+        Raises ``ModelNotFound`` if there is no such adapter, and ``Unavailable`` if the configuration cannot be taken
+        over without it; nothing has changed then. Requests that have begun go on.
         """
         async with self._lock:
             if not any(model.name == name for model in self._plane.registry.adapters):
                 raise ModelNotFound(f"There is no adapter {name[:200]!r}.", param="name")
-            self._config.remove_adapter(name)
+            try:
+                self._config.remove_adapter(name)
+            except StartError as error:
+                raise _not_taken_over(error) from None
             await self._adapters.settled()
 
     async def _load(self, name: str, base: str, folder: str) -> None:
@@ -90,3 +101,7 @@ def _check_new(config: Config, name: str, base: str) -> None:
         )
     if name in names_of(config):
         raise BadRequest(f"{name!r} is a model, an alias or an adapter already.", param="name", code="name_taken")
+
+
+def _not_taken_over(error: StartError) -> Unavailable:
+    return Unavailable(str(error), code="configuration_refused")

@@ -6,37 +6,39 @@ know of it in the one way. It does not change the file: a restart of the gateway
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.config.schema import Config, names_of
 
 
+@dataclass(frozen=True, slots=True)
 class AdapterChanges:
-    """What commands have added to a configuration's adapters, and what they have taken away."""
+    """What commands have added to a configuration's adapters, and what they have taken away.
 
-    def __init__(self) -> None:
-        self._added: dict[str, tuple[str, str]] = {}
-        """The base and the folder of each adapter."""
-        self._removed: set[str] = set()
+    A further change gives another value, so that one that is not taken over leaves nothing behind.
+    """
+
+    added: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """The base and the folder of each adapter."""
+    removed: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        return f"<AdapterChanges [{len(self._added)} added, {len(self._removed)} removed]>"
+        return f"<AdapterChanges [{len(self.added)} added, {len(self.removed)} removed]>"
 
-    def add(self, name: str, base: str, folder: str) -> None:
-        """Add an adapter that has been checked."""
-        self._removed.discard(name)
-        self._added[name] = (base, folder)
+    def with_adapter(self, name: str, base: str, folder: str) -> AdapterChanges:
+        """Give these changes and an adapter more, which has been checked."""
+        return AdapterChanges({**self.added, name: (base, folder)}, self.removed - {name})
 
-    def remove(self, name: str) -> None:
-        """Take an adapter away, wherever it is from."""
-        self._added.pop(name, None)
-        self._removed.add(name)
+    def without(self, name: str) -> AdapterChanges:
+        """Give these changes with an adapter taken away, wherever it is from."""
+        added = {each: source for each, source in self.added.items() if each != name}
+        return AdapterChanges(added, self.removed | {name})
 
     def reloaded(self) -> AdapterChanges:
         """Give the changes to a file that has been read anew: what it names is there, also what was taken away."""
-        changes = AdapterChanges()
-        changes._added |= self._added
-        return changes
+        return AdapterChanges(self.added)
 
     def applied_to(self, config: Config) -> Config:
         """Give a configuration with the changes.
@@ -48,8 +50,8 @@ class AdapterChanges:
         for base, settings in config.models.items():
             if settings.engine == "onnx" or settings.adapters is None:
                 continue
-            own = {name: folder for name, folder in settings.adapters.items() if name not in self._removed}
-            more = {name: folder for name, (at, folder) in self._added.items() if at == base and name not in taken}
+            own = {name: folder for name, folder in settings.adapters.items() if name not in self.removed}
+            more = {name: folder for name, (at, folder) in self.added.items() if at == base and name not in taken}
             if more or len(own) != len(settings.adapters):
                 # Checked again, because each engine writes its folders in another way.
                 given = settings.model_dump(exclude_unset=True) | {"adapters": {**own, **more}}

@@ -29,30 +29,24 @@ class ConfigInForce:
 
     def reload(self, file: Config) -> None:
         """Take over what the file says now. Raises ``StartError``, and changes nothing."""
-        adapters = self._adapters.reloaded()
-        self._take_over(adapters.applied_to(self._published.applied_to(file)))
-        self._adapters, self._file = adapters, file
+        self._take_over(file, self._adapters.reloaded())
 
     def serve_published(self) -> None:
         """Take over the models that are published now. Raises ``Refused``, and changes nothing."""
         try:
-            self._renew()
+            self._take_over(self._file, self._adapters)
         except StartError as error:
             raise Refused(str(error)) from None
 
     def add_adapter(self, name: str, base: str, folder: str) -> None:
-        """Take over a LoRA adapter that has been checked. Raises ``StartError``."""
-        self._adapters.add(name, base, folder)
-        self._renew()
+        """Take over a LoRA adapter that has been checked. Raises ``StartError``, and changes nothing."""
+        self._take_over(self._file, self._adapters.with_adapter(name, base, folder))
 
     def remove_adapter(self, name: str) -> None:
-        """Take a LoRA adapter away, wherever it is from. Raises ``StartError``."""
-        self._adapters.remove(name)
-        self._renew()
+        """Take a LoRA adapter away, wherever it is from. Raises ``StartError``, and changes nothing."""
+        self._take_over(self._file, self._adapters.without(name))
 
-    def _renew(self) -> None:
-        self._take_over(self._adapters.applied_to(self._published.applied_to(self._file)))
-
-    def _take_over(self, config: Config) -> None:
+    def _take_over(self, file: Config, adapters: AdapterChanges) -> None:
+        config = adapters.applied_to(self._published.applied_to(file))
         self._apply(config)
-        self.current = config
+        self._file, self._adapters, self.current = file, adapters, config

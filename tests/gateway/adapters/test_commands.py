@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
-from gateway.core.errors import BadRequest, GatewayError, ModelNotFound
+from gateway.core.errors import BadRequest, GatewayError, ModelNotFound, Unavailable
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.faults import Faults
 from tests.engines.tiny_adapter import write_adapter
@@ -70,3 +71,26 @@ async def test_an_adapter_for_engines_that_are_not_ready_yet_is_loaded_when_they
         one.faults = Faults()
         await running.until_ready(["m"])
         assert (await asked(running, "sql")).json["model"] == "sql"
+
+
+async def test_a_command_that_the_configuration_cannot_follow_says_why_and_changes_nothing(tmp_path: Path) -> None:
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    both = tmp_path / "both.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(both)
+    sql, poet = (str(write_adapter(tmp_path / name)) for name in ("sql", "poet"))
+    async with two_engines(tmp_path) as (one, two):
+        models = {"m": remote(one.address, two.address, adapters={"sql": sql})}
+        async with gateway(models, tls_certificate=both, tls_key=both) as running:
+            commands = running.gateway.commands
+            await eventually(lambda: len(running.gateway.plane.registry.pools[0].ready) == 2, within=30)
+            valid = both.read_bytes()
+            both.write_bytes(b"no certificate")
+            for command in (commands.load_adapter("poet", "m", poet), commands.unload_adapter("sql")):
+                with pytest.raises(Unavailable, match=r"^Cannot read .*both\.pem") as caught:
+                    await command
+                assert caught.value.code == "configuration_refused"
+                assert states(running, "sql") == {"m-0": "loaded", "m-1": "loaded"}
+                assert loaded(one) == loaded(two) == {"sql": sql}
+            both.write_bytes(valid)
+            await commands.load_adapter("other", "m", poet)
+            assert loaded(one) == loaded(two) == {"sql": sql, "other": poet}

@@ -68,6 +68,21 @@ def test_a_reload_that_is_refused_leaves_all_as_it_was(tmp_path: Path) -> None:
     assert made.adapters == {"new": "/new"}
 
 
+def test_an_adapter_that_cannot_be_added_or_taken_away_leaves_all_as_it_was(tmp_path: Path) -> None:
+    made = Applied(tmp_path, old="/old")
+    before = made.config.current
+    made.trouble = "No certificate."
+    with pytest.raises(StartError, match="No certificate"):
+        made.config.add_adapter("refused", "m", "/refused")
+    with pytest.raises(StartError, match="No certificate"):
+        made.config.remove_adapter("old")
+    assert made.config.current is before
+    # Nor do they come along with the next change.
+    made.trouble = ""
+    made.config.add_adapter("new", "m", "/new")
+    assert made.adapters == {"old": "/old", "new": "/new"}
+
+
 def test_what_cannot_be_published_is_refused_with_the_reason(tmp_path: Path) -> None:
     made = Applied(tmp_path)
     made.config.serve_published()
