@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,21 +20,16 @@ from gateway.core.tasks import cancelled
 from gateway.files.draft import Draft
 from gateway.files.failures import storage_error
 from gateway.files.folder import FileFolder, default_folder
-from gateway.files.index import not_pending
-from gateway.files.purposes import kept_for, line_check
+from gateway.files.purposes import kept_for
 from gateway.files.reader import FileReader
-from gateway.files.records import FileQuery, FileRecord, PartRecord, UploadRecord, new_id
+from gateway.files.records import FileQuery, FileRecord, new_id
 
 _LOG = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0
 """How often what has expired is removed from the disk; it is not shown from the moment on."""
 
-UPLOAD_SECONDS = 3600
-"""How long an upload may take, from its creation to its completion."""
-
 _THREADS = 4
-_PIECE = 4 * 1024 * 1024
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -68,7 +62,8 @@ class FileStore:
         self.counts = counts
         self.path = settings.folder or default_folder()
         """The folder."""
-        self._clock = clock
+        self.clock = clock
+        """What tells the time."""
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         self._opening = Lock()
         self._opened: FileFolder | None = None
@@ -108,12 +103,16 @@ class FileStore:
             _LOG.error("files in %s: %s", self.path, cause)
             raise storage_error(cause) from cause
 
+    async def folder(self) -> FileFolder:
+        """Give the folder, opened. What its methods do blocks: ``run`` them."""
+        return await self.run(self._open)
+
     # files
 
     @asynccontextmanager
     async def draft(self) -> AsyncIterator[Draft]:
         """Begin a file, which goes away at the end unless it was kept. Its methods block: ``run`` them."""
-        folder = await self.run(self._open)
+        folder = await self.folder()
         draft = folder.draft()
         try:
             yield draft
@@ -125,42 +124,47 @@ class FileStore:
         most = self.settings.max_bytes
         if not most:
             return None
-        folder = await self.run(self._open)
+        folder = await self.folder()
         return max(0, most - await self.run(folder.index.used, owner))
 
     async def keep(self, draft: Draft, owner: str, filename: str, purpose: str, keep_seconds: int | None) -> FileRecord:
         """Make a draft a file of an owner. Raises ``StorageLimitExceeded``."""
-        folder = await self.run(self._open)
-        file = self._new_file(owner, draft.bytes, filename, purpose, keep_seconds)
+        folder = await self.folder()
+        file = self.new_file(owner, draft.bytes, filename, purpose, keep_seconds)
         await self.run(folder.keep_file, draft, file, self.settings.max_bytes)
         self.counts.received_bytes += file.bytes
         return file
+
+    def new_file(self, owner: str, size: int, filename: str, purpose: str, keep_seconds: int | None) -> FileRecord:
+        """Describe a file that is about to be kept, with when it expires."""
+        now, kept = int(self.clock()), kept_for(purpose, keep_seconds)
+        return FileRecord(new_id("file-"), owner, size, now, None if kept is None else now + kept, filename, purpose)
 
     async def keep_result(self, owner: str, file_id: str, filename: str, purpose: str, source: Path) -> None:
         """Keep what the gateway has made for an owner, whatever room that has left; the second time nothing happens.
 
         The result gets an id that is known before, so that it is there once where its making is begun anew.
         """
-        folder = await self.run(self._open)
+        folder = await self.folder()
         if await self.run(folder.index.has_file, file_id):
             return
         async with self.draft() as draft:
             await self.run(lambda: draft.write(source.read_bytes()))
-            file = FileRecord(file_id, owner, draft.bytes, int(self._clock()), None, filename, purpose)
+            file = FileRecord(file_id, owner, draft.bytes, int(self.clock()), None, filename, purpose)
             await self.run(folder.keep_file, draft, file, 0)
 
     async def file(self, owner: str, file_id: str) -> FileRecord:
         """Find a file. Raises ``ObjectNotFound``."""
-        folder = await self.run(self._open)
-        file = await self.run(folder.index.file, owner, file_id, self._clock())
+        folder = await self.folder()
+        file = await self.run(folder.index.file, owner, file_id, self.clock())
         if file is None:
             raise ObjectNotFound(f"There is no file {file_id[:100]!r}.", param="id")
         return file
 
     async def files(self, owner: str, query: FileQuery) -> Sequence[FileRecord]:
         """List files. Raises ``BadRequest`` if there is no file ``after`` which to begin."""
-        folder = await self.run(self._open)
-        files = await self.run(folder.index.files, owner, query, self._clock())
+        folder = await self.folder()
+        files = await self.run(folder.index.files, owner, query, self.clock())
         if files is None:
             raise BadRequest(f"There is no file {str(query.after)[:100]!r} after which to begin.", param="after")
         return files
@@ -168,7 +172,7 @@ class FileStore:
     async def content(self, owner: str, file_id: str) -> tuple[FileRecord, FileReader]:
         """Open a file. The reader is to be closed. Raises ``ObjectNotFound``."""
         file = await self.file(owner, file_id)
-        folder = await self.run(self._open)
+        folder = await self.folder()
         reader = FileReader(folder.path_of_file(file.id), file.bytes, self._read)
         try:
             await self.run(reader.open)
@@ -179,82 +183,19 @@ class FileStore:
 
     async def path_of(self, file: FileRecord) -> Path:
         """Return where the content of a file is, as long as nobody deletes it."""
-        return (await self.run(self._open)).path_of_file(file.id)
+        return (await self.folder()).path_of_file(file.id)
 
     async def adopt(self, path: Path, file: FileRecord) -> None:
         """Make what was written and locked elsewhere on the same disk a file; harmless the second time."""
-        folder = await self.run(self._open)
+        folder = await self.folder()
         await self.run(folder.adopt_file, path, file)
 
     async def delete(self, owner: str, file_id: str) -> None:
         """Delete a file; who reads it can read on. Raises ``ObjectNotFound``."""
         file = await self.file(owner, file_id)
-        folder = await self.run(self._open)
+        folder = await self.folder()
         if not await self.run(folder.remove_file, file.id):
             raise ObjectNotFound(f"There is no file {file_id[:100]!r} any more.", param="id")
-
-    # uploads
-
-    async def create_upload(
-        self, owner: str, size: int, filename: str, purpose: str, keep_seconds: int | None
-    ) -> UploadRecord:
-        """Begin a file that comes in parts."""
-        folder = await self.run(self._open)
-        now = int(self._clock())
-        upload = UploadRecord(
-            new_id("upload_"), owner, size, now, now + UPLOAD_SECONDS, filename, purpose, keep_seconds
-        )
-        await self.run(folder.index.add_upload, upload)
-        return upload
-
-    async def pending_upload(self, owner: str, upload_id: str) -> UploadRecord:
-        """Find an upload that is under way. Raises ``ObjectNotFound`` or ``UploadNotPending``."""
-        folder = await self.run(self._open)
-        upload = await self.run(folder.index.upload, owner, upload_id, self._clock())
-        if upload is None:
-            raise ObjectNotFound(f"There is no upload {upload_id[:100]!r}.", param="upload_id")
-        if upload.status != "pending":
-            raise not_pending(upload.id, upload.status)
-        return upload
-
-    async def keep_part(self, draft: Draft, upload: UploadRecord) -> PartRecord:
-        """Make a draft a part of an upload. Raises ``UploadNotPending`` or ``StorageLimitExceeded``."""
-        folder = await self.run(self._open)
-        part = PartRecord(new_id("part_"), upload.id, draft.bytes, int(self._clock()))
-        await self.run(folder.keep_part, draft, part, self.settings.max_bytes, self._clock())
-        self.counts.received_bytes += part.bytes
-        return part
-
-    async def complete_upload(
-        self, upload: UploadRecord, part_ids: Sequence[str], md5: str | None = None
-    ) -> FileRecord:
-        """Put the parts of an upload together to a file, in this order.
-
-        Raises ``BadRequest`` if they are not what was announced, ``InvalidFile`` or ``UploadNotPending``; the upload
-        stays as it was then.
-        """
-        folder = await self.run(self._open)
-        parts = _chosen(await self.run(folder.index.parts, upload.id), part_ids, upload.bytes)
-        async with self.draft() as draft:
-            joining = _joined(draft, [folder.path_of_part(part.id) for part in parts], upload.purpose, md5)
-            try:
-                while await self.run(next, joining, None):
-                    pass
-            except StorageFailed:
-                # Whoever has cancelled the upload meanwhile has removed its parts.
-                await self.pending_upload(upload.owner, upload.id)
-                raise
-            finally:
-                await self.run(joining.close)
-            file = self._new_file(upload.owner, draft.bytes, upload.filename, upload.purpose, upload.keep_seconds)
-            most = self.settings.max_bytes
-            await self.run(folder.complete_upload, draft, upload.id, file, most, self._clock())
-        return file
-
-    async def cancel_upload(self, upload: UploadRecord) -> None:
-        """Cancel an upload, and remove its parts. Raises ``UploadNotPending``."""
-        folder = await self.run(self._open)
-        await self.run(folder.cancel_upload, upload.id, self._clock())
 
     # what has expired
 
@@ -263,10 +204,6 @@ class FileStore:
         self.counts.expired += await self.run(self._sweep)
 
     # inside
-
-    def _new_file(self, owner: str, size: int, filename: str, purpose: str, keep_seconds: int | None) -> FileRecord:
-        now, kept = int(self._clock()), kept_for(purpose, keep_seconds)
-        return FileRecord(new_id("file-"), owner, size, now, None if kept is None else now + kept, filename, purpose)
 
     def _open(self) -> FileFolder:
         with self._opening:
@@ -277,7 +214,7 @@ class FileStore:
     def _sweep(self) -> int:
         if self._opened is None and not self.path.exists():
             return 0
-        return self._open().remove_expired(self._clock())
+        return self._open().remove_expired(self.clock())
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -290,38 +227,3 @@ class FileStore:
         piece = await self.run(read)
         self.counts.sent_bytes += len(piece)
         return piece
-
-
-def _chosen(parts: Iterable[PartRecord], part_ids: Sequence[str], size: int) -> list[PartRecord]:
-    """Return the parts of a file in their order. Raises ``BadRequest`` if they do not make up the file."""
-    known = {part.id: part for part in parts}
-    for part_id in part_ids:
-        if part_id not in known:
-            raise BadRequest(f"The upload has no part {part_id[:100]!r}.", param="part_ids")
-    if len(set(part_ids)) < len(part_ids):
-        raise BadRequest("A part is named more than once.", param="part_ids")
-    chosen = [known[part_id] for part_id in part_ids]
-    total = sum(part.bytes for part in chosen)
-    if total != size:
-        raise BadRequest(f"The parts have {total} bytes, but the upload was created for {size}.", param="part_ids")
-    return chosen
-
-
-def _joined(draft: Draft, paths: Sequence[Path], purpose: str, md5: str | None) -> Generator[int, None, None]:
-    """Write files one behind the other, a piece at each step, and look at what they hold. Blocks.
-
-    Raises ``BadRequest`` if the whole has another digest, or ``InvalidFile``.
-    """
-    check, digest = line_check(purpose), hashlib.md5(usedforsecurity=False)
-    for path in paths:
-        with path.open("rb", buffering=0) as part:
-            while piece := part.read(_PIECE):
-                draft.write(piece)
-                digest.update(piece)
-                if check is not None:
-                    check.feed(piece)
-                yield len(piece)
-    if check is not None:
-        check.finish()
-    if md5 is not None and md5.lower() != digest.hexdigest():
-        raise BadRequest(f"The file's MD5 is {digest.hexdigest()}, not {md5[:100]!r}.", param="md5")

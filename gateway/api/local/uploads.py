@@ -15,6 +15,7 @@ from gateway.core.context import BodyLimit
 from gateway.core.errors import BadRequest, FileTooLarge
 from gateway.files.purposes import check_expiry, check_purpose
 from gateway.files.records import UploadRecord, UploadStatus, plain_filename
+from gateway.files.uploads import Uploads
 
 PART_BYTES = 64 * 1024 * 1024
 """Largest part of an upload, in bytes; OpenAI's limit, by which its SDK cuts files."""
@@ -86,37 +87,40 @@ async def create_upload(info: GatewayInfo, request: LocalRequest) -> LocalRespon
     purpose, expiry = check_purpose(asked.purpose), asked.expires_after
     keep_seconds = None if expiry is None else check_expiry(expiry.anchor, expiry.seconds)
     name = plain_filename(asked.filename)
-    upload = await info.files.create_upload(request.key.id, asked.bytes, name, purpose, keep_seconds)
+    upload = await Uploads(info.files).create(request.key.id, asked.bytes, name, purpose, keep_seconds)
     return _shown(upload, upload.status)
 
 
 async def add_part(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Take one part, which is written to the disk while it arrives."""
     files, owner, stream = info.files, request.key.id, request.stream
+    uploads = Uploads(files)
     assert stream is not None
-    upload = await files.pending_upload(owner, request.parameter)
+    upload = await uploads.pending(owner, request.parameter)
     async with files.draft() as draft:
         writer = DraftWriter(draft, files, await files.room(owner), "data", PART_BYTES, _LIMIT)
         form = FormStream(request.head.headers, "data", writer.write)
         while data := await stream.read():
             await files.run(form.feed, data)
         form.finish()
-        part = await files.keep_part(draft, upload)
+        part = await uploads.keep_part(draft, upload)
     return LocalResponse(msgspec.json.encode(PartObject(part.id, part.created_at, part.upload_id)))
 
 
 async def complete_upload(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Put the parts together to a file, which is checked as one that comes in one piece."""
     asked = decoded(request, UploadCompletion)
-    upload = await info.files.pending_upload(request.key.id, request.parameter)
-    file = await info.files.complete_upload(upload, asked.part_ids, asked.md5)
+    uploads = Uploads(info.files)
+    upload = await uploads.pending(request.key.id, request.parameter)
+    file = await uploads.complete(upload, asked.part_ids, asked.md5)
     return _shown(upload, "completed", FileObject.of(file))
 
 
 async def cancel_upload(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     """Cancel an upload, and forget its parts."""
-    upload = await info.files.pending_upload(request.key.id, request.parameter)
-    await info.files.cancel_upload(upload)
+    uploads = Uploads(info.files)
+    upload = await uploads.pending(request.key.id, request.parameter)
+    await uploads.cancel(upload)
     return _shown(upload, "cancelled")
 
 

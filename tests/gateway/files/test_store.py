@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import resource
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,12 +17,10 @@ from gateway.core.errors import (
     BadRequest,
     GatewayError,
     InsufficientStorage,
-    InvalidFile,
     ObjectNotFound,
     StorageFailed,
-    UploadNotPending,
 )
-from gateway.files.records import FileQuery, FileRecord, UploadRecord
+from gateway.files.records import FileQuery, FileRecord
 from gateway.files.store import FileCounts, FileStore
 from tests.kit.eventually import eventually
 
@@ -253,94 +250,3 @@ async def test_the_room_of_an_owner(tmp_path: Path) -> None:
         assert len(left(tmp_path)) == 1
     async with store(tmp_path, max_bytes=0) as files:
         assert await files.room("a") is None
-
-
-# uploads
-
-
-async def parts(files: FileStore, upload: UploadRecord, *contents: bytes) -> list[str]:
-    found = []
-    for each in contents:
-        async with files.draft() as draft:
-            await files.run(draft.write, each)
-            found.append((await files.keep_part(draft, upload)).id)
-    return found
-
-
-async def begun(files: FileStore, size: int, purpose: str = "evals", keep_seconds: int | None = None) -> UploadRecord:
-    return await files.create_upload("", size, "a.txt", purpose, keep_seconds)
-
-
-async def test_parts_become_a_file_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
-    async with store(tmp_path) as files:
-        upload = await begun(files, 6, keep_seconds=3_600)
-        assert upload.expires_at == 1_003_600
-        one, two, _ = await parts(files, upload, b"def", b"abc", b"sent twice")
-        file = await files.complete_upload(upload, [two, one], hashlib.md5(b"abcdef").hexdigest().upper())
-        assert await content(files, file) == b"abcdef"
-        assert (file.filename, file.purpose, file.expires_at) == ("a.txt", "evals", 1_003_600)
-        assert left(tmp_path) == ["files/file-"]
-        with pytest.raises(UploadNotPending, match="is completed"):
-            await files.pending_upload("", upload.id)
-
-
-@pytest.mark.parametrize(
-    ("names", "md5", "param", "reason"),
-    [
-        ("a", None, "part_ids", "The parts have 3 bytes, but the upload was created for 6"),
-        ("aa", None, "part_ids", "more than once"),
-        ("abx", None, "part_ids", "has no part"),
-        ("ab", "0" * 32, "md5", "The file's MD5 is "),
-    ],
-)
-async def test_parts_that_are_not_the_file_that_was_announced(
-    tmp_path: Path, names: str, md5: str | None, param: str, reason: str
-) -> None:
-    async with store(tmp_path) as files:
-        upload = await begun(files, 6)
-        ids = dict(zip("ab", await parts(files, upload, b"abc", b"def"), strict=True))
-        with pytest.raises(BadRequest, match=reason) as refused:
-            await files.complete_upload(upload, [ids.get(name, name) for name in names], md5)
-        assert refused.value.param == param
-        # It can be completed all the same.
-        assert (await files.complete_upload(upload, list(ids.values()))).bytes == 6
-
-
-async def test_what_an_upload_holds_is_looked_at(tmp_path: Path) -> None:
-    async with store(tmp_path) as files:
-        upload = await begun(files, 2 * len(EXAMPLE) + 3, "fine-tune")
-        ids = await parts(files, upload, EXAMPLE[:9], EXAMPLE[9:] + EXAMPLE, b"{}\n")
-        with pytest.raises(InvalidFile, match="line 3: expected"):
-            await files.complete_upload(upload, ids)
-        assert left(tmp_path) == ["parts/part_"] * 3
-
-
-async def test_an_upload_that_is_cancelled_or_expired_is_gone(tmp_path: Path) -> None:
-    clock = Clock()
-    async with store(tmp_path, clock) as files:
-        cancelled, late = await begun(files, 3), await begun(files, 3)
-        for each in (cancelled, late):
-            await parts(files, each, b"abc")
-        await files.cancel_upload(cancelled)
-        clock.now += 3_600
-        for upload, status in ((cancelled, "cancelled"), (late, "expired")):
-            with pytest.raises(UploadNotPending, match=f"is {status}"):
-                await files.pending_upload("", upload.id)
-        await files.sweep()
-        assert left(tmp_path) == []
-        with pytest.raises(ObjectNotFound):
-            await files.pending_upload("bob", late.id)
-
-
-async def test_an_upload_that_is_cancelled_while_it_is_completed(tmp_path: Path) -> None:
-    async with store(tmp_path) as files:
-        upload = await begun(files, 3)
-        ids = await parts(files, upload, b"abc")
-        await files.cancel_upload(upload)
-        with pytest.raises(BadRequest, match="has no part"):
-            await files.complete_upload(upload, ids)
-        other = await begun(files, 3)
-        ids = await parts(files, other, b"abc")
-        (tmp_path / "f" / "parts" / ids[0]).unlink()
-        with pytest.raises(StorageFailed):
-            await files.complete_upload(other, ids)
