@@ -68,7 +68,7 @@ async def serve(socket: str, settings: TuningSettings) -> None:
     try:
         if cluster is not None:
             training = {job.id for job in store.unfinished() if job.training}
-            cluster.end_left(runner.folder_of(job_id).log for job_id in store.ids() - training)
+            cluster.end_left(runner.states.folder_of(job_id).log for job_id in store.ids() - training)
         runner.start()
         await web.UnixSite(http, socket).start()
         await ended.wait()

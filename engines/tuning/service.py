@@ -68,7 +68,7 @@ class Service:
     def jobs(self, owner: str, limit: int, after: str | None, metadata: dict[str, str]) -> JobPage:
         """List jobs, the newest first."""
         found, has_more = self._store.page(owner, limit, after, metadata)
-        shown = [FineTuningJob.of(self.runner.catch_up(job)) for job in found]
+        shown = [FineTuningJob.of(self.runner.states.catch_up(job)) for job in found]
         return JobPage(has_more, *ends_of(shown), data=shown)
 
     def show(self, owner: str, job_id: str) -> FineTuningJob:
@@ -119,7 +119,7 @@ class Service:
         if job is None or job.status != "succeeded" or job.deleted:
             raise TuningError(404, "model_not_found", f"There is no fine-tuned model {name[:200]!r} of yours.", "model")
         if job.stage == "done":
-            self.runner.delete(job)
+            self.runner.states.deleted(job)
         try:
             async with asyncio.timeout(_WITHDRAW_SECONDS):
                 while not self._known(job.id).deleted:
@@ -157,15 +157,15 @@ class Service:
 
     def published(self, job_id: str, result_files: list[str]) -> None:
         """Take note that a model is served."""
-        self.runner.published(self._expected(job_id, "publish"), result_files)
+        self.runner.states.published(self._expected(job_id, "publish"), result_files)
 
     def refused(self, job_id: str, error: JobError) -> None:
         """Take note that a model cannot be served."""
-        self.runner.fail(self._expected(job_id, "publish"), error)
+        self.runner.states.failed(self._expected(job_id, "publish"), error)
 
     def withdrawn(self, job_id: str) -> None:
         """Take note that a model is served no longer."""
-        self.runner.withdrawn(self._expected(job_id, "withdraw"))
+        self.runner.states.withdrawn(self._expected(job_id, "withdraw"))
 
     # inside
 
@@ -173,7 +173,7 @@ class Service:
         job = self._store.find(job_id)
         if job is None or job.order.owner != owner:
             raise no_such_job(job_id)
-        return self.runner.catch_up(job)
+        return self.runner.states.catch_up(job)
 
     def _known(self, job_id: str) -> Job:
         job = self._store.find(job_id)

@@ -121,7 +121,7 @@ async def test_a_training_goes_on_from_the_checkpoint_that_it_has_written_when_i
     def job() -> Job:
         found = store.find("ftjob-1")
         assert found is not None
-        return runner.catch_up(found)
+        return runner.states.catch_up(found)
 
     try:
         name = "ft:base:acme:holds:1"

@@ -43,13 +43,13 @@ class Server:
     def job(self, job_id: str) -> Job:
         job = self.store.find(job_id)
         assert job is not None
-        return self.runner.catch_up(job)
+        return self.runner.states.catch_up(job)
 
     def said(self, job_id: str) -> list[str]:
         return [event.message for event in reversed(self.store.events(job_id, 100, None)[0])]
 
     def folder_of(self, job_id: str) -> Path:
-        return self.runner.folder_of(job_id).path
+        return self.runner.states.folder_of(job_id).path
 
     def checkpoint(self, job_id: str, step: int) -> None:
         line = {"at": 0.0, "type": "checkpoint", "step": step, "metrics": {}}
@@ -63,7 +63,7 @@ class Server:
 
     async def forgotten(self, job_id: str, name: str) -> None:
         """Wait until the end of a job of the cluster is known."""
-        file = SubmissionFile.beside(self.runner.folder_of(job_id).log)
+        file = SubmissionFile.beside(self.runner.states.folder_of(job_id).log)
         await eventually(lambda: (found := file.read()) is None or found.id != name)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engines.processes.restart import RestartPolicy
-from engines.tuning.records import Job, JobError, JobOrder, Kind, Weights
+from engines.tuning.records import Job, JobError, JobOrder
 from engines.tuning.runner import Runner
 from engines.tuning.store import Store
 from tests.kit.eventually import eventually
@@ -29,16 +29,12 @@ class Here:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.store = Store(folder / "tuning" / "jobs.sqlite3")
-        self.refusal: JobError | None = None
         self.changed = 0
-        self.runner = Runner(self.store, settings(folder), self._check, start_child, self._note, _AT_ONCE)
+        self.runner = Runner(self.store, settings(folder), lambda *_: None, start_child, self._note, _AT_ONCE)
         self.runner.start()
 
     def _note(self) -> None:
         self.changed += 1
-
-    def _check(self, kind: Kind, training: Path, validation: Path | None) -> JobError | None:
-        return self.refusal
 
     async def add(self, suffix: str = "", number: int = 1, **other: object) -> str:
         return await self.add_order(order(self.folder, suffix, **other), number)
@@ -51,7 +47,7 @@ class Here:
     def job(self, job_id: str) -> Job:
         job = self.store.find(job_id)
         assert job is not None
-        return self.runner.catch_up(job)
+        return self.runner.states.catch_up(job)
 
     async def until(self, job_id: str, holds: Callable[[Job], object]) -> Job:
         async with asyncio.timeout(30):
@@ -137,7 +133,7 @@ async def test_a_job_is_trained_and_left_to_be_published(here: Here) -> None:
     assert task is not None
     assert (task.do, task.name) == ("publish", "ft:base:acme::1")
     assert (Path(task.folder) / "result" / "model" / "model.onnx").exists()
-    here.runner.published(job, ["file-1"])
+    here.runner.states.published(job, ["file-1"])
     assert (here.job(job_id).status, here.job(job_id).result_files) == ("succeeded", ["file-1"])
     assert left_of(here, job_id) == {"train.log", "result"}
     assert here.runner.task() is None
@@ -173,19 +169,6 @@ async def test_one_that_refuses_its_data_is_not_tried_again(here: Here) -> None:
     job = await here.until(await here.add("refuses"), lambda job: job.status == "failed")
     assert job.error == JobError("invalid_training_file", "The losses are no numbers.", "training_file")
     assert here.said(job.id).count("training from step 0") == 1
-
-
-async def test_bad_examples_are_refused_before_anything_is_queued(here: Here) -> None:
-    here.refusal = JobError("invalid_training_file", "line 3: not valid", "training_file")
-    job = await here.until(await here.add(), lambda job: job.status == "failed")
-    assert job.error == here.refusal
-    assert "Fine-tuning job started" not in here.said(job.id)
-
-
-async def test_a_base_without_weights_is_told(here: Here) -> None:
-    job = await here.until(await here.add(weights=Weights(folder="/none")), lambda job: job.status == "failed")
-    assert job.error is not None
-    assert (job.error.code, job.error.param) == ("weights_not_available", "model")
 
 
 async def test_jobs_wait_for_each_other(here: Here) -> None:
@@ -229,7 +212,7 @@ async def test_a_cancelled_job_leaves_nothing_but_its_log(suffix: str, here: Her
         task = here.runner.task()
         assert task is not None
         assert task.do == "withdraw"
-        here.runner.withdrawn(here.job(job_id))
+        here.runner.states.withdrawn(here.job(job_id))
     await here.until(job_id, lambda _: left_of(here, job_id) == {"train.log"})
     assert (here.job(job_id).status, here.job(job_id).stage) == ("cancelled", "done")
     assert children_of(job_id) == []
