@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.config.table import Mistake
+from gateway.config.table import Mistake, plain
 from gateway.config.types import ONNX_TASKS, Task
 
 
@@ -40,6 +40,31 @@ def onnx_mistakes(given: Mapping[str, Any]) -> Iterator[Mistake]:
     elif moderation and task != "classify":
         yield Mistake(("moderation",), 'needs a classifier: tasks = ["classify"]')
     yield from _unknown_labels(moderation, given.get("labels", ()))
+
+
+def sleep_mistakes(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find what keeps replicas from sleeping, as far as it stands in the table of their model."""
+    at = ("scaling", "sleep_level")
+    engine = given.get("engine")
+    if engine != "vllm":
+        yield Mistake(at, f"is for engine = 'vllm', not {engine!r}, whose servers cannot sleep; leave it out")
+    elif given.get("placement") == "ray":
+        yield Mistake(at, "is for replicas on this machine, not for placement = 'ray'; leave it out")
+    elif given.get("gpus") == 0:
+        yield Mistake(at, "needs GPUs, but gpus is 0: on the CPU vLLM cannot sleep; leave it out, or give gpus")
+
+
+def weight_mistakes(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find weights of addresses that are not there, or that leave none to be asked."""
+    urls, weights = given.get("urls", ()), plain(given, "weights")
+    if not isinstance(urls, list | tuple):
+        return
+    for number, url in enumerate(weights, start=1):
+        if url not in urls:
+            yield Mistake(("weights",), f"its address no. {number} is not among urls, written as there")
+    alone = urls and given.get("discover") is None
+    if alone and all(isinstance(url, str) and weights.get(url, 1) == 0 for url in urls):
+        yield Mistake(("weights",), "are all 0, so that nothing would be asked; give one address more, or remove it")
 
 
 def timeouts_amiss(given: Mapping[str, Any], total: float) -> Iterator[Mistake]:

@@ -13,7 +13,7 @@ both places is a mistake.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
 from pydantic import (
@@ -28,8 +28,9 @@ from pydantic import (
 from engines.onnx.options import Golden, OnnxOptions
 from gateway.config.addresses import EngineUrl
 from gateway.config.canary import CanaryTable
-from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task
+from gateway.config.checks import key_in_environment, onnx_mistakes, onnx_task, sleep_mistakes, weight_mistakes
 from gateway.config.discovery import DiscoverTable
+from gateway.config.flat_groups import TableOfGroups
 from gateway.config.guard import GuardTable
 from gateway.config.model_limits import ModelLimits
 from gateway.config.model_timeouts import ModelTimeouts
@@ -60,14 +61,10 @@ GoldenTable = table_of(Golden)
 """``[models.NAME.golden]``: a text and what the model must answer to it before it becomes ready."""
 
 
-_FLAT_GROUPS: Mapping[str, type[Table]] = {"limits": ModelLimits}
-"""The groups whose options may be written in ``[models.NAME]`` too, because they were before there were groups."""
-
-_GROUP_OF: Mapping[str, str] = {name: group for group, table in _FLAT_GROUPS.items() for name in table.model_fields}
-
-
-class ModelBase(Table):
+class ModelBase(TableOfGroups):
     """What every model has, whichever engine runs it."""
+
+    flat_groups: ClassVar[Mapping[str, type[Table]]] = {"limits": ModelLimits}
 
     engine: EngineName = Field(
         description="What answers: `vllm` and `onnx` are started here, `remote` runs elsewhere.",
@@ -158,37 +155,12 @@ class ModelBase(Table):
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Find options of groups that are given twice, and those that mean nothing without another."""
+        """Find options that mean nothing without another, and those that are given twice."""
         if "session_header" in given and given.get("policy") != "session":
             yield Mistake(("session_header",), "has a meaning for policy = 'session' only")
         if "prefix_cache_tokens" in given and given.get("policy", "prefix") != "prefix":
             yield Mistake(("prefix_cache_tokens",), "has a meaning for policy = 'prefix' only")
-        for name, group in _GROUP_OF.items():
-            if name in given and name in plain(given, group):
-                yield Mistake((name,), f"is given in the table {group!r} of this model too; give it once")
-
-    @classmethod
-    def arranged(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Put options of groups that are written without one where they belong."""
-        flat = {name: given[name] for name in _GROUP_OF if name in given}
-        tables = {name: value for name, value in given.items() if name not in flat}
-        for name, value in flat.items():
-            group = _GROUP_OF[name]
-            if isinstance(tables.setdefault(group, {}), Mapping):
-                tables[group] = {name: value} | tables[group]
-        return tables
-
-    @classmethod
-    def place(cls, at: Place, given: Any) -> Place:
-        """Say where an option stands that is written without its group."""
-        if len(at) == 2 and _GROUP_OF.get(str(at[1])) == at[0] and at[1] not in plain(given, str(at[0])):
-            return at[1:]
-        return super().place(at, given)
-
-    @classmethod
-    def known(cls) -> tuple[str, ...]:
-        """Name the options that the table may have, with those of groups that may be written without it."""
-        return (*cls.model_fields, *_GROUP_OF)
+        yield from super().mistakes(given)
 
     @classmethod
     def unknown(cls, name: str) -> str:
@@ -283,7 +255,7 @@ class LocalModel(ModelBase):
         if given.get("ray") is not None and given.get("placement") != "ray":
             yield Mistake(("ray",), "has a meaning for placement = 'ray' only")
         if scaling.get("sleep_level") is not None:
-            yield from _no_sleep(given)
+            yield from sleep_mistakes(given)
         hold = given.get("hold", plain(given, "limits").get("hold"))
         if scaling.get("min") == 0 and hold == 0:
             yield Mistake(("limits", "hold"), "is 0, but with scaling.min = 0 requests have to wait for a replica")
@@ -298,18 +270,6 @@ class LocalModel(ModelBase):
     def place(cls, at: Place, given: Any) -> Place:
         """Leave out the form of ``source`` that pydantic chose."""
         return super().place((at[0], *at[2:]) if len(at) > 1 and at[0] == "source" else at, given)
-
-
-def _no_sleep(given: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Find what keeps replicas from sleeping, as far as it stands in the table of their model."""
-    at = ("scaling", "sleep_level")
-    engine = given.get("engine")
-    if engine != "vllm":
-        yield Mistake(at, f"is for engine = 'vllm', not {engine!r}, whose servers cannot sleep; leave it out")
-    elif given.get("placement") == "ray":
-        yield Mistake(at, "is for replicas on this machine, not for placement = 'ray'; leave it out")
-    elif given.get("gpus") == 0:
-        yield Mistake(at, "needs GPUs, but gpus is 0: on the CPU vLLM cannot sleep; leave it out, or give gpus")
 
 
 _RECOVERY = "Whether another replica goes on with the stream of a chat or a completion when its replica dies. "
@@ -447,7 +407,7 @@ class RemoteModel(ModelBase):
                 yield Mistake(("urls",), f"is missing; expected: {expected}, or a table `discover`")
             elif given["urls"] in ([], ()):
                 yield Mistake(("urls",), "expected at least one address, or a table `discover`")
-        yield from _weights_amiss(given)
+        yield from weight_mistakes(given)
 
     @classmethod
     def place(cls, at: Place, given: Any) -> Place:
@@ -460,19 +420,6 @@ class RemoteModel(ModelBase):
         if variable is not None:
             key_in_environment(variable)
         return variable
-
-
-def _weights_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Find weights of addresses that are not there, or that leave none to be asked."""
-    urls, weights = given.get("urls", ()), plain(given, "weights")
-    if not isinstance(urls, list | tuple):
-        return
-    for number, url in enumerate(weights, start=1):
-        if url not in urls:
-            yield Mistake(("weights",), f"its address no. {number} is not among urls, written as there")
-    alone = urls and given.get("discover") is None
-    if alone and all(isinstance(url, str) and weights.get(url, 1) == 0 for url in urls):
-        yield Mistake(("weights",), "are all 0, so that nothing would be asked; give one address more, or remove it")
 
 
 class _ModelOfNoEngine(ModelBase):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from pydantic import ValidationError
 
 from gateway.config.checks import is_visible_ascii, key_in_environment
+from gateway.config.models import RemoteModel
 from tests.gateway.config.mistakes import Write, mistakes
 
 CLASSIFIER = 'engine = "onnx"\nsource = "./a"\ntasks = ["classify"]\n'
@@ -51,6 +55,19 @@ def test_what_does_not_fit_is_told_beside_what_is_wrong_by_itself(write: Write) 
         "14: models.o.polcy",
         "15: models.o.tasks",
     ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ({"http://b": 1}, "its address no. 1 is not among urls, written as there"),
+        ({"http://a": 0}, "are all 0, so that nothing would be asked; give one address more, or remove it"),
+        ({"http://a": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_a_weight_is_for_an_address_and_one_at_least_is_asked(weights: dict[str, float], reason: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        RemoteModel.model_validate({"engine": "remote", "urls": ["http://a"], "weights": weights})
 
 
 def test_a_key_is_taken_without_the_white_space_around_it(monkeypatch: pytest.MonkeyPatch) -> None:

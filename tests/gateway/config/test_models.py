@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from gateway.config.load import load
 from gateway.config.models import OnnxModel, RemoteModel, VllmModel
@@ -193,36 +191,6 @@ def test_what_is_no_table_is_no_model(write: Write, model: str) -> None:
     assert mistakes(write(f"[models]\nm = {model}\n")) == ["models.toml:2: models.m: expected a table"]
 
 
-def test_limits_have_a_table_of_their_own_and_may_be_written_without_it(write: Write) -> None:
-    grouped = load(write(f"{REMOTE}[models.m.limits]\nmax_in_flight = 2\nmax_queue = 3\n"))
-    flat = load(write(f"{REMOTE}max_in_flight = 2\nmax_queue = 3\n"))
-    mixed = load(write(f"{REMOTE}max_in_flight = 2\nlimits.max_queue = 3\n"))
-    assert grouped == flat == mixed
-    assert (flat.models["m"].limits.max_in_flight, flat.models["m"].limits.max_queue) == (2, 3)
-
-
-def test_a_limit_is_given_once(write: Write) -> None:
-    path = write(f"{REMOTE}max_queue = 3\n[models.m.limits]\nmax_queue = 3\n")
-    assert mistakes(path) == [
-        "models.toml:4: models.m.max_queue: is given in the table 'limits' of this model too; give it once"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ("max_queue = -1", "4: models.m.max_queue: input should be greater than or equal to 0 (it is -1)"),
-        (
-            "limits.max_queue = -1",
-            "4: models.m.limits.max_queue: input should be greater than or equal to 0 (it is -1)",
-        ),
-        ("limits = 5\nmax_queue = 3", "4: models.m.limits: expected a table"),
-    ],
-)
-def test_a_wrong_limit_is_told_where_it_is_written(write: Write, options: str, told: str) -> None:
-    assert mistakes(write(f"{REMOTE}{options}\n")) == [f"models.toml:{told}"]
-
-
 def test_environment_variables_of_an_engine_are_not_shown(write: Write) -> None:
     (line,) = mistakes(write('[models.m]\nengine = "vllm"\nsource = "a/b"\nenv = { TOKEN = 12345 }\n'))
     assert line == "models.toml:4: models.m.env.TOKEN: input should be a valid string"
@@ -236,16 +204,3 @@ def test_a_key_comes_from_the_environment_when_it_is_asked_for(monkeypatch: pyte
     assert isinstance(open_to_all, RemoteModel)
     assert (keyed.api_key, open_to_all.api_key) == ("sk-hush", None)
     assert "hush" not in config.model_dump_json()
-
-
-@pytest.mark.parametrize(
-    ("weights", "reason"),
-    [
-        ({"http://b": 1}, "its address no. 1 is not among urls, written as there"),
-        ({"http://a": 0}, "are all 0, so that nothing would be asked; give one address more, or remove it"),
-        ({"http://a": -1}, "greater than or equal to 0"),
-    ],
-)
-def test_a_weight_is_for_an_address_and_one_at_least_is_asked(weights: dict[str, float], reason: str) -> None:
-    with pytest.raises(ValidationError, match=re.escape(reason)):
-        RemoteModel.model_validate({"engine": "remote", "urls": ["http://a"], "weights": weights})
