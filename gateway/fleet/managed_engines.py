@@ -1,9 +1,7 @@
 """Keeps as many engines running as each model wants, and replaces those that a new configuration changes.
 
-They run where their specifications say: here, or on a Ray cluster. A change is a rolling update: one new engine is
-started beside the old ones, and when it is ready, one old engine drains and is stopped; then the next. Where no GPU is
-free for a new engine, an old one drains first; on a cluster, when it has looked for room for ``startup_timeout``. An
-engine that never becomes ready holds the update up, and the old ones go on serving.
+They run where their specifications say: here, or on a Ray cluster. ``rolling_update`` decides what follows for a model
+whenever something has changed.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from typing import Protocol
 from engines.spec import EngineSpec
 from engines.supervisor import ReplicaStatus, State
 from gateway.fleet.managed_engine import ManagedEngine, Place, SleepingPlace
+from gateway.fleet.rolling_update import next_step, surplus
 from gateway.fleet.sleeping_engines import SleepingEngines, useless_asleep
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
@@ -139,7 +138,7 @@ class ManagedEngines:
             return Holdings({})
         awake, asleep = self._awake(model), self._asleep(model)
         updating = not all(each.spec.serves(spec) for each in awake)
-        going = [] if updating else [each.replica.name for each in reversed(_surplus(awake, 0))]
+        going = [] if updating else [each.replica.name for each in reversed(surplus(awake, 0))]
         places = [self._here.gpus_of(each.replica.name) for each in asleep if each.spec.serves(spec)]
         return Holdings({name: self._here.gpus_of(name) for name in going}, [*places, spec.gpus])
 
@@ -170,29 +169,20 @@ class ManagedEngines:
     def _advance(self, model: str) -> None:
         """Take the next step towards what a model wants. Each step changes a replica, which leads to the next one."""
         spec, pool = self._wanted[model]
-        asleep = self._asleep(model)
-        here = self._awake(model)
-        new = [each for each in here if each.spec.serves(spec)]
-        old = [each for each in here if not each.spec.serves(spec)]
-        number = self._numbers.get(model, spec.replicas)
-        surplus = _surplus(new, number, self._giving_way)
-        useless = [each for each in old if not each.replica.ready] + surplus
-        if spec.sleep is not None:
-            self._sleeping.choose(surplus, spec, spec.sleep.most - number - len(asleep))
-        for each in (*useless, *useless_asleep(asleep, spec, len(here))):
+        asleep, awake = self._asleep(model), self._awake(model)
+        for each in useless_asleep(asleep, spec, len(awake)):
             pool.drain(each.replica)
-        if useless:
-            return
-        if not old:
-            # One that falls asleep is woken sooner than another is started.
-            for _ in range(number - len(new) - self._falling_asleep(model)):
-                self._start_one(spec, pool)
-        elif all(each.replica.ready for each in new):
-            enough = len(here) > number
-            if enough or not (self._start_one(spec, pool) or self._any_draining(model)):
-                pool.drain(old[0].replica)
-        elif any(each.finds_no_room for each in new) and not self._any_draining(model):
-            pool.drain(old[0].replica)
+        number = self._numbers.get(model, spec.replicas)
+        # One that falls asleep is woken sooner than another is started.
+        missing = number - len(awake) - self._falling_asleep(model)
+        step = next_step(spec, awake, number, missing, self._giving_way, any_draining=self._any_draining(model))
+        if spec.sleep is not None:
+            self._sleeping.choose(step.drain, spec, spec.sleep.most - number - len(asleep))
+        for each in step.drain:
+            pool.drain(each.replica)
+        started = [self._start_one(spec, pool) for _ in range(step.start)]
+        if step.gives_way is not None and not any(started):
+            pool.drain(step.gives_way.replica)
 
     def _start_one(self, spec: EngineSpec, pool: Pool) -> bool:
         """Wake an engine, or start one and take it into its pool; return whether there was room for it."""
@@ -289,15 +279,3 @@ class ManagedEngines:
             if model in self._wanted and not self._ended:
                 self._advance(model)
         self._giving_way.clear()
-
-
-def _surplus(engines: list[ManagedEngine], wanted: int, first: Collection[str] = ()) -> list[ManagedEngine]:
-    """Choose the engines that are too many.
-
-    Those go ``first`` that are named, then those that are not ready, then the least busy, of these the youngest.
-    """
-    least_useful_last = sorted(
-        engines,
-        key=lambda engine: (engine.replica.name in first, not engine.replica.ready, -engine.replica.in_flight),
-    )
-    return least_useful_last[wanted:]
