@@ -21,7 +21,8 @@ from gateway.control.commands import Commands
 from gateway.control.plane import ControlPlane
 from gateway.control.view import GatewayView
 from gateway.core import wall_clock
-from gateway.data_plane import DataPlane, StartError, split, url_of
+from gateway.core.start_error import StartError
+from gateway.data_plane import DataPlane, split, url_of
 from gateway.drain import drain
 from gateway.fleet.engine_places import EnginePlaces
 from gateway.fleet.engine_specs import specs_of

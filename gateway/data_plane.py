@@ -25,6 +25,7 @@ from gateway.core.context import INTERNAL, RequestContext
 from gateway.core.keys import Keyring
 from gateway.core.limits import LocalUsage, UsageStore
 from gateway.core.load_shedding import LoadShedding
+from gateway.core.start_error import StartError
 from gateway.core.ticker import Sweep, Ticker
 from gateway.exchange.audit import Audit
 from gateway.exchange.dispatcher import Dispatcher
@@ -43,10 +44,6 @@ from gateway.tuning.client import TuningClient
 
 if TYPE_CHECKING:
     from gateway.observe.tracing.exporter import SpanExporter
-
-
-class StartError(Exception):
-    """The gateway cannot start: an address is taken, a certificate cannot be read, a GPU is missing."""
 
 
 class Server(Protocol):

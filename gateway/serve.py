@@ -19,8 +19,8 @@ from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console.startup_log import StartupLog
 from gateway.core.process_tuning import freeze_gc, raise_fd_limit, set_switch_interval
+from gateway.core.start_error import StartError
 from gateway.core.tasks import cancelled
-from gateway.data_plane import StartError
 from gateway.reload.reloader import ConfigSource
 
 _OTHER_FILES = 1024

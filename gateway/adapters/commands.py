@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.config.schema import Config, names_of
 from gateway.config.types import ModelName
 from gateway.core.errors import BadRequest, GatewayError, ModelNotFound, Unavailable
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from gateway.plane import Plane
 from gateway.pools.adapters import AdapterRefused, Adapters
 from gateway.pools.model import Model

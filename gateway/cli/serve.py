@@ -52,7 +52,7 @@ def _processes(text: str) -> int:
 def _run(options: argparse.Namespace) -> int:
     from gateway.config.load import load, overridden
     from gateway.config.schema import Config
-    from gateway.data_plane import StartError
+    from gateway.core.start_error import StartError
     from gateway.reload.reloader import ConfigSource
     from gateway.serve import serve
 

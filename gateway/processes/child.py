@@ -15,8 +15,9 @@ from typing import Any
 
 from gateway.config.schema import Config
 from gateway.core.process_tuning import freeze_gc
+from gateway.core.start_error import StartError
 from gateway.core.ticker import Ticker
-from gateway.data_plane import DataPlane, Server, StartError
+from gateway.data_plane import DataPlane, Server
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.ejection import Finding, Overseer
 from gateway.pools.model import Model

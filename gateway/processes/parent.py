@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from gateway.api.keyring import keyring_of
 from gateway.config.schema import Config
+from gateway.core.start_error import StartError
 from gateway.core.ticker import Ticker
-from gateway.data_plane import StartError, joined, split, tls_of, url_of
+from gateway.data_plane import joined, split, tls_of, url_of
 from gateway.observe.counters import Snapshot
 from gateway.observe.exposition import Exposition
 from gateway.pools.build import RegistryBuilder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.config.schema import Config
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from gateway.reload.adapter_changes import AdapterChanges
 from gateway.tuning.published import PublishedModels
 from gateway.tuning.publisher import Refused

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.config.problems import ConfigError
 from gateway.config.schema import Config
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 
 LOOK_SECONDS = 1.0
 """How often the files are looked at. A change is taken over when it has been the same for two looks."""

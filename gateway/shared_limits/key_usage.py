@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.config.schema import Config
 from gateway.core.limits import group_owner
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from gateway.plane import Plane
 from gateway.shared_limits.sharing import NoClient, Sharing
 

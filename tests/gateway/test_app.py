@@ -20,7 +20,7 @@ import trustme
 from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console.startup_log import StartupLog
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from gateway.reload.reloader import ConfigSource
 from loadtest.simulator import SimulatedEngine, Timing
 from loadtest.simulator.faults import Faults

@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from gateway.config.schema import Config
-from gateway.data_plane import DataPlane, StartError, joined, split, tls_of, url_of
+from gateway.core.start_error import StartError
+from gateway.data_plane import DataPlane, joined, split, tls_of, url_of
 from gateway.pools.build import RegistryBuilder
 from tests.gateway.api.local.forms import form, head
 from tests.kit.eventually import eventually

@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 
 from gateway.config.schema import Config
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from gateway.pools.replica import ReplicaState
 from gateway.processes.parent import Parent
 from loadtest.simulator import SimulatedEngine

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.models import adapters_of
 from gateway.config.schema import Config
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from gateway.reload.config_in_force import ConfigInForce
 from gateway.tuning.published import PublishedModels
 from gateway.tuning.publisher import Refused

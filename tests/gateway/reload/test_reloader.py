@@ -21,7 +21,7 @@ from gateway.config.reference import toml
 from gateway.config.schema import Config
 from gateway.console.startup_log import StartupLog
 from gateway.control.commands import ReloadResult
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from gateway.reload.reloader import ConfigSource, Reloader, ReloadOutcome
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing

@@ -11,7 +11,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console.startup_log import StartupLog
-from gateway.data_plane import StartError
+from gateway.core.start_error import StartError
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import gateway, remote
 from tests.kit.wire import Wire
