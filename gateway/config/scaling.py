@@ -35,7 +35,7 @@ class ScalingTable(Table):
     keep: Seconds | None = Field(
         None,
         description="For how long replicas are kept that were needed lately, in seconds. Default: 30 times as long as "
-        "a start takes, from a minute to a quarter of an hour.",
+        "a start takes, from 20 seconds to a quarter of an hour.",
         examples=[300.0],
     )
     sleep_level: int | None = Field(

@@ -19,7 +19,7 @@ _PANIC = 2.0
 _STEP_DOWN_SECONDS = 5.0
 
 _KEEP_STARTS = 30.0
-_LEAST_KEEP, _MOST_KEEP = 60.0, 900.0
+_LEAST_KEEP, _MOST_KEEP = 20.0, 900.0
 
 Reason = Literal[
     "steady", "demand", "panic", "from_zero", "min", "max", "peak", "surplus", "idle", "evicted", "operator"
@@ -50,7 +50,7 @@ class ScalingRule:
 
     ``target`` is how many requests one replica has under way when it is well used. After ``idle`` seconds without any
     request the last replica goes too, where ``least`` is 0. ``keep`` is how long a peak is remembered, in seconds;
-    ``None``: 30 times as long as a start takes, from a minute to a quarter of an hour. Where an operator has ``fixed``
+    ``None``: 30 times as long as a start takes, from 20 seconds to a quarter of an hour. Where an operator has ``fixed``
     the number, it is ``least`` and ``most`` at once, and demand changes nothing.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,19 +57,30 @@ def parser() -> argparse.ArgumentParser:
         metavar="S",
         help="how long the start of a replica takes, in seconds (0 10 40 120)",
     )
+    command.add_argument(
+        "--queue-timeout",
+        type=float,
+        default=math.inf,
+        metavar="S",
+        help="refuse what has waited so long, in seconds, as the gateway's queue_timeout does (never)",
+    )
     command.add_argument("--out", type=Path, default=Path("docs/scaling"), metavar="DIR", help="for JSON and plots")
     return command
 
 
 def compare(
-    traffic: str, trace: Sequence[TraceRequest], starts: Sequence[float], log: Callable[[str], None]
+    traffic: str,
+    trace: Sequence[TraceRequest],
+    starts: Sequence[float],
+    log: Callable[[str], None],
+    queue_timeout: float = math.inf,
 ) -> Iterator[dict[str, Any]]:
     """Measure each rule at each start-up time, beside the smallest fixed fleet that meets the objective."""
-    fleets = _fixed_fleets(trace)
+    fleets = _fixed_fleets(trace, queue_timeout)
     number, fixed = len(fleets), fleets[-1]
     log(f"{traffic}: a fixed fleet of {number} attains {fixed.attained:.1%}")
     for start in starts:
-        settings = FleetSettings(PROFILES[_PROFILE], start)
+        settings = FleetSettings(PROFILES[_PROFILE], start, queue_timeout=queue_timeout)
 
         def row(name: str, run: FleetRun, start: float = start) -> dict[str, Any]:
             made = _row(traffic, start, name, run, fixed)
@@ -93,9 +105,9 @@ def _rules(most: int, start: float) -> Mapping[str, Rule]:
     }
 
 
-def _fixed_fleets(trace: Sequence[TraceRequest]) -> Sequence[FleetRun]:
+def _fixed_fleets(trace: Sequence[TraceRequest], queue_timeout: float) -> Sequence[FleetRun]:
     """Measure fleets of one replica and more, up to the smallest that meets the objective for so many requests."""
-    settings = FleetSettings(PROFILES[_PROFILE], 0.0)
+    settings = FleetSettings(PROFILES[_PROFILE], 0.0, queue_timeout=queue_timeout)
     runs: list[FleetRun] = []
     for number in range(1, _MOST + 1):
         run = simulate(trace, settings, Fixed(number), at_first=number)
@@ -130,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         recorded = traces.read(options.trace, options.requests)
-        runs = list(compare("trace", recorded, options.start, log))
-        runs += compare("day", day(recorded), options.start, log)
+        runs = list(compare("trace", recorded, options.start, log, options.queue_timeout))
+        runs += compare("day", day(recorded), options.start, log, options.queue_timeout)
     except TraceError as error:
         print(error, file=sys.stderr)
         return 2

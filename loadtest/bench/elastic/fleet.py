@@ -1,12 +1,14 @@
 """A fleet of simulated engines behind one queue, whose size a rule decides, in virtual time.
 
 Each replica is the simulator's model of vLLM's scheduler. A replica takes requests when its start is over; one that is
-let go finishes what it has. Replica-seconds count from the order to start until the replica has gone.
+let go finishes what it has. Replica-seconds count from the order to start until the replica has gone. What waits for
+longer than it may is refused, as by the gateway's ``queue_timeout``, and is outside the objective.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,11 +77,15 @@ class FleetRun:
 
 @dataclass(frozen=True, slots=True)
 class FleetSettings:
-    """One replica's speed and how long its start takes in seconds; how many requests it gets at once at most."""
+    """One replica's speed and how long its start takes in seconds; how many requests it gets at once at most.
+
+    ``queue_timeout`` is for how long a request may wait, in seconds.
+    """
 
     profile: Profile
     start_seconds: float
     slots: int = 6
+    queue_timeout: float = math.inf
     objective: Objective = Objective()
 
 
@@ -135,7 +141,7 @@ class _Fleet:
         self._at_first = at_first
         self._replicas: list[_Replica] = []
         self._waiting: deque[_Request] = deque()
-        self._answered = self._changes = 0
+        self._answered = self._refused = self._changes = 0
         self._missed: Counter[int] = Counter()
         self._replica_seconds = 0.0
 
@@ -149,7 +155,7 @@ class _Fleet:
         for each in trace:
             loop.call_at(_QUIET_SECONDS + each.at - first, self._arrive, each)
         demand, replicas = [], []
-        while self._answered < len(trace):
+        while self._answered + self._refused < len(trace):
             seen = self._seen(loop.time())
             demand.append(seen.requests)
             replicas.append(seen.replicas)
@@ -198,9 +204,18 @@ class _Fleet:
         self._replicas.remove(replica)
 
     def _arrive(self, request: TraceRequest) -> None:
-        work = Work(request.tokens_in, max(1, request.tokens_out))
-        self._waiting.append(_Request(work, asyncio.get_running_loop().time(), self._done))
+        loop = asyncio.get_running_loop()
+        waiting = _Request(Work(request.tokens_in, max(1, request.tokens_out)), loop.time(), self._done)
+        self._waiting.append(waiting)
         self._dispatch()
+        if waiting.replica is None and self._settings.queue_timeout < math.inf:
+            loop.call_later(self._settings.queue_timeout, self._give_up, waiting)
+
+    def _give_up(self, request: _Request) -> None:
+        if request.replica is None:
+            self._waiting.remove(request)
+            self._refused += 1
+            self._missed[int(request.came_at)] += 1
 
     def _dispatch(self) -> None:
         while self._waiting:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from loadtest.bench.elastic.fleet import Demand, FleetRun, FleetSettings, simulate
+from loadtest.bench.elastic.fleet import Demand, FleetRun, FleetSettings, Objective, simulate
 from loadtest.bench.elastic.rules import Fixed
 from loadtest.simulator.profile import Profile
 from loadtest.traces import TraceRequest
@@ -32,6 +34,16 @@ def test_what_finds_no_slot_waits_and_may_be_late() -> None:
     together = requests(*[0.0] * 100, tokens=1)
     assert simulate(together, settings(slots=2), Fixed(1), at_first=1).attained == pytest.approx(0.4, abs=0.04)
     assert simulate(together, settings(slots=2), Fixed(3), at_first=3).attained == 1.0
+
+
+def test_what_waits_for_longer_than_it_may_is_refused_and_leaves_its_time_to_others() -> None:
+    burst = requests(*[0.0] * 30, *[3.0 + second for second in range(10)], tokens=10)
+    in_time = Objective(tpot=0.2)
+    patient = FleetSettings(SECOND_EACH, 0.0, slots=2, objective=in_time)
+    # Two are answered each second, from the first on: the queue is as long as the burst has left it.
+    assert simulate(burst, patient, Fixed(1), at_first=1).attained == pytest.approx(4 / 40, abs=0.06)
+    refusing = replace(patient, queue_timeout=1.5)
+    assert simulate(burst, refusing, Fixed(1), at_first=1).attained == pytest.approx(14 / 40, abs=0.06)
 
 
 def test_a_replica_serves_when_its_start_is_over_and_costs_from_the_order_on() -> None:

@@ -19,7 +19,7 @@ def test_all_rules_are_compared(
     rows = [f"2023-11-16 18:15:{second:02}.0000000,500,5" for second in range(40)]
     trace.write_text(HEADER + "\n".join(rows) + "\n")
     monkeypatch.setattr("loadtest.bench.elastic.__main__.day", lambda recorded: recorded)
-    assert main([str(trace), "--start", "40", "--out", str(tmp_path / "out")]) == 0
+    assert main([str(trace), "--start", "40", "--queue-timeout", "1.5", "--out", str(tmp_path / "out")]) == 0
     runs = json.loads((tmp_path / "out/scaling.json").read_text())
     assert [run["rule"] for run in runs[:7]] == [
         "fixed, 1",
