@@ -7,7 +7,9 @@ whenever something has changed.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import takewhile
 from time import monotonic
 from typing import Protocol
 
@@ -18,7 +20,7 @@ from gateway.fleet.rolling_update import next_step, surplus
 from gateway.fleet.sleeping_engines import SleepingEngines, useless_asleep
 from gateway.pools.pool import Pool
 from gateway.pools.replica import Replica, ReplicaState
-from gateway.scaling.eviction import Holdings, Room
+from gateway.scaling.eviction import Holdings, Room, left_beside
 
 _ENGINE_GRACE = 10.0
 """Seconds that an engine gets to end by itself."""
@@ -148,6 +150,8 @@ class ManagedEngines:
         if self.number(model) >= self._numbers.get(model, spec.replicas):
             return ""
         lacking = self._place_of(spec).lacks(spec)
+        if not lacking and self._is_kept(spec):
+            lacking = "what is free is kept for a model that waits for more of it"
         return f"{lacking}; {self.leaving} on their way out" if lacking and self.leaving else lacking
 
     def start_seconds(self, model: str) -> float | None:
@@ -186,6 +190,8 @@ class ManagedEngines:
 
     def _start_one(self, spec: EngineSpec, pool: Pool) -> bool:
         """Wake an engine, or start one and take it into its pool; return whether there was room for it."""
+        if self._is_kept(spec):
+            return False
         if self._sleeping.wake_one(self._asleep(spec.model), spec):
             return True
         place = self._place_of(spec)
@@ -198,6 +204,20 @@ class ManagedEngines:
         replica.observe(self._replica_changed)
         pool.add(replica)
         return True
+
+    def _is_kept(self, spec: EngineSpec) -> bool:
+        """Whether what is free here is kept for models before this one in line, which fit in when others have gone."""
+        if spec.ray is not None or not self.leaving:
+            return False
+        numbers = Counter(each.spec.model for each in self._engines.values() if each.stays_awake)
+        ahead = [
+            self.holdings(name).ways
+            for name in takewhile(lambda name: name != spec.model, self._numbers)
+            if name in self._wanted
+            for _ in range(numbers[name], self._numbers[name])
+        ]
+        left = left_beside(ahead, self.room())
+        return all(left.short_of(way) for way in self.holdings(spec.model).ways)
 
     def _place_of(self, spec: EngineSpec) -> Place:
         place = self._here if spec.ray is None else self._ray

@@ -50,8 +50,8 @@ class ScalingRule:
 
     ``target`` is how many requests one replica has under way when it is well used. After ``idle`` seconds without any
     request the last replica goes too, where ``least`` is 0. ``keep`` is how long a peak is remembered, in seconds;
-    ``None``: 30 times as long as a start takes, from 20 seconds to a quarter of an hour. Where an operator has ``fixed``
-    the number, it is ``least`` and ``most`` at once, and demand changes nothing.
+    ``None``: 30 times as long as a start takes, from 20 seconds to a quarter of an hour. Where an operator has
+    ``fixed`` the number, it is ``least`` and ``most`` at once, and demand changes nothing.
     """
 
     least: int

@@ -1,7 +1,8 @@
 """Which idle replicas give way to one that there is no room for: a plain decision over who has which GPUs and slots.
 
 A replica goes only if one that waits can then start or wake. The fewest that suffice are chosen, and of these the ones
-whose models have been idle for the longest. Where all idle replicas together do not suffice, none goes.
+whose models have been idle for the longest. Where all idle replicas together do not suffice, none goes. What several
+that go leave one after the other is kept for the one that waits for all of it.
 """
 
 from __future__ import annotations
@@ -81,6 +82,18 @@ class _Victim(NamedTuple):
         return len(self.gpus) if wants else int(not self.gpus)
 
 
+def left_beside(waiting: Iterable[Sequence[Wants]], room: Room) -> Room:
+    """Give the room that is left beside those that wait in line, each with the ways to have it, as far as they fit.
+
+    One that does not fit holds up none of those behind it.
+    """
+    for ways in waiting:
+        fitting = _fitting(ways, room)
+        if fitting is not None:
+            room = room.without(fitting)
+    return room
+
+
 def make_room(waiting: Iterable[tuple[str, Sequence[Wants]]], room: Room, idle: Sequence[Idle]) -> Eviction | None:
     """Choose who gives way to the first of those that wait, by its model and ways, for which it is of use.
 
@@ -88,13 +101,18 @@ def make_room(waiting: Iterable[tuple[str, Sequence[Wants]]], room: Room, idle: 
     """
     longest_idle_first = sorted(idle, key=lambda each: each.busy_at)
     for model, ways in waiting:
-        fitting = next((way for way in ways if not room.short_of(way)), None)
+        fitting = _fitting(ways, room)
         if fitting is not None:
             room = room.without(fitting)
         elif victims := _best(ways, room, longest_idle_first):
             models = dict.fromkeys(each.model for each in victims)
             return Eviction(model, {name: [each.name for each in victims if each.model == name] for name in models})
     return None
+
+
+def _fitting(ways: Sequence[Wants], room: Room) -> Wants | None:
+    """Give the first way for which there is room, or will be."""
+    return next((way for way in ways if not room.short_of(way)), None)
 
 
 def _best(ways: Sequence[Wants], room: Room, idle: Sequence[Idle]) -> Sequence[_Victim]:

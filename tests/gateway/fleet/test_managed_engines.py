@@ -57,7 +57,7 @@ class Here:
         self.ticker = Ticker(self._tick, lambda _: None)
 
     def want(self, gpus: int = 0, sleep: SleepMode | None = None, **models: Any) -> None:
-        """Want these models from now on: each is a number of replicas and what its engines are told."""
+        """Want these models from now on: each is a number of replicas, what its engines are told, and perhaps GPUs."""
         vllm = {"engine": "vllm", "source": "a/b"}
         old = self.registry
         self.registry = self._builder.build(Config.model_validate({"models": dict.fromkeys(models, vllm)}))
@@ -68,11 +68,11 @@ class Here:
                 "vllm",
                 FolderSource(self._folder),
                 replicas=replicas,
-                gpus=gpus,
+                gpus=of_its_own[0] if of_its_own else gpus,
                 env={"TOLD": told},
                 sleep=sleep,
             )
-            for model, (replicas, told) in models.items()
+            for model, (replicas, told, *of_its_own) in models.items()
         ]
         pools = {model.name: model.pool for model in self.registry.models}
         self.place.cpu_engines = self.cpu_engines
@@ -322,6 +322,37 @@ async def test_room_for_one_goes_to_the_first_in_line(folder: Path) -> None:
         await made.until_ready("m-0")
         made.engines.scale({"o": 1, "n": 1, "m": 0})
         await eventually(lambda: list(made.engines.names) == ["o-0"])
+
+
+async def test_what_several_leave_one_after_the_other_is_kept_for_the_first_in_line(folder: Path) -> None:
+    async with here(folder, gpus="01") as made:
+        made.want(m=(0, "a", 2), n=(1, "a", 1), o=(1, "a", 1), p=(0, "a", 1))
+        await eventually(lambda: all(len(made.registry.find(name).pool.ready) == 1 for name in "no"))
+        (busy,) = made.registry.find("o").pool.replicas
+        busy.load.entered()
+        made.engines.scale({"m": 1, "p": 1, "n": 0, "o": 0})
+        await eventually(lambda: list(made.engines.names) == ["o-0"])
+        await made.ticker.next_tick()
+        await made.ticker.next_tick()
+        assert list(made.engines.names) == ["o-0"]
+        kept = "what is free is kept for a model that waits for more of it; 1 on their way out"
+        assert made.engines.waits_for("p") == kept
+        busy.load.left()
+        await made.until_ready("m-0")
+        assert made.engines.waits_for("p") == "1 for each replica, and 0 of 2 GPUs free"
+
+
+async def test_what_is_left_beside_the_first_in_line_is_given_at_once(folder: Path) -> None:
+    async with here(folder, gpus="012") as made:
+        made.want(m=(0, "a", 2), n=(1, "a", 1), o=(1, "a", 1), p=(0, "a", 1))
+        await eventually(lambda: all(len(made.registry.find(name).pool.ready) == 1 for name in "no"))
+        (busy,) = made.registry.find("o").pool.replicas
+        busy.load.entered()
+        made.engines.scale({"m": 1, "p": 1, "n": 0, "o": 0})
+        # There will be three GPUs: two for the first in line, and one for the next.
+        await eventually(lambda: set(made.engines.names) >= {"o-0", "p-0"})
+        busy.load.left()
+        await made.until_ready("m-0")
 
 
 async def test_what_waits_for_a_gpu_says_so(folder: Path) -> None:

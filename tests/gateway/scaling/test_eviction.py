@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.scaling.eviction import Eviction, Idle, Room, Wants, make_room
+from gateway.scaling.eviction import Eviction, Idle, Room, Wants, left_beside, make_room
 
 
 def room(gpus: str = "", cpu_slots: int | None = 0) -> Room:
@@ -108,6 +108,13 @@ def test_room_is_set_aside_for_those_before_in_line() -> None:
     assert make_room([("first", [1]), ("second", [1])], room("1"), models) == Eviction("second", {"a": ["a-0"]})
     assert make_room([("first", [frozenset("1")]), ("second", [1])], room("12"), models) is None
     assert make_room([("first", [0]), ("second", [0])], room(cpu_slots=1), models) == Eviction("second", {"b": ["b-0"]})
+
+
+def test_what_is_left_beside_those_in_line_is_what_they_do_not_fit_into() -> None:
+    assert left_beside([[2], [1]], room("0123")) == room("3")
+    assert left_beside([[frozenset("1"), 1], [frozenset("1"), 1]], room("123")) == room("3")
+    assert left_beside([[3], [1]], room("01")) == room("1")
+    assert left_beside([[0]], room(cpu_slots=1)) == room(cpu_slots=0)
 
 
 def test_one_that_cannot_be_helped_does_not_hold_up_the_next() -> None:
