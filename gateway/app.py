@@ -34,6 +34,7 @@ from gateway.processes.parent import Parent
 from gateway.reload.config_in_force import ConfigInForce
 from gateway.reload.reloader import ConfigSource, Reloader, ReloadOutcome
 from gateway.scaling.model_scaling import ModelScaling
+from gateway.scaling.neighbours import Neighbours
 from gateway.shared_limits.key_usage import KeyUsage
 from gateway.tuning.publisher import Serving
 from gateway.tuning.service import TuningService
@@ -82,7 +83,14 @@ class Gateway:
             tuning=self._tuning,
             start_up=start_up,
         )
-        self._scaling = ModelScaling(config, self.plane.registry, self.fleet.engines, self._scaled)
+        self._scaling = ModelScaling(
+            config,
+            self.plane.registry,
+            self.fleet.engines,
+            self._scaled,
+            neighbours=Neighbours(folder, self._gpus.devices),
+            say=say,
+        )
         self._usage = KeyUsage(config, self.plane, say)
         exposition.scaled = self._scaling.scaled_models
         exposition.tuning_jobs = self._tuning.jobs

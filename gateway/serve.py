@@ -22,6 +22,7 @@ from gateway.core.process_tuning import freeze_gc, raise_fd_limit, set_switch_in
 from gateway.core.start_error import StartError
 from gateway.core.tasks import cancelled
 from gateway.reload.reloader import ConfigSource
+from gateway.scaling.neighbours import FOLDER_PREFIX
 
 _OTHER_FILES = 1024
 """Files and sockets beside those of clients and their engines: probes, logs, pipes, whatever libraries open."""
@@ -39,7 +40,7 @@ def serve(source: ConfigSource) -> int:
 
 async def _serve(config: Config, source: ConfigSource) -> int:
     """Start, wait for a signal, stop. A second signal ends everything at once; the shims see to the engines."""
-    folder = Path(tempfile.mkdtemp(prefix="headgate-"))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     start_up = StartupLog(sys.stderr)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

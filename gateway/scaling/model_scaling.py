@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
 from gateway.pools.registry import Registry
 from gateway.scaling.decide import ScalingRule
 from gateway.scaling.fixed import FixedNumbers
+from gateway.scaling.neighbours import Neighbours
 from gateway.scaling.scaler import Engines, ScaledModel, Scaler, Told
+
+_LOOK_SECONDS = 10.0
+"""How often other gateways are looked for that scale the same models."""
 
 
 class ModelScaling:
     """Looks at what the models of a configuration have to do, at each tick, and has their ``engines`` follow.
 
-    ``told`` hears of each change, and of a replica that cannot be started yet.
+    ``told`` hears of each change, and of a replica that cannot be started yet. Of ``neighbours`` that scale the same
+    models ``say`` takes a line; engines are started and stopped all the same.
     """
 
-    def __init__(self, config: Config, registry: Registry, engines: Engines, told: Told) -> None:
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        engines: Engines,
+        told: Told,
+        *,
+        neighbours: Neighbours,
+        say: Callable[[str], None],
+    ) -> None:
         self._scaler = Scaler(engines, told)
         self._fixed = FixedNumbers(self._scaler)
-        self._ticker = Ticker(self._scaler.tick, lambda _: None)
+        self._neighbours = neighbours
+        self._say = say
+        self._look_at = 0.0
+        self._ticker = Ticker(self.tick, lambda _: None)
         self.follow(config, registry)
 
     def __repr__(self) -> str:
@@ -56,9 +73,34 @@ class ModelScaling:
         """Look from now on."""
         self._ticker.start()
 
+    def tick(self, now: float) -> None:
+        """Have as many replicas as are needed, and see now and then who else does; ``now`` is from ``perf_counter``."""
+        self._scaler.tick(now)
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._look_around()
+
     def stop(self) -> None:
         """Look no more; all replicas stay."""
         self._ticker.stop()
+        self._neighbours.leave()
+
+    def _look_around(self) -> None:
+        """Note which models other gateways on this machine scale too, and say what has changed about that."""
+        models = self._scaler.models
+        rivals = self._neighbours.rivals(models)
+        come = [name for name, model in models.items() if name in rivals and not model.contested]
+        gone = [name for name, model in models.items() if name not in rivals and model.contested]
+        for name, model in models.items():
+            model.contested = name in rivals
+        if come:
+            processes = ", ".join(sorted({str(rivals[name]) for name in come}))
+            self._say(
+                f"another gateway on this machine (process {processes}) scales {', '.join(come)} too; neither knows "
+                "which engines the other starts, nor on which GPUs"
+            )
+        if gone:
+            self._say(f"no other gateway on this machine scales {', '.join(gone)} any more")
 
 
 def _rules_of(config: Config) -> dict[str, ScalingRule]:

@@ -82,6 +82,8 @@ class ScaledModel:
     """What the latest decision was taken by; ``None`` before the first."""
     waits_for: str = ""
     """What a replica that is desired and has not been started waits for."""
+    contested: bool = False
+    """Whether another gateway on this machine scales it too."""
     missing_since: float = inf
     """Since when there are fewer replicas than desired; infinity while there are not."""
     lowered_at: float = -inf

@@ -128,6 +128,13 @@ SUPPLY = Row(
             queries=[Query(highest(series("headgate_cold_start_seconds", MODEL), "model"), "{{model}}")],
         ),
         Lines(
+            title="Scaled by two gateways",
+            description="1 while another gateway on the same machine scales the model too. Neither knows which engines "
+            "the other starts, nor on which GPUs.",
+            unit="short",
+            queries=[Query(highest(series("headgate_scaling_contested", MODEL), "model"), "{{model}}")],
+        ),
+        Lines(
             title="Demand on each ready replica",
             description="Compare it with what one replica carries, its knee: more than that waits. Gone while none is "
             "ready.",

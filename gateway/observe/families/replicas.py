@@ -73,6 +73,13 @@ REPLICAS = (
     ),
     Row(
         Kind.GAUGE,
+        "scaling_contested",
+        "Whether another gateway on this machine scales the model too.",
+        MODEL,
+        lambda scrape: [((each.name,), float(each.contested)) for each in scrape.scaled],
+    ),
+    Row(
+        Kind.GAUGE,
         "cold_start_seconds",
         "How long the last start of a replica took until it was ready.",
         MODEL,

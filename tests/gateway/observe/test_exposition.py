@@ -43,6 +43,7 @@ def test_the_families_are_the_published_ones(exposition: Exposition) -> None:
         "desired_replicas",
         "scaling_decisions",
         "cold_start_seconds",
+        "scaling_contested",
         "retries",
         "fallbacks",
         "stream_recoveries",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from gateway.core.errors import ModelNotFound
 from gateway.pools.registry import Registry
 from gateway.scaling.decide import ScalingRule
 from gateway.scaling.model_scaling import ModelScaling
+from gateway.scaling.neighbours import FOLDER_PREFIX, Neighbours
 from tests.gateway.pools.made import model
 from tests.gateway.scaling.test_scaler import Engines
 
@@ -25,12 +28,19 @@ def configured(**scaling: Any) -> Config:
 class Scaling:
     """The scaling of three models, of which one has a rule and one runs elsewhere."""
 
-    def __init__(self) -> None:
-        self.engines, self.said = Engines(), list[tuple[str, str, str]]()
+    def __init__(self, folder: Path, other: int = 0) -> None:
+        self.engines, self.said, self.lines = Engines(), list[tuple[str, str, str]](), list[str]()
         self.engines.running["plain"] = 1
         self.registry = Registry([model(name) for name in ("scaled", "plain", "there")])
+        own = folder / f"{FOLDER_PREFIX}{other}"
+        own.mkdir()
         self.scaling = ModelScaling(
-            configured(min=1, max=4), self.registry, self.engines, lambda *words: self.said.append(words)
+            configured(min=1, max=4),
+            self.registry,
+            self.engines,
+            lambda *words: self.said.append(words),
+            neighbours=Neighbours(own, ()),
+            say=self.lines.append,
         )
 
     @property
@@ -38,22 +48,22 @@ class Scaling:
         return dict(self.engines.wanted)
 
 
-def test_the_models_that_run_here_are_shown_with_how_they_are_scaled() -> None:
-    here = Scaling()
+def test_the_models_that_run_here_are_shown_with_how_they_are_scaled(tmp_path: Path) -> None:
+    here = Scaling(tmp_path)
     (scaled,) = here.scaling.scaled_models()
     assert here.scaling.local_models() == {"scaled": scaled, "plain": None}
     assert (scaled.rule.least, scaled.rule.most, here.wanted) == (1, 4, {"scaled": 1})
 
 
-def test_a_model_is_scaled_by_all_that_its_table_says() -> None:
-    here = Scaling()
+def test_a_model_is_scaled_by_all_that_its_table_says(tmp_path: Path) -> None:
+    here = Scaling(tmp_path)
     here.scaling.follow(configured(min=0, max=3, target=4.0, keep=60.0), here.registry)
     (scaled,) = here.scaling.scaled_models()
     assert scaled.rule == ScalingRule(0, 3, 4.0, 300.0, 60.0)
 
 
-def test_a_number_is_fixed_through_changes_of_the_configuration_until_it_is_forgotten() -> None:
-    here = Scaling()
+def test_a_number_is_fixed_through_changes_of_the_configuration_until_it_is_forgotten(tmp_path: Path) -> None:
+    here = Scaling(tmp_path)
     here.scaling.scale_model("plain", 3)
     here.scaling.follow(configured(min=2, max=4), here.registry)
     assert here.wanted == {"scaled": 2, "plain": 3}
@@ -62,8 +72,38 @@ def test_a_number_is_fixed_through_changes_of_the_configuration_until_it_is_forg
     assert here.wanted == {"scaled": 2}
 
 
-def test_a_model_is_checked_against_the_configuration_in_force() -> None:
-    here = Scaling()
+def test_a_model_is_checked_against_the_configuration_in_force(tmp_path: Path) -> None:
+    here = Scaling(tmp_path)
     with pytest.raises(ModelNotFound, match="those whose engines run here: scaled, plain"):
         here.scaling.scale_model("none", 1)
     assert here.wanted == {"scaled": 1}
+
+
+def test_another_gateway_that_scales_the_same_model_is_told_once_and_serving_goes_on(tmp_path: Path) -> None:
+    ours, theirs = Scaling(tmp_path), Scaling(tmp_path, other=1)
+    ours.scaling.tick(0.0)
+    theirs.scaling.tick(0.0)
+    ours.scaling.tick(11.0)
+    ours.scaling.tick(22.0)
+    (scaled,) = ours.scaling.scaled_models()
+    assert scaled.contested
+    line = (
+        f"another gateway on this machine (process {os.getpid()}) scales scaled too; neither knows which engines the "
+        "other starts, nor on which GPUs"
+    )
+    assert ours.lines == theirs.lines == [line]
+    assert ours.wanted == theirs.wanted == {"scaled": 1}
+    theirs.scaling.stop()
+    ours.scaling.tick(33.0)
+    assert not scaled.contested
+    assert ours.lines[1:] == ["no other gateway on this machine scales scaled any more"]
+
+
+def test_others_are_looked_for_now_and_then(tmp_path: Path) -> None:
+    ours, theirs = Scaling(tmp_path), Scaling(tmp_path, other=1)
+    ours.scaling.tick(0.0)
+    theirs.scaling.tick(0.0)
+    ours.scaling.tick(9.9)
+    assert ours.lines == []
+    ours.scaling.tick(10.0)
+    assert len(ours.lines) == 1
