@@ -44,6 +44,10 @@ class Scaling:
         )
 
     @property
+    def contested(self) -> list[bool]:
+        return [model.contested for model in self.scaling.scaled_models()]
+
+    @property
     def wanted(self) -> dict[str, int]:
         return dict(self.engines.wanted)
 
@@ -85,8 +89,7 @@ def test_another_gateway_that_scales_the_same_model_is_told_once_and_serving_goe
     theirs.scaling.tick(0.0)
     ours.scaling.tick(11.0)
     ours.scaling.tick(22.0)
-    (scaled,) = ours.scaling.scaled_models()
-    assert scaled.contested
+    assert ours.contested == theirs.contested == [True]
     line = (
         f"another gateway on this machine (process {os.getpid()}) scales scaled too; neither knows which engines the "
         "other starts, nor on which GPUs"
@@ -95,7 +98,7 @@ def test_another_gateway_that_scales_the_same_model_is_told_once_and_serving_goe
     assert ours.wanted == theirs.wanted == {"scaled": 1}
     theirs.scaling.stop()
     ours.scaling.tick(33.0)
-    assert not scaled.contested
+    assert ours.contested == [False]
     assert ours.lines[1:] == ["no other gateway on this machine scales scaled any more"]
 
 
