@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -28,6 +28,14 @@ _AT_ONCE = 256
 _POOLINGS = ("mean_tokens", "cls_token")
 
 TokenIds = Sequence[int]
+
+
+class Portion(NamedTuple):
+    """Rows of texts, shape (texts, width), the texts' numbers, and how many ``seconds`` the rows took."""
+
+    rows: Any
+    numbers: list[int]
+    seconds: float
 
 
 class Base:
@@ -121,25 +129,45 @@ def rows_of(
 
 
 def rows_until(
-    compute: Callable[[Any, Any], Any],
-    texts: Sequence[TokenIds],
-    deadline: float,
-    seed: int,
-    tell: Callable[[float], None] = lambda _: None,
+    compute: Callable[[Any, Any], Any], texts: Sequence[TokenIds], deadline: float, seed: int
 ) -> tuple[Any, list[int]]:
     """Compute rows of texts in random order until a moment of ``perf_counter``; give them, and the texts' numbers.
 
-    Some are computed in any case. ``tell`` hears which share is done.
+    Some are computed in any case.
+    """
+    *_, last = growing_rows(compute, texts, len(texts), deadline, seed)
+    return last.rows, last.numbers
+
+
+def growing_rows(
+    compute: Callable[[Any, Any], Any],
+    texts: Sequence[TokenIds],
+    first: int,
+    deadline: float,
+    seed: int,
+    tell: Callable[[float], None] = lambda _: None,
+) -> Iterator[Portion]:
+    """Compute rows of texts in random order, and give all that there are each time that these are twice as many.
+
+    The first time these are about ``first`` texts. It ends at the ``deadline``, a moment of ``perf_counter``, or with
+    all texts; some are computed in any case. ``tell`` hears which share is done.
     """
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
     found: list[Any] = []
-    done = 0
-    while done < len(order) and (not found or time.perf_counter() < deadline):
+    wanted, seconds = min(first, len(order)), 0.0
+    for done in range(0, len(order), _AT_ONCE):
         part = order[done : done + _AT_ONCE]
+        start = time.perf_counter()
         found.append(rows_of(compute, [texts[number] for number in part]))
-        done += len(part)
-        tell(done / len(order))
-    return torch.cat(found), order[:done]
+        now = time.perf_counter()
+        seconds += now - start
+        count = done + len(part)
+        tell(count / len(order))
+        if count >= wanted or now >= deadline:
+            yield Portion(torch.cat(found), order[:count], seconds)
+            wanted = min(2 * count, len(order))
+        if now >= deadline:
+            return
 
 
 def _by_tokens(order: Sequence[int], texts: Sequence[TokenIds]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from engines.onnx.model import golden
 from engines.onnx.model.activations import Logits, sigmoid, softmax
 from engines.onnx.model.model import Model
 from engines.train.classifier.card import Report, write_card
-from engines.train.classifier.encoder import Base, Classifier, rows_of, rows_until
+from engines.train.classifier.encoder import Base, Classifier, growing_rows, rows_of
 from engines.train.classifier.export import checked, export
 from engines.train.classifier.finetune import (
     BATCH_SIZE,
@@ -32,7 +32,7 @@ from engines.train.classifier.finetune import (
 )
 from engines.train.classifier.int8 import Int8, quantize
 from engines.train.classifier.prepare import prepare
-from engines.train.classifier.probe import Probe, fit, loss_of
+from engines.train.classifier.probe import Probe, fit_growing, loss_of
 from engines.train.classifier.robustness import Robustness, frozen, measure
 from engines.train.classifier.scores import Scores, Shrunk, score
 from engines.train.classifier.shrink import (
@@ -51,6 +51,9 @@ from engines.train.loop import Loop, Run, Trained
 
 _PROBE_SHARE = 0.3
 """How much of the time budget the probe may take where fine-tuning follows; of more examples it sees a part."""
+
+_FIRST_EXAMPLES = 4
+"""So many examples of each label, on average, are seen before it is asked whether twice as many teach more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,34 +238,41 @@ class ClassifierJob:
         self._logits = None
 
     def _probe(self) -> Judged:
-        """Fit a head to the frozen encoder, with as many examples as the time allows."""
+        """Fit a head to the frozen encoder, with as many examples as the time allows and as teach it something.
+
+        Where fine-tuning follows, it is fitted each time that there are twice as many, until that gains little.
+        """
         with self._run.phase("probe"):
             start = time.perf_counter()
             self._model.eval()
             validation = rows_of(self._model.embed, self._validation)
             texts = self._base.tokens([example.text for example in self._data.training])
-            vectors, numbers = rows_until(
+            portions = growing_rows(
                 self._model.embed,
                 texts,
+                len(texts) if self._job.method == "probe" else _FIRST_EXAMPLES * len(self._data.labels),
                 start + probe_seconds(self._job.method, self._budget),
                 self._job.seed,
                 lambda share: self._run.events.progress("probe", share),
             )
-            pace = (time.perf_counter() - start) / (len(numbers) + len(self._validation))
-            if len(numbers) < len(texts):
-                self._run.events.message(f"The time allows the probe {len(numbers)} of the {len(texts)} examples.")
-            truth = truth_of(self._data, validation=False)[numbers]
-            probe = fit(
-                vectors,
-                truth,
+            probe, seen = fit_growing(
+                portions,
+                truth_of(self._data, validation=False),
                 self._data.weights,
                 (validation, self._wanted),
                 multi_label=self._data.multi_label,
             )
+            self._tell_seen(len(seen.numbers), len(texts), enough=seen.enough)
             self._begin_with(probe)
             with torch.inference_mode():
                 loss, accuracy = self._judge(self._model.head(validation))
-            return Judged(probe, loss, accuracy, time.perf_counter() - start, pace)
+            return Judged(probe, loss, accuracy, time.perf_counter() - start, seen.seconds / len(seen.numbers))
+
+    def _tell_seen(self, seen: int, examples: int, *, enough: bool) -> None:
+        if enough:
+            self._run.events.message(f"The probe has seen {seen} of the {examples} examples; more teach it little.")
+        elif seen < examples:
+            self._run.events.message(f"The time allows the probe {seen} of the {examples} examples.")
 
     def _validate(self) -> Any:
         """Give the logits of the validation texts by the model as it is, shape (texts, labels)."""

@@ -86,6 +86,23 @@ def test_planning_changes_no_parameter(tmp_path: Path, events: EventLog) -> None
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_what_is_tried_are_neither_the_longest_nor_the_shortest_batches(tmp_path: Path, events: EventLog) -> None:
+    asked: list[float] = []
+
+    class Longer(Halves):
+        def tokens(self, batch: float) -> int:
+            return int(10 * batch)
+
+        def loss(self, batch: float) -> StepLoss:
+            asked.append(batch)
+            return super().loss(batch)
+
+    model = line()
+    run = Run(events, Checkpoints(tmp_path / "checkpoints"), StopSignal())
+    Loop(model, torch.optim.AdamW(model.parameters()), Longer(model), run, {}).plan(epochs=1, budget=600, seed=1)
+    assert sorted(set(asked)) == [1.0, 3.0]
+
+
 def test_what_is_restored_goes_on_to_the_same_weights(tmp_path: Path, events: EventLog) -> None:
     whole = line()
     loop(whole, tmp_path, events).run(Schedule(20, budget=600, pace=0.01))

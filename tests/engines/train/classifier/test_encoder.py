@@ -12,7 +12,7 @@ from tests.engines.train.tiny_models import needed, write_encoder
 
 torch = needed()
 
-from engines.train.classifier.encoder import Base, Classifier, padded, rows_of, rows_until  # noqa: E402
+from engines.train.classifier.encoder import Base, Classifier, growing_rows, padded, rows_of, rows_until  # noqa: E402
 from engines.train.errors import JobError  # noqa: E402
 
 TEXTS = ["good film", "bad", "the film was great and the plot was fine", "poor actor"]
@@ -74,10 +74,26 @@ def test_some_rows_are_computed_however_late_it_is_and_each_belongs_to_its_text(
     texts = base.tokens(["good", "bad film", "a good film", "bad", "film"])
     some, numbers = rows_until(model.embed, texts, 0.0, 7)
     assert len(some) == len(numbers) == 2
-    shares: list[float] = []
-    every, order = rows_until(model.embed, texts, inf, 7, shares.append)
-    assert (sorted(order), order[:2], shares) == ([0, 1, 2, 3, 4], numbers, [0.4, 0.8, 1.0])
+    every, order = rows_until(model.embed, texts, inf, 7)
+    assert (sorted(order), order[:2]) == ([0, 1, 2, 3, 4], numbers)
     assert torch.allclose(every, rows_of(model.embed, [texts[number] for number in order]), atol=1e-5)
+
+
+def test_rows_are_given_each_time_that_there_are_twice_as_many_and_in_the_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.train.classifier.encoder._AT_ONCE", 1)
+    base = Base(folder)
+    model = classifier(base)
+    texts = base.tokens(["good", "bad film", "a good film", "bad", "film", "plot", "actor"])
+    shares: list[float] = []
+    portions = list(growing_rows(model.embed, texts, 2, inf, 7, shares.append))
+    assert [len(portion.numbers) for portion in portions] == [len(portion.rows) for portion in portions] == [2, 4, 7]
+    assert portions[1].numbers == portions[2].numbers[:4]
+    assert shares == [count / 7 for count in range(1, 8)]
+    assert 0 < portions[0].seconds < portions[1].seconds < portions[2].seconds
+    late = list(growing_rows(model.embed, texts, 4, 0.0, 7))
+    assert [len(portion.numbers) for portion in late] == [1]
 
 
 def test_the_pooling_of_the_folder_is_respected(tmp_path: Path) -> None:

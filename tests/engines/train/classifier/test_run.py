@@ -79,6 +79,14 @@ def test_a_probe_without_time_tells_how_many_examples_it_has_seen(tmp_path: Path
     assert answers(folder / "result", ["good 7", "bad 7"]) == ["good", "bad"]
 
 
+def test_a_probe_that_more_examples_teach_little_leaves_the_time_to_the_training(tmp_path: Path, encoder: Path) -> None:
+    lines = [{"text": f"film {number}", "label": ("good", "bad")[number * 7919 % 13 % 2]} for number in range(1200)]
+    folder = write_job(tmp_path / "job", encoder, lines, hyperparameters={"n_epochs": 1, "batch_size": 256})
+    assert main([str(folder)]) == 0
+    assert "The probe has seen 512 of the 1080 examples; more teach it little." in said(folder)
+    assert "The time allows the probe" not in said(folder)
+
+
 def test_without_time_for_all_examples_the_upper_half_is_trained(tmp_path: Path, encoder: Path) -> None:
     folder = write_job(tmp_path / "job", encoder, reviews(80), method="auto", time_budget=1e-9)
     assert main([str(folder)]) == 0
