@@ -86,7 +86,16 @@ def _quantize(options: argparse.Namespace) -> int:
         known = [text.label if counts is None or text.label in counts else None for text in chosen.measured]
         sample = Sample([ids.of(text) for text in chosen.measured], known)
         reading = Classes(labels) if options.task == "classify" else Neighbourhood(known)
-        found = measure(models, folders, sample, reading, max_length=limit, threads=options.threads, progress=tell)
+        found = measure(
+            models,
+            folders,
+            sample,
+            reading,
+            max_length=limit,
+            max_mixed=options.max_mixed,
+            threads=options.threads,
+            progress=tell,
+        )
         best = gate.choose(found[1:])
         card = Card(
             name=options.model_name,

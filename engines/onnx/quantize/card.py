@@ -93,8 +93,8 @@ at most {gate.max_size:g} times the size.
 {_table(card)}
 
 {what}
-*Flips* are answers that differ from the model's own. *Neighbours* compares each text alone with the same text in a
-batch of eight of any lengths: answers that change, and the greatest {_shift_of(card.task)}.
+*Flips* are answers that differ from the model's own. *Neighbours* compares texts alone with the same texts in batches
+of eight of any lengths: answers that change, and the greatest {_shift_of(card.task)}.
 
 ![Accuracy lost against speed, with the gate]({picture})
 
@@ -110,7 +110,7 @@ batch of eight of any lengths: answers that change, and the greatest {_shift_of(
 
 On {card.machine.processor} ({"with" if card.machine.vnni else "without"} VNNI), ONNX Runtime
 {card.machine.onnxruntime}, Python {card.machine.python}, one thread, on {card.made}. Speed is that of the data's own
-texts in batches of like length under 256 tokens, all models side by side, each batch's fastest of five rounds.
+texts in batches of like length under 256 tokens, all models side by side, each batch's fastest of three rounds.
 Calibrated with {card.calibration} texts that were not measured with.
 
 Source: `sha256:{card.source}`.

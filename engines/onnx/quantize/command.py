@@ -45,6 +45,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--max-texts", type=int, default=3000, metavar="N", help="texts of each file at most (default %(default)s)"
     )
     parser.add_argument(
+        "--max-mixed",
+        type=int,
+        default=3000,
+        metavar="N",
+        help="texts at most that are also put into batches of any lengths, to see what neighbours change (default"
+        " %(default)s)",
+    )
+    parser.add_argument(
         "--variants",
         nargs="+",
         choices=VARIANT_NAMES,
@@ -79,7 +87,8 @@ def gate_of(options: argparse.Namespace) -> Gate:
 
 def words(options: argparse.Namespace) -> list[str]:
     """Write parsed options as a command line again, for the process that does the work."""
-    line = ["--data", *map(str, options.data), "--max-texts", str(options.max_texts), "--variants", *options.variants]
+    line = ["--data", *map(str, options.data), "--variants", *options.variants]
+    line += ["--max-texts", str(options.max_texts), "--max-mixed", str(options.max_mixed)]
     line += ["--threads", str(options.threads)]
     if options.calibrate:
         line += ["--calibrate", *map(str, options.calibrate)]

@@ -32,7 +32,7 @@ NEIGHBOURS = 8
 SHAPES = ((1, 16), (1, 128), (8, 16), (2, 128))
 """Texts and tokens of the batches that are timed besides the data's own."""
 
-_ROUNDS = 5
+_ROUNDS = 3
 _TIMED_TEXTS = 64
 _SEED = 20
 
@@ -108,16 +108,16 @@ def by_length(texts: Sequence[TokenIds]) -> list[list[int]]:
 
 
 def rows_of(model: Computes, texts: Sequence[TokenIds], batches: Sequence[Sequence[int]], threads: int = 1) -> Rows:
-    """Run batches, each in one of ``threads``, and give the rows in the order of the texts; shape (texts, width)."""
+    """Run batches, each in one of ``threads``, and give a row for each text of them, in the order of the batches.
 
-    def computed(batch: Sequence[int]) -> dict[int, Rows]:
-        return dict(zip(batch, model.compute([texts[number] for number in batch]), strict=True))
+    The rows have the shape (texts, width).
+    """
 
-    rows: dict[int, Rows] = {}
+    def computed(batch: Sequence[int]) -> Iterable[Rows]:
+        return model.compute([texts[number] for number in batch])
+
     with ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(computed, batches):
-            rows |= found
-    return np.stack([rows[number] for number in range(len(texts))])
+        return np.stack([row for rows in pool.map(computed, batches) for row in rows])
 
 
 def seconds_of(models: Mapping[str, Computes], batches: Sequence[Sequence[TokenIds]]) -> dict[str, float]:
@@ -141,12 +141,14 @@ def measure(
     reading: Reading,
     *,
     max_length: int,
+    max_mixed: int,
     threads: int,
     progress: Callable[[str], None],
 ) -> list[Measured]:
     """Measure all models, which take ``max_length`` tokens; the first is the one that the others were made from.
 
-    Answers are computed in as many ``threads`` as are given, times in one.
+    Answers are computed in as many ``threads`` as are given, times in one. They are those to each text alone; what
+    neighbours change is seen with ``max_mixed`` texts at most.
     """
     progress(f"timing {len(models)} models side by side")
     texts = sample.texts
@@ -157,18 +159,21 @@ def measure(
         if length <= max_length
     }
     base = next(iter(models))
-    base_rows = rows_of(models[base], texts, by_length(texts), threads)
+    alone = [[number] for number in range(len(texts))]
+    base_rows = rows_of(models[base], texts, alone, threads)
     base_answers = reading.answers(base_rows, base_rows)
     base_accuracy = _accuracy(base_answers, sample.labels, base_answers)
+    batches = _mixed(len(texts), max_mixed)
+    mixed = [number for batch in batches for number in batch]
     found = []
     for name, model in models.items():
         progress(f"{name}: comparing its answers")
-        rows = base_rows if name == base else rows_of(model, texts, by_length(texts), threads)
-        alone = rows_of(model, texts, [[number] for number in range(len(texts))], threads)
-        mixed = rows_of(model, texts, _mixed(len(texts)), threads)
+        rows = base_rows if name == base else rows_of(model, texts, alone, threads)
         answers = reading.answers(rows, rows)
         accuracy = _accuracy(answers, sample.labels, base_answers)
-        moved = reading.answers(alone, rows) != reading.answers(mixed, rows)
+        among = rows.copy()
+        among[mixed] = rows_of(model, texts, batches, threads)
+        moved = (reading.answers(among, rows) != answers)[mixed]
         size = _bytes(folders[name])
         found.append(
             Measured(
@@ -182,7 +187,7 @@ def measure(
                 flips=100 * float((answers != base_answers).mean()),
                 shift=reading.shift(rows, base_rows),
                 neighbour_flips=100 * float(moved.mean()),
-                neighbour_shift=reading.shift(alone, mixed),
+                neighbour_shift=reading.shift(rows, among),
                 shapes={shape: 1000 * times[name] for shape, times in shapes.items()},
             )
         )
@@ -208,10 +213,10 @@ def _accuracy(answers: Labels, labels: Sequence[str | None], model_answers: Labe
     return sum(str(answers[number]) == labels[number] for number in known) / len(known)
 
 
-def _mixed(count: int) -> list[list[int]]:
-    """Put texts into batches with neighbours of any length, at random with a fixed seed."""
-    order = random.Random(_SEED).sample(range(count), count)  # noqa: S311
-    return [order[start : start + NEIGHBOURS] for start in range(0, count, NEIGHBOURS)]
+def _mixed(count: int, most: int) -> list[list[int]]:
+    """Put so many texts at most into batches with neighbours of any length, at random with a fixed seed."""
+    order = random.Random(_SEED).sample(range(count), min(count, most))  # noqa: S311
+    return [order[start : start + NEIGHBOURS] for start in range(0, len(order), NEIGHBOURS)]
 
 
 def _of_shape(texts: Sequence[TokenIds], count: int, length: int) -> list[TokenIds]:

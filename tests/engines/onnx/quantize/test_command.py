@@ -31,7 +31,7 @@ def test_each_limit_is_an_option() -> None:
     [
         "--data a.csv",
         "--data a.csv --variants per-token static",
-        "--data a.csv b.json --calibrate c.csv --max-texts 9 --max-size 1 --card docs/a --threads 3",
+        "--data a.csv b.json --calibrate c.csv --max-texts 9 --max-mixed 5 --max-size 1 --card docs/a --threads 3",
     ],
 )
 def test_options_written_out_again_mean_the_same(line: str) -> None:

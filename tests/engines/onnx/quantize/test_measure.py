@@ -12,6 +12,7 @@ import pytest
 from engines.onnx.quantize.gate import Measured
 from engines.onnx.quantize.measure import (
     BUDGET,
+    NEIGHBOURS,
     Classes,
     Computes,
     Neighbourhood,
@@ -53,7 +54,9 @@ class WrongInCompany(Right):
         return rows if len(set(map(len, texts))) == 1 else rows[:, ::-1]
 
 
-def measured(tmp_path: Path, model: Computes, labels: list[str | None], reading: Reading | None = None) -> Measured:
+def measured(
+    tmp_path: Path, model: Computes, labels: list[str | None], reading: Reading | None = None, max_mixed: int = 100
+) -> Measured:
     folders = {"base": tmp_path / "base", "made": tmp_path / "made"}
     for name, size in (("base", 1000), ("made", 250)):
         folders[name].mkdir()
@@ -61,7 +64,9 @@ def measured(tmp_path: Path, model: Computes, labels: list[str | None], reading:
     reading = reading or Classes(["even", "odd"])
     models = {"base": Right(), "made": model}
     sample = Sample(TEXTS, labels)
-    found = measure(models, folders, sample, reading, max_length=16, threads=2, progress=lambda step: None)
+    found = measure(
+        models, folders, sample, reading, max_length=16, max_mixed=max_mixed, threads=2, progress=lambda step: None
+    )
     assert [each.name for each in found] == ["base", "made"]
     assert (found[0].speedup, found[0].size, found[0].accuracy_loss, found[0].flips) == (1, 1, 0, 0)
     return found[1]
@@ -81,10 +86,26 @@ def test_wrong_answers_are_lost_points_and_flips(tmp_path: Path) -> None:
     assert made.shift == pytest.approx(np.tanh(0.5), abs=1e-6)
 
 
-def test_what_neighbours_change_is_seen_although_batches_of_like_length_are_right(tmp_path: Path) -> None:
+def test_what_neighbours_change_is_seen_although_texts_alone_are_right(tmp_path: Path) -> None:
     made = measured(tmp_path, WrongInCompany(), LABELS)
+    assert (made.accuracy, made.flips) == (1, 0)
     assert made.neighbour_flips > 90
     assert made.neighbour_shift == pytest.approx(np.tanh(0.5), abs=1e-6)
+
+
+@pytest.mark.parametrize("reading", [Classes(["even", "odd"]), Neighbourhood(LABELS)])
+def test_neighbours_are_given_to_as_many_texts_as_are_asked_for(tmp_path: Path, reading: Reading) -> None:
+    batches: list[int] = []
+
+    class Counting(WrongInCompany):
+        def compute(self, texts: Sequence[Sequence[int]]) -> Rows:
+            if len(texts) <= NEIGHBOURS and len(set(map(len, texts))) > 1:
+                batches.append(len(texts))
+            return super().compute(texts)
+
+    made = measured(tmp_path, Counting(), LABELS, reading, max_mixed=12)
+    assert sum(batches) == 12
+    assert made.neighbour_flips == 100
 
 
 def test_without_labels_accuracy_is_agreement_with_the_model(tmp_path: Path) -> None:
@@ -119,9 +140,9 @@ def test_batches_are_of_like_length_and_within_the_budget() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_rows_come_in_the_order_of_the_texts(threads: int) -> None:
-    rows = rows_of(Right(), TEXTS, by_length(TEXTS), threads)
-    assert rows[:, 1].tolist() == [text[0] for text in TEXTS]
+def test_rows_come_in_the_order_of_the_batches(threads: int) -> None:
+    rows = rows_of(Right(), TEXTS, [[3, 0], [2]], threads)
+    assert rows[:, 1].tolist() == [TEXTS[number][0] for number in (3, 0, 2)]
 
 
 def test_batches_are_computed_at_once_in_as_many_threads_as_are_given() -> None:
