@@ -23,7 +23,7 @@ LONGEST = 4000
 BATCH = 64
 """Texts in a request."""
 
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.5
 _TOLD_SECONDS = 5.0
 _SILENT_SECONDS = 15.0
 _ENDS = {"succeeded", "failed", "cancelled"}

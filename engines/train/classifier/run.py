@@ -307,7 +307,9 @@ class ClassifierJob:
         optimizer = optimizer_of(self._model, method, chosen.learning_rate_multiplier)
         loop = Loop(self._model, optimizer, course, self._run, kept)
         with self._run.phase("train"):
-            budget = max(1.0, self._budget - judged.seconds)
+            # The last step is followed by a validation, which belongs to the time as well.
+            validation = judged.pace * len(self._validation)
+            budget = max(1.0, self._budget - judged.seconds - validation)
             schedule = loop.plan(chosen.n_epochs, budget, self._job.seed)
             if state is None:
                 loop.save(schedule)
