@@ -49,8 +49,8 @@ from engines.train.history import Row, write_metrics
 from engines.train.job import Chosen, Job
 from engines.train.loop import Loop, Run, Trained
 
-_PROBE_SHARE = 0.3
-"""How much of the time budget the probe may take where fine-tuning follows; of more examples it sees a part."""
+_PROBE_SHARE = 0.6
+"""How much of the time budget the probe may take where fine-tuning follows, as long as more examples teach it."""
 
 _FIRST_EXAMPLES = 4
 """So many examples of each label, on average, are seen before it is asked whether twice as many teach more."""

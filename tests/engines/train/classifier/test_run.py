@@ -68,7 +68,7 @@ def test_the_probe_alone_takes_no_steps(tmp_path: Path, encoder: Path) -> None:
 
 def test_the_probe_has_all_of_the_time_where_nothing_follows_it() -> None:
     assert probe_seconds("probe", 100.0) == 100.0
-    assert probe_seconds("auto", 100.0) == pytest.approx(30.0)
+    assert probe_seconds("auto", 100.0) == pytest.approx(60.0)
 
 
 def test_a_probe_without_time_tells_how_many_examples_it_has_seen(tmp_path: Path, encoder: Path) -> None:
