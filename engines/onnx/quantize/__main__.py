@@ -49,7 +49,7 @@ def _quantize(options: argparse.Namespace) -> int:
     # These bring the package onnx, whose absence is told above.
     from engines.onnx.model.model import load
     from engines.onnx.quantize.card import Card, machine
-    from engines.onnx.quantize.measure import Classes, Neighbourhood, Sample, measure
+    from engines.onnx.quantize.measure import ROUNDS, Classes, Neighbourhood, Sample, measure
     from engines.onnx.quantize.variants import VARIANTS
 
     start = time.monotonic()
@@ -110,6 +110,8 @@ def _quantize(options: argparse.Namespace) -> int:
             model=found[0],
             variants=found[1:],
             promoted=best.name if best else None,
+            mixed=options.max_mixed,
+            rounds=ROUNDS,
         )
         for each in found[1:]:
             tell(f"{each.name}: {'; '.join(gate.failures(each)) or 'passes the gate'}")

@@ -29,7 +29,9 @@ class Card:
     """Everything that was found; ``source`` and ``graph`` are SHA-256 digests of what went in and what was promoted.
 
     ``data`` are the files with how many of their texts were measured and how many had a label that counts,
-    ``model`` is the one that the variants were made from, ``promoted`` the name of one of these or ``None``.
+    ``model`` is the one that the variants were made from, ``promoted`` the name of one of these or ``None``. At most
+    ``mixed`` texts got neighbours, all without a limit, and of so many ``rounds`` a batch's fastest counts; cards of
+    before say neither.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Card:
     model: Measured
     variants: list[Measured]
     promoted: str | None
+    mixed: int | None = None
+    rounds: int = 5
 
     def write(self, prefix: Path) -> None:
         """Write the card with the endings ``.json``, ``.md`` and ``.svg`` after this path."""
@@ -77,6 +81,7 @@ def page(card: Card, picture: str) -> str:
     count = sum(texts for texts, _ in card.data.values())
     verdict = f"**`{card.promoted}` was promoted.**" if card.promoted else "**No variant was promoted.**"
     what = _accuracy_means(card.task, labelled, count)
+    mixed = count if card.mixed is None else min(card.mixed, count)
     files = "\n".join(
         f"- `{name}`: {texts} texts, {known} of them labelled" for name, (texts, known) in card.data.items()
     )
@@ -93,8 +98,8 @@ at most {gate.max_size:g} times the size.
 {_table(card)}
 
 {what}
-*Flips* are answers that differ from the model's own. *Neighbours* compares texts alone with the same texts in batches
-of eight of any lengths: answers that change, and the greatest {_shift_of(card.task)}.
+*Flips* are answers that differ from the model's own. *Neighbours* compares {mixed} texts alone with the same texts in
+batches of eight of any lengths: answers that change, and the greatest {_shift_of(card.task)}.
 
 ![Accuracy lost against speed, with the gate]({picture})
 
@@ -110,7 +115,7 @@ of eight of any lengths: answers that change, and the greatest {_shift_of(card.t
 
 On {card.machine.processor} ({"with" if card.machine.vnni else "without"} VNNI), ONNX Runtime
 {card.machine.onnxruntime}, Python {card.machine.python}, one thread, on {card.made}. Speed is that of the data's own
-texts in batches of like length under 256 tokens, all models side by side, each batch's fastest of three rounds.
+texts in batches of like length under 256 tokens, all models side by side, each batch's fastest of {card.rounds} rounds.
 Calibrated with {card.calibration} texts that were not measured with.
 
 Source: `sha256:{card.source}`.

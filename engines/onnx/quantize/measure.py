@@ -32,7 +32,9 @@ NEIGHBOURS = 8
 SHAPES = ((1, 16), (1, 128), (8, 16), (2, 128))
 """Texts and tokens of the batches that are timed besides the data's own."""
 
-_ROUNDS = 3
+ROUNDS = 3
+"""How often a batch is timed."""
+
 _TIMED_TEXTS = 64
 _SEED = 20
 
@@ -125,7 +127,7 @@ def seconds_of(models: Mapping[str, Computes], batches: Sequence[Sequence[TokenI
     totals = dict.fromkeys(models, 0.0)
     for batch in batches:
         best = dict.fromkeys(models, float("inf"))
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             for name, model in models.items():
                 start = time.perf_counter()
                 model.compute(batch)

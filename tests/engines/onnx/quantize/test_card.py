@@ -30,6 +30,16 @@ CARD = Card(
 )
 
 
+def test_it_says_how_many_texts_got_neighbours_and_how_often_a_batch_was_timed() -> None:
+    of_before = page(CARD, "a.svg")
+    assert "*Neighbours* compares 200 texts alone" in of_before
+    assert "each batch's fastest of 5 rounds" in of_before
+    said = page(replace(CARD, mixed=150, rounds=3), "a.svg")
+    assert "*Neighbours* compares 150 texts alone" in said
+    assert "each batch's fastest of 3 rounds" in said
+    assert "*Neighbours* compares 200 texts alone" in page(replace(CARD, mixed=3000), "a.svg")
+
+
 def test_it_says_which_variant_was_promoted_and_what_the_others_miss() -> None:
     said = page(CARD, "a.svg")
     assert "**`good` was promoted.**" in said
