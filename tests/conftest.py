@@ -28,10 +28,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave a file alone whose tests are all slow when no slow test is to run: to import torch alone takes seconds."""
-    if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
-        return bool(_ALL_SLOW.search(collection_path.read_text(encoding="utf-8"))) or None
-    return None
+    """Leave a file, or a folder, alone whose tests are all slow when no slow test is to run.
+
+    What they import takes seconds, torch alone, and each of the processes that run tests would import it.
+    """
+    return True if config.option.markexpr == "not slow" and _all_slow(collection_path) else None
+
+
+def _all_slow(path: Path) -> bool:
+    if path.is_dir():
+        return all(_all_slow(file) for file in path.rglob("test_*.py"))
+    return path.suffix == ".py" and bool(_ALL_SLOW.search(path.read_text(encoding="utf-8")))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,6 +16,8 @@ import pytest
 from loadtest.simulator import SimulatedEngine, Timing
 from tests.kit.gateways import gateway, remote
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def client(

@@ -28,6 +28,8 @@ from engines.train.loop import (  # noqa: E402
 from engines.train.schedule import Schedule  # noqa: E402
 from engines.train.stop import StopSignal  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 class Halves:
     """A line is fitted to y = x / 2; a batch is one x."""

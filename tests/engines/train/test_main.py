@@ -16,6 +16,8 @@ from engines.train.__main__ import main
 from engines.train.checkpoints import Checkpoints
 from tests.engines.train.tiny_models import events, needed, reviews, write_encoder, write_job
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -144,7 +146,6 @@ def test_a_job_that_is_stopped_goes_on_to_the_same_result(
     assert result(stopped) == result(whole)
 
 
-@pytest.mark.slow
 def test_the_child_is_a_program(tmp_path: Path, encoder: Path) -> None:
     needed()
     folder = write_job(tmp_path / "job", encoder, reviews(4))

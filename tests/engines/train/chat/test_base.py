@@ -14,6 +14,8 @@ torch = needed()
 from engines.train.chat.base import ChatBase  # noqa: E402
 from engines.train.errors import JobError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_linear_layers_but_the_last_are_adapted(tmp_path: Path) -> None:
     adapted = ChatBase(write_chat_model(tmp_path)).adapt("tiny")

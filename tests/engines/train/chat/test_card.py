@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.engines.train.tiny_models import needed
 
 needed()
@@ -12,6 +14,8 @@ from engines.train.chat.card import Report, page, write_card  # noqa: E402
 from engines.train.chat.course import Judged  # noqa: E402
 from engines.train.history import Row  # noqa: E402
 from engines.train.job import Base, Job  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 REPORT = Report(
     job=Job("ftjob-1", "ft:smol:me::1", "lora", Base("smol", "/m"), "/t.jsonl", seed=7),

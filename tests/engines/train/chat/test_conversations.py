@@ -48,6 +48,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return AutoTokenizer.from_pretrained(write_chat_model(tmp_path_factory.mktemp("models") / "chat"))
 
 
+@pytest.mark.slow
 def test_tokens_know_whether_they_are_learnt(tokenizer: Any) -> None:
     [tokens], left_out = tokens_of([CHAT], tokenizer, 100)
     learnt = [number for number, learnt in zip(tokens.ids, tokens.learnt, strict=True) if learnt]
@@ -57,6 +58,7 @@ def test_tokens_know_whether_they_are_learnt(tokenizer: Any) -> None:
     assert left_out == 0
 
 
+@pytest.mark.slow
 def test_what_is_too_long_is_cut_and_left_out_without_an_answer(tokenizer: Any, tmp_path: Path) -> None:
     long = (Message("user", "the " * 50, False), CHAT[3])
     found, left_out = tokens_of([CHAT, long], tokenizer, 40)

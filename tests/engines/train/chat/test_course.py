@@ -14,6 +14,8 @@ from engines.train.chat.base import ChatBase  # noqa: E402
 from engines.train.chat.conversations import Tokens  # noqa: E402
 from engines.train.chat.course import ChatCourse, learnt_logits  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SHORT = Tokens([4, 7, 9, 10], [False, False, True, True])
 LONG = Tokens([4, 6, 12, 13, 14, 15, 9], [False, False, False, False, True, True, False])
 

@@ -17,6 +17,8 @@ from engines.train.__main__ import main  # noqa: E402
 from engines.train.chat.run import held_back  # noqa: E402
 from engines.train.examples import Chat, ChatData, Message  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from engines.robustness import Row as Perturbed
 from engines.train.classifier.card import Report, page, write_card
@@ -16,6 +17,8 @@ from engines.train.classifier.scores import Bin, Measured, Scores, Shrunk
 from engines.train.examples import Example
 from engines.train.history import Row
 from engines.train.job import Base, Distill, Job, Prune
+
+pytestmark = pytest.mark.slow
 
 ROWS = [Perturbed("as written", 0, 0.9, None), Perturbed("typos", 150, 0.85, 0.1), Perturbed("synonyms", 0, 0.9, None)]
 

@@ -15,6 +15,8 @@ torch = needed()
 from engines.train.classifier.encoder import Base, Classifier, growing_rows, padded, rows_of, rows_until  # noqa: E402
 from engines.train.errors import JobError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["good film", "bad", "the film was great and the plot was fine", "poor actor"]
 
 

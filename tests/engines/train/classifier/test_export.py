@@ -16,6 +16,8 @@ from engines.train.classifier.encoder import Base, Classifier, rows_of  # noqa: 
 from engines.train.classifier.export import checked, export, logits_of  # noqa: E402
 from engines.train.errors import JobError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["good film", "bad", "the film was great and the plot was fine", "poor actor"]
 
 

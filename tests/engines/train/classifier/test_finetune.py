@@ -29,6 +29,8 @@ from engines.train.classifier.prepare import Prepared  # noqa: E402
 from engines.train.errors import JobError  # noqa: E402
 from engines.train.examples import Example  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = [Example(f"the film was {word} and great", (label,)) for word, label in (("good", "a"), ("bad", "b"))] * 20
 DATA = Prepared(EXAMPLES, EXAMPLES[:4], ["a", "b"], False, [1.0, 1.0], [])
 

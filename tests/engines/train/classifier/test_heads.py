@@ -22,6 +22,8 @@ from engines.train.classifier.heads import check_heads, importances, keep_heads,
 from engines.train.classifier.prepare import prepare  # noqa: E402
 from engines.train.examples import read_texts  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,6 +14,8 @@ torch = needed()
 from engines.train.classifier.encoder import Portion  # noqa: E402
 from engines.train.classifier.probe import Seen, fit, fit_growing, loss_of  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def clouds(scale: float) -> tuple[Any, Any]:
     """Make three clouds of points and their labels; the last dimension never varies."""

@@ -18,6 +18,8 @@ from engines.train.classifier.probe import Probe  # noqa: E402
 from engines.train.classifier.robustness import frozen, measure  # noqa: E402
 from engines.train.examples import Example  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SEED = 5
 CONTRAST = Probe(torch.randn(2, 16, generator=torch.Generator().manual_seed(1)), torch.zeros(2), 0.01)
 

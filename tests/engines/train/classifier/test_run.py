@@ -23,6 +23,8 @@ from engines.spec import PackageFile, PackageSource  # noqa: E402
 from engines.train.__main__ import main  # noqa: E402
 from engines.train.classifier.run import probe_seconds  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 MINILM = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -167,7 +169,6 @@ def questions() -> list[dict[str, str]]:
     ]
 
 
-@pytest.mark.slow
 def test_minilm_learns_what_customers_ask_and_is_served(tmp_path: Path) -> None:
     base = fetch(
         PackageSource(

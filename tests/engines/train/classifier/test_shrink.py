@@ -25,6 +25,8 @@ from engines.train.classifier.finetune import layers_of, soft_loss  # noqa: E402
 from engines.train.classifier.scores import Measured  # noqa: E402
 from engines.train.classifier.shrink import Taught, kept_layers, state_of, taught_of, with_layers  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 JOB = Job("ftjob-1", "ft:tiny:me::1", "classifier", JobBase("tiny", "/m"), "/t.jsonl")
 
 
