@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -104,15 +105,24 @@ BESIDE = {"engines.onnx", "engines.train"}
 """Packages inside another that has a spine, which have one of their own: a program by itself."""
 
 
-def sources() -> list[Path]:
-    """Return all source files, relative to the root."""
-    return sorted(path.relative_to(ROOT) for tree in TREES for path in (ROOT / tree).rglob("*.py"))
+@cache
+def sources() -> dict[Path, str]:
+    """Return all source files, relative to the root, and their code."""
+    files = sorted(path.relative_to(ROOT) for tree in TREES for path in (ROOT / tree).rglob("*.py"))
+    return {file: (ROOT / file).read_text(encoding="utf-8") for file in files}
 
 
 @cache
 def parsed(code: str) -> list[ast.AST]:
     """Return all that a file consists of; each file is asked about several things."""
     return list(ast.walk(ast.parse(code)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Forget in the end what all files consist of: that are millions of objects."""
+    yield
+    parsed.cache_clear()
 
 
 def mirror(source: Path) -> Path:
@@ -155,17 +165,22 @@ def imported(code: str, *, lazily: bool = True) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("source", sources(), ids=str)
-def test_each_source_file_has_its_mirrored_test(source: Path) -> None:
-    if behaves((ROOT / source).read_text()):
-        assert (ROOT / mirror(source)).exists(), f"{source} has no {mirror(source)}"
+def test_each_source_file_has_its_mirrored_test() -> None:
+    missing = [
+        f"{source} has no {mirror(source)}"
+        for source, code in sources().items()
+        if behaves(code) and not (ROOT / mirror(source)).exists()
+    ]
+    assert missing == []
 
 
-@pytest.mark.parametrize("source", sources(), ids=str)
-def test_imports_point_one_way(source: Path) -> None:
-    code, forbidden = (ROOT / source).read_text(), FORBIDDEN[source.parts[0]]
-    wrong = (imported(code) & forbidden - LAZY.get(str(source), set())) | (imported(code, lazily=False) & forbidden)
-    assert not wrong, f"{source} must not import {', '.join(sorted(wrong))}"
+def test_imports_point_one_way() -> None:
+    wrong = {}
+    for source, code in sources().items():
+        forbidden, lazy = FORBIDDEN[source.parts[0]], LAZY.get(str(source), set())
+        if found := (imported(code) & forbidden - lazy) | (imported(code, lazily=False) & forbidden):
+            wrong[str(source)] = found
+    assert wrong == {}
 
 
 def layer_of(module: str) -> tuple[str, int] | None:
@@ -207,7 +222,7 @@ def upward(source: Path) -> list[str]:
     module = module_of(source)
     own = layer_of(module)
     wrong = []
-    for name in modules_imported((ROOT / source).read_text()):
+    for name in modules_imported(sources()[source]):
         other = layer_of(name)
         if own is None or other is None or other[0] != own[0] or room_of(name) == room_of(module):
             continue
@@ -216,9 +231,9 @@ def upward(source: Path) -> list[str]:
     return sorted(wrong)
 
 
-@pytest.mark.parametrize("source", [each for each in sources() if each.name != "__init__.py"], ids=str)
-def test_imports_point_down_the_spine(source: Path) -> None:
-    assert upward(source) == []
+def test_imports_point_down_the_spine() -> None:
+    wrong = {str(source): upward(source) for source in sources() if source.name != "__init__.py"}
+    assert {source: imports for source, imports in wrong.items() if imports} == {}
 
 
 def test_no_two_files_import_each_other() -> None:
@@ -226,7 +241,7 @@ def test_no_two_files_import_each_other() -> None:
     arrows = {
         module: {
             target
-            for name in modules_imported((ROOT / source).read_text())
+            for name in modules_imported(sources()[source])
             if (target := name if name in files else name.rpartition(".")[0]) in files and target != module
         }
         for module, source in files.items()

@@ -117,14 +117,14 @@ async def test_answers_may_come_in_any_pieces(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
-@pytest.mark.parametrize("border", range(40))
-async def test_a_proxy_may_put_the_borders_of_chunks_anywhere(border: int, size: int) -> None:
+async def test_a_proxy_may_put_the_borders_of_chunks_anywhere(size: int) -> None:
     body = b"data: 1\n\ndata: 22\n\ndata: [DONE]\n\n"
-    chunks = [each for each in (body[:border], body[border:]) if each]
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    answer += b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
-    tally = Tally()
-    client = Client([b""], lambda _client: None, tally)
-    for at in range(0, len(answer), size):
-        client.data_received(answer[at : at + size])
-    assert (tally.responses, tally.events) == (1, 3)
+    for border in range(len(body) + 1):
+        chunks = [each for each in (body[:border], body[border:]) if each]
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer += b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
+        tally = Tally()
+        client = Client([b""], lambda _client: None, tally)
+        for at in range(0, len(answer), size):
+            client.data_received(answer[at : at + size])
+        assert (tally.responses, tally.events) == (1, 3), f"cut at {border}"
