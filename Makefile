@@ -3,8 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FUZZ_CASES ?= 1000000
-QUICK_TESTS := -m "not slow" -n logical --maxprocesses 8 --dist worksteal
+QUICK_TESTS := -m "not slow" -n auto --dist worksteal
 CHAOS_REQUESTS ?= 100000
+
+# The tests start hundreds of processes of Python, each of which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install install-dev serve test test-fast bench format fuzz chaos docs lock
 

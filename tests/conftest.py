@@ -27,6 +27,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[_FOLDER], ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Take one worker more than there are cores, as some tests wait for others; no more than eight, as each costs."""
+    return min(len(os.sched_getaffinity(0)) + 1, 8)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave a file, or a folder, alone whose tests are all slow when no slow test is to run.
 

@@ -8,6 +8,12 @@ import pytest
 from openai import OpenAI
 
 from tests.examples.fake_models import FakeModels, serving_fakes
+from tests.kit.authorities import forget_authorities
+
+
+@pytest.fixture(autouse=True)
+def plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_authorities(monkeypatch)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import zlib
+from array import array
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,7 +46,7 @@ class FakeModels:
         return {"data": [{"label": each[0], "probs": [each[1], 0.0]} if each else _UNSURE for each in found]}
 
     def embedded(self, texts: Sequence[str]) -> dict[str, Any]:
-        return {"object": "list", "model": "m", "data": [{"embedding": vector(text)} for text in texts]}
+        return {"object": "list", "model": "m", "data": [{"embedding": in_base64(vector(text))} for text in texts]}
 
     def job(self) -> dict[str, Any]:
         """Show a job: it is running when it is made, and has ended when it is looked at again."""
@@ -79,6 +81,11 @@ def vector(text: str) -> list[float]:
         counts[zlib.crc32(word.encode()) % _WIDTH] += 1.0
     length = sum(count * count for count in counts) ** 0.5
     return [count / length for count in counts]
+
+
+def in_base64(numbers: Sequence[float]) -> str:
+    """Write a vector as the SDK asks for it, which reads it so a hundred times faster than from a list."""
+    return b64encode(array("f", numbers)).decode()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,6 +12,7 @@ from threading import Thread
 import pytest
 
 from examples.recommendation.__main__ import main
+from tests.examples.fake_models import in_base64
 
 
 class WordCounts(BaseHTTPRequestHandler):
@@ -20,7 +21,7 @@ class WordCounts(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         data = [
-            {"object": "embedding", "index": index, "embedding": _counts(text)}
+            {"object": "embedding", "index": index, "embedding": in_base64(_counts(text))}
             for index, text in enumerate(asked["input"])
         ]
         known = asked["model"] == "minilm"

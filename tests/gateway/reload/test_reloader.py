@@ -106,7 +106,7 @@ async def test_a_scrape_during_reloads_is_of_one_configuration_or_the_other(
     more = "".join(model(f"n{number}", engine.address, slo={"ttft": 1.0}) for number in range(20))
     async with configured(tmp_path, model("m", engine.address)) as here:
         scrapes: set[int] = set()
-        for number in range(20):
+        for number in range(8):
             scraping = asyncio.create_task(here.running.metrics())
             await asyncio.sleep(0)
             assert here.reload(HEAD, model("m", engine.address), more if number % 2 else "").successful

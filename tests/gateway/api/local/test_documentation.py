@@ -5,17 +5,16 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from openapi_spec_validator import validate
-
 from tests.gateway.api.local.test_models import get, two_models
+from tests.gateway.api.openapi.served import described
 
 
 async def test_the_api_describes_itself(tmp_path: Path) -> None:
     async with two_models(tmp_path) as running:
         said = await get(running, "/openapi.json")
         assert said.header("content-type") == "application/json"
-        validate(said.json)
         assert said.json["info"]["title"] == "Headgate"
+        assert said.json["paths"] == described()["paths"]
         assert said.json == (await get(running, "/openapi.json")).json
 
 
