@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ async def test_an_error_is_shown_with_what_its_client_was_told(tmp_path: Path) -
         async with http.post(f"{served.address}/v1/completions", json={"model": "m", "prompt": "a"}) as answer:
             assert answer.status == 502
             request_id = answer.headers["x-request-id"]
-        while not (errors := (await shown(served, "/page/api/state"))["recent_errors"]):
-            pass
+        while not (errors := (await shown(served, "/page/api/state"))["recent_errors"]):  # noqa: ASYNC110 - the page looks now and then
+            await asyncio.sleep(0.02)
     (error,) = errors
     assert (error["request_id"], error["status"], error["model"], error["replica"]) == (request_id, 502, "m", "m-0")
     assert "<b>Out of memory</b>" in error["message"]
@@ -76,8 +77,8 @@ async def test_several_processes_are_shown_as_one_gateway(tmp_path: Path) -> Non
                 assert answer.status == 200
             async with http.post(f"{served.address}/v1/completions", json={"model": "x"}) as answer:
                 assert answer.status == 404
-        while len((state := await shown(served, "/page/api/state"))["recent_errors"]) < 3:
-            pass
+        while len((state := await shown(served, "/page/api/state"))["recent_errors"]) < 3:  # noqa: ASYNC110 - the page looks now and then
+            await asyncio.sleep(0.02)
         detail = await shown(served, "/page/api/model?name=m")
     assert len(state["gateway"]["processes"]) == 2
     assert detail["totals"]["tokens"]["output"] == 15
