@@ -49,10 +49,14 @@ def _all_slow(path: Path) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the cyclic collector away from what is imported and collected, which lives as long as the run does."""
+    """Keep the cyclic collector away from what is imported and collected, which lives as long as the run does.
+
+    Later it looks at what is new less often than by default: that takes a tenth of the time of all tests.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
         gc.enable()
