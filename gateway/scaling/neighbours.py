@@ -52,9 +52,10 @@ class Neighbours:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        self._own = msgspec.structs.replace(self._own, models=frozenset())
 
     def _tell(self, models: frozenset[str]) -> None:
-        if self._file is not None and models == self._own.models:
+        if models == self._own.models:
             return
         self._own = msgspec.structs.replace(self._own, models=models)
         # Where the disk is full others do not learn of us, and all else goes on.

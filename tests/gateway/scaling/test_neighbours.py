@@ -74,3 +74,8 @@ def test_where_nothing_can_be_written_others_are_found_all_the_same(tmp_path: Pa
     (tmp_path / "headgate-a").rmdir()
     assert set(ours.rivals(["chat"])) == {"chat"}
     assert theirs.rivals(["chat"]) == {}
+
+
+def test_one_that_scales_nothing_writes_nothing_down(tmp_path: Path) -> None:
+    assert neighbour(tmp_path, "a").rivals([]) == {}
+    assert list((tmp_path / "headgate-a").iterdir()) == []
