@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gateway.pools.replica import Replica
 
-_MOST = 16
+MOST_COMPARED = 16
 """How many replicas are compared for one request."""
 
 
@@ -18,6 +18,6 @@ def compared(candidates: Sequence[Replica], turn: int) -> Sequence[Replica]:
     """
     size = len(candidates)
     start = turn % size
-    if size <= _MOST:
+    if size <= MOST_COMPARED:
         return [*candidates[start:], *candidates[:start]]
-    return [candidates[(start + number * size // _MOST) % size] for number in range(_MOST)]
+    return [candidates[(start + number * size // MOST_COMPARED) % size] for number in range(MOST_COMPARED)]

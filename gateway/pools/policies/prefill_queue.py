@@ -6,6 +6,11 @@ from collections import OrderedDict
 
 from gateway.pools.policies.policy import Routable
 
+UNREAD = 5.0
+"""How much a token that waits to be read counts, beside one that a running request holds.
+
+Running requests take memory and a share of each step. With more, requests in flight were less even."""
+
 
 class PrefillQueue:
     """The requests at one replica: the tokens that they hold, those that it has yet to read, and who shares a prefix.
@@ -15,41 +20,41 @@ class PrefillQueue:
     prompt of a request that does not stream counts as unread until its response is there.
     """
 
-    __slots__ = ("_sent", "held_tokens", "sharing", "streams", "unread_tokens")
+    __slots__ = ("_sent", "bit", "load", "sharing", "streams")
 
-    def __init__(self) -> None:
-        self._sent: dict[Routable, tuple[int, int, int | None]] = {}
+    def __init__(self, bit: int = 0) -> None:
+        self.bit = bit
+        """Which one of the replicas it is, as ``PrefixIndex`` says."""
+        self._sent: dict[Routable, tuple[int, float, int | None]] = {}
         """What each request holds, what of it was unread when it came, and the last block of its cached prefix."""
-        self.held_tokens = 0
-        self.unread_tokens = 0
-        """As far as it was looked at; exact where there are no ``streams``."""
+        self.load = 0.0
+        """The tokens that its requests hold, and ``UNREAD`` times those that are unread; exact after ``look``."""
         # Ordered, because the first entry of a dict is found by passing over all that were removed before it.
-        self.streams: OrderedDict[Routable, int] = OrderedDict()
+        self.streams: OrderedDict[Routable, float] = OrderedDict()
         """The unread tokens of each request that streams, the oldest first."""
         self.sharing: dict[int, int] = {}
         """How many requests in flight have found just a prefix in the cache, by the last block of that."""
 
     def __repr__(self) -> str:
-        return f"<PrefillQueue [{len(self._sent)} requests; {self.unread_tokens} of {self.held_tokens} tokens unread]>"
+        held = sum(each[0] for each in self._sent.values())
+        return f"<PrefillQueue [{len(self._sent)} requests; {(self.load - held) / UNREAD:.0f} of {held} tokens unread]>"
 
     def __len__(self) -> int:
         return len(self._sent)
 
-    def unread(self) -> int:
-        """Give how many tokens have to be read before it is a new prompt's turn."""
+    def look(self) -> None:
+        """Take note of the prompts that have been read."""
         streams = self.streams
         while streams:
             oldest = next(iter(streams))
             if oldest.context.first_token_at is None:
                 break
-            self.unread_tokens -= streams.pop(oldest)
-        return self.unread_tokens
+            self.load -= UNREAD * streams.pop(oldest)
 
-    def add(self, request: Routable, held: int, unread: int, prefix: int | None) -> None:
+    def add(self, request: Routable, held: int, unread: float, prefix: int | None) -> None:
         """Take in a request that holds so many tokens, some unread; ``prefix`` is the last block that is cached."""
         self._sent[request] = held, unread, prefix
-        self.held_tokens += held
-        self.unread_tokens += unread
+        self.load += held + UNREAD * unread
         if request.streams:
             self.streams[request] = unread
         if prefix is not None:
@@ -59,8 +64,9 @@ class PrefillQueue:
     def remove(self, request: Routable) -> None:
         """Let a request go, whose response is there or will not come."""
         held, unread, prefix = self._sent.pop(request)
-        self.held_tokens -= held
-        self.unread_tokens -= self.streams.pop(request, 0) if request.streams else unread
+        if request.streams:
+            unread = self.streams.pop(request, 0.0)
+        self.load -= held + UNREAD * unread
         if prefix is not None:
             sharing = self.sharing
             left = sharing[prefix] - 1

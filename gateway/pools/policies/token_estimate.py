@@ -31,8 +31,7 @@ class TokenEstimate:
 
         ``prompt`` are those of its prompt, ``limit`` the most that its response may have, 0 if it does not say.
         """
-        output = int(self._mean_output)
-        tokens = prompt + (limit if 0 < limit < output else output)
+        tokens = prompt + (limit if 0 < limit < self._mean_output else int(self._mean_output))
         self.mean_request += (tokens - self.mean_request) * _WEIGHT
         return tokens
 

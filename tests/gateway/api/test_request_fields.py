@@ -282,4 +282,4 @@ def test_a_prompt_is_the_same_whether_it_is_read_with_these_fields_or_from_the_b
     body = json.dumps({"model": "m", "messages": talk, "tools": [{"type": "function"}], **fields}).encode()
     asked = read_prompt(body, read(body))
     assert asked == read_prompt(body)
-    assert len(asked.blocks) == 4
+    assert len(asked.blocks) == 2

@@ -44,7 +44,7 @@ def test_conversations_under_one_system_prompt_share_that_much() -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (prompt_of(prompt="once upon a time " * 50), prompt_of(prompt="once upon a time " * 80)),
+        (prompt_of(prompt="once upon a time " * 80), prompt_of(prompt="once upon a time " * 120)),
         (prompt_of(prompt=list(range(900))), prompt_of(prompt=list(range(1200)))),
         (prompt_of(input=[SYSTEM, QUESTION]), prompt_of(input=[SYSTEM, QUESTION, ANSWER])),
         (
@@ -115,11 +115,11 @@ def test_a_prompt_of_a_million_tokens_has_few_blocks() -> None:
 )
 def test_a_body_without_a_prompt_that_can_be_read_has_about_as_many_tokens_as_its_length_says(body: bytes) -> None:
     prompt = read_prompt(body)
-    assert prompt.blocks == ()
+    assert not prompt.blocks
     assert prompt.tokens <= len(body) // 4
     assert prompt.tokens_of(0) == 0
 
 
 def test_no_two_of_many_prompts_have_a_hash_in_common() -> None:
-    prompts = [prompt_of(prompt=f"{number:>200} and so on " * 4) for number in range(20_000)]
+    prompts = [prompt_of(prompt=f"{number:>200} and so on " * 6) for number in range(20_000)]
     assert len({prompt.blocks[0] for prompt in prompts}) == 20_000
