@@ -146,7 +146,7 @@ class Pipeline:
     def ended(self, context: RequestContext, now: float) -> None:
         """Account for a request that is over; ``now`` is a ``perf_counter`` reading."""
         if context.reservation is not None:
-            rate_limit.settle(context, context.reservation, now)
+            rate_limit.settle(context, context.reservation)
             metrics, group = self._metrics, context.head.key.group
             metrics.key_input_tokens[group] += context.input_tokens
             metrics.key_output_tokens[group] += context.output_tokens
@@ -249,15 +249,7 @@ class Pipeline:
             limits = context.head.key.limits
             if limits is not None:
                 size = len(context.body) if form is None else 0
-                rate_limit.reserve(
-                    context,
-                    limits,
-                    model,
-                    task=route.task,
-                    prompt_bytes=size,
-                    max_tokens=max_tokens,
-                    anthropic=anthropic,
-                )
+                rate_limit.reserve(context, limits, model, route.task, size, max_tokens, anthropic=anthropic)
             if model.fallback or model.canary is not None:
                 return self._ask_another(route, context, downstream, model)
         phases = None if model.guard is None else self._phases(route, context, model.guard)

@@ -6,14 +6,13 @@ which the least is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
 from math import ceil
-from time import perf_counter, time
+from operator import itemgetter
+from time import perf_counter_ns, time
 
 from gateway.core.context import RequestContext
-from gateway.core.limits import KeyLimits, Left, Reservation, whole_duration
+from gateway.core.limits import KeyLimits, Left, Reservation
 from gateway.core.sliding_window import NANOSECONDS
 from gateway.pools.model import Model
 
@@ -25,15 +24,17 @@ _GENERATED = 256
 
 _CLIENT_LEFT = 499
 
+_LEFT = itemgetter(0)
+
 
 def reserve(
     context: RequestContext,
     limits: KeyLimits,
     model: Model,
-    *,
     task: str | None,
     prompt_bytes: int,
     max_tokens: int,
+    *,
     anthropic: bool,
 ) -> None:
     """Count a request in its key's limits, and write what is left into its response's headers.
@@ -47,13 +48,13 @@ def reserve(
     if longest is not None and prompt > longest:
         # No prompt is longer. Images make bodies long that are no long prompts.
         prompt = longest
-    now = int(perf_counter() * NANOSECONDS)
-    context.reservation, left = limits.admit(prompt, generated, now)
-    context.response_headers += _headers(left, now, anthropic=anthropic)
+    now = perf_counter_ns()
+    context.reservation, requests, tokens = limits.admit(prompt, generated, now)
+    context.response_headers += _headers(requests, tokens, now, anthropic=anthropic)
 
 
-def settle(context: RequestContext, reservation: Reservation, now: float) -> None:
-    """Count what a request has used in the place of what it reserved; ``now`` is a ``perf_counter`` reading.
+def settle(context: RequestContext, reservation: Reservation) -> None:
+    """Count what a request has used in the place of what it reserved.
 
     Where an engine was at work and has not told the usage, as when a client leaves early, the estimate stands for the
     prompt, and what has been generated until then is counted.
@@ -61,40 +62,35 @@ def settle(context: RequestContext, reservation: Reservation, now: float) -> Non
     prompt, generated = context.input_tokens, context.output_tokens
     if not prompt and context.replica and (context.status < 400 or context.status == _CLIENT_LEFT):
         prompt = reservation.prompt
-    reservation.limits.settle(reservation, prompt + generated, int(now * NANOSECONDS))
+    reservation.limits.settle(reservation, prompt + generated, perf_counter_ns())
 
 
 def headers_now(limits: KeyLimits, *, anthropic: bool) -> bytes:
     """Write what is left at this moment, for a response that has reserved nothing."""
-    now = int(perf_counter() * NANOSECONDS)
-    return _headers(limits.left(now), now, anthropic=anthropic)
+    now = perf_counter_ns()
+    left = limits.left(now)
+    requests = min((each for each in left if each[1].per_request), key=_LEFT, default=None)
+    tokens = min((each for each in left if not each[1].per_request), key=_LEFT, default=None)
+    return _headers(requests, tokens, now, anthropic=anthropic)
 
 
-def _headers(left: Iterable[Left], now: int, *, anthropic: bool) -> bytes:
-    """Write the headers of that rate of requests and that of tokens of which the least is left, where there are any."""
-    requests: Left | None = None
-    tokens: Left | None = None
-    for one in left:
-        if one[1].per_request:
-            if requests is None or one[0] < requests[0]:
-                requests = one
-        elif tokens is None or one[0] < tokens[0]:
-            tokens = one
+def _headers(requests: Left | None, tokens: Left | None, now: int, *, anthropic: bool) -> bytes:
+    """Write the headers of the rate of requests and of that of tokens of which the least is left."""
+    lines = b""
+    if requests is not None:
+        lines = requests[1].lines(requests[0], now)
+    if tokens is not None:
+        lines += tokens[1].lines(tokens[0], now)
+    return lines + _anthropic_headers(requests, tokens, now) if anthropic else lines
+
+
+def _anthropic_headers(requests: Left | None, tokens: Left | None, now: int) -> bytes:
     lines = b""
     for least in (requests, tokens):
         if least is not None:
-            number, rate = least
-            reset = rate.window.reset(now)
-            lines += rate.headers % (number, _duration(-(-reset // NANOSECONDS)))
-            if anthropic:
-                lines += rate.anthropic_headers % (number, _moment(time() + reset / NANOSECONDS))
+            left, rate = least
+            lines += rate.anthropic_headers % (left, _moment(time() + rate.window.reset(now) / NANOSECONDS))
     return lines
-
-
-# What was written before takes no Python call, and the windows of a minute have no more than 120 such times.
-@lru_cache(maxsize=4096)
-def _duration(seconds: int) -> bytes:
-    return whole_duration(seconds).encode()
 
 
 def _moment(seconds: float) -> bytes:

@@ -8,9 +8,8 @@ is over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from math import ceil
-from threading import Lock
 from typing import Protocol
 
 import msgspec
@@ -76,8 +75,8 @@ class UsageStore(Protocol):
     def in_flight(self, owner: str) -> InFlight:
         """Give the count of requests at once."""
 
-    def lock(self, owner: str) -> AbstractContextManager[object]:
-        """Give the lock under which the usage of a group's keys is changed."""
+    def lock(self, owner: str) -> AbstractContextManager[object] | None:
+        """Give the lock under which the usage of a group's keys is changed; ``None`` where one thread alone does."""
 
 
 class Rate:
@@ -86,7 +85,18 @@ class Rate:
     Where several nodes share it, ``lease`` is what this one may use without asking the others.
     """
 
-    __slots__ = ("anthropic_headers", "headers", "lease", "limit", "name", "per_request", "unit", "window")
+    __slots__ = (
+        "_lines",
+        "_lines_of",
+        "_template",
+        "anthropic_headers",
+        "lease",
+        "limit",
+        "name",
+        "per_request",
+        "unit",
+        "window",
+    )
 
     def __init__(self, name: str, limit: int, cells: WindowCells, lease: Lease | None = None) -> None:
         self.name = name
@@ -94,11 +104,12 @@ class Rate:
         self.lease = lease
         self.unit, seconds = RATES[name]
         self.per_request = self.unit == REQUESTS
-        self.headers = (
-            f"x-ratelimit-limit-{self.unit}: {limit}\r\nx-ratelimit-remaining-{self.unit}: %d\r\n"
+        self._template = (
+            f"x-ratelimit-limit-{self.unit}: {limit}\r\nx-ratelimit-remaining-{self.unit}: %%d\r\n"
             f"x-ratelimit-reset-{self.unit}: %b\r\n"
         ).encode()
-        """OpenAI's lines for a response, to be filled in with what is left, and with the time until nothing counts."""
+        self._lines, self._lines_of = b"", -1
+        """The template with the time until nothing counts filled in, and that time in seconds."""
         self.anthropic_headers = (
             f"anthropic-ratelimit-{self.unit}-limit: {limit}\r\nanthropic-ratelimit-{self.unit}-remaining: %d\r\n"
             f"anthropic-ratelimit-{self.unit}-reset: %b\r\n"
@@ -108,6 +119,13 @@ class Rate:
 
     def __repr__(self) -> str:
         return f"<Rate {self.name} {self.limit} {self.window!r}>"
+
+    def lines(self, left: int, now: int) -> bytes:
+        """Write OpenAI's lines for a response: so much is left, and when nothing counts any more."""
+        seconds = -(-self.window.reset(now) // NANOSECONDS)
+        if seconds != self._lines_of:
+            self._lines, self._lines_of = self._template % whole_duration(seconds).encode(), seconds
+        return self._lines % left
 
     def clear(self) -> None:
         """Forget what was used."""
@@ -151,15 +169,17 @@ Left = tuple[int, Rate]
 class KeyLimits:
     """The limits that hold for the requests of one key: its own and those of its group, under one lock.
 
-    Times are nanoseconds of the clock that ``SlidingWindow`` is told.
+    Without a lock, one thread alone counts. Times are nanoseconds of the clock that ``SlidingWindow`` is told.
     """
 
-    def __init__(self, quotas: Sequence[Quota], lock: AbstractContextManager[object]) -> None:
+    def __init__(self, quotas: Sequence[Quota], lock: AbstractContextManager[object] | None) -> None:
         self.quotas = tuple(quotas)
-        self.lock = lock
-        self._rates = [(quota, rate) for quota in quotas for rate in quota.rates]
-        self._of_tokens = [rate for _, rate in self._rates if not rate.per_request]
-        self._leased = [(quota, rate, rate.lease) for quota, rate in self._rates if rate.lease is not None]
+        self.lock = nullcontext() if lock is None else lock
+        self._alone = lock is None
+        self._rates = [rate for quota in quotas for rate in quota.rates]
+        self._of_requests = [rate for rate in self._rates if rate.per_request]
+        self._of_tokens = [rate for rate in self._rates if not rate.per_request]
+        self._leased = [(rate, rate.lease) for rate in self._rates if rate.lease is not None]
         self._counted = [
             (quota, quota.counted, quota.max_in_flight)
             for quota in quotas
@@ -169,38 +189,19 @@ class KeyLimits:
     def __repr__(self) -> str:
         return f"<KeyLimits {list(self.quotas)}>"
 
-    def admit(self, prompt: int, generated: int, now: int) -> tuple[Reservation, Sequence[Left]]:
-        """Count a request with estimates of its tokens; give what it has reserved, and what is left of each rate.
+    def admit(self, prompt: int, generated: int, now: int) -> tuple[Reservation, Left | None, Left | None]:
+        """Count a request with estimates of its tokens; give what it has reserved, and what is least left of each unit.
 
         Raises ``LimitExceeded``, and counts nothing then.
         """
-        tokens = prompt + generated
-        left: list[Left] = []
+        if self._alone:
+            return self._admit(prompt, generated, now)
         with self.lock:
-            for quota, rate in self._rates:
-                amount = 1 if rate.per_request else tokens
-                rest = rate.limit - rate.window.advance(now) - amount
-                if rest < 0:
-                    if rate.lease is not None:
-                        rate.lease.refused(amount)
-                    raise _exceeded(quota, rate, amount, now)
-                left.append((rest, rate))
-            if self._leased:
-                self._check_leases(tokens, left, now)
-            for quota, counted, most in self._counted:
-                if counted.in_flight >= most:
-                    raise _too_many_at_once(quota, most)
-            for _, rate in self._rates:
-                rate.window.current[0] += 1 if rate.per_request else tokens
-            for _, rate, lease in self._leased:
-                lease.use(1 if rate.per_request else tokens)
-            for _, counted, _ in self._counted:
-                counted.entered()
-        return Reservation(self, prompt, tokens, now), left
+            return self._admit(prompt, generated, now)
 
     def left(self, now: int) -> Sequence[Left]:
         """Tell what is left of each rate."""
-        return [(max(0, rate.limit - rate.window.used(now)), rate) for _, rate in self._rates]
+        return [(max(0, rate.limit - rate.window.used(now)), rate) for rate in self._rates]
 
     def clear(self, owner: str) -> None:
         """Forget what was used of the rates of one owner."""
@@ -219,21 +220,71 @@ class KeyLimits:
         reservation.settled = True
         correction = tokens - reservation.tokens
         if correction and self._of_tokens:
-            with self.lock:
-                for rate in self._of_tokens:
-                    cell = rate.window.settle(correction, reservation.made_at, now)
-                    if rate.lease is not None and cell is not None:
-                        rate.lease.settle(correction, in_current=cell is rate.window.current)
+            if self._alone:
+                self._correct(correction, reservation.made_at, now)
+            else:
+                with self.lock:
+                    self._correct(correction, reservation.made_at, now)
         for _, counted, _ in self._counted:
             counted.left()
 
-    def _check_leases(self, tokens: int, left: Sequence[Left], now: int) -> None:
+    def _admit(self, prompt: int, generated: int, now: int) -> tuple[Reservation, Left | None, Left | None]:
+        tokens = prompt + generated
+        requests_left = self._least_left(self._of_requests, 1, now)
+        tokens_left = self._least_left(self._of_tokens, tokens, now)
+        if self._leased:
+            self._check_leases(tokens, now)
+        if self._counted:
+            self._check_in_flight()
+        for rate in self._of_requests:
+            rate.window.current[0] += 1
+        for rate in self._of_tokens:
+            rate.window.current[0] += tokens
+        if self._leased:
+            self._use_leases(tokens)
+        for _, counted, _ in self._counted:
+            counted.entered()
+        return Reservation(self, prompt, tokens, now), requests_left, tokens_left
+
+    def _least_left(self, rates: Iterable[Rate], amount: int, now: int) -> Left | None:
+        """Give the rate of which the least is left after ``amount`` more. Raises ``LimitExceeded``."""
+        least: Left | None = None
+        for rate in rates:
+            left = rate.limit - rate.window.advance(now) - amount
+            if left < 0:
+                raise self._exceeded(rate, amount, now)
+            if least is None or left < least[0]:
+                least = left, rate
+        return least
+
+    def _correct(self, correction: int, made_at: int, now: int) -> None:
+        for rate in self._of_tokens:
+            cell = rate.window.settle(correction, made_at, now)
+            if rate.lease is not None and cell is not None:
+                rate.lease.settle(correction, in_current=cell is rate.window.current)
+
+    def _check_leases(self, tokens: int, now: int) -> None:
         """Refuse what fits under a limit as far as this node knows, but not under what it may use of it unasked."""
-        for (quota, rate, lease), (rest, _) in zip(self._leased, left, strict=True):
+        for rate, lease in self._leased:
             amount = 1 if rate.per_request else tokens
-            if not lease.covers(amount, used=rate.limit - rest - amount, limit=rate.limit):
-                lease.refused(amount)
-                raise _exceeded(quota, rate, amount, now)
+            if not lease.covers(amount, used=rate.window.used(now), limit=rate.limit):
+                raise self._exceeded(rate, amount, now)
+
+    def _use_leases(self, tokens: int) -> None:
+        for rate, lease in self._leased:
+            lease.use(1 if rate.per_request else tokens)
+
+    def _check_in_flight(self) -> None:
+        for quota, counted, most in self._counted:
+            if counted.in_flight >= most:
+                raise _too_many_at_once(quota, most)
+
+    def _exceeded(self, rate: Rate, amount: int, now: int) -> LimitExceeded:
+        """Note in a shared rate that so much was asked for, and give the error that says what was exceeded."""
+        if rate.lease is not None:
+            rate.lease.refused(amount)
+        owner = next(quota.owner for quota in self.quotas if rate in quota.rates)
+        return _exceeded(owner, rate, amount, now)
 
 
 class Reservation(msgspec.Struct, eq=False, gc=False):
@@ -278,8 +329,6 @@ class LocalUsage:
         self.sharing: Cell = [0]
         """How many nodes share limits at this moment; 0 while this one counts by itself."""
         self._in_flight: dict[str, LocalInFlight] = {}
-        # Taken by one thread only, and never waited for. A lock of the interpreter's takes no Python call.
-        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"<LocalUsage [{len(self._windows)} windows]>"
@@ -296,22 +345,22 @@ class LocalUsage:
         """Give the count of requests at once."""
         return self._in_flight.setdefault(owner, LocalInFlight())
 
-    def lock(self, _owner: str) -> AbstractContextManager[object]:
-        """Give the lock of all groups."""
-        return self._lock
+    def lock(self, _owner: str) -> AbstractContextManager[object] | None:
+        """Give none: one thread alone takes all requests, and carries out what operators command."""
+        return None
 
 
-def _exceeded(quota: Quota, rate: Rate, amount: int, now: int) -> LimitExceeded:
+def _exceeded(owner: str, rate: Rate, amount: int, now: int) -> LimitExceeded:
     """Say which limit a request does not fit under, how much of it is used, and when to come again."""
     window, limit = rate.window, rate.limit
     words = rate.name.replace("_per_", " per ")
     said = f"Limit {limit}, Used {window.used(now)}, Requested {amount}."
     if amount > limit:
-        message = f"The request is too large for {quota.owner} on {words}: {said} Ask for fewer tokens."
+        message = f"The request is too large for {owner} on {words}: {said} Ask for fewer tokens."
         return LimitExceeded(message, reason=rate.name, kind=rate.unit, retry_after=None)
     # Where it fits as far as this node knows, a lease is on its way.
     wait = window.wait(amount, limit, now) / NANOSECONDS or _LEASE_SECONDS
-    message = f"Rate limit reached for {quota.owner} on {words}: {said} Please try again in {duration(wait)}."
+    message = f"Rate limit reached for {owner} on {words}: {said} Please try again in {duration(wait)}."
     return LimitExceeded(message, reason=rate.name, kind=rate.unit, retry_after=wait)
 
 

@@ -37,10 +37,11 @@ class SlidingWindow:
     read; one that jumps back lets the current window begin anew, with what was used in it.
     """
 
-    __slots__ = ("began", "current", "length", "previous")
+    __slots__ = ("_two_lengths", "began", "current", "length", "previous")
 
     def __init__(self, seconds: int, cells: WindowCells) -> None:
         self.length = seconds * NANOSECONDS
+        self._two_lengths = 2 * self.length
         self.began, self.current, self.previous = cells
 
     def __repr__(self) -> str:
@@ -55,7 +56,10 @@ class SlidingWindow:
 
     def advance(self, now: int) -> int:
         """Begin the next window if it is time, and return what is used."""
-        length, began, current, previous = self.length, self.began[0], self.current[0], self.previous[0]
+        began = self.began[0]
+        current = self.current[0]
+        previous = self.previous[0]
+        length = self.length
         elapsed = now - began
         if 0 <= elapsed < length:
             if previous:
@@ -79,8 +83,10 @@ class SlidingWindow:
         What is to be given back goes to the window of that moment; it is gone if the window is. What was used beyond
         the estimate counts in the window that it was added to, or in the current one.
         """
-        self.advance(now)
         began = self.began[0]
+        if not (began <= added_at and now - began < self.length):
+            self.advance(now)
+            began = self.began[0]
         if added_at >= began:
             cell = self.current
         elif added_at + self.length >= began:
@@ -105,17 +111,16 @@ class SlidingWindow:
 
     def reset(self, now: int) -> int:
         """Tell in how many nanoseconds nothing counts any more, if nothing is used until then."""
-        length, used = self.length, self.current[0]
-        end = 2 * length
+        used, end = self.current[0], self._two_lengths
         if not used:
-            used, end = self.previous[0], length
-        if not used:
-            return 0
+            used, end = self.previous[0], self.length
+            if not used:
+                return 0
+        # The last unit counts until its share of the window is less than one.
+        end -= 1 + (self.length - 1) // used
         elapsed = now - self.began[0]
         if elapsed > 0:
             end -= elapsed
-        # The last unit counts until its share of the window is less than one.
-        end -= 1 + (length - 1) // used
         return end if end > 0 else 0
 
     def clear(self) -> None:

@@ -213,6 +213,10 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    def nanoseconds(self) -> int:
+        """Read the clock in the place of ``time.perf_counter_ns``."""
+        return int(self.now * 1e9)
+
     @classmethod
     def install(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
         """Let every module of the gateway read a clock that stands still until a test moves it."""
@@ -220,6 +224,8 @@ class Clock:
         for name, module in list(sys.modules.items()):
             if name.startswith("gateway.") and hasattr(module, "perf_counter"):
                 monkeypatch.setattr(module, "perf_counter", clock)
+            if name.startswith("gateway.") and hasattr(module, "perf_counter_ns"):
+                monkeypatch.setattr(module, "perf_counter_ns", clock.nanoseconds)
         return clock
 
 

@@ -90,7 +90,7 @@ def test_keys_of_a_group_share_its_limits_and_keep_their_own() -> None:
 def test_requests_at_once_are_counted_out_once() -> None:
     limited = quota(LocalUsage(), "key 'alice'", max_in_flight=1)
     limits = limits_of(limited)
-    reservation, _ = limits.admit(0, 0, NOW)
+    reservation, *_ = limits.admit(0, 0, NOW)
     with pytest.raises(LimitExceeded, match="on requests at once: Limit 1, Used 1") as refused:
         limits.admit(0, 0, NOW)
     assert (refused.value.reason, refused.value.retry_after) == ("max_in_flight", 1.0)
@@ -103,7 +103,7 @@ def test_requests_at_once_are_counted_out_once() -> None:
 
 def test_tokens_are_settled_by_what_was_used_once() -> None:
     limits = limits_of(quota(LocalUsage(), "key 'alice'", tokens_per_minute=1000, tokens_per_day=5000))
-    reservation, _ = limits.admit(100, 400, NOW)
+    reservation, *_ = limits.admit(100, 400, NOW)
     assert left(limits) == {"tokens_per_minute": 500, "tokens_per_day": 4500}
     for _ in range(2):
         limits.settle(reservation, 120, NOW)
@@ -113,7 +113,7 @@ def test_tokens_are_settled_by_what_was_used_once() -> None:
 def test_a_request_that_began_before_a_reload_is_counted_out_after_it() -> None:
     usage = LocalUsage()
     before = limits_of(quota(usage, "key 'alice'", max_in_flight=3, tokens_per_minute=1000))
-    reservation, _ = before.admit(0, 500, NOW)
+    reservation, *_ = before.admit(0, 500, NOW)
     after_reload = quota(usage, "key 'alice'", max_in_flight=1, tokens_per_minute=600)
     limits = limits_of(after_reload)
     assert (left(limits), after_reload.in_flight) == ({"tokens_per_minute": 100}, 1)
@@ -172,8 +172,8 @@ def test_what_was_reserved_and_not_used_goes_back_to_the_lease() -> None:
     lease = usage.lease("key 'alice'", "tokens_per_minute")
     rate = Rate("tokens_per_minute", 1000, usage.window("key 'alice'", "tokens_per_minute"), lease)
     limits = limits_of(Quota("key 'alice'", [rate]))
-    early, _ = limits.admit(0, 300, NOW)
-    late, _ = limits.admit(0, 300, NOW)
+    early, *_ = limits.admit(0, 300, NOW)
+    late, *_ = limits.admit(0, 300, NOW)
     limits.settle(early, 100, NOW)
     assert (lease.credit[0], lease.late[0]) == (-400, 0)
     limits.settle(late, 100, NOW + MINUTE)

@@ -55,7 +55,7 @@ def used(limits: KeyLimits) -> dict[str, int]:
 def test_what_one_process_admits_counts_in_all() -> None:
     node, config = Node(), config_of({"requests_per_minute": 3, "tokens_per_day": 100}, {"max_in_flight": 2})
     first, second = node.process(0, config), node.process(1, config)
-    reservation, _ = first.admit(10, 20, NOW)
+    reservation, *_ = first.admit(10, 20, NOW)
     assert used(second) == {"requests_per_minute": 1, "tokens_per_day": 30}
     second.admit(10, 20, NOW)
     with pytest.raises(LimitExceeded, match="group 'team' on requests at once: Limit 2, Used 2"):
