@@ -21,6 +21,15 @@ _LISTENS = re.compile(r"listens on (http://\S+)")
 MOST_HOSTS = 1000
 """Addresses at which the engine listens, so that each replica of a large pool has one of its own."""
 
+_LIMITED = (
+    "[gateway.groups.limited]",
+    "priority = 1",
+    "[gateway.groups.limited.limits]",
+    "requests_per_minute = 1_000_000_000",
+    "tokens_per_minute = 1_000_000_000",
+)
+"""A group whose requests are counted, and come behind others where requests wait."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSpec:
@@ -31,6 +40,8 @@ class DeploymentSpec:
     keys: int = 1000
     processes: int = 1
     policy: str | None = None
+    limited: bool = False
+    """Whether the keys have a priority and limits, which no load reaches."""
     max_in_flight: int = 4096
     max_queue: int = 1024
 
@@ -48,6 +59,7 @@ class DeploymentSpec:
         urls = [f"http://{IPv4Address(host) + number}:{port}" for number in range(self.replicas)]
         lines = ["[gateway]", 'keys_file = "keys.txt"', f'access_log = "{folder / "access.jsonl"}"']
         lines.append(f"processes = {self.processes}")
+        lines += _LIMITED if self.limited else []
         for number in range(self.models):
             lines += [f"[models.{self.model(number)}]", 'engine = "remote"', f"urls = {urls!r}".replace("'", '"')]
             lines += [] if self.policy is None else [f'policy = "{self.policy}"']
@@ -57,7 +69,9 @@ class DeploymentSpec:
     def keys_file(self) -> str:
         """Write the file of keys."""
         secrets = (self.key(number).encode() for number in range(self.keys))
-        return "".join(f"key-{number} {hashlib.sha256(each).hexdigest()}\n" for number, each in enumerate(secrets))
+        group = " group=limited" if self.limited else ""
+        digests = (hashlib.sha256(each).hexdigest() for each in secrets)
+        return "".join(f"key-{number} {digest}{group}\n" for number, digest in enumerate(digests))
 
 
 class Deployment(Server):

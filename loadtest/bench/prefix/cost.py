@@ -9,34 +9,38 @@ from typing import Any
 from loadtest.bench.deployment import DeploymentSpec, deployed, instant_engine
 from loadtest.bench.scaling import GatewayLoad, sample
 
-POLICIES = ("least_in_flight", "prefix")
+_REPLICAS = 4
+
+SETUPS = {
+    "least_in_flight": DeploymentSpec(replicas=_REPLICAS, policy="least_in_flight"),
+    "prefix": DeploymentSpec(replicas=_REPLICAS, policy="prefix"),
+    "limited": DeploymentSpec(replicas=_REPLICAS, policy="prefix", limited=True),
+}
+"""The cheapest policy, the one that is measured, and that one with limits and a priority for the keys."""
 
 BODY_BYTES = (2000, 4000, 40_000, 400_000)
 """Of a whole request: prompts of about 500, 1,000, 10,000 and 100,000 tokens."""
 
-_REPLICAS = 4
-
 
 async def measure_cost(*, seconds: float, rounds: int, log: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measure the CPU time of a unary request under each policy, in rounds that take turns; return the medians."""
+    """Measure the CPU time of a unary request in each setup, in rounds that take turns; return the medians."""
     measured: dict[tuple[int, str], list[float]] = {}
     failed = dict.fromkeys(BODY_BYTES, 0)
     async with instant_engine(hosts=_REPLICAS) as engine:
         for number in range(rounds):
-            for policy in POLICIES:
-                spec = DeploymentSpec(replicas=_REPLICAS, policy=policy)
+            for setup, spec in SETUPS.items():
                 async with deployed(spec, engine) as gateway:
                     for size in BODY_BYTES:
                         found = await sample(gateway, GatewayLoad(spec=spec, body_bytes=size), "request", seconds)
-                        measured.setdefault((size, policy), []).append(found.cpu_us)
+                        measured.setdefault((size, setup), []).append(found.cpu_us)
                         failed[size] += found.failed
-                        log(f"prefix cost, {policy}, {size:,} bytes: {found.cpu_us:.1f} us (round {number + 1})")
+                        log(f"prefix cost, {setup}, {size:,} bytes: {found.cpu_us:.1f} us (round {number + 1})")
     return [
         {
             "body_bytes": size,
             "failed": failed[size],
-            **{f"{policy}_cpu_us": round(median(measured[size, policy]), 2) for policy in POLICIES},
-            "rounds": {policy: [round(each, 2) for each in measured[size, policy]] for policy in POLICIES},
+            **{f"{setup}_cpu_us": round(median(measured[size, setup]), 2) for setup in SETUPS},
+            "rounds": {setup: [round(each, 2) for each in measured[size, setup]] for setup in SETUPS},
         }
         for size in BODY_BYTES
     ]

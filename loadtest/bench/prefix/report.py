@@ -44,12 +44,16 @@ def table(found: Mapping[str, Any]) -> str:
     lines += ["", "![Hits and TTFT](performance/prefix.svg)", ""]
     lines += [f"Left out: {name} ({why})." for name, why in found["left_out"].items()]
     lines += [
-        "| body of a unary request, bytes | CPU µs, `least_in_flight` | CPU µs, `prefix` | times |",
-        "|--:|--:|--:|--:|",
+        "| body of a unary request, bytes | CPU µs, `least_in_flight` | CPU µs, `prefix` | times | "
+        "CPU µs, with limits and a priority | times |",
+        "|--:|--:|--:|--:|--:|--:|",
     ]
     for point in found["cost"]:
-        least, prefix = point["least_in_flight_cpu_us"], point["prefix_cpu_us"]
-        lines.append(f"| {point['body_bytes']:,} | {least:,.1f} | {prefix:,.1f} | {prefix / least:.2f} |")
+        least = point["least_in_flight_cpu_us"]
+        # Results of before limits were measured have none.
+        others = (point["prefix_cpu_us"], point.get("limited_cpu_us"))
+        cells = ["- | -" if each is None else f"{each:,.1f} | {each / least:.2f}" for each in others]
+        lines.append(f"| {point['body_bytes']:,} | {least:,.1f} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -31,6 +31,16 @@ def test_the_configuration_is_valid_and_has_everything_switched_on(tmp_path: Pat
     ]
 
 
+def test_keys_may_have_a_priority_and_limits(tmp_path: Path) -> None:
+    spec = DeploymentSpec(keys=2, limited=True)
+    (tmp_path / "keys.txt").write_text(spec.keys_file())
+    (tmp_path / "models.toml").write_text(spec.configuration("http://127.0.0.1:9000", tmp_path))
+    config = load(tmp_path / "models.toml").gateway
+    assert {key.group for key in config.keys} == {"limited"}
+    assert config.groups["limited"].priority == 1
+    assert config.groups["limited"].limits.tokens_per_minute == 10**9
+
+
 @pytest.mark.slow
 async def test_it_serves_on_its_core_until_the_block_ends() -> None:
     spec = DeploymentSpec(keys=3)
