@@ -21,7 +21,7 @@ _TOKENS_PER_BYTE = 1 / BYTES_PER_TOKEN
 _SMALLEST_BLOCK = 1024
 """Bytes of the first blocks of a prompt. Engines share prefixes of as few as 16 tokens, which save next to nothing."""
 
-_GROWTH = 16
+_GROWTH = 32
 """Later blocks have this fraction of what stands before them, so that a long prompt has few."""
 
 _MOST_BYTES = 8 * 1024 * 1024
