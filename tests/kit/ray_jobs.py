@@ -58,6 +58,7 @@ class FakeRay:
         """What engines were asked, but for their probes."""
         self._engines: dict[str, asyncio.Server] = {}
         self._asked_to_stop: set[str] = set()
+        self._filling: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -92,10 +93,11 @@ class FakeRay:
         await self._runner.cleanup()
 
     async def end(self) -> None:
-        """End with all that runs."""
+        """End with all that runs, also what is just being started."""
+        await self.leave()
+        await asyncio.gather(*self._filling)
         for name in list(self._engines):
             self._end_engine(name)
-        await self.leave()
 
     async def make_room(self, room: int) -> None:
         """Have room for so many jobs from now on."""
@@ -142,7 +144,7 @@ class FakeRay:
         self.jobs[name] = {"type": "SUBMISSION", "submission_id": name, "status": "PENDING", **_NOT_YET, **shown}
         self.jobs[name]["message"] = WAITS
         self.jobs[name]["asked"] = given
-        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(self._fill()))
+        self._filling.add(asyncio.create_task(self._fill()))
         return web.json_response({"job_id": name, "submission_id": name})
 
     async def _list(self, _request: web.Request) -> web.Response:
@@ -188,6 +190,8 @@ class FakeRay:
             order = Order.read(environment)
             self.keys[name] = order.key
             self._engines[name] = await asyncio.start_server(self._engine, "127.0.0.1", order.port)
+            if name not in self.states("RUNNING"):
+                self._end_engine(name)
 
     async def _engine(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
