@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make serve      install what is missing, start the engines and the gateway, stay in the foreground"
 	@echo "make test       everything that CI runs: format, lint, types, all tests (real vLLM included)"
-	@echo "make test-fast  the quick tests, side by side, about 100 seconds of CPU time"
+	@echo "make test-fast  the quick tests, side by side, about 70 seconds on two idle cores"
 	@echo "make bench      what the gateway costs and how that grows, into docs/performance (30 minutes; PARTS=\"keys body\")"
 	@echo "make fuzz       the gateway's fuzz tests with $(FUZZ_CASES) cases in all (about 20 minutes)"
 	@echo "make chaos      $(CHAOS_REQUESTS) requests while everything fails that can (about 4 minutes)"
