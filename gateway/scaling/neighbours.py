@@ -44,8 +44,13 @@ class Neighbours:
 
     def rivals(self, models: Collection[str]) -> Mapping[str, int]:
         """Let others know that we scale these models, and find those that others scale too, each with a process."""
-        self._tell(frozenset(models))
-        return {name: other.pid for other in self._others() for name in other.models & self._own.models}
+        wanted = frozenset(models)
+        if wanted != self._own.models:
+            # Where the disk is full others do not learn of us until the next time, and all else goes on.
+            with suppress(OSError):
+                self._tell(msgspec.structs.replace(self._own, models=wanted))
+        others = self._others() if wanted else ()
+        return {name: other.pid for other in others for name in other.models & wanted}
 
     def leave(self) -> None:
         """Scale nothing any more, as far as others know."""
@@ -54,18 +59,14 @@ class Neighbours:
             self._file = None
         self._own = msgspec.structs.replace(self._own, models=frozenset())
 
-    def _tell(self, models: frozenset[str]) -> None:
-        if models == self._own.models:
-            return
-        self._own = msgspec.structs.replace(self._own, models=models)
-        # Where the disk is full others do not learn of us, and all else goes on.
-        with suppress(OSError):
-            if self._file is None:
-                self._file = os.open(self._folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                # Another may just be looking whether it is locked.
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-            written = os.pwrite(self._file, msgspec.json.encode(self._own), 0)
-            os.ftruncate(self._file, written)
+    def _tell(self, own: _Scales) -> None:
+        if self._file is None:
+            self._file = os.open(self._folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Another may just be looking whether it is locked.
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        written = os.pwrite(self._file, msgspec.json.encode(own), 0)
+        os.ftruncate(self._file, written)
+        self._own = own
 
     def _others(self) -> Iterator[_Scales]:
         """Read what the other gateways scale that run now, and may use what we may use."""
