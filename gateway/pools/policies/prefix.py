@@ -83,7 +83,7 @@ class Prefix:
         else:
             choice = (compared_by_weight if self._weighted else compared)(candidates, self._turn)
             first = choice[0]
-            if known:
+            if size > len(choice):
                 holders = self._index.replicas_of(sum(bits for _, bits in known))
                 choice = [*choice, *(replica for replica in holders if replica in candidates)]
         # perf: call, see docs/python-idioms.md.
