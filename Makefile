@@ -39,7 +39,7 @@ test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(QUICK_TESTS)
-	$(BIN)/pytest -m slow -n logical --maxprocesses 8 --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/pytest -m slow -n auto --dist loadfile $(ALONE:%=--ignore=%)
 	$(BIN)/pytest -m slow $(ALONE)
 
 test-fast: install-dev

@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m examples.film_reviews", description=__doc__)
     parser.add_argument("--url", type=web_address, default=DEFAULT_URL, help="the gateway (default: %(default)s)")
-    parser.add_argument("--time-budget", type=positive, default=75, metavar="SECONDS", help="of training (default: 75)")
+    parser.add_argument(
+        "--time-budget", type=positive, default=75, metavar="SECONDS", help="of training (default: %(default)s)"
+    )
     parser.add_argument("--examples", type=whole, metavar="N", help="learn from, and measure with, so many at most")
     options = parser.parse_args(arguments)
     try:
