@@ -22,9 +22,9 @@ class PrefillQueue:
 
     __slots__ = ("_sent", "bit", "load", "sharing", "streams")
 
-    def __init__(self, bit: int = 0) -> None:
-        self.bit = bit
-        """Which one of the replicas it is, as ``PrefixIndex`` says."""
+    def __init__(self) -> None:
+        self.bit = 0
+        """Which one of the replicas it is, as ``PrefixIndex`` says; 0 while that knows nothing of it."""
         self._sent: dict[Routable, tuple[int, float, int | None]] = {}
         """What each request holds, what of it was unread when it came, and the last block of its cached prefix."""
         self.load = 0.0
@@ -66,7 +66,8 @@ class PrefillQueue:
         held, unread, prefix = self._sent.pop(request)
         if request.streams:
             unread = self.streams.pop(request, 0.0)
-        self.load -= held + UNREAD * unread
+        # Sums of fractions do not come back to exactly nothing by themselves, and idle replicas are to be equal.
+        self.load = self.load - held - UNREAD * unread if self._sent else 0.0
         if prefix is not None:
             sharing = self.sharing
             left = sharing[prefix] - 1

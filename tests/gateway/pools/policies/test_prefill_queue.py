@@ -70,3 +70,12 @@ def test_what_a_request_holds_counts_until_its_end_whatever_of_it_is_cached() ->
     queue.remove(one)
     queue.remove(other)
     assert queue.load == 0
+
+
+def test_a_replica_is_exactly_idle_again_however_its_requests_came_and_went() -> None:
+    queue, requests = PrefillQueue(), [Request(streams=False) for _ in range(3)]
+    for number, request in enumerate(requests, start=1):
+        queue.add(request, held=0, unread=number / 3, prefix=None)
+    for request in requests:
+        queue.remove(request)
+    assert queue.load == 0
