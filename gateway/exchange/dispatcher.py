@@ -90,7 +90,7 @@ class Dispatcher:
         except BaseException:
             exchange.release()
             raise
-        if self._short or pool.short_waits or request.context.head.timeout is not None:
+        if self._short or pool.waits.short or request.context.head.timeout is not None:
             self._watch(exchange, perf_counter())
         return exchange
 

@@ -52,10 +52,10 @@ class Exchange(UpstreamSide):
         """Until when it may wait in the queue; it leaves at once a queue in which it would be held."""
         pool = self._pool
         if not pool.admission.open and not self._request.waits_for_replica:
-            return pool.gate_moved_at
-        return min(
-            pool.wait_until(self._queued_at, self._owner.deadlines.queue), self.context.received_at + self._total
-        )
+            return pool.waits.gate_moved_at
+        queue = self._owner.deadlines.queue
+        until = pool.waits.until(self._queued_at, queue, held=not pool.admission.open)
+        return min(until, self.context.received_at + self._total)
 
     @property
     def queued(self) -> bool:
@@ -436,7 +436,7 @@ class Exchange(UpstreamSide):
         waited = now - self.context.received_at
         late = overdue(self._timeouts, total=self._total, waited=waited, silence=silence, answering=answering)
         if late is None:
-            if silence > self._pool.slow_after and not answering:
+            if silence > self._pool.ejections.slow_after and not answering:
                 assert attempt is not None
                 self._note_slow(attempt, silence, now)
             return

@@ -76,7 +76,7 @@ class UpstreamSide(ABC):
         self._owner = owner
         self._pool = pool
         # A reload changes them for others, and not in the middle of a request.
-        self._timeouts = pool.timeouts
+        self._timeouts = pool.waits.timeouts
         self._client = client
         self._slot = False
         self._request = request
@@ -268,7 +268,7 @@ class UpstreamSide(ABC):
         # Where all that are left have said lately that they are full, to ask them only adds to their load.
         able = self._pool.able(self._request.adapter)
         left = [replica for replica in able if replica not in self._tried]
-        others = any(not failure.full or self._pool.has_room(replica, now) for replica in left)
+        others = any(not failure.full or self._pool.full.has_room(replica, now) for replica in left)
         race = self._race
         first = race.failure if race is not None and race.failure is not None else failure
         retry = first.may_be_retried(idempotent=self._request.dialect.idempotent)
@@ -322,14 +322,14 @@ class UpstreamSide(ABC):
     def _end_trial(self, attempt: Attempt, latency: float) -> None:
         """Let a response that has begun decide whether a replica that was ejected is ready again."""
         attempt.trial = False
-        if latency <= self._pool.slow_after:
+        if latency <= self._pool.ejections.slow_after:
             attempt.replica.pass_trial()
         else:
             attempt.replica.suspect("latency", f"The response began after {latency:.3g} s with which it was tried.")
 
     def _note_slow(self, attempt: Attempt, silence: float, now: float) -> None:
         """Count a request that waits for longer than usual, and leave a replica that was ejected meanwhile."""
-        replica, window = attempt.replica, self._pool.window
+        replica, window = attempt.replica, self._pool.ejections.window
         if attempt.slow_in != window:
             attempt.slow_in = window
             replica.latencies.append(silence)
@@ -354,7 +354,7 @@ class UpstreamSide(ABC):
     def _may_be_held(self, now: float) -> bool:
         """Whether it may wait for a replica to come back: for as long as requests are held, from the first time on."""
         pool, since = self._pool, self._held_since or now
-        return self._request.waits_for_replica and pool.may_return and now - since < pool.hold
+        return self._request.waits_for_replica and pool.may_return and now - since < pool.waits.hold
 
     @property
     def _attempt_is_live(self) -> bool:

@@ -192,7 +192,7 @@ class RegistryBuilder:
         assert pool.discovered is not None
         pool.discovered.urls = found.urls
         self._set_addresses(pool, settings, found.spare)
-        if found.at_zero and pool.hold:
+        if found.at_zero and pool.waits.hold:
             # Requests are held, and counted as demand: whatever has scaled to zero starts a replica for them.
             pool.set_on_demand(on_demand=True)
 
@@ -267,8 +267,8 @@ class RegistryBuilder:
         pool.set_waits(limits.hold, limits.queue_timeout)
         if not knew or pool.discovered is None:
             pool.set_on_demand(on_demand=settings.engine != "remote" and settings.from_zero)
-        pool.set_ejection(settings.health_interval, settings.outlier_factor)
-        pool.set_timeouts(Timeouts.of(settings.timeouts, config.gateway.timeouts))
+        pool.ejections.configure(settings.health_interval, settings.outlier_factor)
+        pool.waits.set_timeouts(Timeouts.of(settings.timeouts, config.gateway.timeouts))
         self._settings[pool] = settings
         return pool
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from time import perf_counter
 from typing import NamedTuple
 
@@ -12,34 +10,22 @@ from gateway.core.errors import AdapterNotLoaded, NoReadyReplica, Unavailable
 from gateway.http.connection_pool import ConnectionPool
 from gateway.pools.admission import Admission
 from gateway.pools.discovered import Discovered
-from gateway.pools.ejection import Finding, Overseer, may_eject
+from gateway.pools.ejection import Overseer
+from gateway.pools.ejections import ON_PROBATION, Ejections
+from gateway.pools.full import FullReplicas
 from gateway.pools.hedge_budget import HedgeBudget
-from gateway.pools.outliers import LatencyOutliers
 from gateway.pools.policies.policy import Assigned, Policy, Routable
 from gateway.pools.replica import Replica, ReplicaState
 from gateway.pools.retry_budget import RetryBudget
-from gateway.pools.timeouts import NO_TIMEOUTS, Timeouts
-
-_LOG = logging.getLogger(__name__)
+from gateway.pools.waits import Waits
 
 Confirmed = Callable[[object], bool]
 """Whether all who send requests know already what was last said of a replica or a pool."""
 
 _SOON_READY = (ReplicaState.PENDING, ReplicaState.FETCHING, ReplicaState.STARTING, ReplicaState.RESTARTING)
 
-_ON_PROBATION = (ReplicaState.EJECTED, ReplicaState.HALF_OPEN)
-
-_MAY_RETURN = (*_SOON_READY, *_ON_PROBATION, ReplicaState.FAILING)
+_MAY_RETURN = (*_SOON_READY, *ON_PROBATION, ReplicaState.FAILING)
 """The states of a replica that requests are held for. One that has failed, stopped or drains comes back changed."""
-
-_FULL_SECONDS = 1.0
-"""How long a replica is passed over that is full and does not say for how long."""
-
-_MOST_FULL_SECONDS = 10.0
-"""The longest that it is, whatever it says: a queue moves, and clients are told the whole time."""
-
-_SHORT_SECONDS = 5.0
-"""Below this, waiting has to be timed more closely than a sweep over all requests does."""
 
 
 class Load(NamedTuple):
@@ -64,12 +50,10 @@ class Pool:
 
     __slots__ = (
         "_changing_many",
-        "_full",
         "_hedge_budget",
         "_load",
         "_observers",
         "_outgoing",
-        "_outliers",
         "_overseer",
         "_replicas_changed",
         "_retry_budget",
@@ -79,23 +63,18 @@ class Pool:
         "closing",
         "discovered",
         "draining",
-        "ejection_base",
-        "gate_moved_at",
+        "ejections",
+        "full",
         "half_open",
         "hedging",
-        "hold",
         "name",
         "on_demand",
         "policy",
-        "queue_timeout",
         "ready",
         "released",
         "replicas",
-        "short_waits",
-        "slow_after",
-        "timeouts",
         "tokens_in_flight",
-        "window",
+        "waits",
     )
 
     def __init__(
@@ -119,25 +98,15 @@ class Pool:
         self._outgoing: tuple[Replica, ...] = ()
         """Replicas that serve until one of the others is ready, and drain then."""
         self.admission = admission
-        self.hold = 0.0
-        """How long requests wait while no replica is ready but one may be soon, in seconds; 0: not at all."""
-        self.queue_timeout: float | None = None
-        """How long requests wait for a slot, in seconds; ``None``: as ``[gateway.timeouts]`` has it."""
+        self.waits = Waits()
         self.on_demand = False
         """Whether a replica is started when there is none and a request comes: here, or for replicas that are
         discovered, by what has scaled them to zero."""
-        self.timeouts = NO_TIMEOUTS
-        """How long requests that come from now on may take at a replica."""
-        self.short_waits = False
-        """Whether any of these is so short that it has to be timed closely."""
-        self.gate_moved_at = 0.0
-        """When requests began or ceased to be held, as a ``perf_counter`` reading."""
         self._hedge_budget = HedgeBudget() if hedge else None
         self.hedging: HedgeBudget | None = None
         """When a second replica may be asked; ``None`` where there is none or hedging is off."""
         self._retry_budget = RetryBudget(perf_counter())
-        self._full: dict[Replica, float] = {}
-        """Until when each replica is passed over that has said that it is full, as a ``perf_counter`` reading."""
+        self.full = FullReplicas()
         self._load = load
         self.tokens_in_flight = 0
         self.replicas: tuple[Replica, ...] = ()
@@ -148,14 +117,8 @@ class Pool:
         """What a source tells of the replicas; ``None`` where they are listed by hand or started here."""
         self.half_open: list[Replica] = []
         """Those that were ejected, and are to be tried with one request."""
-        self.ejection_base = 5.0
-        """How long a replica is ejected for the first time, in seconds."""
-        self.slow_after = inf
-        """How long the response to a request may take to begin before it is called slow, in seconds."""
-        self.window = 0
-        """The number of the window in which latencies are compared."""
-        self._outliers: LatencyOutliers | None = None
-        self._overseer: Overseer = self
+        self.ejections = Ejections()
+        self._overseer: Overseer = self.ejections
         self.closing = False
         """Whether no model leads here any more; then the replicas go when the last request has ended."""
         self._observers: tuple[Callable[[Pool], None], ...] = ()
@@ -202,31 +165,8 @@ class Pool:
 
     def set_waits(self, hold: float, queue_timeout: float | None) -> None:
         """Change how long requests may wait for a replica and for a slot, in seconds; those too that wait already."""
-        self.hold, self.queue_timeout = hold, queue_timeout
-        self._look_for_short_waits()
+        self.waits.set_waits(hold, queue_timeout)
         self._hold_or_let_through()
-
-    def set_timeouts(self, timeouts: Timeouts) -> None:
-        """Change how long the requests that come from now on may take at a replica."""
-        self.timeouts = timeouts
-        self._look_for_short_waits()
-
-    def _look_for_short_waits(self) -> None:
-        _, *timeouts = self.timeouts
-        self.short_waits = any(0 < each < _SHORT_SECONDS for each in (self.hold, self.queue_timeout or 0.0, *timeouts))
-
-    def set_ejection(self, base: float, outlier_factor: float) -> None:
-        """Change for how long replicas are ejected at first, and how much later than its peers' a slow one responds.
-
-        With a factor of 0 none is ejected for being slow.
-        """
-        self.ejection_base = base
-        if not outlier_factor:
-            self._outliers, self.slow_after = None, inf
-        elif self._outliers is None:
-            self._outliers = LatencyOutliers(outlier_factor, perf_counter())
-        else:
-            self._outliers.factor = outlier_factor
 
     def set_overseer(self, overseer: Overseer) -> None:
         """Let somebody else decide which replicas are ejected."""
@@ -306,7 +246,8 @@ class Pool:
         self.replicas = replicas
         # One that has gone must not drain once more: its name may be another's by then.
         self._outgoing = tuple(each for each in self._outgoing if each in now)
-        self._full = {replica: until for replica, until in self._full.items() if replica in now}
+        self.full.retain(now)
+        self.ejections.replicas = replicas
         self.hedging = self._hedge_budget if len(replicas) > 1 else None
         if self._replicas_changed is not None:
             self._replicas_changed(replicas)
@@ -324,14 +265,14 @@ class Pool:
         self.ready = [replica for replica in self.replicas if replica.ready and replica.weight]
         self.draining = [replica for replica in self.replicas if replica.state is ReplicaState.DRAINING]
         self.half_open = [replica for replica in self.replicas if replica.state is ReplicaState.HALF_OPEN]
-        if self.ready and self.discovered is not None and self._overseer is self:
+        if self.ready and self.discovered is not None and self._overseer is self.ejections:
             # From now on it is a fault to have none, until the source tells of zero again.
             self.set_on_demand(on_demand=False)
         if self._outgoing and any(replica not in self._outgoing for replica in self.ready):
             outgoing, self._outgoing = self._outgoing, ()
             self.drain(*outgoing)
-        if not self.ready and self._overseer is self:
-            self._readmit_all()
+        if not self.ready and self._overseer is self.ejections:
+            self.ejections.readmit_all()
         self._hold_or_let_through()
 
     def _change_states(self, replicas: Iterable[Replica], change: Callable[[Replica], None]) -> None:
@@ -343,52 +284,6 @@ class Pool:
         finally:
             self._changing_many = False
         self._sort_by_state()
-
-    # which replicas are ejected
-
-    def suspect(self, replica: str, cause: Finding, reason: str) -> None:
-        """Eject a replica that requests have found failing, if the others can do without it; have it probed anyway.
-
-        An engine that says itself that it is dead is believed until a probe succeeds, also where it is the only one.
-        """
-        for each in self.replicas:
-            if each.name == replica:
-                if cause == "dead":
-                    if each.ready or each.state in _ON_PROBATION:
-                        each.set_state(ReplicaState.FAILING, reason)
-                elif each.state is ReplicaState.HALF_OPEN or (each.ready and self._can_spare(each)):
-                    seconds = each.eject(cause, reason, self.ejection_base)
-                    _LOG.warning("%s is ejected for %.3g s (%s): %s", replica, seconds, cause, reason)
-                each.expect_the_worst()
-                if each.on_suspicion is not None:
-                    each.on_suspicion()
-
-    def readmit(self, replica: str) -> None:
-        """Take a replica in again that was ejected and has answered the request with which it was tried."""
-        for each in self.half_open:
-            if each.name == replica:
-                each.set_state(ReplicaState.READY)
-
-    def judge_latencies(self, now: float) -> None:
-        """Suspect a replica that is far slower than its peers; ``now`` is a ``perf_counter`` reading."""
-        outliers = self._outliers
-        if outliers is None:
-            return
-        outlier = outliers.look(self.replicas, now)
-        self.slow_after, self.window = outliers.slow_after, outliers.window
-        if outlier is not None:
-            outlier.replica.suspect("latency", outlier.reason)
-
-    def _can_spare(self, replica: Replica) -> bool:
-        ejected = sum(each.state in _ON_PROBATION for each in self.replicas)
-        others = sum(each is not replica for each in self.ready)
-        return may_eject(ejected=ejected, others_ready=others, replicas=len(self.replicas))
-
-    def _readmit_all(self) -> None:
-        """Where no replica is left, those are better than none that only requests have found failing."""
-        for replica in self.replicas:
-            if replica.state in _ON_PROBATION:
-                replica.set_state(ReplicaState.READY)
 
     @property
     def may_return(self) -> bool:
@@ -409,25 +304,10 @@ class Pool:
 
         Where none will be, those that wait are let through too: each finds no replica, and is told so.
         """
-        is_open = bool(self.ready) or not self.hold or not self.may_return
+        is_open = bool(self.ready) or not self.waits.hold or not self.may_return
         if is_open is not self.admission.open:
-            self.gate_moved_at = perf_counter()
+            self.waits.gate_moved_at = perf_counter()
             self.admission.set_open(is_open=is_open)
-
-    # how long a request may wait
-
-    def wait_until(self, since: float, queue_timeout: float) -> float:
-        """Tell until when a request may wait that began to at ``since``; all are ``perf_counter`` readings.
-
-        ``queue_timeout`` is what counts where the pool has none. The time that it is held counts by itself, and so does
-        the time in the queue after that.
-        """
-        limit = queue_timeout if self.queue_timeout is None else self.queue_timeout
-        return max(since, self.gate_moved_at) + (limit if self.admission.open else self.hold)
-
-    def waited_too_long(self, model: str, waited: float) -> Unavailable:
-        """Give the error for a request for ``model`` that waited as long as it may, in seconds."""
-        return self.admission.timed_out(round(waited, 1)) if self.admission.open else self.not_ready(model)
 
     # which replica a request gets
 
@@ -445,8 +325,8 @@ class Pool:
         adapter = request.adapter
         if adapter is not None:
             ready = [replica for replica in ready if adapter in replica.adapters]
-        if self._full:
-            ready = self._with_room(ready)
+        if self.full.until:
+            ready = self.full.left_out(ready, perf_counter())
         if len(ready) == 1:
             replica = ready[0]
         elif ready:
@@ -465,24 +345,9 @@ class Pool:
         return next((replica for replica in able if replica.claim_trial()), None)
 
     def pass_over(self, replica: Replica, now: float, retry_after: float | None) -> None:
-        """Send nothing to a replica for a moment whose engine has said that it is full, as long as others are not.
-
-        Otherwise a replica that refuses at once would have the fewest requests in flight, and get the most.
-        ``retry_after`` is for how long by its own words, in seconds; ``now`` is a ``perf_counter`` reading.
-        """
+        """Send nothing to a replica for a moment whose engine has said that it is full, as long as others are not."""
         if replica in self.replicas:
-            seconds = _FULL_SECONDS if retry_after is None else min(retry_after, _MOST_FULL_SECONDS)
-            self._full[replica] = now + seconds
-
-    def has_room(self, replica: Replica, now: float) -> bool:
-        """Whether a replica has not said lately that it is full; ``now`` is a ``perf_counter`` reading."""
-        return self._full.get(replica, 0.0) <= now
-
-    def _with_room(self, ready: list[Replica]) -> list[Replica]:
-        """Leave out the replicas that are full, unless all are."""
-        now = perf_counter()
-        self._full = {replica: until for replica, until in self._full.items() if until > now}
-        return [replica for replica in ready if replica not in self._full] or ready
+            self.full.add(replica, now, retry_after)
 
     def affords_retry(self, now: float) -> bool:
         """Whether one more request may be asked of another replica; ``now`` is a ``perf_counter`` reading."""
@@ -494,6 +359,12 @@ class Pool:
     def spend_retry(self, now: float) -> None:
         """Count a request that is asked of another replica."""
         self._retry_budget.spend(now)
+
+    # why it gets none
+
+    def waited_too_long(self, model: str, waited: float) -> Unavailable:
+        """Give the error for a request for ``model`` that waited as long as it may, in seconds."""
+        return self.admission.timed_out(round(waited, 1)) if self.admission.open else self.not_ready(model)
 
     def not_loaded(self, adapter: str) -> AdapterNotLoaded:
         """Give the error for a LoRA adapter that no ready replica has loaded."""

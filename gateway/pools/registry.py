@@ -79,7 +79,7 @@ class Registry:
             if pool.draining:
                 pool.remove_drained(confirmed)
             if len(pool.replicas) > 1:
-                pool.judge_latencies(now)
+                pool.ejections.judge_latencies(now)
         if self.closing:
             for pool in self.closing:
                 pool.remove_drained(confirmed)

@@ -214,12 +214,12 @@ class Parent:
     def suspect(self, replica: str, cause: Finding, reason: str) -> None:
         """Eject a replica that a process's requests have found failing, if its pool can spare it."""
         for pool in self.registry.pools:
-            pool.suspect(replica, cause, reason)
+            pool.ejections.suspect(replica, cause, reason)
 
     def readmit(self, replica: str) -> None:
         """Take a replica in again that has answered the request with which a process tried it."""
         for pool in self.registry.pools:
-            pool.readmit(replica)
+            pool.ejections.readmit(replica)
 
     def confirmed(self, process: int, number: int) -> None:
         """Note that everything holds in a process which it was told before it was asked to confirm this."""

@@ -125,7 +125,7 @@ class Plane:
         self.engines = [Engine(fast_paths=fast_paths), Engine(fast_paths=fast_paths)]
         self.replicas = [Replica(f"m/{n}", engine, ready=True) for n, engine in enumerate(self.engines)]
         self.pool = Pool("m", self.replicas, policy=RoundRobin(), admission=Admission(4, 4))
-        self.pool.set_timeouts(Timeouts.of(ModelTimeouts(), _CONFIG.timeouts))
+        self.pool.waits.set_timeouts(Timeouts.of(ModelTimeouts(), _CONFIG.timeouts))
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS)])
         self.metrics = Counters()
         self.dispatcher = Dispatcher(_CONFIG.timeouts, self.metrics, fast_paths=fast_paths)

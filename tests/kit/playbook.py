@@ -302,8 +302,8 @@ class Playbook:
             hedge=hedge,
         )
         self.pool.set_waits(hold, queue_timeout)
-        self.pool.set_ejection(5.0, 5.0)
-        self.pool.set_timeouts(Timeouts.of(ModelTimeouts(), self.config.timeouts))
+        self.pool.ejections.configure(5.0, 5.0)
+        self.pool.waits.set_timeouts(Timeouts.of(ModelTimeouts(), self.config.timeouts))
         registry = Registry([Model("m", self.pool, tasks=ALL_TASKS, recovery=recovery)])
         self.metrics = Counters()
         self.timers = Timers()

@@ -361,7 +361,7 @@ async def test_a_replica_that_does_not_accept_is_named_by_the_code(clock: Clock)
 async def test_timeouts_that_change_hold_for_the_requests_that_come_then(clock: Clock) -> None:
     play = Playbook(clock=clock, timeouts={"first_byte": 5.0})
     play.client.sends(post())
-    play.pool.set_timeouts(play.pool.timeouts._replace(first_byte=1.0))
+    play.pool.waits.set_timeouts(play.pool.waits.timeouts._replace(first_byte=1.0))
     other = play.new_client()
     other.sends(post())
     play.tick(1.1)

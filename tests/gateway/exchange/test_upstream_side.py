@@ -357,7 +357,7 @@ def half_open(clock: Clock | None = None, **gateway: Any) -> Playbook:
     play = Playbook(engines=3, clock=clock, **gateway)
     if clock is not None:
         usual(play, clock)
-    play.pool.suspect("m-0", "failures", "It was.")
+    play.pool.ejections.suspect("m-0", "failures", "It was.")
     play.replicas[0].probe_succeeded(inf)
     assert play.replicas[0].state is ReplicaState.HALF_OPEN
     return play
@@ -411,7 +411,7 @@ async def test_what_it_was_asked_before_decides_nothing() -> None:
     only(play, 0)
     for client in (before := [play.new_client() for _ in range(4)]):
         client.sends(post())
-    play.pool.suspect("m-0", "failures", "It was.")
+    play.pool.ejections.suspect("m-0", "failures", "It was.")
     play.replicas[0].probe_succeeded(inf)
     for line in play.engines[0].asked[:3]:
         line.says(NONSENSE)
@@ -434,8 +434,8 @@ def usual(play: Playbook, clock: Clock) -> None:
     """Let a window pass in which the replicas respond at once."""
     for replica in play.replicas:
         replica.latencies.extend([0.1] * 5)
-    play.pool.judge_latencies(clock.now + 9.0)
-    assert play.pool.slow_after == 1.1
+    play.pool.ejections.judge_latencies(clock.now + 9.0)
+    assert play.pool.ejections.slow_after == 1.1
 
 
 async def test_requests_at_a_black_hole_eject_it_and_go_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +452,7 @@ async def test_requests_at_a_black_hole_eject_it_and_go_on_elsewhere(monkeypatch
         play.tick(1.2)
         for replica in play.replicas[1:]:
             replica.latencies.extend([0.1] * 5)
-        play.pool.judge_latencies(clock.now + 60.0 * window)
+        play.pool.ejections.judge_latencies(clock.now + 60.0 * window)
     assert play.replicas[0].state is ReplicaState.EJECTED
     assert "began after 1.2 s, those of its peers after 0.1 s" in play.replicas[0].reason
     play.tick(0.1)

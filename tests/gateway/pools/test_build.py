@@ -64,7 +64,7 @@ def test_a_model_and_its_pool_have_what_the_configuration_says() -> None:
     model = RegistryBuilder().build(configured(m={"engine": "remote", "urls": ["http://a"], **options})).find("m")
     pool = model.pool
     assert (pool.admission.limit, pool.admission.max_queue) == (3, 5)
-    assert (pool.queue_timeout, pool.hold) == (7.0, 8.0)
+    assert (pool.waits.queue_timeout, pool.waits.hold) == (7.0, 8.0)
     assert type(pool.policy).__name__ == "RoundRobin"
     assert (model.required, model.cache_salt, model.send_priority) == (False, True, False)
 
@@ -402,12 +402,12 @@ def test_a_model_has_its_own_timeouts_and_a_reload_changes_them_in_the_same_pool
     builder = RegistryBuilder()
     registry = builder.build(config(9.0, {"first_byte": 2.0}))
     pool = registry.find("m").pool
-    assert (pool.timeouts.first_byte, registry.find("n").pool.timeouts.first_byte) == (2.0, 9.0)
-    assert (pool.short_waits, registry.find("n").pool.short_waits) == (True, False)
+    assert (pool.waits.timeouts.first_byte, registry.find("n").pool.waits.timeouts.first_byte) == (2.0, 9.0)
+    assert (pool.waits.short, registry.find("n").pool.waits.short) == (True, False)
     registry = builder.build(config(8.0, {"total": 7.0}))
     assert registry.find("m").pool is pool
-    assert (pool.timeouts.first_byte, pool.timeouts.total) == (8.0, 7.0)
-    assert not pool.short_waits
+    assert (pool.waits.timeouts.first_byte, pool.waits.timeouts.total) == (8.0, 7.0)
+    assert not pool.waits.short
 
 
 def test_weights_change_in_place_here_and_in_another_process() -> None:

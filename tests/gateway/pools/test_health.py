@@ -220,12 +220,12 @@ async def test_an_ejected_replica_is_probed_when_its_time_is_over(tmp_path: Path
     model = model_at(tmp_path / "s")
     replica = model.pool.replicas[0]
     model.pool.add(Replica("other", replica.connections, ready=True))
-    model.pool.set_ejection(0.01, 0.0)
+    model.pool.ejections.configure(0.01, 0.0)
     check = health_check(model, interval=3600.0)
     async with listening(tmp_path / "s"):
         task = asyncio.create_task(check.run())
         await check.first_probe()
-        model.pool.suspect("m-0", "failures", "It was silent.")
+        model.pool.ejections.suspect("m-0", "failures", "It was silent.")
         assert replica.state is ReplicaState.EJECTED
         await eventually(lambda: replica.state is ReplicaState.HALF_OPEN)
         task.cancel()

@@ -253,21 +253,23 @@ def test_a_replica_that_has_gone_does_not_drain_once_more() -> None:
     assert old.state is ReplicaState.STOPPED
 
 
-def test_how_long_a_request_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_that_took_too_long_is_told_by_what_was_waited_for() -> None:
+    only = replica("a")
+    made = pool("m", only)
+    made.set_waits(7.0, 4.0)
+    only.set_state(ReplicaState.STARTING)
+    assert repr(made.waited_too_long("m", 7.0)).startswith("<NoReadyReplica 503")
+    only.set_state(ReplicaState.READY)
+    assert repr(made.waited_too_long("m", 7.0)).startswith("<QueueTimeout 503")
+
+
+def test_the_time_that_a_request_is_held_counts_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.pools.pool.perf_counter", lambda: 100.0)
     only = replica("a")
     made = pool("m", only)
-    assert made.wait_until(90.0, 60.0) == 150.0
     made.set_waits(7.0, 4.0)
-    assert made.wait_until(90.0, 60.0) == 94.0
-    assert made.short_waits
     only.set_state(ReplicaState.STARTING)
-    assert made.wait_until(90.0, 60.0) == 107.0
-    assert made.wait_until(103.0, 60.0) == 110.0
-    assert repr(made.waited_too_long("m", 7.0)).startswith("<NoReadyReplica 503")
-    only.set_state(ReplicaState.READY)
-    assert made.wait_until(90.0, 60.0) == 104.0
-    assert repr(made.waited_too_long("m", 7.0)).startswith("<QueueTimeout 503")
+    assert made.waits.until(90.0, 60.0, held=True) == 107.0
 
 
 def test_where_replicas_come_on_demand_requests_wait_for_the_first() -> None:
@@ -306,69 +308,23 @@ def test_a_replica_that_has_failed_for_good_is_not_waited_for() -> None:
     assert not made.may_return
 
 
-# which replicas are ejected
-
-
-def test_an_ejection_is_one_line_in_the_log_and_the_replica_is_probed(caplog: pytest.LogCaptureFixture) -> None:
-    replicas = [replica(name) for name in "abcd"]
-    made, probed = pool("m", *replicas), []
-    replicas[0].on_suspicion = lambda: probed.append("a")
-    for _ in range(3):
-        made.suspect("a", "latency", "It hangs.")
-    assert [record.message for record in caplog.records] == ["a is ejected for 5 s (latency): It hangs."]
-    assert probed == ["a"] * 3
-    assert {made.pick(ANY).name for _ in range(9)} == {"b", "c", "d"}
-
-
-def test_no_more_than_half_of_a_pool_is_ejected() -> None:
-    made = pool("m", *(replica(name) for name in "abcd"))
-    for name in "abcd":
-        made.suspect(name, "errors", "It is broken.")
-    assert [each.name for each in made.ready] == ["c", "d"]
-
-
-def test_an_engine_that_says_it_is_dead_is_believed_also_where_it_is_the_only_one() -> None:
-    made, probed = pool("m", only := replica("a")), []
-    only.on_suspicion = lambda: probed.append("a")
-    made.suspect("a", "dead", "Its core has died.")
-    assert (made.ready, repr(only.state), only.reason) == (
-        [],
-        "<ReplicaState.FAILING: 'failing'>",
-        "Its core has died.",
-    )
-    assert probed == ["a"]
-    # What it said before its end comes too late for the one that is started in its place.
-    only.set_state(ReplicaState.STARTING)
-    made.suspect("a", "dead", "Its core has died.")
-    assert repr(only.state) == "<ReplicaState.STARTING: 'starting'>"
-
-
 def test_an_ejected_replica_is_picked_once_when_its_time_is_over() -> None:
     replicas = [replica(name) for name in "abc"]
     made = pool("m", *replicas)
-    made.suspect("a", "errors", "It is broken.")
+    made.ejections.suspect("a", "errors", "It is broken.")
     replicas[0].probe_succeeded(float("inf"))
     picked = [made.pick(ANY).name for _ in range(5)]
     assert (picked[0], picked.count("a")) == ("a", 1)
-    made.readmit("a")
+    made.ejections.readmit("a")
     assert made.ready == replicas
 
 
 def test_a_retry_tries_no_ejected_replica() -> None:
     replicas = [replica(name) for name in "abc"]
     made = pool("m", *replicas)
-    made.suspect("a", "errors", "It is broken.")
+    made.ejections.suspect("a", "errors", "It is broken.")
     replicas[0].probe_succeeded(float("inf"))
     assert made.pick(ANY, (replicas[1],)) is replicas[2]
-
-
-def test_those_that_were_ejected_are_ready_again_where_the_others_are_lost() -> None:
-    replicas = [replica(name) for name in "ab"]
-    made = pool("m", *replicas)
-    made.suspect("a", "errors", "It is broken.")
-    assert made.ready == [replicas[1]]
-    replicas[1].set_state(ReplicaState.FAILING)
-    assert made.ready == [replicas[0]]
 
 
 def test_where_another_decides_the_pool_only_reports() -> None:
@@ -428,9 +384,9 @@ def test_nothing_is_kept_of_a_full_replica_that_has_gone() -> None:
     full, other = replica("a"), replica("b")
     made = pool("m", full, other)
     made.pass_over(full, 100.0, 5.0)
-    assert not made.has_room(full, 101.0)
+    assert not made.full.has_room(full, 101.0)
     made.remove(full)
-    assert made.has_room(full, 101.0)
+    assert made.full.has_room(full, 101.0)
     # Its last response may come later.
     made.pass_over(full, 101.0, 5.0)
-    assert made.has_room(full, 102.0)
+    assert made.full.has_room(full, 102.0)
