@@ -162,6 +162,13 @@ class ChildHandle:
         finally:
             del self._asked[number]
 
+    def kill(self, reason: str) -> None:
+        """End it at once, so that another takes its place; ``reason`` is for people."""
+        if self._process is not None:
+            self._reason = reason
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
     async def stop(self) -> None:
         """Let it end, or end it if it does not."""
         if self._process is not None and self._channel is not None and self.serving:

@@ -31,6 +31,7 @@ from gateway.processes.cell_layout import (
 )
 from gateway.processes.child_handle import ChildHandle, Update
 from gateway.processes.datagrams import Datagrams, discard_pending, socket_pairs
+from gateway.processes.lock_watch import LockWatch
 from gateway.processes.messages import (
     AnnounceEnd,
     CancelAll,
@@ -78,6 +79,7 @@ class Parent:
         self.draining = False
         """Whether the end was announced."""
         self._processes = [ChildHandle(own, self) for own in range(number)]
+        self._locks = LockWatch(self._cells, self._processes)
 
     def __repr__(self) -> str:
         return f"<Parent {self._processes!r} {self.registry!r}>"
@@ -243,6 +245,7 @@ class Parent:
     # inside
 
     def _tick(self, now: float) -> None:
+        self._locks.tick(now)
         self._answers.read()
         self.registry.tick(now, self._broadcast.is_known)
 

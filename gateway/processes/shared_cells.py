@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
 from collections.abc import Iterable
 
 Row = memoryview
@@ -18,6 +19,10 @@ Row = memoryview
 _CELL_BYTES = 8
 
 _SEGMENT_ROWS = mmap.ALLOCATIONGRANULARITY // _CELL_BYTES
+
+
+_FLOCK = struct.Struct("@hhqqi0q")
+"""``struct flock`` of ``fcntl(2)``: type, where ``start`` counts from, start, length (0: to the end), process."""
 
 
 class Lock:
@@ -125,6 +130,17 @@ class Cells:
     def lock(self, name: str) -> Lock:
         """Return the lock that belongs to a row."""
         return Lock(self.fd, self._at[name])
+
+    def lock_holders(self) -> frozenset[int]:
+        """Give the ids of the other processes that hold one of these locks at this moment."""
+        at, holders = 0, set[int]()
+        while True:
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, at, 0, 0)
+            kind, _, start, length, pid = _FLOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, asked))
+            if kind == fcntl.F_UNLCK:
+                return frozenset(holders)
+            holders.add(pid)
+            at = start + length
 
     def clear(self, process: int) -> None:
         """Take out what a process counted; it must have ended."""

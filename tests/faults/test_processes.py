@@ -76,6 +76,21 @@ async def serves(engine: SimulatedEngine, requests: int) -> None:
     await engine.until(lambda each: each.counts.served >= enough, 30)
 
 
+def stopped_with_lock(pid: int) -> bool:
+    """Stop a process, and tell whether it holds a lock on a part of a file, by ``proc_locks(5)``."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    locks = (line.split()[1:5] for line in Path("/proc/locks").read_text().splitlines())
+    return any(kind == "POSIX" and holder == str(pid) for kind, _, _, holder in locks)
+
+
+async def stop(engine: SimulatedEngine, pid: int, *, with_lock: bool) -> None:
+    """Stop a process at a moment at which it holds a lock, or none, while requests go on."""
+    while stopped_with_lock(pid) is not with_lock:
+        os.kill(pid, signal.SIGCONT)
+        await serves(engine, 1)
+
+
 def without(pid: int) -> Callable[[Any], bool]:
     """Tell whether a process is no longer among those that the status shows."""
     return lambda seen: pid not in [each["pid"] for each in seen["processes"]]
@@ -341,13 +356,28 @@ async def test_a_stuck_process_keeps_nobody_else_waiting_for_ever(tmp_path: Path
         stuck = (await pids(running))[0]
         for _ in range(3):
             # It may hold slots, though not all of them, or be the one whose turn it is.
-            os.kill(stuck, signal.SIGSTOP)
+            await stop(engine, stuck, with_lock=False)
             await serves(engine, 50)
             os.kill(stuck, signal.SIGCONT)
             await serves(engine, 50)
         await clients.end()
         await peak.stop()
         assert (set(clients.statuses), clients.lost, peak.most) == ({200}, 0, LIMIT)
+
+
+@pytest.mark.slow
+async def test_a_process_that_is_stopped_with_a_lock_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    async with node(tmp_path, Timing(ttft=0.001), max_in_flight=LIMIT) as (engine, running):
+        clients = Clients(running.wire, 3 * PROCESSES)
+        await serves(engine, 100)
+        stopped = (await pids(running))[0]
+        await stop(engine, stopped, with_lock=True)
+        await serves(engine, 100)
+        seen = await eventually(running, lambda seen: len([e for e in seen["processes"] if e["serving"]]) == PROCESSES)
+        assert stopped not in [each["pid"] for each in seen["processes"]]
+        await clients.end()
+        assert set(clients.statuses) == {200}
+        await eventually(running, is_idle)
         await eventually(running, is_idle)
 
 

@@ -75,8 +75,10 @@ def test_a_lock_is_freed_when_its_holder_is_killed_and_is_one_of_several() -> No
     assert held.wait(10)
     assert is_free(cells.fd, 0)
     assert not is_free(cells.fd, 1)
+    assert cells.lock_holders() == {holder.pid}
     holder.kill()
     holder.join()
+    assert cells.lock_holders() == set()
     with cells.lock("b"):
         pass
     cells.close()
