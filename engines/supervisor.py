@@ -25,6 +25,7 @@ from engines.launchers import LAUNCHERS
 from engines.processes.restart import RestartPolicy
 from engines.processes.shim_command import shim_command
 from engines.processes.sleep_mode import fall_asleep, wake_up
+from engines.processes.start import start_process
 from engines.spec import EngineSpec, Launch, Launcher
 
 _RESTARTS = RestartPolicy()
@@ -204,13 +205,12 @@ class SupervisedReplica:
             raise EngineError(f"The socket's path {self._socket} is too long; set a shorter TMPDIR.")
         self._socket.unlink(missing_ok=True)
         with self._log.open("wb") as log:
-            return await asyncio.create_subprocess_exec(
+            return await start_process(
                 *shim_command(launch.command),
                 env={**os.environ, **launch.environment},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
             )
 
     async def _becomes_ready(self, process: asyncio.subprocess.Process, launch: Launch) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engines.processes.limited import limited_command
 from engines.processes.shim_command import shim_command
+from engines.processes.start import start_process
 from engines.tuning.child import STOP_SECONDS, Say, environment_of
 
 
@@ -36,13 +37,12 @@ class LocalChild:
         """Start a command, once nothing runs any more that was started for the same log. Raises ``OSError``."""
         written = await asyncio.to_thread(_locked, log)
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await start_process(
                 *shim_command(limited_command(tuple(command), memory_bytes)),
                 env={**os.environ, **environment_of(threads)},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=written,
                 stderr=written,
-                start_new_session=True,
             )
         finally:
             os.close(written)

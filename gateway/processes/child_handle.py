@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from engines.processes.restart import RestartPolicy
+from engines.processes.start import start_process
 from gateway.core.tasks import cancelled
 from gateway.observe.counters import Snapshot
 from gateway.pools.ejection import Overseer
@@ -206,11 +207,10 @@ class ChildHandle:
         inherited = (theirs.fileno(), *self._owner.inherited)
         with theirs:
             try:
-                process = self._process = await asyncio.create_subprocess_exec(
+                process = self._process = await start_process(
                     *(sys.executable, "-P", "-m", "gateway.processes", str(theirs.fileno()), str(os.getpid())),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=inherited,
-                    start_new_session=True,
                 )
             except OSError as error:
                 ours.close()
