@@ -159,6 +159,8 @@ class LocalSlots:
         """Take a slot that is free."""
         self.running += 1
         self.tokens += tokens
+        if self.running >= self.limit and not self.waiting:
+            self._pace.begin()
 
     def give_back(self, tokens: int) -> bool:
         """Give a slot back, and return whether requests wait for it."""

@@ -118,8 +118,9 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(clock: Clock) -> None:
     assert full.value.retry_after == pytest.approx(8.0, rel=0.01)
 
 
-def test_idle_time_does_not_make_the_expected_wait_longer(clock: Clock) -> None:
-    admission = Admission(1, max_queue=1)
+@pytest.mark.parametrize("max_tokens", [None, 1000])
+def test_idle_time_does_not_make_the_expected_wait_longer(max_tokens: int | None, clock: Clock) -> None:
+    admission = Admission(1, max_queue=1, max_tokens=max_tokens)
     for _ in range(100):
         take(admission)
         clock.now += 2.0
