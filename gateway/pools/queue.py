@@ -52,9 +52,10 @@ class _Flow:
 
     __slots__ = ("entry", "offset", "start", "tenant", "waiting")
 
-    def __init__(self, tenant: str, priority: int) -> None:
+    def __init__(self, offset: int, tenant: str) -> None:
         self.tenant = tenant
-        self.offset = _offset(priority)
+        self.offset = offset
+        """How far its class stands behind class 0, in tokens."""
         self.waiting: OrderedDict[Waiter, tuple[Ticket, int]] = OrderedDict()
         self.start = 0
         """The start tag of the first request."""
@@ -134,7 +135,7 @@ class FairQueue:
         if flow.waiting:
             self._enter(flow, self._time.start(flow.tenant))
         else:
-            self._forget(flow, ticket)
+            self._forget(flow)
         return waiter
 
     def discard(self, waiter: Waiter) -> bool:
@@ -144,9 +145,9 @@ class FairQueue:
             return False
         flow = self._flows[place]
         was_first = next(iter(flow.waiting)) is waiter
-        ticket, _ = flow.waiting.pop(waiter)
+        del flow.waiting[waiter]
         if not flow.waiting:
-            self._forget(flow, ticket)
+            self._forget(flow)
         elif was_first:
             self._enter(flow, flow.start)
         return True
@@ -156,15 +157,18 @@ class FairQueue:
 
         It is the newest one of the tenant with the most requests in the lowest class: of a class below the newcomer's,
         or of a tenant of its class that has more waiting even then. So the longest queue is dropped from, as in
-        stochastic fairness queueing (McKenney, 1990). The only request of a tenant is always kept.
+        stochastic fairness queueing (McKenney, 1990). The only request of a tenant is always kept; one that spreads its
+        requests over classes keeps no more for it.
         """
-        several = (flow for flow in self._flows.values() if len(flow.waiting) > 1)
-        longest = max(several, key=lambda flow: (flow.offset, len(flow.waiting)), default=None)
+        waiting: dict[str, int] = {}
+        for flow in self._flows.values():
+            waiting[flow.tenant] = waiting.get(flow.tenant, 0) + len(flow.waiting)
+        several = (flow for flow in self._flows.values() if waiting[flow.tenant] > 1)
+        longest = max(several, key=lambda flow: (flow.offset, waiting[flow.tenant]), default=None)
         offset = _offset(ticket.priority)
         if longest is None or longest.offset < offset:
             return None
-        own = self._flows.get((ticket.priority, ticket.tenant))
-        if longest.offset == offset and own is not None and len(longest.waiting) <= len(own.waiting) + 1:
+        if longest.offset == offset and waiting[longest.tenant] <= waiting.get(ticket.tenant, 0) + 1:
             return None
         return next(reversed(longest.waiting))
 
@@ -188,32 +192,33 @@ class FairQueue:
 
         Those of lower classes are not counted.
         """
-        own = self._flows.get((ticket.priority, ticket.tenant))
+        offset = _offset(ticket.priority)
+        own = self._flows.get((offset, ticket.tenant))
         before = 0 if own is None else len(own.waiting)
         number = before
-        for (priority, _), flow in self._flows.items():
-            if priority < ticket.priority:
+        for flow in self._flows.values():
+            if flow.offset < offset:
                 number += len(flow.waiting)
-            elif priority == ticket.priority and flow is not own:
+            elif flow.offset == offset and flow is not own:
                 number += min(len(flow.waiting), before + 1)
         return number
 
     # inside
 
     def _push(self, waiter: Waiter, ticket: Ticket, since: int) -> None:
-        place = ticket.priority, ticket.tenant
+        place = _offset(ticket.priority), ticket.tenant
         flow = self._flows.get(place)
         if flow is None:
-            flow = self._flows[place] = _Flow(ticket.tenant, ticket.priority)
+            flow = self._flows[place] = _Flow(*place)
         self._places[waiter] = place
         flow.waiting[waiter] = ticket, since
         if len(flow.waiting) == 1:
             self._enter(flow, self._time.start(flow.tenant))
 
-    def _forget(self, flow: _Flow, last: Ticket) -> None:
+    def _forget(self, flow: _Flow) -> None:
         """Leave out a flow whose last request is gone."""
         flow.entry = None
-        del self._flows[last.priority, last.tenant]
+        del self._flows[flow.offset, flow.tenant]
 
     def _enter(self, flow: _Flow, start: int) -> None:
         """Put a flow's first request into the heap; the entry that it may have there becomes void."""

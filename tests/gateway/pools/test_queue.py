@@ -245,6 +245,13 @@ def test_the_lowest_class_makes_room_first_and_never_for_a_lower_one(line: Line)
     assert line.queue.displaceable(Ticket("lower", priority=60)) is None
 
 
+@pytest.mark.parametrize("classes", [range(20), range(1000, 1020)])
+def test_a_tenant_that_spreads_its_requests_over_classes_keeps_no_more_of_them(line: Line, classes: range) -> None:
+    many = [line.come("many", priority=priority) for priority in classes]
+    assert line.queue.displaceable(Ticket("new")) is many[-1]
+    assert line.queue.displaceable(Ticket("many", priority=classes[-1])) is None
+
+
 def test_a_tenant_alone_makes_no_room_for_itself(line: Line) -> None:
     for _ in range(3):
         line.come("a")
