@@ -39,8 +39,8 @@ def reserve(
 ) -> None:
     """Count a request in its key's limits, and write what is left into its response's headers.
 
-    ``max_tokens`` is the most that it may generate over all of its choices, 0 if it does not say; ``anthropic`` asks
-    for Anthropic's headers too. Raises ``LimitExceeded``.
+    ``max_tokens`` is the most that it may generate over all of its choices and prompts, 0 if it does not say;
+    ``anthropic`` asks for Anthropic's headers too. Raises ``LimitExceeded``.
     """
     prompt = 0 if task is None else -(-prompt_bytes // _BYTES_PER_TOKEN)
     generated = 0 if task != "generate" else max_tokens or _GENERATED

@@ -25,6 +25,10 @@ _SLICE_BYTES = 64 * 1024
 _MAX_CONTAINERS = 1_000_000
 _MAX_QUOTES = 2_000_000
 _MAX_TOKENS = 1_000_000_000
+_MAX_TOGETHER = 1_000_000_000_000
+"""Most tokens that the responses to many prompts are counted as, so that sums of them stay 64 bits."""
+_SEVERAL_PROMPTS = re.compile(rb'\[\s*["\[]')
+"""How a list of prompts begins, as text or as token ids; a list of numbers is one prompt."""
 _AT = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<where>[^`]*)`$", re.DOTALL)
 
 
@@ -61,12 +65,14 @@ class RequestFields(PromptFields, gc=False):
         return isinstance(options, StreamOptions) and options.include_usage is True
 
     def token_limit(self) -> int:
-        """Most tokens that the response may have, 0 if the request does not say."""
+        """Most tokens that the responses to all of its prompts may have, 0 if the request does not say."""
         limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
         if not 0 <= limit <= _MAX_TOKENS:
             limit = _MAX_TOKENS if limit > 0 else 0
         if self.n is not None and self.n > 1:
             limit *= min(self.n, _MAX_TOKENS)
+        if self.prompt and _SEVERAL_PROMPTS.match(self.prompt):
+            limit = min(limit * len(_LIST.decode(self.prompt)), _MAX_TOGETHER)
         return limit if isinstance(limit, int) else int(limit)
 
 
@@ -80,6 +86,7 @@ _NUMBERS = ("n", "max_tokens", "max_completion_tokens", "max_output_tokens")
 
 _DECODER = msgspec.json.Decoder(RequestFields)
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_LIST = msgspec.json.Decoder(list[Raw])
 
 
 def check_media(headers: Mapping[bytes, bytes]) -> None:

@@ -199,10 +199,29 @@ def test_many_strings_are_many_only_among_brackets() -> None:
     assert read(b'{"model":"m","input":[' + b'"a",' * 1_000_001 + b'""]}', 128).model == "m"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [
+        (b'"one"', 14),
+        (b"[1, 2, 3]", 14),
+        (b"[]", 14),
+        (b"null", 14),
+        (b'["one"]', 14),
+        (b'[ "one","two, [and]", ""]', 42),
+        (b"[[1, 2], [3]]", 28),
+        (b"[" + b'"",' * 999_999 + b'""]', 14_000_000),
+    ],
+    ids=["text", "token ids", "none", "null", "one", "three", "two of token ids", "a million"],
+)
+def test_each_prompt_of_a_batch_may_get_so_many_tokens(prompt: bytes, tokens: int) -> None:
+    assert read(b'{"model":"m","n":2,"max_tokens":7,"prompt":%b}' % prompt, 128).token_limit() == tokens
+
+
 @pytest.mark.parametrize("limit", ["1e308", "9" * 400, "-1e308"])
 def test_no_number_of_tokens_is_too_large_to_be_added_up(limit: str) -> None:
-    facts = read(f'{{"model":"m","n":100,"max_tokens":{limit}}}'.encode(), 128)
-    assert 0 <= facts.token_limit() <= 10**18
+    for prompt in ('"one"', "[" + '"",' * 99_999 + '""]'):
+        facts = read(f'{{"model":"m","n":100,"max_tokens":{limit},"prompt":{prompt}}}'.encode(), 128)
+        assert 0 <= facts.token_limit() <= 10**12
 
 
 def test_brackets_in_strings_and_side_by_side_are_not_depth() -> None:
