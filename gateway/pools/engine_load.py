@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
-_GAUGE = re.compile(rb"^vllm:num_requests_(running|waiting)(?:\{[^\n]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
+_GAUGE = re.compile(
+    rb"^vllm:num_requests_(running|waiting)(?:\{[^\n]*\})? (\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)$", re.MULTILINE
+)
 _CACHE = re.compile(rb"^vllm:cache_config_info\{([^\n]*)\} ", re.MULTILINE)
-_BLOCKS = re.compile(rb'(?:^|,)num_gpu_blocks="(\d+)"')
-_BLOCK_SIZE = re.compile(rb'(?:^|,)block_size="(\d+)"')
+_BLOCKS = re.compile(rb'(?:^|,)num_gpu_blocks="(\d{1,9})"')
+_BLOCK_SIZE = re.compile(rb'(?:^|,)block_size="(\d{1,9})"')
 
 _RUNNING = "num_requests_running"
 _WAITING = "num_requests_waiting"

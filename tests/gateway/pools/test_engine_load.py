@@ -28,6 +28,16 @@ def test_an_engine_that_knows_its_cache_not_yet_still_tells_its_requests() -> No
     assert in_metrics(VLLM.replace(b'"182"', b'"None"')) == EngineLoad(7.0, 0)
 
 
+@pytest.mark.parametrize("blocks", [b"-1", b"1e9", b"9" * 5000])
+def test_a_number_of_blocks_that_is_none_is_as_good_as_not_told(blocks: bytes) -> None:
+    assert in_metrics(VLLM.replace(b'"182"', b'"%b"' % blocks)) == EngineLoad(7.0, 0)
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"+Inf", b"-1.0", b"-", b".", b"e", b"1.0.0", b"1e"])
+def test_a_number_of_requests_that_is_none_is_as_good_as_not_told(number: bytes) -> None:
+    assert in_metrics(VLLM.replace(b"5.0", number)) == EngineLoad(2.0, 182 * 128)
+
+
 @pytest.mark.parametrize("text", [b"", b"up 1\n", b'vllm:num_requests_waiting_by_reason{reason="x"} 2.0\n', b"\xff{"])
 def test_other_metrics_tell_nothing(text: bytes) -> None:
     assert in_metrics(text) is None
