@@ -186,30 +186,41 @@ class Redis(Table):
     )
 
 
+_MOST = 10**15
+"""Redis counts with doubles, which are exact up to a few times this."""
+
+
 class KeyLimitsConfig(Table):
     """``limits`` of a key or of a group: how much it may ask of all models together, over all processes."""
 
     requests_per_minute: int | None = Field(
-        None, gt=0, description="Most requests within 60 s; beyond it 429. No limit if unset.", examples=[60]
+        None, gt=0, le=_MOST, description="Most requests within 60 s; beyond it 429. No limit if unset.", examples=[60]
     )
     requests_per_day: int | None = Field(
-        None, gt=0, description="Most requests within 24 hours; beyond it 429. No limit if unset.", examples=[10_000]
+        None,
+        gt=0,
+        le=_MOST,
+        description="Most requests within 24 hours; beyond it 429. No limit if unset.",
+        examples=[10_000],
     )
     tokens_per_minute: int | None = Field(
         None,
         gt=0,
+        le=_MOST,
         description="Most tokens within 60 s, of prompts and of what is generated; beyond it 429. No limit if unset.",
         examples=[150_000],
     )
     tokens_per_day: int | None = Field(
         None,
         gt=0,
+        le=_MOST,
         description="Most tokens within 24 hours; beyond it 429. No limit if unset.",
         examples=[10**7],
     )
     max_in_flight: int | None = Field(
         None,
         gt=0,
+        le=_MOST,
         description="Most requests at once, those that wait included; then 429. No limit if unset.",
         examples=[8],
     )
