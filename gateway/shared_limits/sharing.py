@@ -215,7 +215,7 @@ class Sharing:
         self._settled.set()
 
     def _lost(self, error: Exception) -> None:
-        reason = " ".join(f"{error}".split())[:200] or f"no answer within {_ANSWER_SECONDS:g} s"
+        reason = _in_a_line(error) or f"no answer within {_ANSWER_SECONDS:g} s"
         if not self._trouble:
             self._say(f"limits hold for this node by itself until Redis at {self._where} answers: {reason}")
         self._trouble = reason
@@ -251,6 +251,12 @@ def _shown(url: str) -> str:
     """Show where a server is, without user and password."""
     parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+
+
+def _in_a_line(error: Exception) -> str:
+    """Give the kind of an error, which may be all that tells, and its text, which a server may have written."""
+    text = "".join(each if each.isprintable() else " " for each in f"{error}"[:1000])
+    return f"{type(error).__name__}: {' '.join(text.split())[:200]}" if text else ""
 
 
 def _batches(accounts: Sequence[Account]) -> Iterator[Sequence[Account]]:

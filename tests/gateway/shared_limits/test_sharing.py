@@ -258,6 +258,7 @@ GARBAGE = {
     "numbers": b":1\r\n",
     "a result that is none": b"$3\r\nabc\r\n",
     "nothing": b"",
+    "an error that would colour a terminal": b"-ERR \x1b[31mred\x00\tand more\r\n",
 }
 
 
@@ -271,6 +272,17 @@ async def test_a_server_that_answers_garbage_is_none(tmp_path: Path, garbage: by
         assert sum(node.asks() is not None for _ in range(5)) == 3
         assert len(node.said) == 1
         assert node.said[0].startswith(f"limits hold for this node by itself until Redis at {path} answers: ")
+        assert node.said[0].isprintable()
+    server.close()
+    await ended.wait()
+
+
+async def test_a_server_of_a_cluster_that_has_not_the_names_says_which_one_has(tmp_path: Path) -> None:
+    path, ended = tmp_path / "moved.sock", asyncio.Event()
+    moved = Garbage(b"-MOVED 866 10.0.0.7:6379\r\n", ended)
+    server = await asyncio.get_running_loop().create_unix_server(lambda: moved, path)
+    async with nodes(f"unix://{path}", 1, requests_per_minute=3) as [node]:
+        assert node.said[0].endswith("answers: MovedError: 866 10.0.0.7:6379")
     server.close()
     await ended.wait()
 
