@@ -29,16 +29,19 @@ def described() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         **versions,
-        "commit": _commit(),
+        "commit": commit_of(_ROOT),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _commit() -> str:
-    """Return the commit, marked if files differ from it; nothing outside of a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+def commit_of(folder: Path) -> str:
+    """Return the commit of a checkout, whoever owns it, marked if files differ from it; or why it is not known.
+
+    Figures are also taken in a copy without a repository, where nothing else would say that they cannot be traced.
+    """
+    command = ["git", "-c", "safe.directory=*", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return ""
-    return done.stdout.strip()
+        return "unknown (git is not installed)"
+    return f"unknown ({done.stderr.strip()})" if done.returncode else done.stdout.strip()
