@@ -61,12 +61,14 @@ class AdapterCommands:
     async def unload(self, name: str) -> None:
         """Let clients no longer ask for an adapter, and unload it from all replicas.
 
-        Raises ``ModelNotFound`` if there is no such adapter, and ``Unavailable`` if the configuration cannot be taken
-        over without it; nothing has changed then. Requests that have begun go on.
+        Raises ``ModelNotFound`` if there is no such adapter, ``BadRequest`` if a canary or a key is to use it, and
+        ``Unavailable`` if the configuration cannot be taken over without it; nothing has changed then. Requests that
+        have begun go on.
         """
         async with self._lock:
             if not any(model.name == name for model in self._plane.registry.adapters):
                 raise ModelNotFound(f"There is no adapter {name[:200]!r}.", param="name")
+            _check_unused(self._config.current, name)
             try:
                 self._config.remove_adapter(name)
             except StartError as error:
@@ -101,6 +103,22 @@ def _check_new(config: Config, name: str, base: str) -> None:
         )
     if name in names_of(config):
         raise BadRequest(f"{name!r} is a model, an alias or an adapter already.", param="name", code="name_taken")
+
+
+def _check_unused(config: Config, name: str) -> None:
+    """Check that nothing else in a configuration names an adapter. Raises ``BadRequest``, saying what does."""
+    gateway = config.gateway
+    users = [
+        *(f"models.{at}.canary" for at, model in config.models.items() if model.canary and model.canary.model == name),
+        *(f"gateway.groups.{at}" for at, group in gateway.groups.items() if name in group.models),
+        *(f"the key {key.id!r}" for key in gateway.keys if name in key.models),
+    ]
+    if users:
+        raise BadRequest(
+            f"The adapter {name!r} is named by {', '.join(users)[:1000]}; take it out there first.",
+            param="name",
+            code="adapter_in_use",
+        )
 
 
 def _not_taken_over(error: StartError) -> Unavailable:

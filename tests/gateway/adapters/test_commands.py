@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -14,6 +16,10 @@ from tests.engines.tiny_adapter import write_adapter
 from tests.gateway.pools.lora import asked, listed, loaded, states, two_engines
 from tests.kit.eventually import eventually
 from tests.kit.gateways import gateway, remote
+
+
+def key(name: str, **options: Any) -> dict[str, Any]:
+    return {"id": name, "sha256": sha256(name.encode()).hexdigest(), **options}
 
 
 async def test_an_adapter_is_loaded_and_unloaded_by_command(tmp_path: Path) -> None:
@@ -58,6 +64,32 @@ async def test_a_command_that_cannot_be_obeyed_says_why_and_changes_nothing(
             assert words in caught.value.message
             assert await listed(running) == before
             assert loaded(one) == {}
+
+
+@pytest.mark.parametrize(
+    ("canary", "keys", "groups", "users"),
+    [
+        ({"model": "sql", "weight": 5}, [], {}, "models.plain.canary"),
+        (None, [key("alice", models=["sql"]), key("bob")], {}, "the key 'alice'"),
+        (None, [key("alice", group="team")], {"team": {"models": ["plain", "sql"]}}, "gateway.groups.team"),
+    ],
+    ids=["canary", "key", "group"],
+)
+async def test_an_adapter_that_is_to_be_used_elsewhere_is_not_unloaded(
+    canary: Any, keys: Any, groups: Any, users: str, tmp_path: Path
+) -> None:
+    sql = str(write_adapter(tmp_path / "sql"))
+    async with two_engines(tmp_path) as (one, two):
+        models = {"m": remote(one.address, adapters={"sql": sql}), "plain": remote(two.address, canary=canary)}
+        async with gateway(models, keys=keys, groups=groups) as running:
+            await eventually(lambda: loaded(one) == {"sql": sql}, within=30)
+            with pytest.raises(
+                BadRequest, match=f"^The adapter 'sql' is named by {users}; take it out there first"
+            ) as no:
+                await running.gateway.commands.unload_adapter("sql")
+            assert no.value.code == "adapter_in_use"
+            assert loaded(one) == {"sql": sql}
+            assert running.gateway.plane.registry.find("sql").name == "sql"
 
 
 async def test_an_adapter_for_engines_that_are_not_ready_yet_is_loaded_when_they_are(tmp_path: Path) -> None:
