@@ -15,3 +15,11 @@ def test_a_problem_says_file_line_key_and_reason_as_far_as_there_are_any() -> No
         "models.toml: a: is missing",
         "models.toml: is no file",
     ]
+
+
+def test_a_name_of_ten_thousand_characters_is_not_repeated_in_full() -> None:
+    name = "g" * 10_000
+    line = str(Problem(Path("models.toml"), f"groups.{name}", f"'{name}' is no name", 3))
+    assert len(line) < 1500
+    assert line.startswith("models.toml:3: groups.ggg")
+    assert "…: 'ggg" in line
