@@ -144,3 +144,9 @@ def test_a_request_counts_with_its_prompt_and_with_the_answer_that_it_may_have(
         context, b"x" * 400, Plain(), streams=False, strip_usage=False, max_tokens=max_tokens, hedges=hedges
     )
     assert request.tokens == tokens
+
+
+def test_a_picture_counts_as_a_thousand_tokens_however_many_bytes_it_has() -> None:
+    url = '{"type":"image_url","image_url":{"url":"data:image/png;base64,' + "A" * 4_000_000 + '"}}'
+    picture = asked_for(f'{{"messages":[{{"role":"user","content":[{url}]}}]}}'.encode())
+    assert 1_000 + 512 < picture.tokens < 1_100 + 512
