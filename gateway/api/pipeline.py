@@ -241,7 +241,7 @@ class Pipeline:
             raise snapshot.registry.unable(model, route.task, context.head.endpoint, context.head.key.may_use)
         if fields.n is not None and fields.n > snapshot.max_n:
             raise BadRequest(f"n is {fields.n}; at most {snapshot.max_n} (limits.max_n) are allowed.", param="n")
-        max_tokens = fields.token_limit()
+        max_tokens = fields.token_limit(model.max_model_len)
         if instead is None:
             anthropic = route.dialect.anthropic_headers
             if anthropic:

@@ -64,11 +64,16 @@ class RequestFields(PromptFields, gc=False):
         options = self.stream_options
         return isinstance(options, StreamOptions) and options.include_usage is True
 
-    def token_limit(self) -> int:
-        """Most tokens that the responses to all of its prompts may have, 0 if the request does not say."""
+    def token_limit(self, longest: int | None = None) -> int:
+        """Most tokens that the responses to all of its prompts may have, 0 if the request does not say.
+
+        None is longer than the model's context, whatever is asked for; ``longest`` is that, where it is known.
+        """
         limit = self.max_completion_tokens or self.max_tokens or self.max_output_tokens or 0
         if not 0 <= limit <= _MAX_TOKENS:
             limit = _MAX_TOKENS if limit > 0 else 0
+        if longest is not None and limit > longest:
+            limit = longest
         if self.n is not None and self.n > 1:
             limit *= min(self.n, _MAX_TOKENS)
         if self.prompt and _SEVERAL_PROMPTS.match(self.prompt):

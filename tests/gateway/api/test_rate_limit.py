@@ -263,6 +263,14 @@ def test_a_request_larger_than_the_limit_is_not_to_be_sent_again(clock: Clock) -
     assert chat(play, path=EMBEDDINGS).startswith(b"HTTP/1.1 200")
 
 
+def test_a_limit_beyond_the_models_context_reserves_no_more_than_that(clock: Clock) -> None:
+    play = Playbook(clock=clock, **limited(tokens_per_minute=5000))
+    play.pipeline.registry.find("m").set_max_model_len(4000)
+    response = chat(play, max_tokens=1_000_000)
+    assert response.startswith(b"HTTP/1.1 200")
+    assert 900 < int(rate_limits(response)["remaining-tokens"]) < 1000
+
+
 def test_a_reload_changes_limits_and_keeps_the_counts(clock: Clock) -> None:
     play = Playbook(clock=clock, **limited(requests_per_minute=3, tokens_per_day=1000))
     chat(play)

@@ -217,6 +217,12 @@ def test_each_prompt_of_a_batch_may_get_so_many_tokens(prompt: bytes, tokens: in
     assert read(b'{"model":"m","n":2,"max_tokens":7,"prompt":%b}' % prompt, 128).token_limit() == tokens
 
 
+@pytest.mark.parametrize(("longest", "tokens"), [(None, 4_000_000), (4096, 16_384), (10**9, 4_000_000)])
+def test_no_response_is_longer_than_the_context_of_its_model(longest: int | None, tokens: int) -> None:
+    facts = read(b'{"model":"m","n":2,"max_tokens":1000000,"prompt":["a","b"]}', 128)
+    assert facts.token_limit(longest) == tokens
+
+
 @pytest.mark.parametrize("limit", ["1e308", "9" * 400, "-1e308"])
 def test_no_number_of_tokens_is_too_large_to_be_added_up(limit: str) -> None:
     for prompt in ('"one"', "[" + '"",' * 99_999 + '""]'):
