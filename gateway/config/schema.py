@@ -117,7 +117,8 @@ def _fallbacks_amiss(given: Mapping[str, Any]) -> Iterator[Mistake]:
             if other == name:
                 yield Mistake(("models", name, "fallback"), "a model cannot take its own place; name another")
             elif other not in models:
-                yield Mistake(("models", name, "fallback"), f"there is no model {other!r}")
+                reason = f"there is no table [models.{other}], a fallback's name: an alias or an adapter is none"
+                yield Mistake(("models", name, "fallback"), reason)
 
 
 def groups_amiss(

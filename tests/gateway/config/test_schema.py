@@ -86,12 +86,17 @@ def test_a_guard_is_a_classifier_of_the_file(guard: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("fallback", "reason"),
-    [("m", "a model cannot take its own place; name another"), ("nobody", "there is no model 'nobody'")],
+    [
+        ("m", "a model cannot take its own place; name another"),
+        ("nobody", "there is no table [models.nobody], a fallback's name"),
+        ("also-n", "there is no table [models.also-n], a fallback's name: an alias or an adapter is none"),
+    ],
 )
 def test_a_fallback_is_another_model_of_the_file(fallback: str, reason: str) -> None:
     model = {"engine": "remote", "urls": ["http://a"]}
-    with pytest.raises(ValidationError, match=reason):
-        Config.model_validate({"models": {"m": model | {"fallback": [fallback]}, "n": model | {"fallback": ["m"]}}})
+    other = model | {"fallback": ["m"], "aliases": ["also-n"]}
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        Config.model_validate({"models": {"m": model | {"fallback": [fallback]}, "n": other}})
 
 
 def test_a_guard_that_can_do_everything_is_one() -> None:
