@@ -58,4 +58,7 @@ class Bounded:
         except TimeoutError:
             if transport is not None:
                 transport.abort()
+        except ConnectionError:
+            # The client left in the middle of its response, as a scraper that waits no longer does: nothing to tell.
+            pass
         return response

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from gateway.control.bounded import Bounded
@@ -83,6 +84,18 @@ async def test_a_client_that_never_reads_is_cut_off() -> None:
                 while data := await loop.sock_recv(client, 1 << 20):
                     received += len(data)
             assert received < len(LARGE)
+
+
+async def test_a_client_that_leaves_in_the_middle_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    async with port() as here:
+        host, number = here.address.removeprefix("http://").split(":")
+        loop = asyncio.get_running_loop()
+        with socket.create_connection((host, int(number))) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, b"GET /page/large HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert await loop.sock_recv(client, 1024)
+        await eventually(lambda: repr(here.bounded) == "<Bounded [0 of 2]>")
+    assert not caplog.records
 
 
 async def test_of_the_page_so_many_requests_are_worked_on_and_probes_are_answered_all_the_same() -> None:
