@@ -137,7 +137,10 @@ def _demanded(rule: ScalingRule, seen: Observation) -> tuple[int, Reason]:
 
 
 def _kept(rule: ScalingRule, seen: Observation) -> int:
-    """Say how many replicas are kept because they were needed lately: one at least, unless there may be none."""
+    """Say how many replicas are kept because they are needed, or were lately: one at least, unless there may be none.
+
+    What was started for a burst is needed before the mean of the last seconds shows it.
+    """
     if rule.least == 0 and seen.idle_for >= rule.idle:
         return 0
-    return max(1, math.ceil(seen.peak / rule.target))
+    return max(1, math.ceil(max(seen.needed, seen.peak) / rule.target))

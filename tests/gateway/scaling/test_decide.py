@@ -47,6 +47,11 @@ def test_what_was_needed_lately_is_kept() -> None:
     assert decide(RULE, seen(replicas=3, peak=10.0)) == Decision(3, "peak")
 
 
+def test_what_a_burst_has_started_is_kept_while_it_lasts_before_its_mean_shows_it() -> None:
+    assert decide(RULE, seen(replicas=3, needed=9, recent=0.3, peak=0.3)) == Decision(3, "steady")
+    assert decide(RULE, seen(replicas=3, needed=8, recent=0.3, peak=0.3)) == Decision(2, "surplus")
+
+
 def test_the_way_down_is_one_at_a_time() -> None:
     assert decide(RULE, seen(replicas=5, peak=4.0)) == Decision(4, "surplus")
     assert decide(RULE, seen(replicas=4, peak=4.0, since_down=1.0)) == Decision(4, "steady")
