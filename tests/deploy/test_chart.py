@@ -25,6 +25,9 @@ from tests.kit.kubectl import unpack
 from tests.kit.waiters import Waiter
 
 CHART = Path(__file__).parent.parent.parent / "deploy/chart"
+SMALLEST = ["image=i", "model=m", "shutdownTimeout=60", "scaling.mode=none"]
+"""What a model must have that is added to those of the chart."""
+
 CUSTOM = {"ScaledObject", "ServiceMonitor"}
 """Kinds of others, which Kubernetes has no schema of."""
 
@@ -83,6 +86,24 @@ def test_manifests_are_valid(helm: Helm, mode: str, kubernetes: str) -> None:
     for manifest in helm.rendered(*MODES[mode], "serviceMonitor.enabled=true", kubernetes=kubernetes):
         if manifest["kind"] not in CUSTOM:
             kubernetes_validate.validate(manifest, kubernetes, strict=True)
+
+
+def test_the_values_that_the_page_shows_make_its_models_and_no_others(helm: Helm, tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(# my-values.yaml\n.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "my-values.yaml").write_text(shown)
+    code, text = helm.run("template", "rel", str(CHART), "--values", str(tmp_path / "my-values.yaml"))
+    assert code == 0, text
+    engines = [each for each in yaml.safe_load_all(text) if each and each["kind"] == "Deployment"]
+    assert [each["metadata"]["name"] for each in engines] == ["rel-llama", "rel-gateway"]
+
+
+def test_names_that_look_like_numbers_or_answers_stay_names(helm: Helm) -> None:
+    small = [f"models.123.{value}" for value in SMALLEST]
+    manifests = helm.rendered(*small, "models.123.env.NO=x")
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, "1.37", strict=True)
+    (container,) = one(manifests, "Deployment", "rel-123")["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "NO", "value": "x"}]
 
 
 def test_the_gateway_reads_its_configuration_and_finds_the_engines(helm: Helm, tmp_path: Path) -> None:
@@ -158,7 +179,11 @@ def test_what_keda_asks_for_is_one_series_in_every_state(helm: Helm) -> None:
         (["models.chat.scaling.mode=fast"], "/models/chat/scaling/mode"),
         (["models.chat.scaling.mode=keda", "models.chat.scaling.target=0"], "/models/chat/scaling/target"),
         (["models.chat.scaling.mode=keda", "models.chat.scaling.min=5"], "scaling.min is 5, more than max = 4"),
-        (["models.chat.scaling.mode=keda", "models.chat.hold=0"], "models.chat.hold is 0"),
+        (["models.chat.scaling.mode=keda", "models.chat.hold=0"], "models.chat.hold is missing or 0"),
+        (["models.chat.scaling.mode=hpa", "models.chat.scaling.idle=null"], "models.chat.scaling.idle is missing"),
+        (["models.chat.scaling.mode=keda", "models.chat.scaling.min=null"], "models.chat.scaling.min is missing"),
+        (["models.chat.shutdownTimeout=null"], "shutdownTimeout"),
+        ([f"models.gateway.{value}" for value in SMALLEST], "models.gateway: the chart's own objects"),
         (["models.chat.replica=3"], "replica"),
         (["models.Chat_2.image=a"], "Chat_2"),
         (["gateway.replicas=0"], "/gateway/replicas"),

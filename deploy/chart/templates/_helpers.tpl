@@ -19,16 +19,18 @@ app.kubernetes.io/component: gateway
 {{- define "headgate.engine" -}}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: engine
-headgate/model: {{ .name }}
+headgate/model: {{ .name | quote }}
 {{- end }}
 
 {{/* What a model's scaling needs together; a value alone is checked by the schema. */}}
 {{- define "headgate.check" -}}
 {{- $s := .model.scaling -}}
+{{- if has .name (list "gateway" "control") -}}{{ fail (printf "models.%s: the chart's own objects are called so; give the model another name" .name) }}{{- end -}}
 {{- if ne $s.mode "none" -}}
-{{- if not $s.max -}}{{ fail (printf "models.%s.scaling.max is missing; it is needed with mode: %s" .name $s.mode) }}{{- end -}}
-{{- if not $s.target -}}{{ fail (printf "models.%s.scaling.target is missing; it is needed with mode: %s" .name $s.mode) }}{{- end -}}
+{{- range list "min" "max" "target" "idle" -}}
+{{- if not (hasKey $s .) -}}{{ fail (printf "models.%s.scaling.%s is missing; it is needed with mode: %s" $.name . $s.mode) }}{{- end -}}
+{{- end -}}
 {{- if gt (int $s.min) (int $s.max) -}}{{ fail (printf "models.%s.scaling.min is %d, more than max = %d" .name (int $s.min) (int $s.max)) }}{{- end -}}
-{{- if and (eq (int $s.min) 0) (eq (int .model.hold) 0) -}}{{ fail (printf "models.%s.hold is 0, but with scaling.min: 0 requests have to wait for a replica" .name) }}{{- end -}}
+{{- if and (eq (int $s.min) 0) (eq (int .model.hold) 0) -}}{{ fail (printf "models.%s.hold is missing or 0, but with scaling.min: 0 requests have to wait for a replica" .name) }}{{- end -}}
 {{- end -}}
 {{- end }}
