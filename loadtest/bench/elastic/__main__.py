@@ -48,10 +48,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("trace", type=Path, metavar="TRACE", help="recorded requests")
-    command.add_argument("--requests", type=int, metavar="N", help="only so many of them")
+    command.add_argument("--requests", type=_count, metavar="N", help="only so many of them")
     command.add_argument(
         "--start",
-        type=float,
+        type=_seconds,
         nargs="+",
         default=[0.0, 10.0, 40.0, 120.0],
         metavar="S",
@@ -59,13 +59,35 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--queue-timeout",
-        type=float,
+        type=_some_seconds,
         default=math.inf,
         metavar="S",
         help="refuse what has waited so long, in seconds, as the gateway's queue_timeout does (never)",
     )
     command.add_argument("--out", type=Path, default=Path("docs/scaling"), metavar="DIR", help="for JSON and plots")
     return command
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+    return value
+
+
+def _some_seconds(text: str) -> float:
+    if not (value := _seconds(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
 
 
 def compare(
@@ -133,7 +155,7 @@ def _row(traffic: str, start: float, rule: str, run: FleetRun, fixed: FleetRun) 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 if the trace cannot be read."""
+    """Run the command line; return 0, or 2 if the trace cannot be read or nothing written."""
     options = parser().parse_args(arguments)
     began = monotonic()
 
@@ -141,13 +163,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"[{monotonic() - began:6.1f} s] {what}", file=sys.stderr, flush=True)
 
     try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"--out {options.out}: {error.strerror}", file=sys.stderr)
+        return 2
+    try:
         recorded = traces.read(options.trace, options.requests)
         runs = list(compare("trace", recorded, options.start, log, options.queue_timeout))
         runs += compare("day", day(recorded), options.start, log, options.queue_timeout)
     except TraceError as error:
         print(error, file=sys.stderr)
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
     for run in runs:
         if run["rule"] == "headgate" and run["start_seconds"] == _PLOTTED:
             (options.out / f"{run['traffic']}.svg").write_text(report.chart(run, _TARGET).file(), "utf-8")

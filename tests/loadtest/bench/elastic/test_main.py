@@ -37,5 +37,34 @@ def test_all_rules_are_compared(
 
 def test_a_trace_that_cannot_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.csv").write_text(HEADER)
-    assert main([str(tmp_path / "t.csv")]) == 2
+    assert main([str(tmp_path / "t.csv"), "--out", str(tmp_path)]) == 2
     assert "no requests in it" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["t.csv", "--out", str(tmp_path / "file")]) == 2
+    assert f"--out {tmp_path / 'file'}: File exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--queue-timeout", "-1", "'-1' is not a number of seconds from 0 on"),
+        ("--queue-timeout", "nan", "'nan' is not a number of seconds from 0 on"),
+        ("--queue-timeout", "0", "'0' is not a number of seconds above 0"),
+        ("--start", "-5", "'-5' is not a number of seconds from 0 on"),
+        ("--start", "inf", "'inf' is not a number of seconds from 0 on"),
+        ("--start", "soon", "'soon' is not a number of seconds from 0 on"),
+        ("--requests", "0", "'0' is not a number from 1 on"),
+        ("--requests", "-3", "'-3' is not a number from 1 on"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_told(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["t.csv", option, value])
+    assert f"argument {option}: {said}" in capsys.readouterr().err
