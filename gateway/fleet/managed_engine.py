@@ -64,6 +64,8 @@ class ManagedEngine:
     since: float
     """When it was wanted, as a ``monotonic`` reading."""
     was_ready: bool = False
+    ending: bool = False
+    """Whether it is being stopped or put to sleep, which is begun once, whatever is said of it meanwhile."""
 
     @property
     def draining(self) -> bool:

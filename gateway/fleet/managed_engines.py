@@ -260,7 +260,8 @@ class ManagedEngines:
         if replica.ready and not engine.was_ready:
             engine.was_ready = True
             self._start_seconds[engine.spec.model] = monotonic() - engine.since
-        if replica.state is ReplicaState.STOPPED and not self._ended:
+        if replica.state is ReplicaState.STOPPED and not engine.ending and not self._ended:
+            engine.ending = True
             ending = self._put_to_sleep(engine) if self._sleeping.chose(engine) else self._stop(engine)
             task = asyncio.get_running_loop().create_task(ending)
             self._stopping.add(task)
@@ -272,6 +273,7 @@ class ManagedEngines:
         if not await self._sleeping.put_to_sleep(engine, wanted):
             await self._stop(engine)
             return
+        engine.ending = False
         engine.replica.observe(self._replica_changed)
         engine.pool.add(engine.replica)
         # Its GPUs may be what another model waits for, or it is needed again.

@@ -5,6 +5,7 @@ The engines are real processes that say that they are awake whatever they are as
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -128,7 +129,9 @@ async def test_where_another_gpu_is_free_a_replica_is_started_there_and_who_slee
         await eventually(lambda: states(made)[-1] == "stopped")
 
 
-async def test_one_that_ends_asleep_is_gone_and_another_is_started_when_it_is_needed(folder: Path) -> None:
+async def test_one_that_ends_asleep_is_gone_and_another_is_started_when_it_is_needed(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dies = f"[ $TOLD = a ] && (until [ -e {folder}/die ]; do sleep 0.01; done; kill -9 $$) & {SLEEPER}"
     async with here(folder, "0", dies) as made:
         made.want(gpus=1, sleep=ONE, m=(1, "a"))
@@ -143,6 +146,9 @@ async def test_one_that_ends_asleep_is_gone_and_another_is_started_when_it_is_ne
         made.engines.scale({"m": 1})
         await until(made, m_0="ready")
         assert repr(made.place) == "<LocalPlace ['m-0'] <Gpus [0 of 1 free]>>"
+    # What a task that nobody awaits has raised is logged when it is collected.
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_one_that_does_not_sleep_is_stopped_and_its_gpu_is_free(folder: Path) -> None:
