@@ -62,10 +62,14 @@ class ManagedEngine:
     pool: Pool
     replica: Replica
     since: float
-    """When it was wanted, as a ``monotonic`` reading."""
+    """When it was wanted, for the first time or after its sleep, as a ``monotonic`` reading."""
     was_ready: bool = False
     ending: bool = False
     """Whether it is being stopped or put to sleep, which is begun once, whatever is said of it meanwhile."""
+
+    def wanted_again(self) -> None:
+        """Begin anew: it is woken, which takes its time as a start does."""
+        self.since, self.was_ready = monotonic(), False
 
     @property
     def draining(self) -> bool:

@@ -155,7 +155,7 @@ class ManagedEngines:
         return f"{lacking}; {self.leaving} on their way out" if lacking and self.leaving else lacking
 
     def start_seconds(self, model: str) -> float | None:
-        """Tell how long the last start of a replica took until it was ready; ``None`` before the first."""
+        """Tell how long the last start of a replica, or its waking, took; ``None`` before the first."""
         return self._start_seconds.get(model)
 
     def start(self) -> None:

@@ -60,7 +60,11 @@ class SleepingEngines:
 
     def wake_one(self, asleep: Iterable[ManagedEngine], wanted: EngineSpec) -> bool:
         """Begin to wake the first engine whose GPUs are free and that serves what is wanted; return whether one is."""
-        return any(each.spec.serves(wanted) and self._place.wake(each.replica.name) for each in asleep)
+        for each in asleep:
+            if each.spec.serves(wanted) and self._place.wake(each.replica.name):
+                each.wanted_again()
+                return True
+        return False
 
 
 def useless_asleep(asleep: Sequence[ManagedEngine], wanted: EngineSpec, awake: int) -> Sequence[ManagedEngine]:

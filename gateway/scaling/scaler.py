@@ -38,7 +38,7 @@ class Engines(Protocol):
         """Tell how many replicas of a model there are, without those on their way out."""
 
     def start_seconds(self, model: str) -> float | None:
-        """Tell how long the last start of a replica took; ``None`` before the first."""
+        """Tell how long the last start of a replica, or its waking, took; ``None`` before the first."""
 
     def waits_for(self, model: str) -> str:
         """Say what a replica that is missing waits for; nothing where none is missing."""
@@ -88,7 +88,7 @@ class ScaledModel:
     """Since when there are fewer replicas than desired; infinity while there are not."""
     lowered_at: float = -inf
     start_seconds: float | None = None
-    """How long the last start took until the replica was ready."""
+    """How long the last start, or waking, took until the replica was ready."""
     answers: int = 0
     """Requests ever answered, also by replicas that have gone."""
     seen: dict[Replica, int] = field(default_factory=dict)

@@ -81,7 +81,7 @@ REPLICAS = (
     Row(
         Kind.GAUGE,
         "cold_start_seconds",
-        "How long the last start of a replica took until it was ready.",
+        "How long the last start of a replica, or its waking, took until it was ready.",
         MODEL,
         lambda scrape: [((each.name,), each.start_seconds) for each in scrape.scaled if each.start_seconds],
     ),

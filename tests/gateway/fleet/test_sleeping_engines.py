@@ -80,7 +80,7 @@ async def test_replicas_that_are_not_needed_sleep_and_are_woken_before_others_ar
         assert made.engines.number("m") == 2
         assert repr(made.place) == "<LocalPlace ['m-0', 'm-1'] <Gpus [0 of 2 free]>>"
         assert states(made) == ["fetching", "starting", "ready", "asleep", "starting", "ready"]
-        assert made.engines.start_seconds("m") == took
+        assert made.engines.start_seconds("m") not in (None, took), "of waking, which is what requests waited for"
 
 
 async def test_another_model_has_the_gpu_meanwhile_and_who_sleeps_waits_for_it(folder: Path) -> None:
