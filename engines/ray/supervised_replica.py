@@ -60,6 +60,10 @@ class RayReplica:
         """Start the task that keeps the replica running, at first as a job that is there; returns at once."""
         self._task = asyncio.get_running_loop().create_task(self._keep_running(placed))
 
+    def awaits_head(self, error: HeadError) -> None:
+        """Say that it waits for the head, which cannot be asked."""
+        self._report(State.PENDING, f"The head of the Ray cluster cannot be asked: {error}.")
+
     async def stop(self, grace: float) -> None:
         """Stop the job, and wait ``grace`` seconds for its end. Ray gives it three seconds to end by itself."""
         if self._task is not None:
@@ -143,7 +147,7 @@ class RayReplica:
                     await asyncio.shield(self._submitting)
                 return placed
             except HeadError as error:
-                self._report(State.PENDING, f"The head of the Ray cluster cannot be asked: {error}.")
+                self.awaits_head(error)
             await head.pause()
 
     async def _while_pending(self, placed: Placed) -> Job:

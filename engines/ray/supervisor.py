@@ -107,10 +107,12 @@ class RaySupervisor:
     async def _mind(self) -> None:
         """Find the jobs that are there, then stop what nobody wants and look for others of the same name."""
         while not self._listed:
-            with suppress(HeadError):
+            try:
                 self._take_over(await self._head.all())
-                break
-            await self._head.pause()
+            except HeadError as error:
+                for replica in self._replicas.values():
+                    replica.awaits_head(error)
+                await self._head.pause()
         looked = monotonic()
         while True:
             await self._head.stop_unwanted()

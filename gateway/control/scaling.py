@@ -15,7 +15,7 @@ from gateway.scaling.scaler import ScaledModel
 
 _ON_THE_WAY = (ReplicaState.FETCHING, ReplicaState.STARTING)
 
-_STUCK = (ReplicaState.RESTARTING, ReplicaState.FAILED, ReplicaState.FAILING)
+_STUCK = (ReplicaState.PENDING, ReplicaState.RESTARTING, ReplicaState.FAILED, ReplicaState.FAILING)
 """The states of a replica that is counted as one, and of no use for now."""
 
 
@@ -62,7 +62,11 @@ def _waits_for(model: ScaledModel, pool: Pool) -> str:
     """Say why there are fewer ready replicas than desired; nothing where there are as many."""
     if len(pool.ready) >= model.desired:
         return ""
-    stuck = [f"{each.name} is {each.state}: {each.reason}" for each in pool.replicas if each.state in _STUCK]
+    stuck = [
+        f"{each.name} is {each.state}: {each.reason or 'no more is known'}"
+        for each in pool.replicas
+        if each.state in _STUCK
+    ]
     starting = [each.name for each in pool.replicas if each.state in _ON_THE_WAY]
     usual = "" if model.start_seconds is None else f", which took {model.start_seconds:.3g} s the last time"
     room = [f"room for one more: {model.waits_for}"] if model.waits_for else []

@@ -159,6 +159,16 @@ async def test_while_the_head_is_gone_replicas_serve_and_others_come_when_it_is_
         assert len(ray.jobs) == 2
 
 
+async def test_a_replica_that_waits_for_a_head_that_never_answered_says_so() -> None:
+    async with fake_ray() as ray:
+        await ray.leave()
+        async with watching(ray) as watched:
+            await eventually(lambda: "cannot be asked" in watched.supervisor.statuses[0].reason)
+            await ray.start()
+            await watched.until(State.READY)
+        assert watched.states() == ["pending", "starting", "ready", "stopped"]
+
+
 async def test_a_replica_that_starts_becomes_ready_without_the_head() -> None:
     async with fake_ray() as ray, watching(ray) as watched:
         ray.healthy = False

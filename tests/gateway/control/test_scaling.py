@@ -44,6 +44,10 @@ def test_why_nothing_happens_is_told() -> None:
     assert scaling_of(model)["waits_for"] == (
         "room for one more: 1 for each replica, and 0 of 2 GPUs free; m-0 is restarting: out of memory; m-1 to start"
     )
+    model.pool.replicas[0].set_state(ReplicaState.PENDING, "no node has a GPU free")
+    assert "; m-0 is pending: no node has a GPU free; m-1" in scaling_of(model)["waits_for"]
+    model.pool.replicas[0].set_state(ReplicaState.PENDING)
+    assert "; m-0 is pending: no more is known; m-1" in scaling_of(model)["waits_for"]
 
 
 async def control(running: RunningGateway, method: str, path: str, body: Any = None) -> Response:
