@@ -64,4 +64,4 @@ def _outcome(model: str, scaling: dict[str, object] | None) -> str:
     if scaling is None:
         return f"{model} has as many replicas as its configuration says."
     what = f"{model} is to have {scaling['desired']} replicas ({scaling['explanation']}); ready: {scaling['ready']}"
-    return f"{what}. It waits for {scaling['waits_for']}." if scaling["waits_for"] else f"{what}."
+    return f"{what}. It waits for {scaling['waits_for'].rstrip('.')}." if scaling["waits_for"] else f"{what}."

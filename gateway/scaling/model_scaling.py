@@ -88,7 +88,11 @@ class ModelScaling:
     def _look_around(self) -> None:
         """Note which models other gateways on this machine scale too, and say what has changed about that."""
         models = self._scaler.models
-        rivals = self._neighbours.rivals(models)
+        # Replicas on a cluster take nothing of this machine.
+        here = {
+            name for name, each in self._config.models.items() if each.engine != "remote" and each.placement == "local"
+        }
+        rivals = self._neighbours.rivals(models.keys() & here)
         come = [name for name, model in models.items() if name in rivals and not model.contested]
         gone = [name for name, model in models.items() if name not in rivals and model.contested]
         for name, model in models.items():

@@ -122,8 +122,8 @@ SUPPLY = Row(
         ),
         Lines(
             title="Cold starts",
-            description="How long the last start of a replica, or its waking, took until it was ready. Requests that are "
-            "held for one wait that long.",
+            description="How long the last start of a replica, or its waking, took until it was ready. Requests that "
+            "are held for one wait that long.",
             unit="s",
             queries=[Query(highest(series("headgate_cold_start_seconds", MODEL), "model"), "{{model}}")],
         ),

@@ -18,11 +18,11 @@ from tests.gateway.pools.made import model
 from tests.gateway.scaling.test_scaler import Engines
 
 
-def configured(**scaling: Any) -> Config:
-    local = {"engine": "onnx", "source": "a/b", "tasks": ["embed"]}
+def configured(placement: str = "local", **scaling: Any) -> Config:
+    local = {"engine": "onnx", "source": "a/b", "tasks": ["embed"], "placement": placement}
     there = {"engine": "remote", "urls": ["http://10.0.0.1:1"]}
     models = {"scaled": {**local, "scaling": scaling}, "plain": local, "there": there}
-    return Config.model_validate({"models": models})
+    return Config.model_validate({"gateway": {"ray": {"address": "http://10.0.0.2:8265"}}, "models": models})
 
 
 class Scaling:
@@ -100,6 +100,16 @@ def test_another_gateway_that_scales_the_same_model_is_told_once_and_serving_goe
     ours.scaling.tick(33.0)
     assert ours.contested == [False]
     assert ours.lines[1:] == ["no other gateway on this machine scales scaled any more"]
+
+
+def test_replicas_on_a_cluster_are_no_matter_between_gateways_of_a_machine(tmp_path: Path) -> None:
+    ours, theirs = Scaling(tmp_path), Scaling(tmp_path, other=1)
+    for each in (ours, theirs):
+        each.scaling.follow(configured(placement="ray", min=1, max=4), each.registry)
+        each.scaling.tick(0.0)
+    ours.scaling.tick(11.0)
+    assert ours.contested == theirs.contested == [False]
+    assert ours.lines == theirs.lines == []
 
 
 def test_others_are_looked_for_now_and_then(tmp_path: Path) -> None:
