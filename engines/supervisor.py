@@ -22,7 +22,7 @@ from time import monotonic
 from engines.errors import ContentError, EngineError
 from engines.files.prepare import Preparation
 from engines.launchers import LAUNCHERS
-from engines.processes.restart import RestartPolicy
+from engines.processes.restart import RestartPolicy, with_next_try
 from engines.processes.shim_command import shim_command
 from engines.processes.sleep_mode import fall_asleep, wake_up
 from engines.processes.start import start_process
@@ -173,7 +173,7 @@ class SupervisedReplica:
                 return
             self._failures = self._restarts.failures(self._failures, served)
             pause = self._restarts.pause(self._failures)
-            self._report(state, f"{reason} Next try in {pause:g} s.")
+            self._report(state, with_next_try(reason, pause))
             await asyncio.sleep(pause)
 
     async def _run(self, folder: Path) -> tuple[str, float]:

@@ -27,3 +27,9 @@ class RestartPolicy:
     def pause(self, failures: int) -> float:
         """Return how many seconds to wait after so many failed runs in a row, 1 or more."""
         return min(self.longest, self.first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
+
+
+def with_next_try(reason: str, pause: float) -> str:
+    """Add to a reason when the next try is, in seconds: behind what a process has said, on a line of its own."""
+    separator = "\n" if "\n" in reason else " "
+    return f"{reason}{separator}Next try in {pause:g} s."

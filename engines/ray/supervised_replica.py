@@ -9,7 +9,7 @@ from time import monotonic
 
 import aiohttp
 
-from engines.processes.restart import RestartPolicy
+from engines.processes.restart import RestartPolicy, with_next_try
 from engines.ray.head import Head
 from engines.ray.jobs import PENDING, WAITED_TOO_LONG, HeadError, Job, Refused
 from engines.ray.order import USELESS
@@ -98,7 +98,7 @@ class RayReplica:
             self._placed = placed = None
             self._failures = self._restarts.failures(self._failures, served)
             pause = self._restarts.pause(self._failures)
-            self._report(state, f"{reason} Next try in {pause:g} s.")
+            self._report(state, with_next_try(reason, pause))
             await asyncio.sleep(pause)
 
     async def _run(self, placed: Placed | None) -> tuple[str, float]:

@@ -39,7 +39,7 @@ _RESULTS = "metrics.csv"
 _RESULTS_NAME = "step_metrics.csv"
 _RESULTS_PURPOSE = "fine-tune-results"
 
-_NEXT_TRY = re.compile(r" Next try in [0-9.]+ s\.$")
+_NEXT_TRY = re.compile(r"\sNext try in [0-9.]+ s\.$")
 """What a supervisor adds to why an engine has ended; one that is being tried out has had its try."""
 
 _TRY_AGAIN_SECONDS = 0.5

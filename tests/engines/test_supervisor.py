@@ -175,7 +175,7 @@ async def test_an_engine_that_fails_to_start_is_quoted(folder: Path) -> None:
         failed = await watched.until(State.RESTARTING)
         assert failed.reason == (
             "It ended with exit code 3 before it was ready. Its last words:\n"
-            "loading\nValueError: no such dtype Next try in 0.01 s."
+            "loading\nValueError: no such dtype\nNext try in 0.01 s."
         )
         launcher.script = SMALL
         await watched.until(State.READY)
@@ -185,7 +185,7 @@ async def test_an_engine_that_fails_to_start_is_quoted(folder: Path) -> None:
 async def test_only_the_last_words_of_a_talkative_engine_are_quoted(folder: Path) -> None:
     async with watching(folder, Shell("seq 100000; exit 1")) as watched:
         failed = await watched.until(State.RESTARTING)
-        words = failed.reason.removesuffix(" Next try in 1 s.").splitlines()
+        words = failed.reason.removesuffix("\nNext try in 1 s.").splitlines()
         assert words[1:] == [str(number) for number in range(99986, 100001)]
 
 
@@ -223,7 +223,7 @@ for answer in itertools.cycle([b"HTTP/1.1 503 Service Unavailable\\r\\n\\r\\n", 
     async with watching(folder, launcher, spec(startup_timeout=2.0), restarts=SOON) as watched:
         engine = await asyncio.to_thread(roll.next)
         failed = await watched.until(State.RESTARTING)
-        assert failed.reason == "It was not ready within 2 s. Its last words:\nwaiting for weights Next try in 0.01 s."
+        assert failed.reason == "It was not ready within 2 s. Its last words:\nwaiting for weights\nNext try in 0.01 s."
         assert not engine.alive
     assert "ready" not in watched.states()
 
