@@ -54,10 +54,13 @@ class DemandHistory:
         """The highest demand that is remembered."""
         return self._peaks[0][1] if self._peaks else 0.0
 
-    def take(self, now: float, *, running: int, waiting: int, answers: int, window: float) -> None:
-        """Take a reading of what there is to do, and of the requests that were ever answered."""
+    def take(self, now: float, *, running: int, waiting: int, answers: int, window: float, provided: int = 0) -> None:
+        """Take a reading of what there is to do, and of the requests that were ever answered.
+
+        Of those that run so many are ``provided`` for already, and need nothing.
+        """
         self.served(now, running, answers, waiting)
-        self.needed = slots_needed(running, waiting, self.service_time)
+        self.needed = slots_needed(max(0, running - provided), waiting, self.service_time)
         self.record(now, self.needed, window)
 
     def record(self, now: float, demand: float, window: float) -> None:

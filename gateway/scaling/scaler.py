@@ -98,6 +98,11 @@ class ScaledModel:
         """For how long a peak is remembered."""
         return self.rule.window(self.start_seconds or _USUAL_START_SECONDS)
 
+    @property
+    def finishing(self) -> int:
+        """At zero, how many requests run at replicas that leave when they have finished them: they need no other."""
+        return 0 if self.desired else sum(each.in_flight for each in self.pool.draining)
+
     def count_answers(self) -> None:
         """Add up what was answered; a replica that goes takes only its own count with it."""
         latest = {replica: replica.answers for replica in self.pool.replicas}
@@ -230,7 +235,14 @@ class Scaler:
     def _observe(self, model: ScaledModel, load: Load, now: float) -> Observation:
         history = model.history
         model.count_answers()
-        history.take(now, running=load.running, waiting=load.waiting, answers=model.answers, window=model.keep_seconds)
+        history.take(
+            now,
+            running=load.running,
+            waiting=load.waiting,
+            answers=model.answers,
+            window=model.keep_seconds,
+            provided=model.finishing,
+        )
         return observe(history, now, replicas=model.desired, lowered_at=model.lowered_at)
 
     def _scale(self, giving_way: Collection[str] = ()) -> None:

@@ -250,6 +250,22 @@ def test_a_model_that_is_scaled_to_zero_wakes_at_the_next_request(one: Scaled) -
     assert one.changes("m") == [(0, 1, "from_zero"), (1, 0, "operator"), (0, 1, "from_zero")]
 
 
+def test_what_the_last_replicas_finish_starts_no_others_and_the_next_request_does(one: Scaled) -> None:
+    last = replica("m-0")
+    one.pools["m"].add(last)
+    one.ask("m", 2)
+    last.load.entered()
+    last.load.entered()
+    one.scaler.tick(0.0)
+    one.pools["m"].drain(last)
+    one.scaler.scale_to_zero("m")
+    one.scaler.tick(0.1)
+    assert one.engines.wanted == {"m": 0}
+    one.ask("m")
+    one.scaler.tick(0.2)
+    assert one.engines.wanted == {"m": 1}
+
+
 def test_changes_are_kept_but_not_for_ever(one: Scaled) -> None:
     for number in range(100):
         one.scaler.apply({"m": ScalingRule(number % 2, 4, 2.0, 10.0)}, one.pools)
