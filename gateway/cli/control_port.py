@@ -31,6 +31,8 @@ def ask(control: str, method: str, path: str, body: Any = None) -> tuple[int, An
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
+    # The address that the gateway says at its start is a URL.
+    control = control.removeprefix("http://").rstrip("/")
     data = None if body is None else json.dumps(body).encode()
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     headers = {"authorization": f"Bearer {token}"} if token else {}

@@ -36,3 +36,10 @@ async def test_an_answer_that_is_no_json_is_told_as_it_is() -> None:
     async with gateway({"m": NOBODY}, ready=()) as running:
         control = running.control.removeprefix("http://")
         assert await asyncio.to_thread(ask, control, "GET", "/nowhere") == (404, {"reason": "404: Not Found"})
+
+
+async def test_the_address_may_be_given_as_the_gateway_says_it() -> None:
+    async with gateway({"m": NOBODY}, ready=()) as running:
+        assert running.control.startswith("http://")
+        for control in (running.control, f"{running.control}/"):
+            assert (await asyncio.to_thread(ask, control, "GET", "/livez"))[0] == 200
