@@ -69,5 +69,7 @@ def _waits_for(model: ScaledModel, pool: Pool) -> str:
     ]
     starting = [each.name for each in pool.replicas if each.state in _ON_THE_WAY]
     usual = "" if model.start_seconds is None else f", which took {model.start_seconds:.3g} s the last time"
-    room = [f"room for one more: {model.waits_for}"] if model.waits_for else []
+    # What was waited for at the latest look may not be wanted any more.
+    wanted = len(pool.ready) + len(stuck) + len(starting) < model.desired
+    room = [f"room for one more: {model.waits_for}"] if model.waits_for and wanted else []
     return "; ".join([*room, *stuck, *([f"{', '.join(starting)} to start{usual}"] if starting else [])])

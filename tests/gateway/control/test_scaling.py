@@ -48,6 +48,8 @@ def test_why_nothing_happens_is_told() -> None:
     assert "; m-0 is pending: no node has a GPU free; m-1" in scaling_of(model)["waits_for"]
     model.pool.replicas[0].set_state(ReplicaState.PENDING)
     assert "; m-0 is pending: no more is known; m-1" in scaling_of(model)["waits_for"]
+    model.desired = 2
+    assert scaling_of(model)["waits_for"] == "m-0 is pending: no more is known; m-1 to start"
 
 
 async def control(running: RunningGateway, method: str, path: str, body: Any = None) -> Response:
