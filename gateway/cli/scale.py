@@ -64,4 +64,5 @@ def _outcome(model: str, scaling: dict[str, object] | None) -> str:
     if scaling is None:
         return f"{model} has as many replicas as its configuration says."
     what = f"{model} is to have {scaling['desired']} replicas ({scaling['explanation']}); ready: {scaling['ready']}"
-    return f"{what}. It waits for {scaling['waits_for'].rstrip('.')}." if scaling["waits_for"] else f"{what}."
+    waits_for = str(scaling["waits_for"]).removesuffix(".")
+    return f"{what}. It waits for {waits_for}." if waits_for else f"{what}."

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gateway.cli.main import main
+from gateway.cli.scale import _outcome
 from tests.kit.gateways import gateway
 
 MODEL = {"engine": "onnx", "source": "/nowhere", "tasks": ["embed"]}
@@ -26,6 +27,12 @@ async def test_a_number_is_fixed_and_left_to_the_gateway_again(capsys: pytest.Ca
         assert await headgate("m", "auto") == (0, "m has as many replicas as its configuration says.\n", "")
         code, _, err = await headgate("n", "2")
         assert (code, err.partition(";")[0]) == (1, "headgate: There is no model 'n' of this configuration")
+
+
+def test_what_is_waited_for_is_told_as_a_sentence() -> None:
+    shown = {"desired": 1, "ready": 0, "explanation": "e", "waits_for": "m-0 is failed: It said nothing."}
+    assert _outcome("m", shown) == "m is to have 1 replicas (e); ready: 0. It waits for m-0 is failed: It said nothing."
+    assert _outcome("m", shown | {"waits_for": ""}) == "m is to have 1 replicas (e); ready: 0."
 
 
 def test_what_is_no_number_is_told(capsys: pytest.CaptureFixture[str]) -> None:
