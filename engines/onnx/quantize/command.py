@@ -42,11 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="texts to calibrate with (default: some of the data, which is then not measured with)",
     )
     parser.add_argument(
-        "--max-texts", type=int, default=3000, metavar="N", help="texts of each file at most (default %(default)s)"
+        "--max-texts", type=_count, default=3000, metavar="N", help="texts of each file at most (default %(default)s)"
     )
     parser.add_argument(
         "--max-mixed",
-        type=int,
+        type=_count,
         default=3000,
         metavar="N",
         help="texts at most that are also put into batches of any lengths, to see what neighbours change (default"
@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads",
-        type=_threads,
+        type=_count,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="threads that compare answers; speed is measured in one (default: the cores, here %(default)s)",
@@ -99,8 +99,7 @@ def words(options: argparse.Namespace) -> list[str]:
     return line
 
 
-def _threads(word: str) -> int:
-    threads = int(word)
-    if threads < 1:
-        raise argparse.ArgumentTypeError(f"is {threads}; expected at least 1")
-    return threads
+def _count(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and int(word)):
+        raise argparse.ArgumentTypeError(f"is {word}; expected a whole number of at least 1")
+    return int(word)

@@ -54,14 +54,20 @@ def read(file: Path, most: int) -> list[Text]:
 
 
 def split(data: Sequence[Text], calibration: Sequence[Text]) -> Split:
-    """Keep what measures and what calibrates apart; without texts for calibration a tenth of the data is taken."""
+    """Keep what measures and what calibrates apart; without texts for calibration a tenth of the data is taken.
+
+    Raises ``DataError`` if that leaves nothing to measure with.
+    """
     if calibration:
         known = {text.text for text in data}
         apart = [text for text in calibration if text.text not in known]
         return Split(list(data), _draw(apart or calibration, _CALIBRATION_TEXTS))
     taken = _draw(data, min(_CALIBRATION_TEXTS, max(1, len(data) // 10)))
     used = {text.text for text in taken}
-    return Split([text for text in data if text.text not in used], taken)
+    measured = [text for text in data if text.text not in used]
+    if not measured:
+        raise DataError("one text calibrates, and none is left to measure with; give two different ones at least")
+    return Split(measured, taken)
 
 
 def _draw(texts: Sequence[Text], count: int) -> list[Text]:

@@ -57,8 +57,9 @@ def test_a_variant_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[st
     assert "'float8'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("threads", ["0", "many"])
-def test_threads_that_cannot_be_are_refused(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--threads", "--max-texts", "--max-mixed"])
+@pytest.mark.parametrize("count", ["0", "-3", "many"])
+def test_a_count_that_cannot_be_is_refused(option: str, count: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parsed("--data", "a.csv", "--threads", threads)
-    assert "--threads" in capsys.readouterr().err
+        parsed("--data", "a.csv", f"{option}={count}")
+    assert f"argument {option}: is {count}; expected a whole number of at least 1" in capsys.readouterr().err

@@ -77,3 +77,8 @@ def test_what_is_measured_is_taken_out_of_the_texts_for_calibration() -> None:
     parts = split([Text("a", "x")], [Text("a"), Text("b")])
     assert parts.measured == [Text("a", "x")]
     assert parts.calibration == [Text("b")]
+
+
+def test_texts_that_leave_nothing_to_measure_with_are_refused() -> None:
+    with pytest.raises(DataError, match="none is left to measure with; give two different ones at least"):
+        split([Text("a"), Text("a")], [])
