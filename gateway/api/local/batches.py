@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from gateway.api.local.json_body import decoded
+from gateway.api.local.metadata import check_metadata
 from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse
 from gateway.api.local.uploads import ExpiresAfter
 from gateway.batches.records import Batch, BatchQuery, BatchStatus, LineError, RequestCounts
@@ -16,7 +17,6 @@ from gateway.core.errors import BadRequest
 from gateway.files.purposes import check_expiry
 
 _MOST_LISTED, _LISTED = 100, 20
-_MOST_PAIRS, _LONGEST_NAME, _LONGEST_VALUE = 16, 64, 512
 
 
 class NewBatch(msgspec.Struct):
@@ -110,7 +110,7 @@ async def create_batch(
         )
     if key.endpoints and asked.endpoint not in key.endpoints:
         raise key.not_allowed_at(asked.endpoint)
-    _check_metadata(asked.metadata or {})
+    check_metadata(asked.metadata)
     after = asked.output_expires_after
     keep_seconds = None if after is None else check_expiry(after.anchor, after.seconds, "output_expires_after")
     batch = await info.batches.create(
@@ -141,19 +141,6 @@ async def cancel_batch(info: GatewayInfo, request: LocalRequest) -> LocalRespons
 
 def _shown(batch: Batch) -> LocalResponse:
     return LocalResponse(msgspec.json.encode(BatchObject.of(batch)))
-
-
-def _check_metadata(metadata: Mapping[str, str]) -> None:
-    """Hold metadata to OpenAI's limits. Raises ``BadRequest``."""
-    if len(metadata) > _MOST_PAIRS:
-        raise BadRequest(f"metadata has {len(metadata)} pairs; at most {_MOST_PAIRS} are kept.", param="metadata")
-    for name, value in metadata.items():
-        if len(name) > _LONGEST_NAME or len(value) > _LONGEST_VALUE:
-            raise BadRequest(
-                f"metadata[{name[:_LONGEST_NAME]!r}] is too long; names have up to {_LONGEST_NAME} characters and "
-                f"values up to {_LONGEST_VALUE}.",
-                param="metadata",
-            )
 
 
 def _query_of(target: bytes) -> BatchQuery:

@@ -14,6 +14,7 @@ from msgspec import Meta
 from engines.train.job import Distill, Prune
 from engines.tuning.records import Hyperparameters, JobOrder, Kind, Method, TrainingFile
 from gateway.api.local.json_body import decoded
+from gateway.api.local.metadata import check_metadata
 from gateway.api.local.route import GatewayInfo, LocalRequest, LocalResponse
 from gateway.core.errors import BadRequest
 from gateway.tuning.client import TuningClient
@@ -54,11 +55,13 @@ class SupervisedOrder(msgspec.Struct, forbid_unknown_fields=True):
     hyperparameters: HyperparameterOrder = msgspec.field(default_factory=HyperparameterOrder)
 
 
-class MethodOrder(msgspec.Struct):
-    """How to train. Only ``supervised`` is known here."""
+class MethodOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """How to train. Only ``supervised`` is known here; what OpenAI's others are told is not looked at."""
 
     type: str
     supervised: SupervisedOrder | None = None
+    dpo: Any = None
+    reinforcement: Any = None
 
 
 class NewJob(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,10 +75,7 @@ class NewJob(msgspec.Struct, forbid_unknown_fields=True):
     method: MethodOrder | None = None
     hyperparameters: HyperparameterOrder | None = None
     integrations: list[dict[str, Any]] | None = None
-    metadata: (
-        Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
-        | None
-    ) = None
+    metadata: dict[str, str] | None = None
 
 
 async def create_job(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
@@ -96,6 +96,7 @@ async def create_job(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
             f"suffix is {suffix!r}; it may have letters, digits, '.', '_' and '-', as it is part of a model's name.",
             param="suffix",
         )
+    check_metadata(asked.metadata)
     if asked.integrations:
         raise BadRequest(
             "integrations are not supported; the job's events and its file of results have the same numbers.",

@@ -149,20 +149,23 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"suffix": "a" * 65}, "suffix", "length <= 64"),
     ({"seed": -1}, "seed", ">= 0"),
     ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", ">= 1"),
-    ({"hyperparameters": {"epochs": 1}}, "hyperparameters", "unknown field `epochs`"),
+    ({"hyperparameters": {"epochs": 1}}, "hyperparameters.epochs", "unknown field `epochs`"),
+    ({"hyperparameters": {"method": "some"}}, "hyperparameters.method", "may be auto, full, lora, probe, top_layers"),
     ({"hyperparameters": {"prune": {"layers": 0}}}, "hyperparameters.prune.layers", ">= 1"),
     ({"hyperparameters": {"prune": {}}}, "hyperparameters.prune", "missing both `layers` and `heads`"),
     ({"hyperparameters": {"prune": {"layers": 3, "heads": 1}}}, "hyperparameters.prune.heads", "< 1.0"),
-    ({"hyperparameters": {"distill": {"layers": 3, "teacher": "m"}}}, "hyperparameters.distill", "field `teacher`"),
+    ({"hyperparameters": {"distill": {"layers": 3, "teacher": "m"}}}, "hyperparameters.distill.teacher", "`teacher`"),
     (
         {"hyperparameters": {"prune": {"layers": 3}, "distill": {"layers": 3}}},
         "hyperparameters.distill",
         "give one of the two",
     ),
-    ({"method": {"type": "dpo"}}, "method.type", "'dpo' is not supported; the only one is 'supervised'"),
+    ({"method": {"type": "dpo", "dpo": {}}}, "method.type", "'dpo' is not supported; the only one is 'supervised'"),
+    ({"method": {"type": "supervised", "hyperparameters": {"n_epochs": 1}}}, "method.hyperparameters", "unknown field"),
+    ({"metadata": {"team": "a" * 513}}, "metadata", r"metadata\['team'\] is too long"),
     ({"method": {"type": "supervised"}, "hyperparameters": {}}, "hyperparameters", "given beside method"),
     ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "not supported"),
-    ({"extra_body": {"colour": "red"}}, None, "unknown field `colour`"),
+    ({"extra_body": {"colour": "red"}}, "colour", "unknown field `colour`"),
 ]
 
 
