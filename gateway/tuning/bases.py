@@ -33,6 +33,8 @@ def bases_of(config: Config) -> dict[str, Base]:
 
 def why_not(config: Config, name: str) -> str:
     """Say what a model lacks to be fine-tuned."""
+    if name.startswith("ft:"):
+        return "it is a fine-tuned model itself, and jobs start from the models of the configuration"
     model = config.models.get(name)
     if model is None or model.engine == "remote":
         return "it does not run here"

@@ -53,6 +53,11 @@ def test_others_lack_something(model: dict[str, Any], reason: str) -> None:
     assert re.search(reason, why_not(config, "m"))
 
 
+def test_a_fine_tuned_model_is_no_base() -> None:
+    for name in ("ft:m:headgate::1f0c2a9b", "ft:gone"):
+        assert why_not(configured(onnx()), name).startswith("it is a fine-tuned model itself")
+
+
 def test_a_server_is_told_what_is_configured(tmp_path: Path) -> None:
     config = configured(onnx(), folder=str(tmp_path), jobs=2, threads=3, memory_bytes=2**30, time_budget=5.0)
     told = settings_of(config, ["train"])
