@@ -16,7 +16,8 @@ class TuningError(Exception):
 
     def body(self) -> bytes:
         """Write it in the shape of OpenAI's errors."""
-        error = {"message": str(self), "type": "invalid_request_error", "param": self.param, "code": self.code}
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
 

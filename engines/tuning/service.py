@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sqlite3
 from time import time
 
 from engines.tuning.errors import TuningError, no_such_job
@@ -68,7 +69,7 @@ class Service:
     def jobs(self, owner: str, limit: int, after: str | None, metadata: dict[str, str]) -> JobPage:
         """List jobs, the newest first."""
         found, has_more = self._store.page(owner, limit, after, metadata)
-        shown = [FineTuningJob.of(self.runner.states.catch_up(job)) for job in found]
+        shown = [FineTuningJob.of(self._caught_up(job)) for job in found]
         return JobPage(has_more, *ends_of(shown), data=shown)
 
     def show(self, owner: str, job_id: str) -> FineTuningJob:
@@ -173,7 +174,14 @@ class Service:
         job = self._store.find(job_id)
         if job is None or job.order.owner != owner:
             raise no_such_job(job_id)
-        return self.runner.states.catch_up(job)
+        return self._caught_up(job)
+
+    def _caught_up(self, job: Job) -> Job:
+        """Take over what a training has written since; a full disk does not keep a job from being shown as it was."""
+        try:
+            return self.runner.states.catch_up(job)
+        except sqlite3.Error:
+            return self._known(job.id)
 
     def _known(self, job_id: str) -> Job:
         job = self._store.find(job_id)

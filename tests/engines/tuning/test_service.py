@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -79,6 +80,25 @@ async def test_what_may_be_done(status: Status, stage: Stage, able: set[str], se
         assert service.show("a", job_id).status == status
     for action in sorted(able, reverse=True)[:1]:
         assert getattr(service, action)("a", job_id).status == becomes[action]
+
+
+async def test_a_job_is_shown_as_it_was_while_the_disk_is_full(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = with_job(service, tmp_path, "running")
+    events = tmp_path / "tuning" / "jobs" / job_id / "events.jsonl"
+    events.write_text('{"type": "message", "message": "One step"}\n{"type": "trained", "trained_tokens": 5}\n')
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service._store, "save", full)
+        assert service.show("a", job_id).trained_tokens is None
+        assert [job.trained_tokens for job in service.jobs("a", 10, None, {}).data] == [None]
+        assert service.events("a", job_id, 10, None).data == []
+    assert service.show("a", job_id).trained_tokens == 5
+    assert [event.message for event in service.events("a", job_id, 10, None).data] == ["One step"]
 
 
 async def test_nobody_sees_or_ends_the_jobs_of_others(service: Service, tmp_path: Path) -> None:
