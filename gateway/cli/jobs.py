@@ -41,7 +41,8 @@ def add_to(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     api = ApiClient(options.url)
     if (options.job is None) != (options.action == "list"):
-        print(f"headgate: expected 'headgate jobs', or 'headgate jobs {options.action} JOB'.", file=sys.stderr)
+        action = "follow" if options.action == "list" else options.action
+        print(f"headgate: expected 'headgate jobs', or 'headgate jobs {action} JOB'.", file=sys.stderr)
         return FAILED
     try:
         if options.action == "list":

@@ -185,8 +185,8 @@ class Display:
         if job["status"] == "succeeded":
             self._line(f"{job['fine_tuned_model']} is served.")
             return 0
-        error = job.get("error")
-        self._line(f"The job has {job['status']}: {error['message']}" if error else f"The job is {job['status']}.")
+        # Why it has failed, the last event has said.
+        self._line(f"The job's status is {job['status']}.")
         return FAILED
 
     def _line(self, text: str) -> None:

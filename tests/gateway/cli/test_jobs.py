@@ -18,10 +18,10 @@ def test_a_job_is_one_line_with_its_model_or_its_error() -> None:
     assert line_of(JOB | {"status": "queued", "error": None}).endswith("  queued            m")
 
 
-@pytest.mark.parametrize("words", [["cancel"], ["list", "ftjob-1"]])
-def test_a_job_is_named_where_one_is_meant(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("words", "expected"), [(["cancel"], "cancel JOB"), (["list", "ftjob-1"], "follow JOB")])
+def test_a_job_is_named_where_one_is_meant(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["jobs", *words]) == 1
-    assert "expected 'headgate jobs', or" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"headgate: expected 'headgate jobs', or 'headgate jobs {expected}'.\n"
 
 
 def test_a_gateway_that_does_not_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:

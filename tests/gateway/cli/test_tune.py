@@ -84,11 +84,15 @@ def test_a_terminal_shows_numbers_in_their_place_and_a_file_line_by_line() -> No
     assert shown[io.StringIO] == "Fine-tuning job started\nStep 1/4: training loss=0.5000\nft:m is served.\n"
 
 
-def test_a_job_that_fails_says_why() -> None:
+def test_a_job_that_fails_says_why_once() -> None:
     out = io.StringIO()
-    assert Display(out).end({"status": "failed", "error": {"message": "no memory"}}) == 1
-    assert Display(out).end({"status": "cancelled", "error": None}) == 1
-    assert out.getvalue() == "The job has failed: no memory\nThe job is cancelled.\n"
+    display = Display(out)
+    display.event({"type": "message", "message": "The job failed: no memory"})
+    assert display.end({"status": "failed", "error": {"message": "no memory"}}) == 1
+    assert display.end({"status": "cancelled", "error": None}) == 1
+    assert out.getvalue() == (
+        "The job failed: no memory\nThe job's status is failed.\nThe job's status is cancelled.\n"
+    )
 
 
 def test_a_file_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
