@@ -117,7 +117,6 @@ class SupervisedReplica:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._process is not None:
             await self._end(self._process, grace)
-        self._socket.unlink(missing_ok=True)
         self._report(State.STOPPED)
 
     async def sleep(self, level: int) -> None:
@@ -222,7 +221,10 @@ class SupervisedReplica:
         return False
 
     async def _end(self, process: asyncio.subprocess.Process, grace: float) -> None:
-        """Ask a process to end; after ``grace`` seconds, cut its lifeline, and its shim kills what is left."""
+        """Ask a process to end; after ``grace`` seconds, cut its lifeline, and its shim kills what is left.
+
+        Its socket goes with it. One at which no process of this replica listened may be another gateway's.
+        """
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -233,6 +235,7 @@ class SupervisedReplica:
             process.stdin.close()
         await _ended(process)
         self._process = None
+        self._socket.unlink(missing_ok=True)
 
     def _log_tail(self) -> str:
         """Return the end of the engine's log."""

@@ -378,6 +378,18 @@ async def test_what_was_never_started_can_be_stopped(folder: Path) -> None:
     assert watched.states() == ["stopped"]
 
 
+async def test_a_socket_of_who_was_never_started_is_left_to_its_owner(folder: Path) -> None:
+    class Refused(Shell):
+        def launch(self, spec: EngineSpec, folder: Path, devices: Sequence[str], listen: Listen) -> Launch:
+            raise SourceError("Another one listens there.")
+
+    (folder / "m-0.sock").touch()
+    async with watching(folder, Refused()) as watched:
+        await watched.until(State.FAILED)
+    assert watched.states()[-1] == "stopped"
+    assert (folder / "m-0.sock").exists()
+
+
 async def test_replicas_come_and_go_while_others_run(folder: Path, roll: Roll) -> None:
     async with watching(folder, Shell(f"echo $$ $DEVICES > {roll.path}; {SMALL}")) as watched:
         await watched.until(State.READY)
