@@ -377,14 +377,12 @@ class ClassifierJob:
         from engines.files.int8_variant import INT8
         from engines.onnx.model.model import load
 
-        labels = self._data.labels
         if promoted:
             served = load(self._job.name, folder / INT8, "classify", max_length=self._base.max_length)
         text = min((example.text for example in self._data.validation), key=len)
+        # The labels stand in config.json alone: a command line, on which engines are told options, takes only so many,
+        # and neither commas nor spaces at their ends.
         options: dict[str, Any] = {"tasks": ["classify"], "max_length": self._base.max_length}
-        # A label with a comma can stand in config.json only; the engine reads it there.
-        if not any("," in label for label in labels):
-            options["labels"] = labels
         if promoted:
             options["variant"] = INT8
         options["golden"] = golden.record(served, text)

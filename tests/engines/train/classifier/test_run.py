@@ -42,7 +42,7 @@ def answers(result: Path, texts: list[str]) -> list[str]:
     """Load what was made as the server does, golden answer included, and classify texts."""
     options = json.loads((result / "model.json").read_text())
     folder = result / "model" / options.get("variant", "")
-    model = load("m", folder, options["tasks"][0], labels=options.get("labels", ()), max_length=options["max_length"])
+    model = load("m", folder, options["tasks"][0], max_length=options["max_length"])
     golden.check(model, msgspec.convert(options["golden"], Golden))
     rows = model.compute(model.tokenizer.encode(InputRequest(input=[*texts])))
     labels: list[str] = getattr(model.task, "labels")  # noqa: B009 - it is a classifier's
@@ -126,6 +126,16 @@ def test_a_probe_that_is_kept_does_not_stand_beside_itself(tmp_path: Path, encod
     card = (folder / "result" / "card.md").read_text()
     assert "| texts | changed | accuracy | points lost | answers changed |\n" in card
     assert "saw no typos" not in card
+
+
+def test_labels_are_kept_as_they_are_written(tmp_path: Path, encoder: Path) -> None:
+    names = {"good": " good, or\nbetter\x00", "bad": "bad "}
+    lines = [{"text": each["text"], "label": names[each["label"]]} for each in reviews(80)]
+    folder = write_job(tmp_path / "job", encoder, lines, method="probe")
+    assert main([str(folder)]) == 0
+    options = json.loads((folder / "result" / "model.json").read_text())
+    assert "labels" not in options, "an option is told on a command line"
+    assert answers(folder / "result", ["the film was great", "the plot was awful"]) == [names["good"], names["bad"]]
 
 
 def test_several_labels(tmp_path: Path, encoder: Path) -> None:
