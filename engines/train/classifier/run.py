@@ -379,7 +379,10 @@ class ClassifierJob:
 
         if promoted:
             served = load(self._job.name, folder / INT8, "classify", max_length=self._base.max_length)
-        text = min((example.text for example in self._data.validation), key=len)
+        text = min((example.text.strip() for example in self._data.validation), key=len)
+        while len(self._base.tokens([text])[0]) >= self._base.max_length:
+            # Training cuts a text that is too long, and the engine refuses it.
+            text = text[: len(text) // 2]
         # The labels stand in config.json alone: a command line, on which engines are told options, takes only so many,
         # and neither commas nor spaces at their ends.
         options: dict[str, Any] = {"tasks": ["classify"], "max_length": self._base.max_length}

@@ -138,6 +138,16 @@ def test_labels_are_kept_as_they_are_written(tmp_path: Path, encoder: Path) -> N
     assert answers(folder / "result", ["the film was great", "the plot was awful"]) == [names["good"], names["bad"]]
 
 
+def test_texts_that_are_all_longer_than_the_model_reads_make_a_model_too(tmp_path: Path, encoder: Path) -> None:
+    lines = [{"text": f"{each['text']} " * 200, "label": each["label"]} for each in reviews(40)]
+    folder = write_job(tmp_path / "job", encoder, lines, method="probe")
+    assert main([str(folder)]) == 0
+    asked = json.loads((folder / "result" / "model.json").read_text())["golden"]["text"]
+    assert asked, "the beginning of a text"
+    assert any(line["text"].startswith(asked) for line in lines)
+    assert len(answers(folder / "result", [asked])) == 1
+
+
 def test_several_labels(tmp_path: Path, encoder: Path) -> None:
     lines: list[dict[str, Any]] = [
         {"text": each["text"], "label": [each["label"], *(["film"] if "film" in each["text"] else [])]}
