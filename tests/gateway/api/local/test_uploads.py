@@ -88,7 +88,7 @@ async def test_an_upload_is_cancelled(tmp_path: Path) -> None:
         ({"filename": ""}, 400, "filename"),
         ({"purpose": "batch_output"}, 400, "purpose"),
         ({"expires_after": {"anchor": "created_at", "seconds": 1}}, 400, "expires_after[seconds]"),
-        ({"expires_after": {"anchor": "created_at"}}, 400, "expires_after"),
+        ({"expires_after": {"anchor": "created_at"}}, 400, "expires_after.seconds"),
     ],
 )
 async def test_an_upload_that_cannot_be_created(
