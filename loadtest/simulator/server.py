@@ -117,7 +117,7 @@ class SimulatedEngine:
         self._stop_listening()
         for connection in list(self._connections):
             connection.transport.abort()
-        await self.until(lambda engine: engine.connections == 0, timeout=5)
+        await self.until(lambda engine: engine.connections == 0)
         self._remove_socket()
 
     def crash(self) -> None:
@@ -229,7 +229,7 @@ class SimulatedEngine:
         """All counts at this moment."""
         return Counts(**{name: getattr(self, name) for name in Counts.__dataclass_fields__})
 
-    async def until(self, condition: Callable[[SimulatedEngine], bool], timeout: float = 5.0) -> None:  # noqa: ASYNC109
+    async def until(self, condition: Callable[[SimulatedEngine], bool], timeout: float = 60.0) -> None:  # noqa: ASYNC109
         """Wait until a condition holds; it is looked at after each change. Raises ``TimeoutError``."""
         if condition(self):
             return

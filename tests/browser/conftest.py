@@ -37,6 +37,7 @@ async def browser(installed: None) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=str(CHROMIUM),
+            timeout=2 * PATIENCE,
             args=[
                 "--no-sandbox",
                 "--disable-gpu",
@@ -50,8 +51,10 @@ async def browser(installed: None) -> AsyncIterator[Browser]:
         await browser.close()
 
 
-expect.set_options(timeout=15_000)
+PATIENCE = 60_000
 """Milliseconds: nothing that is awaited takes nearly so long, unless the machine stands still."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Visit:
 async def visit(browser: Browser) -> AsyncIterator[Visit]:
     """Open a window of its own for one test; nothing may go wrong there, nor be fetched from elsewhere."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     page = await context.new_page()
     here = Visit(page)
     page.on("pageerror", lambda error: here.wrong.append(str(error)))

@@ -20,7 +20,7 @@ NEED_A_FILE = ("/v1/uploads/", "/v1/fine_tuning/", "/v1/batches")
 
 
 def test_examples_get_what_is_described(served: Served) -> None:
-    specification: dict[str, Any] = httpx.get(f"{served.address}/openapi.json").json()
+    specification: dict[str, Any] = httpx.get(f"{served.address}/openapi.json", timeout=HANGING_SECONDS).json()
     asked = set()
     for path, row in specification["paths"].items():
         content = row.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
@@ -35,8 +35,10 @@ def test_examples_get_what_is_described(served: Served) -> None:
 
 
 def test_errors_are_as_described(served: Served) -> None:
-    specification: dict[str, Any] = httpx.get(f"{served.address}/openapi.json").json()
-    response = httpx.post(f"{served.address}/v1/embeddings", json={"model": "nobody", "input": "x"})
+    specification: dict[str, Any] = httpx.get(f"{served.address}/openapi.json", timeout=HANGING_SECONDS).json()
+    response = httpx.post(
+        f"{served.address}/v1/embeddings", json={"model": "nobody", "input": "x"}, timeout=HANGING_SECONDS
+    )
     schema = {"$ref": "#/components/schemas/Error", "components": specification["components"]}
     validate_value(response.json(), schema)
     assert response.status_code == 404

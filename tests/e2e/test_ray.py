@@ -21,6 +21,7 @@ from engines.tuning.store import Store
 from loadtest.bench.faults.ray_node import MODEL, RayNodeSettings, configuration, lose_node, until_ready
 from loadtest.bench.faults.serving import ServedGateway, serving
 from loadtest.bench.ray_cluster import RayCluster, ray_cluster
+from tests.e2e.conftest import HANGING_SECONDS
 from tests.engines.onnx.tiny import write_embedder
 from tests.kit.eventually import eventually
 from tests.kit.tuning import order, settings, weights
@@ -126,12 +127,14 @@ async def test_a_training_goes_on_from_the_checkpoint_that_it_has_written_when_i
     try:
         name = "ft:base:acme:holds:1"
         await runner.add(Job(id="ftjob-1", name=name, order=order(tmp_path, "holds"), created_at=0))
-        await eventually(lambda: job() and store.checkpoints("ftjob-1", 1, None)[0], within=30)
+        await eventually(lambda: job() and store.checkpoints("ftjob-1", 1, None)[0], within=HANGING_SECONDS)
         runner.pause(job())
-        await eventually(lambda: not (tmp_path / "tuning" / "jobs" / "ftjob-1" / "ray.json").exists(), within=30)
+        await eventually(
+            lambda: not (tmp_path / "tuning" / "jobs" / "ftjob-1" / "ray.json").exists(), within=HANGING_SECONDS
+        )
         (made / "go").touch()
         runner.resume(job())
-        await eventually(lambda: job().stage == "publish", within=30)
+        await eventually(lambda: job().stage == "publish", within=HANGING_SECONDS)
         said = [event.message for event in store.events("ftjob-1", 100, None)[0]]
         assert said.count("training from step 1") == 1
         assert job().deaths == 0

@@ -60,8 +60,10 @@ def ask(served: Served) -> int:
 def test_a_model_at_zero_is_there_for_whoever_looks(at_zero: Served) -> None:
     assert "scaled to zero until it is asked" in at_zero.panel
     assert replicas(at_zero) == []
-    assert httpx.get(f"{at_zero.control}/readyz").status_code == 200
-    assert [card["id"] for card in httpx.get(f"{at_zero.address}/v1/models").json()["data"]] == ["m"]
+    assert httpx.get(f"{at_zero.control}/readyz", timeout=HANGING_SECONDS).status_code == 200
+    assert [
+        card["id"] for card in httpx.get(f"{at_zero.address}/v1/models", timeout=HANGING_SECONDS).json()["data"]
+    ] == ["m"]
 
 
 async def test_fifty_requests_wake_one_replica_and_all_are_answered(at_zero: Served) -> None:

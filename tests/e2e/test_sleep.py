@@ -95,7 +95,7 @@ def test_a_model_that_sleeps_leaves_its_gpu_to_another_and_is_woken_by_its_next_
     assert (scaling["asleep"], scaling["desired"]) == (1, 0)
     metrics = httpx.get(f"{served.control}/metrics", timeout=HANGING_SECONDS).text
     assert re.search(r'^headgate_replicas\{model="a",state="asleep"\} 1', metrics, re.MULTILINE)
-    assert httpx.get(f"{served.control}/readyz").status_code == 200
+    assert httpx.get(f"{served.control}/readyz", timeout=HANGING_SECONDS).status_code == 200
 
     assert ask(served, "b") == 200
     let_go(served, "b")

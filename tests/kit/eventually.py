@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
+PATIENCE = 60.0
+"""Seconds that anything may take on the busiest machine: it only keeps a test that fails from hanging."""
+
 _BUSY_TURNS = 100
 """So many turns of the loop follow each other at once, in which nearly everything happens that the loop itself does."""
 
 
-async def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], within: float = PATIENCE) -> None:
     """Let the loop run until the condition holds. Raises ``TimeoutError`` after ``within`` seconds."""
     async with asyncio.timeout(within):
         for turn in count():

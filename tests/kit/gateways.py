@@ -14,6 +14,7 @@ from engines.tuning.records import TRAIN
 from gateway.app import Gateway
 from gateway.config.schema import Config
 from gateway.console.startup_log import StartupLog
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Wire
 
 
@@ -34,7 +35,7 @@ class RunningGateway:
 
     async def until_ready(self, models: Iterable[str]) -> None:
         """Ask the control plane until all of these models can answer."""
-        async with asyncio.timeout(10), await Wire.connect_to(self.control) as wire:
+        async with asyncio.timeout(PATIENCE), await Wire.connect_to(self.control) as wire:
             while True:
                 await wire.request("GET", "/status")
                 listed = (await wire.response()).json["models"]

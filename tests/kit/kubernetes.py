@@ -17,6 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.kit.eventually import PATIENCE
+
 GROUP = "discovery.k8s.io/v1"
 SERVICE_LABEL = "kubernetes.io/service-name"
 
@@ -108,7 +110,7 @@ class ApiServer:
 
     async def until(self, watches: int = 0, *, requests: int = 0) -> None:
         """Wait until so many watches are open, and so many requests have come."""
-        async with asyncio.timeout(20), self._asked:
+        async with asyncio.timeout(PATIENCE), self._asked:
             await self._asked.wait_for(lambda: len(self._watches) >= watches and len(self.requests) >= requests)
 
     @property

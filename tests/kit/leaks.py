@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 """Seconds for which sockets may still be about to close."""
 
 

@@ -16,6 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.kit.eventually import PATIENCE
+
 _IDS = ("traceId", "spanId", "parentSpanId")
 
 
@@ -59,7 +61,7 @@ class OtlpReceiver:
 
     async def until_asked(self, times: int) -> None:
         """Wait until so many requests have come."""
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(lambda: self.asked >= times)
 
     async def serve(self, request: web.Request) -> web.Response:

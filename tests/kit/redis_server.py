@@ -41,7 +41,7 @@ class RedisServer:
         options = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
         options += ["--dir", str(self._socket.parent), "--loglevel", "warning"]
         self._process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)  # noqa: ASYNC220
-        await eventually(self._answers, within=10.0)
+        await eventually(self._answers)
 
     def kill(self) -> None:
         """Kill it, with everything that it knows."""

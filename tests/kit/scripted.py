@@ -7,6 +7,8 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.kit.eventually import PATIENCE
+
 _HEALTHY = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -32,12 +34,12 @@ class ScriptedEngine:
 
     async def asked(self) -> None:
         """Wait until the first request, a probe most likely."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await self._asked.wait()
 
     async def said_so_far(self) -> None:
         """Wait until all pieces so far are on their way."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await self._paused.wait()
 
     def go_on(self) -> None:

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.kit.eventually import PATIENCE
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) ([\x20-\x7e]*)\r\n")
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*\r\n")
 _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]+)\r\n")
@@ -67,19 +69,19 @@ class Response(Head):
 class Wire:
     """One raw connection. Whatever is awaited here fails after ``timeout`` seconds instead of hanging."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeout: float = 10.0) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeout: float = PATIENCE) -> None:
         self.reader = reader
         self.writer = writer
         self.timeout = timeout
         self._head: Head | None = None
 
     @classmethod
-    async def connect(cls, host: str, port: int, *, limit: int = 2**20, timeout: float = 10.0) -> Self:  # noqa: ASYNC109
+    async def connect(cls, host: str, port: int, *, limit: int = 2**20, timeout: float = PATIENCE) -> Self:  # noqa: ASYNC109
         """Connect over TCP. ``limit`` bounds what is read ahead: small, and the peer feels a slow reader."""
         return cls(*await asyncio.open_connection(host, port, limit=limit), timeout)
 
     @classmethod
-    async def connect_to(cls, address: str, *, limit: int = 2**20, timeout: float = 10.0) -> Self:  # noqa: ASYNC109
+    async def connect_to(cls, address: str, *, limit: int = 2**20, timeout: float = PATIENCE) -> Self:  # noqa: ASYNC109
         """Connect to ``http://host:port`` or ``unix:/path``."""
         if address.startswith("unix:"):
             path = address.removeprefix("unix:")

@@ -142,7 +142,7 @@ async def test_ctrl_c_ends_a_test_with_the_results_so_far() -> None:
         process = await started(
             *("--url", engine.address, "--model", "sim", "--rate", "50", "--seconds", "60", "--warm-up", "0")
         )
-        await engine.until(lambda each: each.served > 5, timeout=30)
+        await engine.until(lambda each: each.served > 5)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert process.returncode == 0
@@ -153,7 +153,7 @@ async def test_ctrl_c_ends_a_test_with_the_results_so_far() -> None:
 async def test_ctrl_c_before_the_test_ends_it_without_any() -> None:
     async with SimulatedEngine(faults=Faults(delay=60.0)) as engine:
         process = await started("--url", engine.address, "--model", "sim", "--rate", "5")
-        await engine.until(lambda each: each.received == 1, timeout=30)
+        await engine.until(lambda each: each.received == 1)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert (process.returncode, out) == (130, b"")
@@ -174,7 +174,7 @@ async def test_answers_that_fail_all_are_1(engine: SimulatedEngine) -> None:
     process = await started(
         "--url", engine.address, "--model", "sim", "--rate", "20", "--seconds", "1", "--warm-up", "0"
     )
-    await engine.until(lambda each: each.served == 1, timeout=30)
+    await engine.until(lambda each: each.served == 1)
     engine.faults = Faults(status=503)
     out, _ = await process.communicate()
     assert b" x status 503" in out

@@ -15,6 +15,7 @@ import pytest
 from engines.errors import ContentError, SourceError
 from engines.files.sources import default_cache, fetch, made_once
 from engines.spec import FolderSource, HubSource, PackageFile, PackageSource
+from tests.kit.eventually import PATIENCE
 
 WEIGHTS = bytes(range(256)) * 5000
 """Somewhat more than one piece of copying."""
@@ -207,7 +208,7 @@ def test_another_process_is_waited_for_and_its_work_used(cache: Path) -> None:
     other = context.Process(target=make_slowly, args=(cache / "digest", began, go_on))
     other.start()
     try:
-        assert began.wait(30)
+        assert began.wait(PATIENCE)
         said: list[str] = []
 
         def tell(step: str) -> None:

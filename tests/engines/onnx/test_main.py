@@ -16,6 +16,7 @@ import pytest
 
 from engines.onnx.__main__ import main
 from tests.engines.onnx.tiny import write_classifier, write_embedder
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Wire
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -30,7 +31,7 @@ class Engine:
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
 
 
@@ -43,7 +44,7 @@ async def engine(folder: Path, *options: str, task: str = "classify") -> AsyncIt
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * PATIENCE):
             line = await process.stdout.readline()
         yield Engine(process, line.decode())
     finally:
@@ -54,7 +55,7 @@ async def engine(folder: Path, *options: str, task: str = "classify") -> AsyncIt
 
 async def until_texts_wait(wire: Wire) -> None:
     """Scrape the metrics until there are texts in the queue."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             await wire.request("GET", "/metrics")
             lines = (await wire.response()).body.decode().splitlines()
@@ -111,7 +112,6 @@ async def test_truncate_cuts_what_is_too_long_unless_a_request_says_otherwise(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path: Path) -> None:
     texts = ["cat " * (1 + index % 14) for index in range(30_000)]
     async with engine(write_embedder(tmp_path), "--uds", str(socket_path), task="embed") as running:
@@ -119,18 +119,17 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path:
             await Wire.connect_to(f"unix:{socket_path}") as large,
             await Wire.connect_to(f"unix:{socket_path}") as scrape,
         ):
-            large.timeout = 60
+            large.timeout = 5 * PATIENCE
             await large.request("POST", "/v1/embeddings", {"input": texts})
             await until_texts_wait(scrape)
             running.process.terminate()
             answer = await large.response()
             assert answer.status == 200
             assert len(answer.json["data"]) == len(texts)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             assert await running.process.wait() == 0
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 async def test_a_socket_that_a_killed_process_left_is_no_obstacle(tmp_path: Path, socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
@@ -140,7 +139,6 @@ async def test_a_socket_that_a_killed_process_left_is_no_obstacle(tmp_path: Path
         assert await running.stop() == 0
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 async def test_port_0_is_a_free_one(tmp_path: Path) -> None:
     async with engine(write_classifier(tmp_path), "--port", "0") as running:

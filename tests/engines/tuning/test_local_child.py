@@ -26,7 +26,7 @@ async def started(code: str, log: Path) -> LocalChild:
 
 
 async def until_said(log: Path, said: str) -> None:
-    await eventually(lambda: log.exists() and said in log.read_text(), within=20)
+    await eventually(lambda: log.exists() and said in log.read_text())
 
 
 async def test_it_runs_below_all_others_and_its_code_is_its_own(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from engines.ray.cluster import RayCluster
 from engines.tuning.__main__ import main
 from engines.tuning.launcher import hold, in_use
-from tests.kit.eventually import eventually
+from tests.kit.eventually import PATIENCE, eventually
 from tests.kit.ray_jobs import fake_ray
 from tests.kit.tuning import order, settings, weights
 
@@ -46,7 +46,7 @@ async def serving(arguments: list[str]) -> AsyncIterator[aiohttp.ClientSession]:
     try:
         async with (
             aiohttp.ClientSession("http://tuning", connector=aiohttp.UnixConnector(arguments[1])) as http,
-            asyncio.timeout(30),
+            asyncio.timeout(300),
         ):
             while True:
                 with suppress(aiohttp.ClientError):
@@ -78,14 +78,14 @@ def test_it_serves_until_it_is_asked_to_end(folder: Path) -> None:
             [sys.executable, "-S", "-c", wait_for, str(folder / "s.sock")],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=True,
         )
         assert " 200 " in said.stdout
         assert in_use(folder / "tuning")
         assert (folder / "s.sock").stat().st_mode & 0o077 == 0
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
@@ -101,17 +101,17 @@ async def test_one_that_is_killed_is_followed_by_one_that_finds_its_jobs_on_the_
             for _ in range(2):
                 async with http.post("/jobs", data=msgspec.json.encode(order(folder))) as answer:
                     ids.append((await answer.json())["id"])
-            await eventually(lambda: len(ray.states("RUNNING")) == 2, within=20)
+            await eventually(lambda: len(ray.states("RUNNING")) == 2)
             name_of = {asked["metadata"]["headgate_training"]: name for name, asked in ray.jobs.items()}
             # The head is away when one of them is paused, so that the server is killed before it can stop it.
             await ray.leave()
             await http.post(f"/jobs/{ids[1]}/pause")
         await ray.start()
         async with serving(told) as http:
-            await eventually(lambda: ray.states("STOPPED") == [name_of[ids[1]]], within=20)
+            await eventually(lambda: ray.states("STOPPED") == [name_of[ids[1]]])
             assert [await status_of(http, each) for each in ids] == ["running", "paused"]
             asked = len(ray.asked)
-            await eventually(lambda: len(ray.asked) > asked + 3, within=20)
+            await eventually(lambda: len(ray.asked) > asked + 3)
         assert ray.states("RUNNING") == [name_of[ids[0]]]
         assert len(ray.jobs) == 2
 

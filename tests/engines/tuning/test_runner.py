@@ -15,7 +15,7 @@ from engines.processes.restart import RestartPolicy
 from engines.tuning.records import Job, JobError, JobOrder
 from engines.tuning.runner import Runner
 from engines.tuning.store import Store
-from tests.kit.eventually import eventually
+from tests.kit.eventually import PATIENCE, eventually
 from tests.kit.tuning import order, settings, start_child
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ class Here:
         return self.runner.states.catch_up(job)
 
     async def until(self, job_id: str, holds: Callable[[Job], object]) -> Job:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 job = self.job(job_id)
                 if holds(job):
@@ -222,7 +222,7 @@ async def test_a_server_that_ends_lets_its_jobs_go_on_when_it_starts_again(folde
     async with running(folder) as first:
         job_id = await first.add("holds")
         await first.until_held(job_id)
-    await eventually(lambda: not children_of(job_id), within=20)
+    await eventually(lambda: not children_of(job_id))
     async with running(folder) as second:
         assert second.job(job_id).status == "running"
         second.let_go()

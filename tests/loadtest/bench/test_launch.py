@@ -11,6 +11,7 @@ import pytest
 
 from loadtest.bench.cpu_affinity import load_and_gateway_cpus
 from loadtest.bench.launch import DidNotStart, Server, free_port, launched, python
+from tests.kit.eventually import PATIENCE
 
 CPUS = load_and_gateway_cpus()[1]
 
@@ -64,7 +65,7 @@ async def test_nothing_that_it_started_is_left(grace: float) -> None:
         assert server.resident_bytes > 10_000_000
         assert server.cpu_seconds > 0
     assert server.resident_bytes == 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while listens(port):  # noqa: ASYNC110 - another process tells no event
             await asyncio.sleep(0.01)
 

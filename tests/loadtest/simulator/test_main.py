@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.simulator.__main__ import main
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Wire
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
     started = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert started.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             line = (await started.stdout.readline()).decode()
         yield started, line.split()[-1]
     finally:

@@ -19,6 +19,7 @@ from engines.onnx.serving.repository import Recipe, Repository, resident_bytes
 from tests.engines.onnx.running_server import Held
 from tests.engines.onnx.serving.test_metrics import series
 from tests.engines.onnx.tiny import BAD, GOOD, LOGITS, table, write_classifier, write_embedder, write_graph
+from tests.kit.eventually import PATIENCE
 
 FLIPPED = {"good": (0.0, 2.0), "bad": (2.0, 0.0)}
 """The next version takes good for bad."""
@@ -144,7 +145,7 @@ async def test_what_was_replaced_is_let_go_at_once(repository: Repository) -> No
     try:
         await logits(repository)
         await repository.load("m", "2")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while "1 retiring" in repr(repository):  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert old() is None

@@ -14,6 +14,7 @@ import pytest
 
 from loadtest.bench.onnx.naive import main
 from tests.engines.onnx.tiny import write_classifier, write_embedder
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Wire
 
 ROOT = Path(__file__).parent.parent.parent.parent.parent
@@ -26,7 +27,7 @@ async def served(folder: Path, task: str) -> AsyncIterator[str]:
     command = ["-m", "loadtest.bench.onnx.naive", "--folder", str(folder), "--task", task, "--port", str(port)]
     process = await asyncio.create_subprocess_exec(sys.executable, *command, "--max-length", "16", cwd=ROOT)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
