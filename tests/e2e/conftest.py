@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 import httpx
 import pytest
@@ -47,6 +48,18 @@ class Served:
         # Without authorities, which a client would load each time, as those ask often who wait for an engine.
         models = httpx.get(f"{self.control}/status", timeout=HANGING_SECONDS, verify=False).json()["models"]
         return {model["model"]: model for model in models}
+
+    def logged(self, request_id: str) -> list[dict[str, object]]:
+        """Wait until the access log tells of a request, which it does after the response; give what it tells."""
+        deadline = monotonic() + HANGING_SECONDS
+        while monotonic() < deadline:
+            # What stands behind the last end of a line is still being written.
+            whole, _, _ = self.access_log.read_text().rpartition("\n")
+            lines = [json.loads(line) for line in whole.splitlines()]
+            if found := [line for line in lines if line["request_id"] == request_id]:
+                return found
+            sleep(0.05)
+        raise AssertionError(f"the access log does not tell of {request_id}")
 
 
 @contextmanager
@@ -112,9 +125,3 @@ def fine_tuning(served: Served) -> Iterator[Served]:
     models = httpx.get(f"{served.address}/v1/models", timeout=HANGING_SECONDS).json()["data"]
     for name in [model["id"] for model in models if model["id"].startswith("ft:")]:
         httpx.delete(f"{served.address}/v1/models/{name}", timeout=HANGING_SECONDS).raise_for_status()
-
-
-@pytest.fixture
-def log_lines(served: Served) -> Callable[[], list[dict[str, object]]]:
-    """Read the access log as it is now."""
-    return lambda: [json.loads(line) for line in served.access_log.read_text().splitlines()]

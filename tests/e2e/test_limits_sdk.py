@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import anthropic
-import httpx
 import openai
 import pytest
 
@@ -57,21 +57,20 @@ async def test_the_sdk_comes_again_when_it_is_told_to() -> None:
     told: list[tuple[float, float]] = []
     came: list[float] = []
 
-    async def asking(_request: httpx.Request) -> None:
+    async def asking(_request: Any) -> None:
         came.append(monotonic())
 
-    async def answered(response: httpx.Response) -> None:
+    async def answered(response: Any) -> None:
         if response.status_code == 429:
             told.append((monotonic(), float(response.headers["retry-after-ms"]) / 1000))
             engine.answer = [answer]
             engine.go_on()
 
     key = {"id": "alice", "sha256": sha256(b"sk-alice").hexdigest(), "limits": {"max_in_flight": 1}}
-    hooks = {"request": [asking], "response": [answered]}
     async with (
         scripted_engine() as engine,
         gateway({"m": remote(engine.url)}, keys=[key]) as running,
-        httpx.AsyncClient(event_hooks=hooks) as http,
+        openai.DefaultAsyncHttpxClient(event_hooks={"request": [asking], "response": [answered]}) as http,
         openai.AsyncOpenAI(
             base_url=f"{running.address}/v1", api_key="sk-alice", max_retries=1, http_client=http
         ) as made,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 
 import httpx
@@ -35,5 +34,4 @@ def test_the_span_of_vllm_is_a_child_of_the_attempt_in_the_trace_of_the_client(
     usage = answer.json()["usage"]
     assert attributes_of(attempt)["gen_ai.usage.input_tokens"] == usage["prompt_tokens"]
     assert attributes_of(engine)["gen_ai.usage.prompt_tokens"] == usage["prompt_tokens"]
-    lines = [json.loads(line) for line in served.access_log.read_text().splitlines()]
-    assert [line["trace_id"] for line in lines if line["request_id"] == answer.headers["x-request-id"]] == [trace_id]
+    assert [line["trace_id"] for line in served.logged(answer.headers["x-request-id"])] == [trace_id]

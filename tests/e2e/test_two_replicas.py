@@ -31,6 +31,7 @@ from engines.launchers import LAUNCHERS
 from gateway.config.load import load
 from gateway.fleet.engine_specs import cache_of, specs_of
 from tests.e2e.conftest import HANGING_SECONDS, ROOT, Served, serving
+from tests.kit.eventually import eventually
 from tests.kit.wire import Wire, WireError
 
 pytestmark = pytest.mark.slow
@@ -318,7 +319,7 @@ async def test_an_adapter_is_there_again_when_its_engine_is(two: Served) -> None
     await both(two)
     restarts = re.findall(r"^headgate_replica_restarts_total{.*} (\S+)$", metrics(two), re.MULTILINE)
     assert sum(map(float, restarts)) == 1
-    assert poets(two) == ["loaded", "loaded"]
+    await eventually(lambda: poets(two) == ["loaded", "loaded"], HANGING_SECONDS)
     poems = {text(two, "poet") for _ in range(4)}
     assert len(poems) == 1
     assert text(two, MODEL) not in poems

@@ -94,16 +94,16 @@ async def test_a_closed_loop_of_small_requests(engine: SimulatedEngine) -> None:
 @pytest.mark.slow
 async def test_a_ramp_finds_where_the_engine_is_full(tmp_path: Path) -> None:
     saved, report = tmp_path / "out.json", tmp_path / "out.html"
-    # Four at a time for 10 ms each: at most 400 requests a second.
-    async with SimulatedEngine(timing=Timing(ttft=0.01, max_num_seqs=4)) as engine:
+    # Two at a time for 20 ms each: at most 100 requests a second, which is nothing for the client.
+    async with SimulatedEngine(timing=Timing(ttft=0.02, max_num_seqs=2)) as engine:
         code, out, _ = await run(
-            *("--url", engine.address, "--model", "sim", "--ramp", "100", "--seconds", "0.4", "--slo", "ttft=100"),
+            *("--url", engine.address, "--model", "sim", "--ramp", "25", "--seconds", "0.4", "--slo", "ttft=100"),
             *("--arrivals", "constant", "--output-tokens", "1", "--save", str(saved), "--report", str(report)),
         )
     found = json.loads(saved.read_text())
     assert code == 0
-    assert found["knee_rate"] < found["next_rate"] <= 800
-    assert found["steps"][0]["rate"] == 100.0
+    assert found["knee_rate"] < found["next_rate"] <= 400
+    assert found["steps"][0]["rate"] == 25.0
     assert f"the knee is at {found['knee_rate']:.2f}/s" in out
     assert "ttft: " in found["reason"]
     assert "Goodput against rate" in report.read_text()
@@ -122,7 +122,7 @@ async def test_a_ramp_that_meets_nothing_is_1_and_says_why() -> None:
 
 async def test_a_comparison_relates_targets_in_turns(engine: SimulatedEngine, tmp_path: Path) -> None:
     saved, report = tmp_path / "out.json", tmp_path / "out.html"
-    async with SimulatedEngine(timing=Timing(ttft=0.1, inter_token=0.001)) as slower:
+    async with SimulatedEngine(timing=Timing(ttft=1.0, inter_token=0.001)) as slower:
         code, out, _ = await run(
             *("compare", "--target", f"direct={engine.address}", "--target", f"slower={slower.address}"),
             *("--model", "sim", "--rate", "20", "--rounds", "2", "--seconds", "0.5", "--output-tokens", "2"),

@@ -71,7 +71,7 @@ def test_the_engine_answers_those_who_know_the_key_and_dies_with_the_job(tmp_pat
         asked = urllib.request.Request(f"{url}/v1/models", headers={"authorization": "Bearer s3cret"})
         with urllib.request.urlopen(asked) as answer:
             assert answer.status == 200
-        group = [pid for pid in _processes() if os.getpgid(pid) == job.pid]
+        group = [pid for pid, leader in _processes().items() if leader == job.pid]
         assert len(group) == 3  # this process, the shim and the engine
         os.kill(job.pid, signal.SIGKILL)
         job.wait()
@@ -83,7 +83,7 @@ def test_the_engine_answers_those_who_know_the_key_and_dies_with_the_job(tmp_pat
 
 def _until_answered(url: str) -> None:
     """Wait until an engine answers, which no event tells."""
-    for _ in range(600):
+    for _ in range(2400):
         try:
             with urllib.request.urlopen(url):
                 return
@@ -93,23 +93,23 @@ def _until_answered(url: str) -> None:
 
 
 def _until_ended(processes: list[int]) -> None:
-    for _ in range(600):
-        if not set(processes) & set(_processes()):
+    for _ in range(2400):
+        if not set(processes) & _processes().keys():
             return
         time.sleep(0.05)
     raise AssertionError("the engine outlives its job")
 
 
-def _processes() -> list[int]:
-    """List all processes that are not only remembered for their parents."""
-    found = []
+def _processes() -> dict[int, int]:
+    """Give the process group of each process that is not only remembered for its parent."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                os.getpgid(int(entry.name))
+                leader = os.getpgid(int(entry.name))
             except OSError:
                 continue
             if state != "Z":
-                found.append(int(entry.name))
+                found[int(entry.name)] = leader
     return found
