@@ -94,18 +94,19 @@ async def test_a_closed_loop_of_small_requests(engine: SimulatedEngine) -> None:
 @pytest.mark.slow
 async def test_a_ramp_finds_where_the_engine_is_full(tmp_path: Path) -> None:
     saved, report = tmp_path / "out.json", tmp_path / "out.html"
-    # Two at a time for 20 ms each: at most 100 requests a second, which is nothing for the client.
-    async with SimulatedEngine(timing=Timing(ttft=0.02, max_num_seqs=2)) as engine:
+    # Four at a time for 100 ms each: at most 40 requests a second, which is nothing for the client.
+    async with SimulatedEngine(timing=Timing(ttft=0.1, max_num_seqs=4)) as engine:
         code, out, _ = await run(
-            *("--url", engine.address, "--model", "sim", "--ramp", "25", "--seconds", "0.4", "--slo", "ttft=100"),
+            *("--url", engine.address, "--model", "sim", "--ramp", "160", "--seconds", "0.4", "--slo", "ttft=500"),
             *("--arrivals", "constant", "--output-tokens", "1", "--save", str(saved), "--report", str(report)),
         )
     found = json.loads(saved.read_text())
     assert code == 0
-    assert found["knee_rate"] < found["next_rate"] <= 400
-    assert found["steps"][0]["rate"] == 25.0
+    assert found["knee_rate"] < found["next_rate"] <= 160
+    assert found["steps"][0]["rate"] == 160.0
+    assert "ttft: " in found["steps"][0]["reason"]
     assert f"the knee is at {found['knee_rate']:.2f}/s" in out
-    assert "ttft: " in found["reason"]
+    assert f"failed: {found['reason']}" in out
     assert "Goodput against rate" in report.read_text()
 
 
