@@ -9,7 +9,8 @@ from loadtest.simulator.calibration.measurement import measure, mixed
 from loadtest.simulator.profile import COSTS
 from loadtest.simulator.scheduler import Scheduler
 
-KNOWN = Profile(request=0.005, step=0.01, prefill_token=0.0005, decode=0.002, attended=1e-6)
+KNOWN = Profile(request=0.025, step=0.05, prefill_token=0.0025, decode=0.01, attended=5e-6)
+"""Slow, so that what a busy machine adds is little beside it."""
 
 
 def ignore(_what: str) -> None:
@@ -17,7 +18,8 @@ def ignore(_what: str) -> None:
 
 
 @pytest.mark.slow
-async def test_known_costs_are_measured() -> None:
+async def test_known_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement, "_PRODUCED", 8)
     async with SimulatedEngine("m", profile=KNOWN) as engine:
         points = await measure(
             engine.address, "m", prompts=[16, 128, 512], waves=[(1, 16), (8, 16), (8, 256)], tell=ignore
