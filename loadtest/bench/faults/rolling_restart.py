@@ -19,7 +19,7 @@ from loadtest.simulator.batch import Timing
 
 _MODEL = "m"
 _DOWN_SECONDS = 0.5
-_LAST_SECONDS = 2.0
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +69,13 @@ async def _under_load(
     for engine in engines:
         await restart(gateway, engines, engine)
     seconds = load.now - began
-    sent = len(load.records)
-    # Those that were sent have their time to end; what is sent meanwhile does not count.
-    await asyncio.sleep(_LAST_SECONDS + settings.tokens * settings.pace)
+    # Those that were sent come to their end; what is sent meanwhile does not count.
+    counted = list(load.records)
+    while any(record.ended is None for record in counted):
+        await asyncio.sleep(_POLL_SECONDS)
     load.stop()
     await asking
     load.close()
-    counted = load.records[:sent]
     return {
         "seconds": round(seconds, 1),
         "requests": len(counted),

@@ -22,6 +22,9 @@ _CLASSIFIER = "prompt-guard"
 _WORDS = 20
 _POLL_SECONDS = 0.2
 
+_BUDGET_SECONDS = 600.0
+"""More than a job is let train: it is cancelled when all has been asked, however slow the machine is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BesideSettings:
@@ -42,7 +45,7 @@ async def measure(log: Callable[[str], None], settings: BesideSettings | None = 
         async with serving(configured) as gateway, HttpClient(gateway.address, timeout=60.0) as client:
             for number in range(settings.rounds):
                 found["alone"].append(await _asked(gateway.address, request, settings.seconds))
-                job = await order(client, time_budget=10 * settings.seconds, n_epochs=1000)
+                job = await order(client, time_budget=_BUDGET_SECONDS, n_epochs=1000)
                 await _until_it_trains(client, job["id"])
                 found["beside"].append(await _asked(gateway.address, request, settings.seconds))
                 await json_of(client.post(f"{JOBS}/{job['id']}/cancel", b""))

@@ -42,6 +42,5 @@ async def test_eight_replicas_do_without_one_that_answers_health_and_nothing_els
     found = (await black_hole.measure(said.append, settings))["medians"]
     assert len(said) == 2
     assert found["none"]["failed"] == found[way]["failed"] == 0
-    assert found["none"]["moved"] == 0
-    assert found[way]["moved"] > 0
+    assert found[way]["moved"] > found["none"]["moved"]
     assert found[way]["ejected_after_s"] is not None

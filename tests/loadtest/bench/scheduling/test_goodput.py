@@ -13,9 +13,9 @@ SMALL = GoodputSettings(
     slowdown=1.0,
     slots=4,
     max_queue=4,
-    knee_seconds=1.0,
+    knee_seconds=2.0,
     settled=0.2,
-    seconds={3.0: 0.5},
+    seconds={3.0: 1.0},
 )
 
 
