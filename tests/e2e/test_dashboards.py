@@ -99,7 +99,7 @@ async def measure(served: Served, folder: Path) -> Measured:
                 await ask_everything(http, served, simulated)
             # What is scraped when the last round is over may have been written before: the next scrape has all of it.
             wanted = max(SCRAPES, 2 + await prometheus.fewest_scrapes())
-            while await prometheus.fewest_scrapes() < wanted:
+            while await prometheus.fewest_scrapes() < wanted:  # noqa: ASYNC110 - a scrape is told to nobody
                 await asyncio.sleep(0.1)
             answers: dict[str, list[tuple[dict[str, str], float]] | str] = {}
             for name, expression in QUERIES.items():

@@ -71,7 +71,7 @@ async def _under_load(
     seconds = load.now - began
     # Those that were sent come to their end; what is sent meanwhile does not count.
     counted = list(load.records)
-    while any(record.ended is None for record in counted):
+    while any(record.ended is None for record in counted):  # noqa: ASYNC110 - a record tells nobody
         await asyncio.sleep(_POLL_SECONDS)
     load.stop()
     await asking
