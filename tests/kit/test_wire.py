@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Wire, WireError
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -167,7 +168,7 @@ async def test_abort_resets() -> None:
 
     async with connected_to(peer) as wire:
         wire.abort()
-        assert await asyncio.wait_for(endings.get(), 5) == "reset"
+        assert await asyncio.wait_for(endings.get(), PATIENCE) == "reset"
     async with connected_to(peer) as wire:
         await wire.close()
-        assert await asyncio.wait_for(endings.get(), 5) == "closed"
+        assert await asyncio.wait_for(endings.get(), PATIENCE) == "closed"

@@ -14,6 +14,7 @@ from loadtest.load import Load
 from loadtest.progress import Progress
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
+from tests.kit.eventually import PATIENCE
 
 STREAM = workload.chat("sim", "hello", 2, stream=True)
 
@@ -48,7 +49,7 @@ async def shown(screen: Screen) -> str:
             task = asyncio.create_task(load.open_loop([STREAM], [0.0, 0.0]))
             await engine.until(lambda each: each.running == 1 and each.waiting == 1)
             screen.written.clear()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await screen.written.wait()
         load.stop()
         await task

@@ -12,6 +12,7 @@ from loadtest.preflight import CannotBegin
 from loadtest.queuewatch import QueueWatch, waiting
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.batch import Timing
+from tests.kit.eventually import PATIENCE
 from tests.kit.gateways import gateway, remote
 
 CHAT = workload.chat("sim", "hello", 2, stream=True)
@@ -28,7 +29,7 @@ async def first_sample(url: str) -> tuple[float, float]:
     watch = QueueWatch(url, clock)
     await watch.check()
     task = asyncio.create_task(watch.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await read.wait()
     task.cancel()
     return watch.samples[0]
@@ -41,7 +42,7 @@ async def test_the_gateways_queue_at_either_form_of_its_address() -> None:
     ):
         load = Load(running.address)
         task = asyncio.create_task(load.open_loop([CHAT], [0.0] * 4))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 if 'headgate_requests_waiting{model="sim"} 3.0' in await running.metrics():
                     break

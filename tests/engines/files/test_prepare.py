@@ -12,6 +12,7 @@ import pytest
 from engines.errors import ContentError, SourceError
 from engines.files.prepare import Preparation
 from engines.spec import EngineSpec, FolderSource, Launch, Listen, Progress
+from tests.kit.eventually import PATIENCE
 
 CACHE, FILES = Path("/cache"), Path("/files")
 SPEC = EngineSpec("m", "vllm", FolderSource(FILES))
@@ -53,7 +54,7 @@ async def test_steps_are_told_on_the_loop_while_it_works() -> None:
 
     def bring(progress: Progress) -> Path:
         progress("downloading")
-        assert first_told.wait(10)
+        assert first_told.wait(PATIENCE)
         progress("checking")
         return FILES
 
@@ -98,7 +99,7 @@ def test_who_gives_up_neither_waits_nor_hears_of_it_again() -> None:
 
     def bring(progress: Progress) -> Path:
         began.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         progress("too late")
         told.set()
         return FILES
@@ -122,7 +123,7 @@ def test_a_loop_can_close_while_files_are_being_brought() -> None:
 
     def bring(progress: Progress) -> Path:
         began.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         progress("nobody is there")
         after.append("went on although nobody was there")
         return FILES

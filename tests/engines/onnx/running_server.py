@@ -19,6 +19,7 @@ from engines.onnx.model.tokens import TokenIds
 from engines.onnx.serving.batcher import Batcher, Compute, Observer
 from engines.onnx.serving.metrics import Metrics
 from engines.onnx.serving.repository import Recipe, Repository
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Response, Wire
 
 
@@ -43,7 +44,7 @@ class Running:
 
     async def until(self, state: str) -> None:
         """Wait until the batcher's ``repr`` says this."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 if state in repr(self.batcher):
                     return
@@ -64,7 +65,7 @@ class Held:
         self._released = threading.Event()
 
     def __call__(self, texts: Sequence[TokenIds]) -> EachRow:
-        assert self._released.wait(10), "nobody released the computation"
+        assert self._released.wait(PATIENCE), "nobody released the computation"
         return self._model.compute(texts)
 
     def release(self) -> None:

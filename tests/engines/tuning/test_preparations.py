@@ -14,7 +14,7 @@ from engines.tuning.job_states import JobStates
 from engines.tuning.preparations import Preparations
 from engines.tuning.records import Job, JobError, Kind, Weights
 from engines.tuning.store import Store
-from tests.kit.eventually import eventually
+from tests.kit.eventually import PATIENCE, eventually
 from tests.kit.tuning import order, settings
 
 
@@ -33,7 +33,7 @@ class Here:
         self.preparations = Preparations(self.states, settings(folder), self._check, self.ended.set)
 
     def _check(self, kind: Kind, training: Path, validation: Path | None) -> JobError | None:
-        self.may_look.wait(30)
+        self.may_look.wait(PATIENCE)
         self.looked_at.append((training.name, None if validation is None else validation.name))
         return self.refusal
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from engines.tuning.run import Run
+from tests.kit.eventually import PATIENCE
 
 
 class Asked:
@@ -47,5 +48,5 @@ async def test_a_pause_ends_by_itself_or_when_it_is_stopped() -> None:
     waiting = asyncio.create_task(run.pause(3_600.0))
     await asyncio.sleep(0)
     run.stop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await waiting

@@ -5,6 +5,7 @@ import asyncio
 from loadtest.simulator.batch import Work
 from loadtest.simulator.profile import Profile
 from loadtest.simulator.scheduler import Scheduler
+from tests.kit.eventually import PATIENCE
 
 INSTANT = Profile(block_size=4, num_blocks=100)
 
@@ -63,7 +64,7 @@ async def all_done(scheduler: Scheduler, *sequences: Told) -> None:
     for each in sequences:
         scheduler.add(each)
     for each in sequences:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await each.done.wait()
 
 

@@ -14,6 +14,7 @@ from engines.onnx.model.model import Model
 from engines.onnx.model.tasks import Rows
 from tests.engines.onnx.running_server import Held, Running, serving
 from tests.engines.onnx.tiny import BAD, CLS, GOOD, SEP
+from tests.kit.eventually import PATIENCE
 from tests.kit.leaks import nothing_left
 from tests.kit.wire import Response
 
@@ -432,7 +433,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_failure_o
         await half.send(HALF)
         await server.ask("GET", "/health")
         half.abort()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not await server.metric('requests_total{code="499",endpoint="/classify",model="m"}'):
             assert await server.metric('requests_total{code="500",endpoint="/classify",model="m"}') == 0
     assert caplog.text == ""

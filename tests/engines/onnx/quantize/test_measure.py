@@ -23,6 +23,7 @@ from engines.onnx.quantize.measure import (
     measure,
     rows_of,
 )
+from tests.kit.eventually import PATIENCE
 
 TEXTS: list[Sequence[int]] = [[n % 2, *range(n % 5)] for n in range(40)]
 """The first token says which class is right."""
@@ -146,7 +147,7 @@ def test_rows_come_in_the_order_of_the_batches(threads: int) -> None:
 
 
 def test_batches_are_computed_at_once_in_as_many_threads_as_are_given() -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE)
 
     class Meeting(Right):
         def compute(self, texts: Sequence[Sequence[int]]) -> Rows:

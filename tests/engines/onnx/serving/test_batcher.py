@@ -15,6 +15,7 @@ from engines.onnx.errors import InferenceFailed, Overloaded
 from engines.onnx.model.tasks import Row, Rows
 from engines.onnx.model.tokens import TokenIds
 from engines.onnx.serving.batcher import Batcher
+from tests.kit.eventually import PATIENCE
 
 POISON = 666
 
@@ -34,7 +35,7 @@ class Batch:
         self._told.set()
 
     def wait(self) -> None:
-        assert self._told.wait(10), "nobody told the batch to finish"
+        assert self._told.wait(PATIENCE), "nobody told the batch to finish"
 
 
 class Machine:
@@ -63,7 +64,7 @@ class Machine:
 
     async def next(self) -> Batch:
         """Wait for the next batch that starts."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await self._started.get()
 
     def release(self) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from loadtest.bench.faults.raw_engine import RawEngine, unaccepting
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Wire
 
 
@@ -30,7 +31,7 @@ async def test_it_sees_when_a_connection_ends_on_which_it_was_asked() -> None:
         async with await Wire.connect_to(engine.address) as wire:
             await wire.request("POST", "/a", b"{}")
             await engine.arrived()
-        await asyncio.wait_for(engine.left.get(), 5)
+        await asyncio.wait_for(engine.left.get(), PATIENCE)
         assert engine.left.empty()
 
 
