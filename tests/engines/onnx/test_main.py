@@ -17,7 +17,7 @@ import pytest
 from engines.onnx.__main__ import main
 from tests.engines.onnx.tiny import write_classifier, write_embedder
 from tests.kit.eventually import PATIENCE
-from tests.kit.wire import Wire
+from tests.kit.wire import Response, Wire
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -53,14 +53,11 @@ async def engine(folder: Path, *options: str, task: str = "classify") -> AsyncIt
         await process.communicate()
 
 
-async def until_texts_wait(wire: Wire) -> None:
-    """Scrape the metrics until there are texts in the queue."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            await wire.request("GET", "/metrics")
-            lines = (await wire.response()).body.decode().splitlines()
-            if float(next(line for line in lines if "onnx_waiting_texts{" in line).rpartition(" ")[2]):
-                return
+async def waiting_texts(wire: Wire) -> float:
+    """Scrape the metrics for how many texts are in the queue."""
+    await wire.request("GET", "/metrics")
+    lines = (await wire.response()).body.decode().splitlines()
+    return float(next(line for line in lines if "onnx_waiting_texts{" in line).rpartition(" ")[2])
 
 
 @pytest.fixture
@@ -120,10 +117,17 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path, socket_path:
             await Wire.connect_to(f"unix:{socket_path}") as scrape,
         ):
             large.timeout = 5 * PATIENCE
-            await large.request("POST", "/v1/embeddings", {"input": texts})
-            await until_texts_wait(scrape)
+
+            async def ask() -> Response:
+                await large.request("POST", "/v1/embeddings", {"input": texts})
+                return await large.response()
+
+            asking = asyncio.create_task(ask())
+            while not await waiting_texts(scrape):
+                if asking.done():  # Nobody looked while it ran.
+                    asking = asyncio.create_task(ask())
             running.process.terminate()
-            answer = await large.response()
+            answer = await asking
             assert answer.status == 200
             assert len(answer.json["data"]) == len(texts)
         async with asyncio.timeout(PATIENCE):
