@@ -79,7 +79,7 @@ async def job_of(api: AsyncOpenAI, suffix: str, **other: Any) -> FineTuningJob:
 
 async def until(api: AsyncOpenAI, job: FineTuningJob, *statuses: str) -> FineTuningJob:
     """Ask for a job until it has one of these statuses."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while True:
             job = await api.fine_tuning.jobs.retrieve(job.id)
             if job.status in statuses:
@@ -89,7 +89,7 @@ async def until(api: AsyncOpenAI, job: FineTuningJob, *statuses: str) -> FineTun
 
 async def until_held(api: AsyncOpenAI, job: FineTuningJob) -> None:
     """Ask for a job that holds until it has its first checkpoint."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while True:
             if (await api.fine_tuning.jobs.checkpoints.list(job.id)).data:
                 return

@@ -18,7 +18,7 @@ REMOTE = '[gateway]\nlisten = "127.0.0.1:0"\ncontrol = "127.0.0.1:0"\n[models.m]
 
 def headgate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", *arguments]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
 
 
 @asynccontextmanager
@@ -45,7 +45,7 @@ async def says(process: asyncio.subprocess.Process, pattern: str) -> re.Match[st
     """Read until a line matches."""
     assert process.stdout is not None
     heard = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         async for line in process.stdout:
             heard.append(line.decode())
             if match := re.search(pattern, heard[-1]):

@@ -39,6 +39,6 @@ async def one_engine(
 
 
 async def said(running: RunningGateway, words: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while words not in repr(running):  # noqa: ASYNC110 - the gateway has no event for each of its states
             await asyncio.sleep(0)

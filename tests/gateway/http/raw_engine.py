@@ -38,7 +38,7 @@ class Notes(Receiver):
         self.over.set()
 
     async def response(self) -> tuple[int, bytes]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.over.wait()
         assert self.error is None
         assert self.told[-1] == "end"
@@ -47,7 +47,7 @@ class Notes(Receiver):
         return head[0], b"".join(part for part in body if isinstance(part, bytes))
 
     async def failure(self) -> UpstreamError:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.over.wait()
         assert self.error is not None
         return self.error
@@ -69,7 +69,7 @@ class Engine:
         return connection, notes
 
     async def accept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.connections.get()
 
     async def answering(self, *pieces: bytes, close: bool = False) -> Notes:
@@ -89,7 +89,7 @@ class Engine:
 async def connected(pool: ConnectionPool) -> UpstreamConnection:
     found: asyncio.Future[UpstreamConnection] = asyncio.get_running_loop().create_future()
     pool.connect(found.set_result, found.set_exception)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await found
 
 

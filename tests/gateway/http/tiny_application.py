@@ -60,7 +60,7 @@ class Held:
         self._note("resume")
 
     async def until(self, call: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while call not in self.calls:
                 self.told.clear()
                 await self.told.wait()
@@ -73,7 +73,7 @@ class Held:
     async def read_all(self) -> bytes:
         """Read the body to its end."""
         pieces = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while piece := await self.stream.read():
                 pieces.append(piece)
         return b"".join(pieces)
@@ -145,7 +145,7 @@ class Served:
     port: int
 
     async def held(self) -> Held:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.application.held.get()
 
     async def empty(self) -> None:

@@ -59,7 +59,7 @@ async def begin(api: openai.AsyncOpenAI, content: bytes, endpoint: Any = CHAT, *
 
 async def ended(api: openai.AsyncOpenAI, batch: Batch) -> Batch:
     """Wait for the end of a batch."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while batch.status not in ("failed", "completed", "expired", "cancelled"):
             await asyncio.sleep(0.02)
             batch = await api.batches.retrieve(batch.id)
