@@ -92,6 +92,9 @@ class ChildHandle:
         self._idle = asyncio.Event()
         self._ended = asyncio.Event()
         self._counting: asyncio.Future[None] | None = None
+        """Done when it says what it had counted when it was asked last."""
+        self._counting_next: asyncio.Future[None] | None = None
+        """The same for when it will be asked next, by those who came since then."""
         self._asked: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         """What it has been asked, by number, and has not answered yet."""
         self._numbers = count(1)
@@ -142,13 +145,17 @@ class ChildHandle:
         await self._idle.wait()
 
     async def count(self) -> None:
-        """Ask it what it counted, and wait a little for the response."""
+        """Ask it what it counted up to now, and wait a little for the response."""
         if not self.serving or self._channel is None:
             return
         if self._counting is None:
-            self._counting = asyncio.get_running_loop().create_future()
+            waited_for = self._counting = asyncio.get_running_loop().create_future()
             self._channel.send(Count())
-        await asyncio.wait({self._counting}, timeout=_COUNT_SECONDS)
+        else:
+            # What it has been asked already it may have counted before the last response that the caller has seen.
+            self._counting_next = self._counting_next or asyncio.get_running_loop().create_future()
+            waited_for = self._counting_next
+        await asyncio.wait({waited_for}, timeout=_COUNT_SECONDS)
 
     async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Have it ask itself; give status and body of the response. Raises ``ConnectionError`` where it ends before."""
@@ -233,6 +240,7 @@ class ChildHandle:
         self._reason = self._reason or f"It ended with exit code {code}."
         self._process = self._channel = self._serving_since = None
         self._counted()
+        self._counted()
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(ConnectionError(self._reason))
@@ -276,6 +284,8 @@ class ChildHandle:
         self._channel.send(order)
 
     def _counted(self) -> None:
-        if self._counting is not None and not self._counting.done():
+        if self._counting is not None:
             self._counting.set_result(None)
-        self._counting = None
+        self._counting, self._counting_next = self._counting_next, None
+        if self._counting is not None and self._channel is not None:
+            self._channel.send(Count())

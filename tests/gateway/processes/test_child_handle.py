@@ -14,6 +14,7 @@ from gateway.config.schema import Config
 from gateway.observe.counters import Snapshot
 from gateway.pools.build import RegistryBuilder
 from gateway.pools.ejection import Finding
+from gateway.processes import child_handle
 from gateway.processes.cell_layout import ParentCounting, connection_rows
 from gateway.processes.child_handle import ChildHandle
 from gateway.processes.datagrams import socket_pairs
@@ -119,14 +120,37 @@ async def test_one_that_is_asked_asks_itself_and_says_so_when_it_ends_instead() 
     owner.close()
 
 
-async def test_one_that_does_not_answer_delays_its_owner_only_a_little_and_is_ended() -> None:
+async def test_who_asks_what_it_counted_while_another_does_hears_what_it_has_counted_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child_handle, "_COUNT_SECONDS", 60.0)
     owner = ChildOwner()
     process = ChildHandle(0, owner)
     await process.start()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    asking = [asyncio.create_task(process.count()) for _ in range(3)]
+    await asyncio.sleep(0)
+    os.kill(process.pid, signal.SIGCONT)
+    await asyncio.wait(asking)
+    # The first by itself, and the other two together.
+    assert len(owner.counts) == 2
+    await process.stop()
+    owner.close()
+
+
+async def test_one_that_does_not_answer_delays_its_owner_only_a_little_and_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner = ChildOwner()
+    process = ChildHandle(0, owner)
+    await process.start()
+    monkeypatch.setattr(child_handle, "_COUNT_SECONDS", 60.0)
     await process.count()
     assert len(owner.counts) == 1
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(child_handle, "_COUNT_SECONDS", 0.1)
     await process.count()
     assert len(owner.counts) == 1
     stopping = asyncio.create_task(process.stop())
