@@ -239,8 +239,8 @@ class ChildHandle:
         """Note that the process has ended."""
         self._reason = self._reason or f"It ended with exit code {code}."
         self._process = self._channel = self._serving_since = None
-        self._counted()
-        self._counted()
+        for _ in (self._counting, self._counting_next):
+            self._counted()
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(ConnectionError(self._reason))

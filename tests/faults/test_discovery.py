@@ -79,7 +79,7 @@ async def until(running: RunningGateway, holds: Callable[[Any], bool]) -> Any:
     """Look at the status of the model until it is as expected, and return it."""
     seen: Any = None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds(seen := await model_of(running)):  # noqa: ASYNC110 - a status tells nobody that it changed
                 await asyncio.sleep(0.01)
     except TimeoutError:
@@ -90,7 +90,7 @@ async def until(running: RunningGateway, holds: Callable[[Any], bool]) -> Any:
 async def serves(engine: SimulatedEngine, requests: int) -> None:
     """Wait until an engine has served so many requests more."""
     enough = engine.counts.served + requests
-    await engine.until(lambda each: each.counts.served >= enough, 20)
+    await engine.until(lambda each: each.counts.served >= enough, 60)
 
 
 def serves_from(*addresses: str) -> Callable[[Any], bool]:
@@ -133,7 +133,7 @@ class Resolver:
     async def until_asked(self, times: int) -> None:
         """Wait until the name has been looked up so many times more."""
         enough = self.asked + times
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.asked < enough:  # noqa: ASYNC110 - the loop's resolver tells nobody that it is asked
                 await asyncio.sleep(0.01)
 
@@ -213,7 +213,7 @@ async def test_a_replica_that_leaves_gets_nothing_new_and_ends_what_it_has(tmp_p
             rest = [event async for event in events]
             assert (first[:5], rest[-1]) == (b"data:", b"data: [DONE]")
             await until(running, serves_from(stays.address))
-            await leaves.until(lambda engine: engine.connections == 0, 20)
+            await leaves.until(lambda engine: engine.connections == 0)
             assert leaves.counts.received == received
 
 

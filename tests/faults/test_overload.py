@@ -8,7 +8,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.wire import Response, Wire
 
-MAX_LAG = 0.02
+MAX_LAG = 0.05
+"""Seconds; more than a machine on which other tests run makes the loop late, as the median of five ticks."""
 KEYS = [
     {"id": name, "sha256": sha256(name.encode()).hexdigest(), "priority": priority}
     for name, priority in (("chat", -1), ("batch", 1))
 ]
+OTHERS = 8
+"""Clients of the lowest class for each of the highest: what is refused at first is well within the share of theirs."""
 
 
 @asynccontextmanager
@@ -42,7 +45,7 @@ async def busy_loop() -> AsyncIterator[None]:
     busy = True
 
     def work() -> None:
-        time.sleep(3 * MAX_LAG)
+        time.sleep(4 * MAX_LAG)
         if busy:
             loop.call_soon(work)
 
@@ -61,20 +64,24 @@ async def asked(wire: Wire, key: str) -> Response:
 
 @pytest.mark.slow
 async def test_the_lowest_class_is_refused_first_and_served_again_after_the_overload(tmp_path: Path) -> None:
-    async with one_engine(tmp_path) as running, await running.wire() as wire:
+    async with one_engine(tmp_path) as running, await running.wire() as wire, AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(await running.wire()) for _ in range(OTHERS)]
         outcomes: dict[str, Counter[int]] = {"chat": Counter(), "batch": Counter()}
-        async with busy_loop(), asyncio.timeout(30):
-            while not outcomes["batch"][503]:
-                for key, statuses in outcomes.items():
-                    response = await asked(wire, key)
-                    statuses[response.status] += 1
-            assert response.json["error"]["code"] == "gateway_overloaded"
-            assert response.header("retry-after")
+        async with busy_loop(), asyncio.timeout(120):
+            refused: list[Response] = []
+            while not refused:
+                chat, *batch = await asyncio.gather(asked(wire, "chat"), *(asked(each, "batch") for each in others))
+                outcomes["chat"][chat.status] += 1
+                outcomes["batch"].update(each.status for each in batch)
+                refused = [each for each in batch if each.status != 200]
+            assert {each.json["error"]["code"] for each in refused} == {"gateway_overloaded"}
+            assert all(each.header("retry-after") for each in refused)
             # What costs next to nothing is not refused.
             await wire.request("GET", "/health")
             assert (await wire.response()).status == 200
         assert outcomes["chat"].keys() == {200}
-        async with asyncio.timeout(30):
+        assert outcomes["batch"].keys() == {200, 503}
+        async with asyncio.timeout(120):
             in_a_row = 0
             while in_a_row < 10:
                 status = (await asked(wire, "batch")).status
@@ -88,7 +95,7 @@ async def test_the_lowest_class_is_refused_first_and_served_again_after_the_over
 
 async def test_one_long_pause_refuses_nothing(tmp_path: Path) -> None:
     async with one_engine(tmp_path) as running, await running.wire() as wire:
-        time.sleep(20 * MAX_LAG)  # noqa: ASYNC251 - like a pause of the garbage collector
+        time.sleep(10 * MAX_LAG)  # noqa: ASYNC251 - like a pause of the garbage collector
         for _ in range(10):
             assert (await asked(wire, "batch")).status == 200
             await asyncio.sleep(TICK_SECONDS / 4)
@@ -99,13 +106,13 @@ async def test_the_probe_of_liveness_answers_while_the_event_loop_does_not(tmp_p
         answers: list[int] = []
 
         def probe() -> None:
-            with urllib.request.urlopen(f"{running.control}/livez", timeout=10) as response:
+            with urllib.request.urlopen(f"{running.control}/livez", timeout=60) as response:
                 answers.append(response.status)
 
         thread = threading.Thread(target=probe)
         thread.start()
         # The loop of the data plane stands still until the answer is there.
-        thread.join(10)
+        thread.join(60)
         assert answers == [200]
         async with await running.wire() as wire:
             assert (await asked(wire, "chat")).status == 200

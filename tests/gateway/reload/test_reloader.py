@@ -28,6 +28,7 @@ from loadtest.simulator.batch import Timing
 from tests.engines.onnx.tiny import write_embedder
 from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway
+from tests.kit.scripted import scripted_engine, whole
 from tests.kit.wire import Response, Wire
 
 CHAT = "/v1/chat/completions"
@@ -193,14 +194,20 @@ async def test_a_stream_of_a_model_that_is_removed_goes_on_to_its_end(tmp_path: 
         assert [event async for event in wire.events()][-1] == b"data: [DONE]"
 
 
-async def test_requests_that_wait_get_what_a_higher_limit_frees(tmp_path: Path, engine: SimulatedEngine) -> None:
-    engine.timing = Timing(ttft=0.3)
-    async with configured(tmp_path, model("m", engine.address, max_in_flight=1)) as here:
+async def test_requests_that_wait_get_what_a_higher_limit_frees(tmp_path: Path) -> None:
+    answer = whole(b"{}")
+    async with (
+        scripted_engine() as engine,
+        configured(tmp_path, model("m", engine.url, max_in_flight=1)) as here,
+    ):
+        engine.answer = [answer[:1], answer[1:]]
         asked = [asyncio.create_task(here.ask("m")) for _ in range(3)]
         await eventually(lambda: "1 in flight, 2 queued" in repr(here.running))
-        assert here.reload(HEAD, model("m", engine.address, max_in_flight=3)).successful
+        assert here.reload(HEAD, model("m", engine.url, max_in_flight=3)).successful
         await eventually(lambda: "3 in flight, 0 queued" in repr(here.running))
-        assert here.reload(HEAD, model("m", engine.address)).successful
+        assert here.reload(HEAD, model("m", engine.url)).successful
+        # It goes on with the requests that it has got, which may not be all of them at first.
+        await eventually(lambda: engine.go_on() or all(each.done() for each in asked))
         assert {(await each).status for each in asked} == {200}
 
 
@@ -285,14 +292,14 @@ async def replicas(here: Configured, name: str) -> dict[str, str]:
 
 async def until_said(here: Configured, *lines: str) -> None:
     """Wait until the gateway has said these things of its engines."""
-    await eventually(lambda: all(line in here.said.getvalue() for line in lines), 60)
+    await eventually(lambda: all(line in here.said.getvalue() for line in lines), 120)
 
 
 async def until_ready(here: Configured, name: str, number: int) -> None:
     """Wait until a model has so many replicas, all of them ready."""
     seen: dict[str, str] = {}
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while list((seen := await replicas(here, name)).values()) != ["ready"] * number:
                 pass
     except TimeoutError:
