@@ -191,7 +191,8 @@ class Listed:
 
 async def test_a_replica_that_leaves_gets_nothing_new_and_ends_what_it_has(tmp_path: Path) -> None:
     listed = Listed(tmp_path)
-    slow = Timing(ttft=0.01, inter_token=0.05)
+    # The stream is to last until its replica was seen to drain.
+    slow = Timing(inter_token=0.5)
     async with (
         SimulatedEngine("m", uds=tmp_path / "a", timing=slow) as leaves,
         SimulatedEngine("m", uds=tmp_path / "b") as stays,
@@ -200,7 +201,7 @@ async def test_a_replica_that_leaves_gets_nothing_new_and_ends_what_it_has(tmp_p
         listed.write(leaves)
         model = REMOTE | {"discover": {"file": str(listed.path)}}
         async with gateway({"m": model}) as running, await running.wire() as wire:
-            await wire.request("POST", "/v1/completions", ASKED | {"max_tokens": 20, "stream": True})
+            await wire.request("POST", "/v1/completions", ASKED | {"max_tokens": 8, "stream": True})
             events = wire.events()
             first = await anext(events)
             listed.write(stays)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.shared_limits import sharing
 from loadtest.simulator import SimulatedEngine
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.redis_server import RedisServer, needs_redis
@@ -20,9 +21,15 @@ pytestmark = [pytest.mark.slow, needs_redis]
 LIMIT = 40
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no Redis be taken for one that hangs because the machine is slow: each node would count by itself then."""
+    monkeypatch.setattr(sharing, "_ANSWER_SECONDS", 3.0)
+
+
 @asynccontextmanager
 async def node(engine: SimulatedEngine, redis: RedisServer, *, processes: int = 1) -> AsyncIterator[RunningGateway]:
-    key = {"id": "alice", "sha256": sha256(b"sk").hexdigest(), "limits": {"requests_per_minute": LIMIT}}
+    key = {"id": "alice", "sha256": sha256(b"sk").hexdigest(), "limits": {"requests_per_day": LIMIT}}
     model = remote(engine.address)
     async with gateway({"m": model}, keys=[key], processes=processes, redis={"url": redis.url}) as running:
         yield running
@@ -46,13 +53,21 @@ async def granted(nodes: list[RunningGateway], requests: int, *, every: float = 
     return total
 
 
+async def all_granted(nodes: list[RunningGateway], total: int, least: int) -> int:
+    """Ask until so much was granted at least, as a node may have to lease it first; then for all of the limit again."""
+    async with asyncio.timeout(60):
+        while total < least:
+            total += await granted(nodes, 2)
+    return total + await granted(nodes, LIMIT)
+
+
 async def shared(running: RunningGateway) -> float:
     [line] = [line for line in (await running.metrics()).splitlines() if line.startswith("headgate_limits_shared ")]
     return float(line.split()[1])
 
 
 async def until_shared(running: RunningGateway, value: float) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await shared(running) != value:  # noqa: ASYNC110 - It is another process that is waited for.
             await asyncio.sleep(0.02)
 
@@ -64,7 +79,7 @@ async def test_two_gateways_grant_the_limit_together_and_a_restart_forgets_nothi
         node(engine, redis, processes=2) as one,
     ):
         async with node(engine, redis) as other:
-            assert await granted([one, other], 2 * LIMIT) == LIMIT
+            assert await all_granted([one, other], 0, LIMIT) == LIMIT
         async with node(engine, redis) as again:
             assert await granted([again], 3) == 0
 
@@ -91,6 +106,6 @@ async def test_requests_do_not_notice_a_redis_that_is_killed_or_hangs(tmp_path: 
         redis.resume()
         await until_shared(one, 1.0)
         await until_shared(other, 1.0)
-        total += await granted([one, other], 2 * LIMIT)
+        total = await all_granted([one, other], total, LIMIT - 1)
         # A Redis that has forgotten everything is not told what one node granted last, which the other had not heard.
-        assert LIMIT - 1 <= total <= LIMIT + 10
+        assert total <= LIMIT + 10

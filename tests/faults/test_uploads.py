@@ -16,6 +16,7 @@ import pytest
 from tests.gateway.api.local.forms import BOUNDARY, form
 from tests.gateway.cli.processes import running, says
 from tests.kit.eventually import eventually
+from tests.kit.wire import Wire
 
 pytestmark = pytest.mark.slow
 
@@ -119,19 +120,17 @@ async def test_a_gateway_that_is_killed_loses_nothing_but_what_was_being_sent(tm
     async with serving(tmp_path, folder) as served:
         kept = (await served.upload(1_000)).json()["id"]
         half = form(bytes(100_000), purpose="evals")
-        reader, writer = await asyncio.open_connection(*re.findall(r"//(.*):(\d+)", served.address)[0])
-        writer.write(
-            b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n"
-            % (HEADERS["content-type"].encode(), len(half))
-            + half[:-10_000]
-        )
-        await writer.drain()
-        await eventually(lambda: disk(folder) == ["drafts/draft", "files/file-"])
-        served.process.kill()
-        await served.process.wait()
-        assert disk(folder) == ["drafts/draft", "files/file-"]
-        writer.close()
-        assert not await reader.read()
+        async with await Wire.connect_to(served.address) as wire:
+            await wire.send(
+                b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n"
+                % (HEADERS["content-type"].encode(), len(half))
+                + half[:-10_000]
+            )
+            await eventually(lambda: disk(folder) == ["drafts/draft", "files/file-"])
+            served.process.kill()
+            await served.process.wait()
+            assert disk(folder) == ["drafts/draft", "files/file-"]
+            await wire.closed()
     async with serving(tmp_path, folder) as served:
         await eventually(lambda: disk(folder) == ["files/file-"])
         assert await served.listed() == [kept]
