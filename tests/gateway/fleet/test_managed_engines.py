@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from engines.spec import EngineSpec, FolderSource, RayDemand, SleepMode
 from engines.supervisor import ReplicaStatus, State, Supervisor
 from gateway.config.schema import Config
 from gateway.core.ticker import Ticker
+from gateway.fleet import managed_engine
 from gateway.fleet.local_place import LocalPlace
 from gateway.fleet.managed_engines import ManagedEngines
 from gateway.pools.build import RegistryBuilder
@@ -32,6 +34,8 @@ from tests.kit.leaks import nothing_left
 from tests.kit.shell_engine import SMALL, Shell
 
 pytestmark = pytest.mark.slow
+
+STARTUP_TIMEOUT = 600.0
 
 
 @pytest.fixture
@@ -411,14 +415,14 @@ class OnCluster(Here):
         self.cluster = Elsewhere(on_change)
         return self.cluster
 
-    def want_there(self, replicas: int, told: str = "", startup_timeout: float = 600.0) -> None:
+    def want_there(self, replicas: int, told: str = "") -> None:
         """Want so many replicas on the cluster."""
         if not self.registry.models:
             vllm = {"engine": "vllm", "source": "a/b"}
             self.registry = self._builder.build(Config.model_validate({"models": {"m": vllm}}))
         demand = RayDemand(labels={"told": told})
         spec = EngineSpec("m", "vllm", FolderSource(self._folder), replicas=replicas, ray=demand)
-        spec = dataclasses.replace(spec, startup_timeout=startup_timeout)
+        spec = dataclasses.replace(spec, startup_timeout=STARTUP_TIMEOUT)
         self.engines.apply([spec], {"m": self.pool})
 
     def run(self, name: str, port: int = 20_001) -> None:
@@ -453,15 +457,17 @@ async def test_a_replica_on_a_cluster_is_asked_where_it_was_placed_and_with_its_
     assert there.pool.replicas == (replica,)
 
 
-async def test_an_update_on_a_cluster_waits_for_room_before_it_gives_any_up(there: OnCluster) -> None:
+async def test_an_update_on_a_cluster_waits_for_room_before_it_gives_any_up(
+    there: OnCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there.want_there(1, "old")
     there.run("m-ray0")
-    there.want_there(1, "new", startup_timeout=0.05)
+    there.want_there(1, "new")
     assert [each.name for each in there.pool.replicas] == ["m-ray0", "m-ray1"]
     there.cluster.say("m-ray1", State.PENDING, reason="no room")
     await asyncio.sleep(0)
     assert there.ready == ["m-ray0"]
-    await asyncio.sleep(0.06)
+    monkeypatch.setattr(managed_engine, "monotonic", lambda: monotonic() + STARTUP_TIMEOUT)
     there.cluster.say("m-ray1", State.PENDING, reason="no room for long")
     await eventually(lambda: [each.name for each in there.pool.replicas] == ["m-ray1"])
     there.run("m-ray1", 20_003)

@@ -55,7 +55,7 @@ class Parent:
         self.channel: Channel
 
     async def hears(self, kind: type[M]) -> M:
-        message = await asyncio.wait_for(self.said.get(), 30)
+        message = await asyncio.wait_for(self.said.get(), 60)
         assert isinstance(message, kind), message
         return message
 
@@ -148,12 +148,12 @@ async def test_what_the_parent_says_of_replicas_and_models_holds() -> None:
             assert await cards(wire) == []
             for length in (7, 512):
                 parent.tell_ready(ready=True)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while await cards(wire) != [("m", length)]:
                         pass
                 parent.channel.send(LengthUpdate("m", 512))
             parent.tell_ready(ready=False)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await cards(wire):
                     pass
 

@@ -91,7 +91,7 @@ async def test_a_killed_process_is_started_again_and_its_owner_hears_of_it() -> 
     first = process.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    told = [await asyncio.wait_for(owner.said.get(), 30) for _ in range(2)]
+    told = [await asyncio.wait_for(owner.said.get(), 60) for _ in range(2)]
     assert told == [
         "process 1 of the data plane: It ended with exit code -9. Next try in 0.2 s.",
         "process 1 of the data plane: serving again",
@@ -168,7 +168,7 @@ async def test_one_that_dies_during_a_drain_is_idle_and_not_started_again() -> N
     process.order(StopAccepting())
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    await asyncio.wait_for(process.idle(), 30)
+    await asyncio.wait_for(process.idle(), 60)
     process.order(CancelAll())
     await process.stop()
     assert (owner.dead, owner.said.empty()) == (1, True)

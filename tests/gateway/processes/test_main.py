@@ -22,7 +22,7 @@ def child(theirs: socket.socket, parent: int) -> subprocess.Popen[bytes]:
 def test_a_child_whose_parent_is_another_by_now_does_not_begin() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, child(theirs, 1) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
 
 
 def test_a_child_ends_when_its_parent_closes_the_socket() -> None:
@@ -30,7 +30,7 @@ def test_a_child_ends_when_its_parent_closes_the_socket() -> None:
     with child(theirs, os.getpid()) as process:
         theirs.close()
         ours.close()
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
 
 
 def test_a_child_leaves_signals_to_its_parent() -> None:
@@ -43,7 +43,7 @@ def test_a_child_leaves_signals_to_its_parent() -> None:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         ours.close()
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
 
 
 def ignored(pid: int) -> set[int]:

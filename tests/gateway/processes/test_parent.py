@@ -36,7 +36,7 @@ def several(*urls: str, **settings: object) -> Parent:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - what is looked at tells nobody that it changed
             await asyncio.sleep(0.01)
 
@@ -89,7 +89,7 @@ async def test_what_one_process_finds_of_a_replica_counts_for_all_and_one_reques
         suspect = pool.replicas[0]
         wires = [await stack.enter_async_context(await Wire.connect_to(made.address)) for _ in range(4)]
         bad.faults = Faults(refuse=True)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while suspect.state is not ReplicaState.EJECTED:
                 await ask(wires[0])
         bad.faults = NO_FAULTS
@@ -97,7 +97,7 @@ async def test_what_one_process_finds_of_a_replica_counts_for_all_and_one_reques
         assert pool.half_open == [suspect]
         bad.faults = Faults(silent=True)
         received = bad.counts.received
-        tried = asyncio.create_task(bad.until(lambda engine: engine.counts.received > received, 30))
+        tried = asyncio.create_task(bad.until(lambda engine: engine.counts.received > received))
         for wire in cycle(wires):
             asking = asyncio.create_task(ask(wire))
             await asyncio.wait({asking, tried}, return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +125,7 @@ async def test_a_replica_is_drained_in_all_processes_and_then_gone() -> None:
     async with await Wire.connect_to(made.address) as first, await Wire.connect_to(made.address) as second:
         for wire in (first, second):
             message = ""
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while "has no ready replica (absent)" not in message:
                     await wire.request("POST", "/v1/completions", {"model": "m", "prompt": "a"})
                     message = (await wire.response()).json["error"]["message"]

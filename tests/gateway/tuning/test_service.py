@@ -57,7 +57,7 @@ async def process(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proces
     )
     assert started.stdout is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             yield started, (await started.stdout.readline()).decode().strip()
     finally:
         if started.returncode is None:
@@ -81,7 +81,7 @@ def processes_of(folder: Path, *words: str) -> list[int]:
 
 async def answers(address: str, model: str | None) -> bool:
     async with httpx.AsyncClient() as http:
-        answer = await http.post(f"{address}/classify", json={"model": model, "input": "good"}, timeout=20)
+        answer = await http.post(f"{address}/classify", json={"model": model, "input": "good"}, timeout=120)
         return answer.status_code == 200 and answer.json()["data"][0]["label"] == "good"
 
 
@@ -109,7 +109,7 @@ async def test_a_tuning_server_that_is_killed_is_started_again_and_its_job_goes_
         training = set(processes_of(folder, job.id))
         assert training
         os.kill(server, signal.SIGKILL)
-        await eventually(lambda: not (training | {server}) & set(processes_of(folder)), within=20)
+        await eventually(lambda: not (training | {server}) & set(processes_of(folder)), within=120)
         (folder / "weights" / "go").touch()
         done = await until(api, job, "succeeded", "failed")
         assert done.error is None
@@ -127,10 +127,10 @@ async def test_a_gateway_that_is_killed_finds_its_jobs_again(stage: str, folder:
         if stage == "publishing":
             (folder / "weights" / "go").touch()
             result = folder / "tuning" / "jobs" / job.id / "result"
-            await eventually(result.is_dir, within=20)
+            await eventually(result.is_dir, within=120)
         first.kill()
         await first.wait()
-    await eventually(lambda: not processes_of(folder), within=30)
+    await eventually(lambda: not processes_of(folder), within=120)
     (folder / "weights" / "go").touch()
     async with tuning(folder) as second, sdk(second.address) as api:
         done = await until(api, job, "succeeded", "failed")

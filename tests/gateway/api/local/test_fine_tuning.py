@@ -52,7 +52,7 @@ async def sdk(running: RunningGateway, key: str = "unused") -> AsyncIterator[Asy
 async def classified(running: RunningGateway, model: str | None) -> tuple[int, Any]:
     async with httpx.AsyncClient() as http:
         asked = {"model": model, "input": "good"}
-        answer = await http.post(f"{running.address}/classify", json=asked, timeout=10)
+        answer = await http.post(f"{running.address}/classify", json=asked, timeout=120)
         return answer.status_code, answer.json()
 
 
@@ -112,7 +112,7 @@ async def test_a_job_is_paused_resumed_and_cancelled(folder: Path) -> None:
 
 async def until_counted(running: RunningGateway, *samples: str) -> None:
     """Scrape the metrics until they have these samples; each status is counted a moment after it is told."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while True:
             if set(samples) <= set((await running.metrics()).splitlines()):
                 return
