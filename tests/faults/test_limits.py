@@ -75,7 +75,7 @@ class Node:
             return (await wire.response()).json
 
     async def grant(self, key: str, granted: Counter[str], total: int) -> None:
-        """Ask on several connections at once, again and again, until so many were granted; then until one is refused."""
+        """Ask on several connections at once until so many were granted, and then until one is refused."""
         async with asyncio.timeout(60):
             while granted[key] < total:
                 await asyncio.gather(*(self.ask_for(key, granted) for _ in range(PROCESSES)))

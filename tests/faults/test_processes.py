@@ -132,10 +132,9 @@ async def node(
     folder: Path, timing: Timing, drain_timeout: float = 5.0, **model: Any
 ) -> AsyncIterator[tuple[SimulatedEngine, RunningGateway]]:
     """Run four processes in front of one engine."""
-    settings = {"processes": PROCESSES, "drain_timeout": drain_timeout}
     async with (
         SimulatedEngine("m", uds=folder / "engine", timing=timing) as engine,
-        gateway({"m": remote(engine.address, **model)}, **settings) as running,
+        gateway({"m": remote(engine.address, **model)}, processes=PROCESSES, drain_timeout=drain_timeout) as running,
     ):
         yield engine, running
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.gateway.cli.processes import ENVIRONMENT, REMOTE, running, says
+from tests.kit.ports import reserved_port
 from tests.kit.scripted import events, scripted_engine
 from tests.kit.wire import Wire
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as reserved:
+        yield reserved
 
 
 async def test_serve_serves_until_sigterm_and_ends_cleanly(tmp_path: Path) -> None:
@@ -37,10 +43,9 @@ async def test_serve_serves_until_sigterm_and_ends_cleanly(tmp_path: Path) -> No
             assert b"Traceback" not in rest
 
 
-async def test_a_gateway_whose_standard_streams_are_closed_serves_all_the_same(tmp_path: Path) -> None:
+async def test_a_gateway_whose_standard_streams_are_closed_serves_all_the_same(tmp_path: Path, port: int) -> None:
     async with scripted_engine() as engine:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = f"127.0.0.1:{port}"
         (tmp_path / "models.toml").write_text(REMOTE.format(url=engine.url).replace("127.0.0.1:0", address, 1))
         closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "gateway", "serve"]
         served = await asyncio.create_subprocess_exec(*closed, cwd=tmp_path, env=ENVIRONMENT)
@@ -54,9 +59,8 @@ async def test_a_gateway_whose_standard_streams_are_closed_serves_all_the_same(t
             assert await served.wait() == 0
 
 
-async def test_more_clients_come_than_the_shell_allows_files(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+async def test_more_clients_come_than_the_shell_allows_files(tmp_path: Path, port: int) -> None:
+    address = f"127.0.0.1:{port}"
     (tmp_path / "models.toml").write_text(
         REMOTE.format(url="http://127.0.0.1:1").replace("127.0.0.1:0", address, 1) + "required = false\n"
     )

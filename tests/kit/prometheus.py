@@ -13,7 +13,8 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from loadtest.bench.launch import free_port, launched
+from loadtest.bench.launch import launched
+from tests.kit.ports import reserved_port
 
 SETTINGS = Path(__file__).parent.parent.parent / "deploy/prometheus"
 SCRAPE_SECONDS = 1
@@ -67,17 +68,21 @@ async def scraping(folder: Path, targets: Sequence[str], *rules: Path) -> AsyncI
         job["static_configs"] = [{"targets": [each.removeprefix("http://") for each in targets]}]
         job["scrape_timeout"] = settings["global"]["scrape_interval"]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    address = f"127.0.0.1:{free_port()}"
-    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}"]
-    command += [f"--storage.tsdb.path={folder / 'data'}"]
-    async with launched(command, frozenset(os.sched_getaffinity(0))) as process, httpx.AsyncClient(timeout=60) as http:
-        prometheus = Prometheus(f"http://{address}", http)
+    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    with reserved_port() as port:
+        address = f"127.0.0.1:{port}"
+        command.append(f"--web.listen-address={address}")
+        async with (
+            launched(command, frozenset(os.sched_getaffinity(0))) as process,
+            httpx.AsyncClient(timeout=60) as http,
+        ):
+            prometheus = Prometheus(f"http://{address}", http)
 
-        async def ready() -> bool:
-            try:
-                return (await http.get(f"http://{address}/-/ready")).status_code == 200
-            except httpx.TransportError:
-                return False
+            async def ready() -> bool:
+                try:
+                    return (await http.get(f"http://{address}/-/ready")).status_code == 200
+                except httpx.TransportError:
+                    return False
 
-        await process.until_ready(ready)
-        yield prometheus
+            await process.until_ready(ready)
+            yield prometheus
