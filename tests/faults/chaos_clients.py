@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,10 +49,22 @@ class Tally:
     reloads: int = 0
     refused_reloads: int = 0
 
-    def received(self, request_id: str | None) -> None:
+    def received(self, request_id: str | None, connection: Connection) -> None:
         """Note that an engine has got a request."""
-        if request_id in self.begun:
+        if request_id in self.begun and not was_closed(connection):
             self.sent_again.append(request_id)
+
+
+def was_closed(connection: Connection) -> bool:
+    """Tell whether the gateway has closed a connection: what it had sent before, an engine that is late reads then."""
+    # The transport's own socket object cannot be read under uvloop; a duplicate names the same connection.
+    with socket.socket(fileno=os.dup(connection.transport.get_extra_info("socket").fileno())) as same:
+        try:
+            return not same.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
 
 
 class WatchedEngine(SimulatedEngine):
@@ -62,7 +76,7 @@ class WatchedEngine(SimulatedEngine):
 
     def received_request(self, connection: Connection, request: ReceivedRequest) -> Exchange:
         if request.method == "POST":
-            self._tally.received(request.header("x-request-id"))
+            self._tally.received(request.header("x-request-id"), connection)
         return super().received_request(connection, request)
 
 
