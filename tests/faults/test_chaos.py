@@ -150,7 +150,8 @@ recovery = true
         while True:
             await asyncio.sleep(0.1 + self.draw.random() * 0.3)
             self.configure(self.draw.sample(self.engines, self.draw.randrange(FEWEST, REPLICAS + 1)))
-            way = self.draw.random()
+            # The first one is wrong: there may be so few that by chance none would be.
+            way = self.draw.random() if self.tally.refused_reloads else 0.0
             if way < 0.2:
                 self._path.write_text(self._path.read_text() + 'policy = "none"\n')
                 assert gateway.commands.reload().problems
@@ -327,7 +328,8 @@ def check_counts(tally: Tally, metrics: str, lines: list[dict[str, Any]]) -> Non
     assert tally.broken_streams > REQUESTS / 100
     recovered = re.search(r'^headgate_stream_recoveries_total\{.*outcome="recovered"\} (.*)$', metrics, re.M)
     assert recovered is not None
-    assert float(recovered[1]) > 10
+    # About two in a thousand requests are; how many exactly is chance.
+    assert float(recovered[1]) > REQUESTS / 4000
 
 
 @pytest.mark.slow
