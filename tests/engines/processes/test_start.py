@@ -13,9 +13,11 @@ from tests.kit.leaks import nothing_left
 
 
 async def test_a_process_has_a_session_of_its_own() -> None:
-    process = await start_process("sh", "-c", "exit 7", stdin=asyncio.subprocess.DEVNULL)
-    assert os.getpgid(process.pid) == process.pid
-    assert await process.wait() == 7
+    # It waits for the end of its input, and so is there to be looked at.
+    process = await start_process("sh", "-c", "cat; exit 7", stdin=asyncio.subprocess.PIPE)
+    assert os.getsid(process.pid) == process.pid
+    await process.communicate()
+    assert process.returncode == 7
 
 
 async def test_what_is_cancelled_while_it_starts_leaves_nothing_running() -> None:
