@@ -205,7 +205,8 @@ class UpstreamConnection(asyncio.Protocol):
             # What came before the mistake is good, and a response that is whole stays whole.
             self._reusable = False
             self._deliver(self._take_parts(), offer=False)
-            self._fail(f"The engine sent what is not HTTP/1.1: {error}.")
+            cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+            self._fail(f"The engine sent what is not HTTP/1.1: {cause}.")
             return
         if not self._answered and self._head_bytes > _MAX_HEAD_BYTES:
             self._fail(f"The engine's response has a head of more than {_MAX_HEAD_BYTES} bytes.")
@@ -251,6 +252,8 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("a second response to one request")
         status = self._parser.get_status_code()
         lines, self._lines = self._lines, []
+        if status < 100:
+            raise ValueError(f"a status of {status}")
         if status < 200:
             return
         if self._head_bytes > _MAX_HEAD_BYTES:
@@ -345,6 +348,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.resume()
         if self._reusable:
             self._pool.give_back(self)
+        elif self.transport.get_write_buffer_size():
+            # An engine that has responded may never read the rest of the request, and to close waits until it has.
+            self.transport.abort()
         else:
             self.transport.close()
 

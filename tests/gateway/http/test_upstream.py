@@ -284,6 +284,7 @@ async def test_trailers_do_not_become_headers_of_the_next_answer(engine: Engine)
         (b"HTTP/1.1 200 OK\r\nx: a\x00b\r\n\r\n",),
         (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",),
         (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000,),
+        (b"HTTP/1.1 099 Less\r\ncontent-length: 2\r\n\r\nok",),
     ],
 )
 async def test_garbage_instead_of_an_answer_is_a_failure(engine: Engine, pieces: tuple[bytes, ...]) -> None:
@@ -291,6 +292,18 @@ async def test_garbage_instead_of_an_answer_is_a_failure(engine: Engine, pieces:
     error = await notes.failure()
     assert (error.answered, error.stale, notes.told) == (False, False, [])
     await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "a transfer-encoding that was not asked for"),
+        (b"HTTP/1.1 099 Less\r\n\r\n", "a status of 99"),
+        (b"what?", "Expected HTTP/"),
+    ],
+)
+async def test_a_failure_says_what_is_wrong_with_an_answer(engine: Engine, said: bytes, reason: str) -> None:
+    assert reason in str(await (await engine.answering(said)).failure())
 
 
 @pytest.mark.parametrize("tail", [b"zzz\r\n", b"-1\r\n", b"2\nok\r\n"])
@@ -368,6 +381,8 @@ async def test_an_answer_that_comes_before_the_request_is_sent_ends_the_connecti
     writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
     assert await notes.response() == (413, b"")
     assert engine.pool.take() is None
+    # Its engine reads nothing of the rest, and keeps its own end open.
+    await eventually(lambda: "0 open, 0 idle" in repr(engine.pool))
 
 
 async def test_aborting_is_felt_by_the_engine_and_tells_nobody(engine: Engine) -> None:
