@@ -118,7 +118,7 @@ def read(context: RequestContext, max_depth: int) -> RequestFields:
     """
     body = context.body
     if not body:
-        raise BadRequest("The body is empty; send a JSON object.", code="empty_body")
+        raise empty_body()
     # A body cannot be nested deeper than it has opening brackets, which settles most requests.
     if len(body) < _SHORT_BODY:
         opening = 2 * len(body) - len(body.replace(b"[", b"")) - len(body.replace(b"{", b""))
@@ -239,6 +239,11 @@ def _count(body: bytes, bracket: bytes, most: int) -> int:
     while number <= most and (at := body.find(bracket, at) + 1):
         number += 1
     return number
+
+
+def empty_body() -> BadRequest:
+    """Give the error for a request without a body."""
+    return BadRequest("The body is empty; send a JSON object.", code="empty_body")
 
 
 def too_deep(max_depth: int) -> BadRequest:

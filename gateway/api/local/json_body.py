@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from gateway.api.local.route import LocalRequest
-from gateway.api.request_fields import check_media
+from gateway.api.request_fields import check_media, empty_body
 from gateway.core.errors import BadRequest
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
@@ -28,8 +29,11 @@ _OTHER_WORD = "Invalid enum value"
 def decoded(request: LocalRequest, kind: type[Asked]) -> Asked:
     """Decode a JSON body. Raises ``BadRequest`` naming the field, or ``UnsupportedMediaType``."""
     check_media(request.head.headers)
+    body = request.body.removeprefix(BOM_UTF8)
+    if not body:
+        raise empty_body()
     try:
-        return msgspec.json.decode(request.body, type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         mistake, param = str(error), _param(str(error))
         if param is not None and mistake.startswith(_OTHER_WORD):
@@ -37,6 +41,8 @@ def decoded(request: LocalRequest, kind: type[Asked]) -> Asked:
         raise BadRequest(f"The body is not what was expected: {mistake}.", param=param) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deep to be read.", code="too_deep") from None
 
 
 def _param(mistake: str) -> str | None:

@@ -33,6 +33,10 @@ def test_a_good_body_is_decoded() -> None:
     assert decoded(request(b'{"name":"a","more":1}'), Thing) == Thing("a")
 
 
+def test_a_byte_order_mark_is_no_part_of_it() -> None:
+    assert decoded(request(b'\xef\xbb\xbf{"name":"a"}'), Thing) == Thing("a")
+
+
 @pytest.mark.parametrize(
     ("body", "code", "param"),
     [
@@ -45,6 +49,8 @@ def test_a_good_body_is_decoded() -> None:
         (b'{"name":"a","part":{"size":"1"}}', None, "part.size"),
         (b'{"name":"a","part":{"size":1,"length":2}}', None, "part.length"),
         (b'{"name":"a","labels":{"b":"long"}}', None, "labels[...]"),
+        (b"", "empty_body", None),
+        (b'{"name":"a","more":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep", None),
     ],
 )
 def test_a_bad_body_is_refused(body: bytes, code: str | None, param: str | None) -> None:
