@@ -185,7 +185,7 @@ class RouteTable:
                     f"There is no {shown!r} here, but {meant.decode('latin-1')!r}: the base URL {cause} '/v1'; "
                     "SDKs want it as http://HOST:PORT/v1."
                 )
-        return f"There is no {shown!r} here; the paths are those of OpenAI and vLLM."
+        return f"There is no {shown!r} here; /openapi.json lists the paths there are."
 
 
 def _length_behind_parameter(row: tuple[tuple[str, str], Route]) -> int:
