@@ -88,8 +88,10 @@ class Probe(Receiver):
             self._bytes += len(data)
 
     def receive_end(self) -> None:
-        """The response is there."""
-        self._connection = None
+        """The response is there. An engine that does not heed ``connection: close`` is not asked on it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.transport.close()
         if not self._done.done():
             self._done.set_result(ProbeAnswer(self._status, b"".join(self._parts)))
 

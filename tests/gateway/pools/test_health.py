@@ -31,6 +31,7 @@ class Engine:
     def __init__(self) -> None:
         self.health = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
         self.models = MODELS
+        self.closes = True
         self.asked: list[bytes] = []
         self._changed = asyncio.Condition()
 
@@ -39,6 +40,8 @@ class Engine:
             head = await reader.readuntil(b"\r\n\r\n")
             writer.write(self.health if b"/health" in head else answer(self.models))
             await writer.drain()
+            if not self.closes:
+                await reader.read()
         finally:
             writer.close()
             async with self._changed:
@@ -106,6 +109,15 @@ async def test_a_replica_without_health_endpoint_is_alive_too(tmp_path: Path) ->
         async with checking(model):
             await engine.until(lambda: len(engine.asked) > 2)
             assert model.pool.replicas[0].ready
+
+
+async def test_a_probe_leaves_no_connection_behind_where_the_engine_does_not_close_it(tmp_path: Path) -> None:
+    model = model_at(tmp_path / "s")
+    async with listening(tmp_path / "s") as engine:
+        engine.closes = False
+        await health_check(model).probe()
+        assert model.pool.replicas[0].connections.take() is None
+        await eventually(lambda: "0 open, 0 idle" in repr(model.pool.replicas[0].connections))
 
 
 async def test_a_replica_that_fails_its_probes_is_out_with_the_reason_and_comes_back(tmp_path: Path) -> None:
