@@ -183,7 +183,7 @@ class RouteTable:
                 cause = "misses" if meant.startswith(b"/v1" + path) else "doubles"
                 return (
                     f"There is no {shown!r} here, but {meant.decode('latin-1')!r}: the base URL {cause} '/v1'; "
-                    "SDKs want it as http://HOST:PORT/v1."
+                    "OpenAI's SDKs want it as http://HOST:PORT/v1, Anthropic's as http://HOST:PORT."
                 )
         return f"There is no {shown!r} here; /openapi.json lists the paths there are."
 

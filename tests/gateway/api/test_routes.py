@@ -106,6 +106,7 @@ def test_what_is_not_in_the_table_does_not_exist(path: bytes) -> None:
         (b"/models/m", "'/v1/models/m': the base URL misses '/v1'"),
         (b"/v1/v1/chat/completions", "'/v1/chat/completions': the base URL doubles '/v1'"),
         (b"/v1/classify", "'/classify': the base URL doubles '/v1'"),
+        (b"/v1/v1/messages", "'/v1/messages': the base URL doubles '/v1'; .* Anthropic's as http://HOST:PORT\\."),
     ],
 )
 def test_a_path_that_misses_or_doubles_v1_gets_a_hint(path: bytes, meant: str) -> None:
