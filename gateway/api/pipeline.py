@@ -40,6 +40,7 @@ _JSON = b"content-type: application/json\r\n"
 _PREFLIGHT = b"access-control-allow-methods: DELETE, GET, POST\r\naccess-control-max-age: 600\r\n"
 _EXPOSED = (
     b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms, "
+    b"x-should-retry, x-headgate-model, x-headgate-fallback, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "

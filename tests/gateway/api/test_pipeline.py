@@ -130,6 +130,7 @@ async def test_a_page_may_send_the_headers_of_its_sdk_and_read_what_the_sdk_acts
         answer = await answer_to(running, {"model": "m", "messages": TALK}, origin=origin)
         exposed = (answer.header("access-control-expose-headers") or "").split(", ")
         assert {"retry-after-ms", "x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"} <= set(exposed)
+        assert {"x-should-retry", "x-headgate-model", "x-headgate-fallback"} <= set(exposed)
         assert answer.header("vary") == "origin"
 
 
