@@ -93,7 +93,7 @@ def test_another_method_is_told_those_that_there_are(method: bytes, path: bytes,
 
 @pytest.mark.parametrize("path", [b"/", b"/v1", b"/v1/models/", b"/v1/chat", b"/v1/load_lora_adapter"])
 def test_what_is_not_in_the_table_does_not_exist(path: bytes) -> None:
-    with pytest.raises(UnknownUrl, match="/openapi.json lists the paths there are"):
+    with pytest.raises(UnknownUrl, match=r"/openapi\.json lists the paths there are"):
         TABLE.find(b"POST", path)
     assert not TABLE.knows(path)
     assert TABLE.template_of(path) == "unknown"
