@@ -29,7 +29,7 @@ from tests.e2e.conftest import HANGING_SECONDS, Served
 from tests.engines.onnx.tiny import write_embedder
 from tests.engines.tiny_adapter import write_adapter
 from tests.kit.gateways import RunningGateway, gateway, remote
-from tests.kit.prometheus import needs_prometheus, scraping
+from tests.kit.prometheus import Prometheus, needs_prometheus, scraping
 from tests.kit.ray_jobs import fake_ray
 from tests.kit.redis_server import RedisServer, needs_redis
 
@@ -95,12 +95,12 @@ async def measure(served: Served, folder: Path) -> Measured:
     ):
         await ask_everything(http, served, simulated)
         async with scraping(folder, [served.control, simulated.control]) as prometheus:
+            # A rate is of what comes between two scrapes.
+            await scraped(prometheus, 1)
             for _ in range(ROUNDS):
                 await ask_everything(http, served, simulated)
             # What is scraped when the last round is over may have been written before: the next scrape has all of it.
-            wanted = max(SCRAPES, 2 + await prometheus.fewest_scrapes())
-            while await prometheus.fewest_scrapes() < wanted:  # noqa: ASYNC110 - a scrape is told to nobody
-                await asyncio.sleep(0.1)
+            await scraped(prometheus, max(SCRAPES, 2 + await prometheus.fewest_scrapes()))
             answers: dict[str, list[tuple[dict[str, str], float]] | str] = {}
             for name, expression in QUERIES.items():
                 try:
@@ -110,6 +110,12 @@ async def measure(served: Served, folder: Path) -> Measured:
             groups = (await prometheus.get("rules"))["groups"]
             names = set(await prometheus.get("label/__name__/values"))
             return Measured(answers, [rule for group in groups for rule in group["rules"]], names)
+
+
+async def scraped(prometheus: Prometheus, times: int) -> None:
+    """Wait until each gateway has been scraped so many times."""
+    while await prometheus.fewest_scrapes() < times:  # noqa: ASYNC110 - a scrape is told to nobody
+        await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
