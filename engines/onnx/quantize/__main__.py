@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run everything; gives 0 when a variant was promoted, 3 when none passed, 1 for a failure, 2 for a wrong line."""
     options = _parser().parse_args(arguments)
     if importlib.util.find_spec("onnx") is None:
-        print("error: quantization needs the package onnx: pip install 'headgate[quantize]'", file=sys.stderr)
+        print("error: quantization needs the package onnx: pip install onnx", file=sys.stderr)
         return 1
     try:
         return _quantize(options)

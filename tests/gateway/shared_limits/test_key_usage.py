@@ -78,5 +78,5 @@ async def test_limits_that_cannot_be_shared_are_told_at_the_start(
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     settings = {"access_log": "off", "redis": {"url": "redis://127.0.0.1:1"}}
     config = Config.model_validate({"gateway": settings, "models": {"m": remote("http://127.0.0.1:1")}})
-    with pytest.raises(StartError, match=r"gateway\.redis: the package redis is not installed"):
+    with pytest.raises(StartError, match=r"gateway\.redis: the package redis is not installed: pip install redis"):
         Gateway(config, tmp_path, StartupLog(io.StringIO()))
