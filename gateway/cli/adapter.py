@@ -64,6 +64,8 @@ def _run(options: argparse.Namespace) -> int:
         print(f"headgate: {answer.get('reason', answer)}", file=sys.stderr)
         return FAILED
     if options.action == "list":
+        if not answer["adapters"]:
+            print("There is no adapter.")
         for adapter in answer["adapters"]:
             print(f"{adapter['name']}  of {adapter['base']}, from {adapter['source']}")
             for replica in adapter["replicas"]:

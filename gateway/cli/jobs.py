@@ -46,8 +46,8 @@ def _run(options: argparse.Namespace) -> int:
         return FAILED
     try:
         if options.action == "list":
-            for job in api.get("/v1/fine_tuning/jobs?limit=100")["data"]:
-                print(line_of(job))
+            jobs = api.get("/v1/fine_tuning/jobs?limit=100")["data"]
+            print("\n".join(map(line_of, jobs)) or "There is no fine-tuning job.")
             return 0
         if options.action == "follow":
             return follow(api, options.job, sys.stdout)

@@ -63,6 +63,7 @@ def _outcome(model: str, scaling: dict[str, object] | None) -> str:
     """Say how many replicas there are to be, and how many there are."""
     if scaling is None:
         return f"{model} has as many replicas as its configuration says."
-    what = f"{model} is to have {scaling['desired']} replicas ({scaling['explanation']}); ready: {scaling['ready']}"
+    count = "1 replica" if scaling["desired"] == 1 else f"{scaling['desired']} replicas"
+    what = f"{model} is to have {count} ({scaling['explanation']}); ready: {scaling['ready']}"
     waits_for = str(scaling["waits_for"]).removesuffix(".")
     return f"{what}. It waits for {waits_for}." if waits_for else f"{what}."

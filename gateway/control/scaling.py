@@ -49,7 +49,7 @@ def scaling_of(model: ScaledModel) -> Mapping[str, Any]:
         "held": 0 if pool.ready else load.waiting,
         "start_seconds": None if model.start_seconds is None else round(model.start_seconds, 1),
         "reason": model.reason,
-        "explanation": EXPLAINED[model.reason],
+        "explanation": EXPLAINED["operator" if rule.fixed else model.reason],
         "waits_for": _waits_for(model, pool),
         "decisions": [
             {"at": each.at, "from": each.before, "to": each.after, "reason": each.reason}

@@ -37,4 +37,5 @@ async def test_an_adapter_is_loaded_listed_and_unloaded(
             "headgate: 'sql' is a model, an alias or an adapter already.\n",
         )
         assert await headgate("unload", "sql") == (0, "sql is unloaded.\n", "")
+        assert await headgate("list") == (0, "There is no adapter.\n", "")
         assert await headgate("unload", "sql") == (1, "", "headgate: There is no adapter 'sql'.\n")

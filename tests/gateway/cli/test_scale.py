@@ -25,14 +25,17 @@ async def test_a_number_is_fixed_and_left_to_the_gateway_again(capsys: pytest.Ca
         code, out, _ = await headgate("m", "2")
         assert (code, out.partition(";")[0]) == (0, "m is to have 2 replicas (an operator asked for this number)")
         assert await headgate("m", "auto") == (0, "m has as many replicas as its configuration says.\n", "")
+        code, out, _ = await headgate("m", "1")
+        assert (code, out.partition(";")[0]) == (0, "m is to have 1 replica (an operator asked for this number)")
+        assert await headgate("m", "auto") == (0, "m has as many replicas as its configuration says.\n", "")
         code, _, err = await headgate("n", "2")
         assert (code, err.partition(";")[0]) == (1, "headgate: There is no model 'n' of this configuration")
 
 
 def test_what_is_waited_for_is_told_as_a_sentence() -> None:
     shown = {"desired": 1, "ready": 0, "explanation": "e", "waits_for": "m-0 is failed: It said nothing."}
-    assert _outcome("m", shown) == "m is to have 1 replicas (e); ready: 0. It waits for m-0 is failed: It said nothing."
-    assert _outcome("m", shown | {"waits_for": ""}) == "m is to have 1 replicas (e); ready: 0."
+    assert _outcome("m", shown) == "m is to have 1 replica (e); ready: 0. It waits for m-0 is failed: It said nothing."
+    assert _outcome("m", shown | {"waits_for": ""}) == "m is to have 1 replica (e); ready: 0."
 
 
 def test_what_is_no_number_is_told(capsys: pytest.CaptureFixture[str]) -> None:
