@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -46,8 +46,7 @@ def _run(options: argparse.Namespace) -> int:
         return FAILED
     try:
         if options.action == "list":
-            jobs = api.get("/v1/fine_tuning/jobs?limit=100")["data"]
-            print("\n".join(map(line_of, jobs)) or "There is no fine-tuning job.")
+            print(listing(api.get("/v1/fine_tuning/jobs?limit=100")["data"]))
             return 0
         if options.action == "follow":
             return follow(api, options.job, sys.stdout)
@@ -60,6 +59,11 @@ def _run(options: argparse.Namespace) -> int:
         return FAILED
     print(line_of(job))
     return 0
+
+
+def listing(jobs: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each job, or one that says that there is none."""
+    return "\n".join(map(line_of, jobs)) or "There is no fine-tuning job."
 
 
 def line_of(job: Mapping[str, Any]) -> str:

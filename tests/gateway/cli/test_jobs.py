@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cli.jobs import line_of
+from gateway.cli.jobs import line_of, listing
 from gateway.cli.main import main
 
 JOB = {"id": "ftjob-1", "created_at": 0, "status": "failed", "model": "m", "fine_tuned_model": None}
@@ -16,6 +16,12 @@ def test_a_job_is_one_line_with_its_model_or_its_error() -> None:
     assert failed.endswith("  failed            m  No memory.")
     assert line_of(JOB | {"status": "succeeded", "fine_tuned_model": "ft:m", "error": None}).endswith("m  ft:m")
     assert line_of(JOB | {"status": "queued", "error": None}).endswith("  queued            m")
+
+
+def test_jobs_are_a_line_each_and_that_there_is_none_is_told() -> None:
+    job = JOB | {"error": None}
+    assert listing([job, job]) == f"{line_of(job)}\n{line_of(job)}"
+    assert listing([]) == "There is no fine-tuning job."
 
 
 @pytest.mark.parametrize(("words", "expected"), [(["cancel"], "cancel JOB"), (["list", "ftjob-1"], "follow JOB")])
