@@ -102,8 +102,8 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "`[gateway.redis]`",
         Redis,
-        "The Redis through which several nodes share the limits of keys and groups. It needs the package `redis`, which "
-        "`make install` and the container images have.",
+        "The Redis through which several nodes share the limits of keys and groups. It needs the package `redis`, "
+        "which `make install` and the container images have.",
     ),
     Section(
         "`[gateway.ray]`",
