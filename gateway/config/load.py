@@ -26,7 +26,9 @@ def load(path: Path) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError([Problem(path, "", "there is no such file; name one with --config FILE")]) from None
+        raise ConfigError(
+            [Problem(path, "", "there is no such file; name yours: headgate serve --config FILE, headgate check FILE")]
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(path, "", f"cannot be read: {error}")]) from None
     try:

@@ -18,6 +18,16 @@ def test_models_with_nothing_to_fetch_is_0(tmp_path: Path) -> None:
     assert main(["models", "--config", str(path)]) == 0
 
 
+def test_a_model_of_a_hub_is_left_to_vllm_and_not_called_ready(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    path = tmp_path / "models.toml"
+    path.write_text('[models.m]\nengine = "vllm"\nsource = "a/b"\n')
+    assert main(["models", "--config", str(path)]) == 0
+    assert capsys.readouterr().out.endswith("s] m: a/b is fetched by vLLM when it starts\n")
+
+
 def test_models_that_cannot_be_fetched_are_1_with_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

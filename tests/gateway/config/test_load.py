@@ -90,7 +90,7 @@ def test_bad_toml_names_line_and_column(write: Write) -> None:
 
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     (line,) = mistakes(tmp_path / "none.toml")
-    assert line == "none.toml: there is no such file; name one with --config FILE"
+    assert line == "none.toml: there is no such file; name yours: headgate serve --config FILE, headgate check FILE"
 
 
 def test_bytes_that_are_no_text_are_a_mistake(tmp_path: Path) -> None:
