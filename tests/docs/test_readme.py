@@ -10,7 +10,10 @@ import pytest
 from gateway.config.load import load
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "locks/README.md")),
+    *sorted(page for folder in ("deploy", "docs") for page in (ROOT / folder).rglob("*.md")),
+]
 EXAMPLES = [
     pytest.param(page, block, id=f"{page.name}-{number}")
     for page in PAGES
@@ -35,6 +38,16 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_page_is_found_from_the_readme() -> None:
+    found, unread = set[Path](), [ROOT / "README.md"]
+    while unread:
+        page = unread.pop()
+        found.add(page)
+        targets = re.findall(r"\]\((?!https?:)([^)#]+\.md)", page.read_text())
+        unread += {(page.parent / target).resolve() for target in targets} - found
+    assert found == set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
