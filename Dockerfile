@@ -30,9 +30,10 @@ RUN apt-get update \
     /home/headgate/.local /home/headgate/.local/share /home/headgate/.local/share/headgate
 ENV PATH=/opt/headgate/bin:$PATH
 EXPOSE 8000 9000
-# Engines have no part in it: while they load, the gateway is well, and restarting it would not mend them.
+# Engines have no part in it: while they load, the gateway is well, and restarting it would not mend them. Nor has a proxy
+# that the container needs for downloads.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9000/livez', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:9000/livez', timeout=4)"]
 ENTRYPOINT ["tini", "--", "headgate"]
 # Inside a container the control port is reachable only where it is published, so it may listen on every interface.
 CMD ["serve", "--config", "/etc/headgate/models.toml", "--listen", "0.0.0.0:8000", "--control", "0.0.0.0:9000"]

@@ -8,6 +8,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.direct import opened
+
 URL = "http://127.0.0.1:8000"
 """Where a gateway is, unless something else is said."""
 
@@ -60,14 +62,14 @@ class ApiClient:
 
     def _ask(self, method: str, path: str, body: bytes | None, media: str) -> Any:
         from urllib.error import HTTPError, URLError
-        from urllib.request import Request, urlopen
+        from urllib.request import Request
 
         headers = {"content-type": media} if body is not None else {}
         if key := os.environ.get(KEY):
             headers["authorization"] = f"Bearer {key}"
         try:
             request = Request(f"{self._url}{path}", body, headers, method=method)  # noqa: S310
-            with urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+            with opened(request, _SECONDS) as response:
                 return json.load(response)
         except HTTPError as error:
             said = error.read().decode(errors="replace")

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from gateway.cli.direct import opened
 from gateway.control.access import TOKEN_VARIABLE
 
 _CONTROL = "127.0.0.1:9000"
@@ -29,7 +30,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 def ask(control: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """Ask the control port; return status and JSON. What is no answer becomes status 0 and a reason."""
     from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
     # The address that the gateway says at its start is a URL.
     control = control.removeprefix("http://").rstrip("/")
@@ -38,7 +39,7 @@ def ask(control: str, method: str, path: str, body: Any = None) -> tuple[int, An
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         request = Request(f"http://{control}{path}", data, headers, method=method)
-        with urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+        with opened(request, _SECONDS) as response:
             return response.status, json.load(response)
     except HTTPError as error:
         said = error.read().decode(errors="replace")

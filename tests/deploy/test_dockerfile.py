@@ -60,7 +60,10 @@ def test_its_health_is_asked_for_at_the_control_port_that_it_listens_on() -> Non
     assert '"--control", "0.0.0.0:9000"' in stages()["base"]
 
 
-async def test_it_is_healthy_while_it_runs_though_its_engines_are_not_and_unhealthy_afterwards() -> None:
+async def test_it_is_healthy_while_it_runs_though_its_engines_are_not_and_unhealthy_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with gateway({"m": remote("http://127.0.0.1:1")}, ready=[]) as running:
         _, *options = health_check()
         asked = [each.replace("http://127.0.0.1:9000", running.control) for each in options]
