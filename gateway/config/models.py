@@ -38,7 +38,7 @@ from gateway.config.paths import FilePath
 from gateway.config.ray import RayModelTable
 from gateway.config.scaling import ScalingTable
 from gateway.config.slo import Slo
-from gateway.config.source import ModelSource
+from gateway.config.source import FilesSource, ModelSource
 from gateway.config.struct_fields import table_of, with_options_of
 from gateway.config.table import SECRET, Mistake, Place, Table, nearest, plain
 from gateway.config.tuning import ModelTuning
@@ -304,6 +304,17 @@ class OnnxModel(LocalModel):
     """A small model that our own server on ONNX Runtime runs here."""
 
     engine: Literal["onnx"]
+    source: FilesSource = Field(
+        description="Where the files are: a folder, or a table that names them in a package; a folder that begins with "
+        "`./` or `../` is beside this file. See [onnx.md](onnx.md#what-the-folder-holds).",
+        examples=["./guard"],
+    )
+    args: dict[str, EngineOption] = Field(
+        default_factory=dict,
+        description="Options for the engine's own command line, by name without dashes; see "
+        "[onnx.md](onnx.md#options).",
+        examples=[{"threads": 2, "truncate": True}],
+    )
     tuning: ModelTuning | None = Field(None, description="See `[models.NAME.tuning]`.")
 
     @property

@@ -53,7 +53,9 @@ def _resolved(source: str, info: ValidationInfo) -> str:
     """Write a folder's whole path. One beside the file is a folder, too, if it does not begin with a dot."""
     folder = folder_of(info)
     if is_path(source):
-        return str(resolved(source, folder))
+        path = str(resolved(source, folder))
+        # Of a path, the dot in front is left out, by which it is none of a hub's.
+        return path if is_path(path) else f"./{path}"
     beside = None if folder is None else Path(folder, source)
     return str(beside) if beside is not None and beside.is_dir() else source
 
@@ -67,3 +69,15 @@ ModelSource = Annotated[
     Discriminator(_form),
 ]
 """In the place of a mistake, the form that was chosen stands behind the option's name."""
+
+
+def _is_no_hub(source: str | PackageTable) -> str | PackageTable:
+    if isinstance(source, str) and not is_path(source):
+        raise ValueError(
+            "there is no such folder here, and only vLLM takes models from a hub; expected a folder or a table"
+        )
+    return source
+
+
+FilesSource = Annotated[ModelSource, AfterValidator(_is_no_hub)]
+"""Of a model whose files have to be named, because a hub's repository may hold several."""

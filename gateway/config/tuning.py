@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from gateway.config.paths import FilePath
-from gateway.config.source import ModelSource
+from gateway.config.source import FilesSource
 from gateway.config.table import Table
 from gateway.config.types import Placement, Seconds
 
@@ -46,8 +46,8 @@ class Tuning(Table):
 class ModelTuning(Table):
     """``[models.NAME.tuning]``: the weights from which jobs train classifiers on this model."""
 
-    source: ModelSource = Field(
+    source: FilesSource = Field(
         description="Where the model's weights for PyTorch are, as for `source` of the model: a folder or a package "
         "with `config.json`, `tokenizer.json` and `*.safetensors`.",
-        examples=["weights/minilm"],
+        examples=["./weights/minilm"],
     )

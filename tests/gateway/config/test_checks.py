@@ -17,15 +17,15 @@ CLASSIFIER = 'engine = "onnx"\nsource = "./a"\ntasks = ["classify"]\n'
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ('engine = "onnx"\nsource = "a/b"', '1: models.m.tasks: must be one of ["classify"], ["embed"], ["score"] and'),
-        ('engine = "onnx"\nsource = "a/b"\ntasks = ["generate"]', "4: models.m.tasks: must be one of"),
-        ('engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "embed"]', "4: models.m.tasks: must be one of"),
+        ('engine = "onnx"\nsource = "./b"', '1: models.m.tasks: must be one of ["classify"], ["embed"], ["score"] and'),
+        ('engine = "onnx"\nsource = "./b"\ntasks = ["generate"]', "4: models.m.tasks: must be one of"),
+        ('engine = "onnx"\nsource = "./b"\ntasks = ["classify", "embed"]', "4: models.m.tasks: must be one of"),
         (
-            'engine = "onnx"\nsource = "a/b"\ntasks = ["classify", "moderate"]',
+            'engine = "onnx"\nsource = "./b"\ntasks = ["classify", "moderate"]',
             '4: models.m.tasks: has "moderate", but moderation does not say which labels fill which categories',
         ),
         (
-            'engine = "onnx"\nsource = "a/b"\ntasks = ["embed"]\nmoderation = { hate = ["rude"] }',
+            'engine = "onnx"\nsource = "./b"\ntasks = ["embed"]\nmoderation = { hate = ["rude"] }',
             '5: models.m.moderation: needs a classifier: tasks = ["classify"]',
         ),
         (

@@ -121,7 +121,7 @@ def test_what_a_model_can_do_depends_on_its_engine(model: dict[str, Any], tasks:
 def test_gpus_of_each_replica(engine: str, gpus: int | None, has_gpu: bool, expected: int) -> None:
     tasks = ["embed"] if engine == "onnx" else []
     given = {} if gpus is None else {"gpus": gpus}
-    config = Config.model_validate({"models": {"m": {"engine": engine, "source": "a/b", "tasks": tasks, **given}}})
+    config = Config.model_validate({"models": {"m": {"engine": engine, "source": "/b", "tasks": tasks, **given}}})
     model = config.models["m"]
     assert model.engine != "remote"
     assert model.gpus_each(has_gpu=has_gpu) == expected

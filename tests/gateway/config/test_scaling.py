@@ -71,5 +71,5 @@ def test_replicas_sleep_at_one_of_two_levels(write: Write) -> None:
 def test_what_cannot_sleep_is_named(write: Write, model: str, said: str) -> None:
     ray = '[gateway.ray]\naddress = "http://127.0.0.1:8265"\n' if "ray" in model else ""
     sleeps = "scaling = { max = 2, sleep_level = 1 }"
-    (line,) = mistakes(write(f'{ray}[models.m]\n{model}\nsource = "a/b"\n{sleeps}\n'))
+    (line,) = mistakes(write(f'{ray}[models.m]\n{model}\nsource = "./b"\n{sleeps}\n'))
     assert f"models.m.scaling.sleep_level: {said}" in line

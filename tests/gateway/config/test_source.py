@@ -56,3 +56,15 @@ def test_a_name_is_a_folder_if_it_is_one_beside_the_file_and_an_id_if_not(
     assert source() == "org/name"
     (tmp_path / "org" / "name").mkdir(parents=True)
     assert source() == str(tmp_path / "org" / "name")
+
+
+def test_only_vllm_takes_a_model_from_a_hub(write: Write, tmp_path: Path) -> None:
+    path = write('[models.m]\nengine = "onnx"\nsource = "org/name"\ntasks = ["embed"]\ntuning = { source = "org/a" }\n')
+    told = "there is no such folder here, and only vLLM takes models from a hub; expected a folder or a table"
+    assert mistakes(path) == [
+        f"models.toml:3: models.m.source: {told} (it is 'org/name')",
+        f"models.toml:5: models.m.tuning.source: {told} (it is 'org/a')",
+    ]
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    (tmp_path / "org" / "a").mkdir()
+    assert load(path).models

@@ -48,7 +48,7 @@ def test_a_table_is_a_package() -> None:
 
 
 def test_vllm_gets_a_gpu_for_each_replica_where_there_are_any() -> None:
-    onnx = {"engine": "onnx", "source": "a/b", "tasks": ["embed"]}
+    onnx = {"engine": "onnx", "source": "/b", "tasks": ["embed"]}
     specs = specs_of(configured({"a": VLLM | {"gpus": 2, "replicas": 2}, "b": onnx, "c": VLLM, "d": NOBODY}), 5)
     assert {spec.model: (spec.replicas, spec.gpus) for spec in specs} == {"a": (2, 2), "b": (1, 0), "c": (1, 1)}
 

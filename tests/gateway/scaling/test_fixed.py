@@ -16,7 +16,7 @@ from tests.gateway.scaling.test_scaler import TO_ZERO, Scaled
 CONFIG = Config.model_validate(
     {
         "models": {
-            "zero": {"engine": "onnx", "source": "a/b", "scaling": {"min": 0, "max": 4}, "tasks": ["embed"]},
+            "zero": {"engine": "onnx", "source": "/b", "scaling": {"min": 0, "max": 4}, "tasks": ["embed"]},
             "plain": {"engine": "vllm", "source": "a/b", "replicas": 2},
             "there": {"engine": "remote", "urls": ["http://10.0.0.1:1"], "tasks": ["generate"]},
         }

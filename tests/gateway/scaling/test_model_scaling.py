@@ -19,7 +19,7 @@ from tests.gateway.scaling.test_scaler import Engines
 
 
 def configured(placement: str = "local", **scaling: Any) -> Config:
-    local = {"engine": "onnx", "source": "a/b", "tasks": ["embed"], "placement": placement}
+    local = {"engine": "onnx", "source": "/b", "tasks": ["embed"], "placement": placement}
     there = {"engine": "remote", "urls": ["http://10.0.0.1:1"]}
     models = {"scaled": {**local, "scaling": scaling}, "plain": local, "there": there}
     return Config.model_validate({"gateway": {"ray": {"address": "http://10.0.0.2:8265"}}, "models": models})
