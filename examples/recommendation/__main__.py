@@ -90,7 +90,7 @@ def _past(items: Sequence[Item], seed: int) -> list[Choice]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="examples.recommendation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.recommendation", description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1", help="the gateway (%(default)s)")
     parser.add_argument("--key", default="unused", help="an API key, where the gateway wants one")
     parser.add_argument("--model", default="minilm", help="the embedder (%(default)s)")
