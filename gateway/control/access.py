@@ -117,9 +117,13 @@ class Access:
     def _refuses_origin_or_token(self, asker: Asker) -> Refusal | None:
         if asker.is_of_other_origin:
             return Refusal(403, "other_origin", "this came from a web page of another origin")
-        if asker.token is not None and not secrets.compare_digest(asker.token.encode(), self._token):
+        if asker.token is not None and not self._is_right(asker.token):
             return Refusal(401, "wrong_token", "this is not the token of this gateway")
         return None
+
+    def _is_right(self, token: str) -> bool:
+        # Bytes that are no UTF-8 stand in a header as lone surrogates.
+        return secrets.compare_digest(token.encode(errors="surrogateescape"), self._token)
 
 
 def token_of(environment: Mapping[str, str]) -> str | None:

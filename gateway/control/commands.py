@@ -65,7 +65,7 @@ class CommandRoutes:
         """Give all paths."""
         return [
             web.post("/reload", self._reload),
-            web.post("/replicas/{name}/drain", self._drain_replica),
+            web.post("/replicas/{name:.+}/drain", self._drain_replica),
             web.post("/models/{name:.+}/scale", self._scale_model),
             web.post("/adapters", self._load_adapter),
             web.delete("/adapters/{name:.+}", self._unload_adapter),

@@ -33,6 +33,7 @@ def page(headers: dict[str, str], peer: str = "127.0.0.1") -> str | None:
         (HERE | WRONG, "127.0.0.1", "401 wrong_token"),
         (HERE | {"authorization": "Bearer "}, "127.0.0.1", "401 wrong_token"),
         (HERE | {"authorization": "Bearer gr\u00fc\u00dfe"}, "127.0.0.1", "401 wrong_token"),
+        (HERE | {"authorization": "Bearer \udcff"}, "127.0.0.1", "401 wrong_token"),
         # Another machine, or another one by way of a proxy here.
         ({"host": "10.0.0.1:9000"}, "10.0.0.7", "401 token_required"),
         ({"host": "10.0.0.1:9000"} | RIGHT, "10.0.0.7", None),
