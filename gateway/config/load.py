@@ -17,6 +17,9 @@ from gateway.config.problems import ConfigError, Problem
 from gateway.config.schema import Config, model_names
 from gateway.config.table import plain
 
+_ENCODING = "utf-8-sig"
+"""UTF-8, where editors of Windows put a mark (BOM) at the beginning, which is no part of the text."""
+
 _GROUP = "group="
 """How the word of a line in a file of keys begins that names the key's group."""
 
@@ -24,7 +27,7 @@ _GROUP = "group="
 def load(path: Path) -> Config:
     """Read and check a configuration file. Raises ``ConfigError`` with every problem in it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=_ENCODING)
     except FileNotFoundError:
         raise ConfigError(
             [Problem(path, "", "there is no such file; name yours: headgate serve --config FILE, headgate check FILE")]
@@ -37,6 +40,8 @@ def load(path: Path) -> Config:
         match = re.search(r"line (\d+)", str(error))
         line = int(match[1]) if match else None
         raise ConfigError([Problem(path, "", f"is not valid TOML: {error}", line)]) from None
+    except RecursionError:
+        raise ConfigError([Problem(path, "", "is nested too deeply")]) from None
     lines = Lines(text)
     keys, problems = _keys_of_file(path, tables, lines)
     try:
@@ -88,7 +93,7 @@ def _keys_of_file(path: Path, tables: Mapping[str, Any], lines: Lines) -> tuple[
     except ValueError:
         return [], []  # That is found where the option is checked.
     try:
-        entries = file.read_text(encoding="utf-8").splitlines()
+        entries = file.read_text(encoding=_ENCODING).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         at = ("gateway", "keys_file")
         return [], [Problem(path, ".".join(at), f"cannot be read: {error}", lines.of(at))]

@@ -88,6 +88,16 @@ def test_bad_toml_names_line_and_column(write: Write) -> None:
     assert "line 2, column 12" in line
 
 
+def test_a_table_without_end_is_a_mistake(write: Write) -> None:
+    assert mistakes(write(f"{REMOTE}deep = {'[' * 10_000}")) == ["models.toml: is nested too deeply"]
+
+
+def test_files_may_begin_as_editors_of_windows_let_them_begin(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text(f"\ufeffalice {DIGEST}\n", encoding="utf-8")
+    config = load(write(f'\ufeff[gateway]\nkeys_file = "keys.txt"\n{REMOTE}'))
+    assert [key.id for key in config.gateway.keys] == ["alice"]
+
+
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     (line,) = mistakes(tmp_path / "none.toml")
     assert line == "none.toml: there is no such file; name yours: headgate serve --config FILE, headgate check FILE"
