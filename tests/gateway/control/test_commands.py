@@ -123,7 +123,13 @@ async def test_a_command_is_carried_out_on_the_gateways_own_loop(
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "answer"),
     [
-        ("POST", "/replicas/org/n-0/drain", None, 404, {"status": "unknown", "reason": "there is no replica 'org/n-0'"}),
+        (
+            "POST",
+            "/replicas/org/n-0/drain",
+            None,
+            404,
+            {"status": "unknown", "reason": "there is no replica 'org/n-0'"},
+        ),
         ("POST", SCALE, {"replicas": 0}, 400, {"status": "not scaled", "reason": "It would have none."}),
         ("POST", "/adapters", ADAPTER | {"base": "n"}, 400, {"status": "not loaded", "reason": "It does not fit."}),
         ("DELETE", "/adapters/sql", None, 400, {"status": "not unloaded", "reason": "It is not loaded."}),
