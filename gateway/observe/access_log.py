@@ -7,6 +7,7 @@ choice and for many lines at once; what the thread does with whole batches takes
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
 from contextlib import AbstractContextManager
@@ -62,10 +63,16 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class AccessLog:
-    """Takes finished requests from the data plane and writes them in batches."""
+    """Takes finished requests from the data plane and writes them in batches.
 
-    def __init__(self, target: BinaryIO, lock: AbstractContextManager[object] | None = None) -> None:
+    ``path`` is where ``target`` was opened; where that is renamed or removed, the log goes on in a new file.
+    """
+
+    def __init__(
+        self, target: BinaryIO, lock: AbstractContextManager[object] | None = None, path: Path | None = None
+    ) -> None:
         self._target = target
+        self._path = path
         self._lock = lock or contextlib.nullcontext()
         self._lines: list[bytes] = []
         self._batches: deque[list[bytes]] = deque()
@@ -92,7 +99,8 @@ class AccessLog:
             return None
         if where == "stdout":
             return cls(open(1, "wb", buffering=0, closefd=False), lock)
-        return cls(Path(where).open("ab", buffering=0), lock)
+        path = Path(where)
+        return cls(_opened(path), lock, path)
 
     def __repr__(self) -> str:
         return f"<AccessLog [{self._pending} lines pending]>"
@@ -186,6 +194,7 @@ class AccessLog:
             lines.append(b'{"dropped_lines":%d}' % (missing - self._told))
         if not lines:
             return
+        self._follow()
         # A line that a full disk cut short is ended first, so that it spoils no other.
         data = b"\n" * self._torn + b"\n".join(lines) + b"\n"
         with self._lock:
@@ -196,6 +205,16 @@ class AccessLog:
             self._told = missing
         else:
             self._unwritten += min(data.count(b"\n", written), len(lines)) - telling
+
+    def _follow(self) -> None:
+        """Go on in a new file where the log has been rotated; one that cannot be made leaves the old one in use."""
+        if self._path is None:
+            return
+        with contextlib.suppress(OSError):
+            if not self._path.exists() or not os.path.samestat(self._path.stat(), os.fstat(self._target.fileno())):
+                old, self._target = self._target, _opened(self._path)
+                self._torn = False
+                old.close()
 
     def _write_whole(self, data: bytes) -> int:
         """Write as much as the target takes, and return how many bytes that was."""
@@ -208,3 +227,8 @@ class AccessLog:
                     break
                 rest = rest[taken:]
         return len(data) - len(rest)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to append to. Raises ``OSError``."""
+    return path.open("ab", buffering=0)

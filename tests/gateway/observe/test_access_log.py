@@ -143,6 +143,34 @@ def test_a_file_is_continued(tmp_path: Path) -> None:
     assert [line["request_id"] for line in logged(tmp_path / "log", request("b"), request("c"))] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("renamed", [True, False], ids=["renamed", "removed"])
+def test_a_log_that_is_rotated_goes_on_in_a_new_file(renamed: bool, tmp_path: Path) -> None:
+    path, old = tmp_path / "log", tmp_path / "log.1"
+    log = AccessLog.open(str(path))
+    assert log is not None
+    end(log, request("before"))
+    write(log)
+    os.link(path, old)
+    path.rename(tmp_path / "elsewhere") if renamed else path.unlink()
+    for request_id in ("after", "last"):
+        end(log, request(request_id))
+        write(log)
+    log.close()
+    assert [line["request_id"] for line in lines(old)] == ["before"]
+    assert [line["request_id"] for line in lines(path)] == ["after", "last"]
+
+
+def test_a_log_that_cannot_be_made_anew_goes_on_in_the_old_file(tmp_path: Path) -> None:
+    folder, moved = tmp_path / "logs", tmp_path / "moved"
+    folder.mkdir()
+    log = AccessLog.open(str(folder / "log"))
+    assert log is not None
+    folder.rename(moved)
+    end(log, request())
+    log.close()
+    assert [line["request_id"] for line in lines(moved / "log")] == ["r"]
+
+
 def test_off_is_no_log() -> None:
     assert AccessLog.open("off") is None
 
