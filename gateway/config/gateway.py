@@ -312,7 +312,8 @@ class GatewayConfig(Table):
     keys: tuple[KeyConfig, ...] = Field((), description="API keys; without any, everyone may ask.", strict=False)
     keys_file: FilePath | None = Field(
         None,
-        description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…] [group=NAME]`; `#` begins a comment.",
+        description="File with more keys, one per line: `ID SHA256 [MODEL,MODEL…] [group=NAME]`; `#` begins a comment. "
+        "With none in it, nor in `keys`, the configuration is refused: everyone might ask.",
         examples=["keys.txt"],
     )
     groups: Mapping[KeyName, GroupConfig] = Field(

@@ -92,10 +92,10 @@ def _keys_of_file(path: Path, tables: Mapping[str, Any], lines: Lines) -> tuple[
         file = resolved(name, path.parent)
     except ValueError:
         return [], []  # That is found where the option is checked.
+    at = ("gateway", "keys_file")
     try:
         entries = file.read_text(encoding=_ENCODING).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        at = ("gateway", "keys_file")
         return [], [Problem(path, ".".join(at), f"cannot be read: {error}", lines.of(at))]
     models, groups = model_names(tables), plain(plain(tables, "gateway"), "groups")
     keys: list[KeyConfig] = []
@@ -125,4 +125,9 @@ def _keys_of_file(path: Path, tables: Mapping[str, Any], lines: Lines) -> tuple[
             for name in group
             if name not in groups
         ]
+    if not keys and not problems and not plain(tables, "gateway").get("keys"):
+        # One that is being written anew must not open the gateway to everyone.
+        problems.append(
+            Problem(path, ".".join(at), f"{file} holds no key, and without any everyone may ask", lines.of(at))
+        )
     return keys, problems

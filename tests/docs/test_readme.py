@@ -23,7 +23,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("page", "example"), EXAMPLES)
 def test_each_example_of_a_configuration_is_valid(page: Path, example: str, tmp_path: Path) -> None:
-    (tmp_path / "keys.txt").write_text("")
+    (tmp_path / "keys.txt").write_text(f"alice {'0' * 64}\n")
     (tmp_path / "models.toml").write_text(example)
     assert load(tmp_path / "models.toml").models
 

@@ -169,6 +169,16 @@ def test_a_group_in_a_file_of_keys_that_is_not_there_is_told_with_its_line(write
     ]
 
 
+@pytest.mark.parametrize("text", ["", "\n", f"# alice {DIGEST}\n"])
+def test_a_file_of_keys_without_a_key_does_not_let_everyone_in(write: Write, tmp_path: Path, text: str) -> None:
+    (tmp_path / "keys.txt").write_text(text)
+    named = f'[gateway]\nkeys_file = "keys.txt"\n{REMOTE}'
+    expected = "models.toml:2: gateway.keys_file: keys.txt holds no key, and without any everyone may ask"
+    assert mistakes(write(named)) == [expected]
+    others = f'[[gateway.keys]]\nid = "bob"\nsha256 = "{DIGEST}"\n'
+    assert [key.id for key in load(write(named + others)).gateway.keys] == ["bob"]
+
+
 def test_a_file_of_keys_that_is_not_there(write: Write) -> None:
     (line,) = mistakes(write(f'[gateway]\nkeys_file = "none.txt"\n{REMOTE}'))
     assert line.startswith("models.toml:2: gateway.keys_file: cannot be read: ")

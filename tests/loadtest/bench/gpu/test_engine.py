@@ -13,7 +13,7 @@ from loadtest.simulator import Profile, SimulatedEngine
 
 
 def test_the_configuration_is_one_that_the_gateway_takes(tmp_path: Path) -> None:
-    (tmp_path / "keys.txt").write_text("")
+    (tmp_path / "keys.txt").write_text(f"alice {'0' * 64}\n")
     file = tmp_path / "models.toml"
     file.write_text(configuration(SHAPES["8b"].with_args({"max-num-seqs": "64", "enforce-eager": True}), tmp_path))
     load(file)
