@@ -190,6 +190,9 @@ class Gateway:
 
     def _reload(self, file: Config) -> None:
         """Take over what the file says now, also of numbers that were fixed. Raises ``StartError``."""
+        if self.plane.draining:
+            # What began now would be started only to be ended, or be left where it runs.
+            raise StartError("the gateway is shutting down")
         self._config.reload(file)
         self._scaling.forget_fixed()
 

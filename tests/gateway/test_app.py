@@ -177,6 +177,16 @@ async def test_a_reload_is_written_down_for_the_page(tmp_path: Path) -> None:
     assert ("command", "POST /reload") in [(each["kind"], each["what"]) for each in decisions]
 
 
+async def test_nothing_is_reloaded_once_the_end_was_announced(tmp_path: Path) -> None:
+    config = configured({"n": NOBODY}, drain_delay=0.1)
+    served = Gateway(config, tmp_path, StartupLog(io.StringIO()), ConfigSource(lambda: config, ()))
+    await served.start()
+    ending = asyncio.create_task(served.stop())
+    await asyncio.sleep(0)  # One turn of the loop, in which the end is announced.
+    assert served.commands.reload().problems == ("the gateway is shutting down",)
+    await ending
+
+
 async def test_the_log_has_each_request_when_the_gateway_has_ended(tmp_path: Path) -> None:
     async with SimulatedEngine("m", uds=tmp_path / "engine") as engine:
         log = str(tmp_path / "log")
