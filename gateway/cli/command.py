@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 FAILED = 1
 MISCONFIGURED = 2
+INTERRUPTED = 130
 
 CONFIG = Path("models.toml")
 """The configuration, unless another is named."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from engines.errors import EngineError
 from gateway.cli import adapter, bench, check, jobs, key, models, probe, quantize, scale, serve, suggest, tune
-from gateway.cli.command import FAILED, MISCONFIGURED
+from gateway.cli.command import FAILED, INTERRUPTED, MISCONFIGURED
 from gateway.config.problems import ConfigError
 
 _DESCRIPTION = """\
@@ -36,15 +36,20 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 for a failure, 2 for a wrong configuration or command line."""
+    """Run a command and return its exit code.
+
+    It is 0, 1 for a failure, 2 for a wrong configuration or command line, or 130 for an interrupt.
+    """
     _open_standard_streams()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
-        # Who read the output has ended, as ``head`` does. What is left of it must not be tried again at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who reads the output has seen enough of it; the rest is thrown away, or it would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
     except ConfigError as error:
         print(error, file=sys.stderr)
