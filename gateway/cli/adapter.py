@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         case _:
             status, answer = ask(options.control, "DELETE", f"/adapters/{quote(options.name, safe='/')}")
     if status != 200:
-        print(f"headgate: {answer.get('reason', answer)}", file=sys.stderr)
+        print(f"headgate: {answer['reason']}", file=sys.stderr)
         return FAILED
     if options.action == "list":
         if not answer["adapters"]:

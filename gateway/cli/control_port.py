@@ -44,8 +44,12 @@ def ask(control: str, method: str, path: str, body: Any = None) -> tuple[int, An
     except HTTPError as error:
         said = error.read().decode(errors="replace")
         try:
-            return error.code, json.loads(said)
+            answer = json.loads(said)
         except ValueError:
             return error.code, {"reason": said.strip()}
+        if "reason" not in answer:
+            # The port of clients answers with errors of OpenAI's shape.
+            answer = {"reason": f"What answers at {control} is no control port of a gateway (--control)."}
+        return error.code, answer
     except (URLError, OSError, ValueError) as error:
         return 0, {"reason": f"No gateway answers at {control} (--control): {getattr(error, 'reason', error)}."}

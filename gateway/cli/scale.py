@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     path = f"/models/{quote(options.model, safe='/')}/scale"
     status, answer = ask(options.control, "POST", path, {"replicas": options.replicas})
     if status != 200:
-        print(f"headgate: {answer.get('reason', answer)}", file=sys.stderr)
+        print(f"headgate: {answer['reason']}", file=sys.stderr)
         return FAILED
     print(_outcome(options.model, answer["scaling"]))
     return 0

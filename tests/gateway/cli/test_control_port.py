@@ -43,3 +43,12 @@ async def test_the_address_may_be_given_as_the_gateway_says_it() -> None:
         assert running.control.startswith("http://")
         for control in (running.control, f"{running.control}/"):
             assert (await asyncio.to_thread(ask, control, "GET", "/livez"))[0] == 200
+
+
+async def test_the_port_of_clients_is_told_to_be_the_wrong_one() -> None:
+    async with gateway({"m": NOBODY}, ready=()) as running:
+        clients = running.address.removeprefix("http://")
+        assert await asyncio.to_thread(ask, clients, "POST", "/models/m/scale", {"replicas": 1}) == (
+            404,
+            {"reason": f"What answers at {clients} is no control port of a gateway (--control)."},
+        )
