@@ -7,12 +7,12 @@ do. It does not tell how long an answer holds (the TTL), so the name is asked fo
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import urlsplit
 
 from gateway.discovery.source import SourceError, Tell
 from gateway.http.address import Address
+from gateway.http.host_lookup import HostLookup
 from gateway.pools.discovered import Found
 
 Resolve = Callable[[str, int], Awaitable[Iterable[str]]]
@@ -21,10 +21,7 @@ Resolve = Callable[[str, int], Awaitable[Iterable[str]]]
 
 async def resolve(host: str, port: int) -> list[str]:
     """Ask the system's resolver for the addresses of both families. Raises ``OSError``."""
-    answers = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-    )
-    return [str(address[0]) for *_, address in answers]
+    return await HostLookup(host, port).addresses()
 
 
 class DnsSource:

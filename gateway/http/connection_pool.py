@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
 from time import perf_counter
 from weakref import WeakValueDictionary
 
 from gateway.http.address import Address
 from gateway.http.head_cache import SharedHead
+from gateway.http.host_lookup import HostLookup
 from gateway.http.response_head import ResponseHead, ResponseHeads
 from gateway.http.upstream import UpstreamConnection, UpstreamError
 
@@ -28,6 +31,7 @@ class ConnectionPool:
         "_connecting",
         "_idle",
         "_idle_timeout",
+        "_lookup",
         "_max_idle",
         "_now",
         "_open",
@@ -57,6 +61,7 @@ class ConnectionPool:
         """When the pool was looked at last: how long a connection has been idle need not be known more exactly."""
         self.heads = ResponseHeads() if heads is None else heads
         self._tls = ssl.create_default_context() if address.tls else None
+        self._lookup = None if _is_ip(address.host) else HostLookup(address.host, address.port)
 
     def __repr__(self) -> str:
         return f"<ConnectionPool {self.address.url} [{len(self._open)} open, {len(self._idle)} idle]>"
@@ -135,9 +140,7 @@ class ConnectionPool:
                 if address.path is not None:
                     _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), address.path)
                 else:
-                    _, connection = await loop.create_connection(
-                        lambda: UpstreamConnection(self), address.host, address.port, ssl=self._tls
-                    )
+                    connection = await self._connect_by_name()
         except TimeoutError:
             failed(UpstreamError(f"The engine did not accept a connection within {within:g} s.", timed_out=True))
         except OSError as error:
@@ -151,6 +154,24 @@ class ConnectionPool:
                 return
             self._open.add(connection)
             done(connection)
+
+    async def _connect_by_name(self) -> UpstreamConnection:
+        """Try the addresses of the host one after another. Raises the ``OSError`` of the last, or ``UnicodeError``."""
+        *others, last = [self.address.host] if self._lookup is None else await self._lookup.addresses()
+        for host in others:
+            with suppress(OSError):
+                return await self._connect_to(host)
+        return await self._connect_to(last)
+
+    async def _connect_to(self, host: str) -> UpstreamConnection:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: UpstreamConnection(self),
+            host,
+            self.address.port,
+            ssl=self._tls,
+            server_hostname=None if self._tls is None else self.address.host,
+        )
+        return connection
 
 
 class ConnectionPools:
@@ -183,3 +204,11 @@ class ConnectionPools:
             pool = ConnectionPool(address, connect_timeout=self._connect_timeout, heads=heads)
             self._pools[address.url] = pool
         return pool
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

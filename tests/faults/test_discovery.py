@@ -113,18 +113,17 @@ HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 
 
 class Resolver:
-    """The loop's resolver, which knows one more name."""
+    """The system's resolver, which knows one more name."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hosts: list[str] = []
         self.asked = 0
-        self._loop = asyncio.get_running_loop()
-        self._real = self._loop.getaddrinfo
-        monkeypatch.setattr(self._loop, "getaddrinfo", self._resolve)
+        self._real = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self._resolve)
 
-    async def _resolve(self, host: str, port: int, **options: Any) -> Any:
+    def _resolve(self, host: str, port: int, **options: Any) -> Any:
         if host != "vllm.test":
-            return await self._real(host, port, **options)
+            return self._real(host, port, **options)
         self.asked += 1
         if not self.hosts:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -134,7 +133,7 @@ class Resolver:
         """Wait until the name has been looked up so many times more."""
         enough = self.asked + times
         async with asyncio.timeout(60):
-            while self.asked < enough:  # noqa: ASYNC110 - the loop's resolver tells nobody that it is asked
+            while self.asked < enough:  # noqa: ASYNC110 - the resolver tells nobody that it is asked
                 await asyncio.sleep(0.01)
 
 

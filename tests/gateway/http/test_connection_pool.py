@@ -11,6 +11,7 @@ import pytest
 
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool, ConnectionPools
+from gateway.http.host_lookup import HostLookup
 from gateway.http.upstream import UpstreamConnection, UpstreamError
 from tests.gateway.http.raw_engine import OK, REQUEST, Engine, connected
 from tests.kit.eventually import eventually
@@ -79,6 +80,24 @@ async def test_nobody_there_is_a_failure(tmp_path: Path) -> None:
             with pytest.raises(UpstreamError, match="The engine") as failed:
                 await connected(ConnectionPool(Address.parse(url), connect_timeout=5.0))
             assert not failed.value.answered
+
+
+@pytest.mark.parametrize(("second", "reached"), [("127.0.0.1", True), ("127.0.0.3", False)])
+async def test_the_addresses_of_a_name_are_tried_one_after_another(second: str, reached: bool) -> None:
+    async def keep_open(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(keep_open, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        pool = ConnectionPool(Address.parse(f"http://engine.internal:{port}"), connect_timeout=5.0)
+        pool._lookup = HostLookup("engine.internal", port, lambda _host, _port: ["127.0.0.2", second])
+        if reached:
+            assert (await connected(pool)).transport.get_extra_info("peername") == (second, port)
+        else:
+            with pytest.raises(UpstreamError, match="refused the connection"):
+                await connected(pool)
+        pool.close()
 
 
 async def test_an_engine_that_does_not_accept_is_a_failure() -> None:
