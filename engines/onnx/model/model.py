@@ -62,13 +62,16 @@ def load(
     meaning = TASKS[task](folder, session, labels, output)
     _check_extremes(folder, tokenizer, session, meaning)
     _check_categories(folder, meaning, categories)
-    budget = _warm_up(tokenizer, session, meaning)
+    try:
+        budget = _warm_up(tokenizer, session, meaning)
+    except InferenceFailed as error:
+        raise ModelError(folder.graph, f"fails on ordinary texts: {error}") from error
     answered = endpoints(name, tokenizer, meaning, categories)
     return Model(name, folder.graph, tokenizer, session, meaning, budget, answered)
 
 
 def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Session, task: Task) -> None:
-    """Run the greatest token id and the longest text, so that no request meets a refusal later."""
+    """Run the greatest token id, the longest text and two texts at once, so that no request meets a refusal later."""
     last = tokenizer.vocabulary_size - 1
     try:
         width = task.compute(session, [[last]])[0].shape[-1]
@@ -76,9 +79,13 @@ def _check_extremes(folder: ModelFolder, tokenizer: PromptTokenizer, session: Se
         raise ModelError(folder.tokenizer, f"its greatest token id {last} does not fit the graph: {error}") from error
     try:
         task.compute(session, [[last] * tokenizer.max_length])
-    except InferenceFailed as error:
+    except (InferenceFailed, MemoryError, OverflowError) as error:
         reason = f"does not take {tokenizer.max_length} tokens, give a smaller --max-length: {error}"
         raise ModelError(folder.graph, reason) from error
+    try:
+        task.compute(session, [[last], [last] * 2])
+    except InferenceFailed as error:
+        raise ModelError(folder.graph, f"does not take two texts as one batch: {error}") from error
     task.check_width(width)
 
 

@@ -19,6 +19,9 @@ Mask = npt.NDArray[np.int64]
 
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 _DTYPES: Mapping[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_FLOATS = frozenset({"tensor(float)", "tensor(float16)", "tensor(double)"})
+"""Types of outputs that can be read; ONNX Runtime gives no arrays of bfloat16."""
+
 _LOG_FATAL = 4
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -49,7 +52,8 @@ class Session:
         """Load the graph; with ``gpu`` onto the first CUDA device that this process sees.
 
         Raises ``ModelError`` when a file is missing or broken, when the graph's inputs are not those of a text encoder
-        with free batch size and length, and when a GPU is wanted that ONNX Runtime cannot use.
+        with free batch size and length, when no output is of floating-point numbers, and when a GPU is wanted that ONNX
+        Runtime cannot use.
         """
         self._file = file
         self.on_gpu = gpu
@@ -66,8 +70,13 @@ class Session:
         self._inputs = {each.name: self._dtype(each) for each in self._session.get_inputs()}
         if "input_ids" not in self._inputs:
             raise ModelError(file, f"the graph has no input `input_ids`, only {_names(self._inputs)}")
-        self.outputs: Mapping[str, int] = {each.name: len(each.shape) for each in self._session.get_outputs()}
-        """How many axes each output has, by name, in the graph's order."""
+        self.outputs: Mapping[str, int] = {
+            each.name: len(each.shape) for each in self._session.get_outputs() if each.type in _FLOATS
+        }
+        """How many axes each output of floating-point numbers has, by name, in the graph's order."""
+        if not self.outputs:
+            kinds = ", ".join(f"`{each.name}` of {each.type}" for each in self._session.get_outputs())
+            raise ModelError(file, f"no output is a {' or '.join(sorted(_FLOATS))}, there is only {kinds}")
 
     def __repr__(self) -> str:
         return f"<Session {self._file.name} {_names(self._inputs)} -> {_names(self.outputs)}>"
@@ -75,15 +84,19 @@ class Session:
     def run(self, output: str, texts: Sequence[TokenIds]) -> tuple[Array, Mask]:
         """Run texts as one batch, padded to the longest, and give one output and the mask of real tokens.
 
-        Raises ``InferenceFailed`` when ONNX Runtime refuses.
+        Raises ``InferenceFailed`` when ONNX Runtime refuses, and when what it gives does not have the batch's shape.
         """
         feed, mask = self.feed(texts)
+        rows, length = mask.shape
         try:
             bound = self._bound
-            return (self._session.run([output], feed)[0] if bound is None else bound(output, feed)), mask
+            result: Array = self._session.run([output], feed)[0] if bound is None else bound(output, feed)
         except _ORT_ERRORS as error:
-            rows, length = mask.shape
             raise InferenceFailed(f"ONNX Runtime failed on a batch of {rows} x {length}: {_brief(error)}") from error
+        # The last axis is of classes or dimensions.
+        if result.shape[:-1] != mask.shape[: result.ndim - 1]:
+            raise InferenceFailed(f"The graph gave the shape {result.shape} for a batch of {rows} x {length}")
+        return result, mask
 
     def feed(self, texts: Sequence[TokenIds]) -> tuple[dict[str, Array], Mask]:
         """Give the graph's inputs for texts as one batch, padded to the longest, and the mask of real tokens."""

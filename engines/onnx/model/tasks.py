@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engines.onnx.errors import BadRequest, ModelError
+from engines.onnx.errors import BadRequest, InferenceFailed, ModelError
 from engines.onnx.model.activations import activation_of, probabilities
 from engines.onnx.model.folder import ModelFolder
 from engines.onnx.model.session import Array, Mask, Session
@@ -49,8 +49,11 @@ class Reading(ABC):
         """Give what ``/pooling`` responds for each row: probabilities or vectors, raw unless ``activate``."""
 
     def compute(self, session: Session, texts: Sequence[TokenIds]) -> EachRow:
-        """Run texts as one batch and give a row for each; raises ``InferenceFailed``."""
-        return self.rows(*session.run(self.output, texts))
+        """Run texts as one batch and give a row for each; raises ``InferenceFailed``, also for what is no number."""
+        rows = self.rows(*session.run(self.output, texts))
+        if not all(np.isfinite(each).all() for each in ([rows] if isinstance(rows, np.ndarray) else rows)):
+            raise InferenceFailed("The graph gave infinities, or what is no number (NaN)")
+        return rows
 
 
 class Task(Reading):

@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
-from engines.onnx.errors import ModelError
+from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.model.model import load
 from engines.onnx.model.tasks import Row
 from tests.engines.onnx.tiny import (
@@ -70,6 +73,41 @@ def test_a_tokenizer_with_more_words_than_the_graph_is_told(tmp_path: Path) -> N
     write_tokenizer(tmp_path)
     write_graph(tmp_path, table(LOGITS, WORDS[:-1]), output="logits", pooled=True)
     with pytest.raises(ModelError, match=r"tokenizer\.json: its greatest token id 9 does not fit the graph: "):
+        load("m", tmp_path, "classify")
+
+
+def test_a_graph_that_takes_one_text_at_a_time_only_is_told(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    graph = onnx.load(tmp_path / "model.onnx")
+    # As an export has it whose batch size was fixed while the axis has a name.
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([1, 2]), "one text"))
+    graph.graph.node[-1].output[0] = "sum"
+    graph.graph.node.append(helper.make_node("Reshape", ["sum", "one text"], ["logits"]))
+    onnx.save(graph, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match=r"model\.onnx: does not take two texts as one batch: "):
+        load("m", tmp_path, "classify")
+
+
+def test_a_limit_beyond_all_memory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.onnx: does not take 1000000000000000000 tokens, give a smaller"):
+        load("m", write_classifier(tmp_path), "classify", max_length=10**18)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_never_an_answer(tmp_path: Path, number: float) -> None:
+    write_tokenizer(tmp_path)
+    write_graph(tmp_path, table({"good": (1.0, 0.0), "cat": (number, 0.0)}), output="logits", pooled=True)
+    model = load("m", tmp_path, "classify")
+    assert plain(model.compute([[GOOD]])) == [[1, 0]]
+    with pytest.raises(InferenceFailed, match="The graph gave infinities, or what is no number"):
+        model.compute([[GOOD], [CAT]])
+
+
+def test_a_graph_that_gives_no_numbers_for_ordinary_texts_is_told(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    word = WORDS[len(WORDS) // 2]
+    write_graph(tmp_path, table({word: (np.nan, 0.0)}), output="logits", pooled=True)
+    with pytest.raises(ModelError, match=r"model\.onnx: fails on ordinary texts: The graph gave infinities"):
         load("m", tmp_path, "classify")
 
 

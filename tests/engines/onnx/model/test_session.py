@@ -236,6 +236,51 @@ def test_an_input_of_fractions_is_refused(tmp_path: Path) -> None:
     )
 
 
+def write_nodes(folder: Path, *nodes: onnx.NodeProto, kind: int = TensorProto.FLOAT) -> Path:
+    """Write a graph of these nodes, from ``input_ids`` to ``logits`` of this kind, which may use ``rows`` of words."""
+    graph = helper.make_graph(
+        nodes,
+        "nodes",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])],
+        [helper.make_tensor_value_info("logits", kind, ["batch", 2])],
+        [numpy_helper.from_array(table(LOGITS), "rows")],
+    )
+    file = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
+    return file
+
+
+LOOK_UP = helper.make_node("Gather", ["rows", "input_ids"], ["words"])
+
+
+def test_a_graph_that_makes_one_row_of_a_whole_batch_fails_instead_of_leaving_texts_without_an_answer(
+    tmp_path: Path,
+) -> None:
+    one_row = helper.make_node("ReduceMean", ["words"], ["mean"], axes=[0], keepdims=1)
+    of_all = helper.make_node("ReduceMean", ["mean"], ["logits"], axes=[1], keepdims=0)
+    session = Session(write_nodes(tmp_path, LOOK_UP, one_row, of_all))
+    with pytest.raises(InferenceFailed, match=r"The graph gave the shape \(1, 2\) for a batch of 3 x 1"):
+        session.run("logits", [[GOOD], [BAD], [CAT]])
+
+
+def test_a_graph_that_loses_tokens_fails(tmp_path: Path) -> None:
+    one = helper.make_node("ReduceMean", ["words"], ["logits"], axes=[1], keepdims=1)
+    session = Session(write_nodes(tmp_path, LOOK_UP, one))
+    with pytest.raises(InferenceFailed, match=r"The graph gave the shape \(1, 1, 2\) for a batch of 1 x 2"):
+        session.run("logits", [[GOOD, BAD]])
+
+
+def test_outputs_that_are_no_floating_point_numbers_are_refused(tmp_path: Path) -> None:
+    mean = helper.make_node("ReduceMean", ["words"], ["mean"], axes=[1], keepdims=0)
+    cast = helper.make_node("Cast", ["mean"], ["logits"], to=TensorProto.BFLOAT16)
+    file = write_nodes(tmp_path, LOOK_UP, mean, cast, kind=TensorProto.BFLOAT16)
+    with pytest.raises(ModelError) as raised:
+        Session(file)
+    assert raised.value.reason == (
+        "no output is a tensor(double) or tensor(float) or tensor(float16), there is only `logits` of tensor(bfloat16)"
+    )
+
+
 def write_int8_graph(folder: Path) -> Path:
     """Write a graph that multiplies a text of two tokens, 255 times its ids, with eight-bit weights as ONNX Runtime's
     tools leave them: unsigned activations, signed weights."""
