@@ -28,11 +28,6 @@ class ModelConfig(msgspec.Struct, frozen=True):
     sbert_ce_default_activation_function: str | None = None
 
     @property
-    def labels(self) -> list[str]:
-        """The classes' names in the graph's order; none where the file has none."""
-        return [self.id2label[index] for index in sorted(self.id2label)]
-
-    @property
     def activation(self) -> str | None:
         """The name of the function that sentence-transformers applies to a cross-encoder's number."""
         named = self.sentence_transformers.activation_fn if self.sentence_transformers else None
@@ -100,6 +95,15 @@ class ModelFolder:
         return self._read("config.json", ModelConfig) or ModelConfig()
 
     @property
+    def labels(self) -> list[str]:
+        """The classes' names in the graph's order; none where ``config.json`` has none."""
+        names = self.config.id2label
+        if sorted(names) != list(range(len(names))):
+            numbers = ", ".join(map(str, sorted(names)))
+            raise ModelError(self.path / "config.json", f"id2label must number the classes from 0 on, not {numbers}")
+        return [names[index] for index in sorted(names)]
+
+    @property
     def pooling(self) -> PoolingConfig:
         """How token vectors become one vector."""
         return self._read("1_Pooling/config.json", PoolingConfig) or PoolingConfig()
@@ -125,7 +129,7 @@ class ModelFolder:
             return msgspec.json.decode(file.read_bytes(), type=kind, strict=False)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ModelError(file, str(error)) from error
 
 

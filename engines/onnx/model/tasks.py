@@ -80,7 +80,7 @@ class Classify(Task):
         self._folder = folder
         self.output = _choose(folder, session, axes=2, names=("logits",), wanted=output)
         config = folder.config
-        self.labels = list(labels) or config.labels
+        self.labels = list(labels) or folder.labels
         self._activation = activation_of(folder, config)
 
     def __repr__(self) -> str:
@@ -148,7 +148,7 @@ class ClassifyTokens(Task):
     def __init__(self, folder: ModelFolder, session: Session, labels: Sequence[str], output: str | None = None) -> None:
         self._folder = folder
         self.output = _choose(folder, session, axes=3, names=("logits",), wanted=output)
-        self.labels = list(labels) or folder.config.labels
+        self.labels = list(labels) or folder.labels
 
     def __repr__(self) -> str:
         return f"<ClassifyTokens {', '.join(self.labels)}>"

@@ -77,6 +77,8 @@ class PromptTokenizer:
                 file, f"a limit of {self.max_length} tokens has no room beside {self._specials} special ones"
             )
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        if not vocabulary:
+            raise ModelError(file, "has no vocabulary")
         self.vocabulary_size: int = max(vocabulary.values()) + 1
         self._max_characters = self.max_length * max(map(len, vocabulary))
 

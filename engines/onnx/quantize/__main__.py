@@ -68,7 +68,7 @@ def _quantize(options: argparse.Namespace) -> int:
     )
     model = load(options.model_name, folder, options.task, labels=onnx.labels, max_length=onnx.max_length)
     limit = model.tokenizer.max_length
-    labels = onnx.labels or [label for _, label in sorted(ModelFolder(folder).config.id2label.items())]
+    labels = onnx.labels or ModelFolder(folder).labels
     if options.task == "classify" and not labels:
         raise DataError("the names of the classes are not known; give --labels")
     ids = _Ids(folder, limit)

@@ -43,7 +43,13 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 def test_labels_come_by_number_although_json_has_only_strings_as_keys(tmp_path: Path) -> None:
     write(tmp_path, "config.json", {"id2label": {"1": "bad", "0": "good"}, "hidden_size": 384})
-    assert ModelFolder(tmp_path).config.id2label == {0: "good", 1: "bad"}
+    assert ModelFolder(tmp_path).labels == ["good", "bad"]
+
+
+def test_labels_of_classes_that_leave_one_out_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "config.json", {"id2label": {"2": "bad", "0": "good"}})
+    with pytest.raises(ModelError, match=r"config\.json: id2label must number the classes from 0 on, not 0, 2"):
+        _ = ModelFolder(tmp_path).labels
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,7 @@ def test_vectors_are_scaled_if_the_models_steps_say_so(tmp_path: Path, steps: li
         (b"[]", "Expected `object`, got `array`"),
         (b'{"max_position_embeddings": "many"}', "Expected `int | null`, got `str`"),
         (b'{"problem_type": "\xff"}', "utf-8"),
+        (b'{"other": ' + b"[" * 100_000, "recursion depth"),
     ],
 )
 def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, reason: str) -> None:

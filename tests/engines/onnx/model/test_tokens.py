@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from engines.onnx.errors import BadRequest, ModelError
 from engines.onnx.model.tokens import MAX_PROMPT_CHARACTERS, PromptTokenizer
@@ -232,4 +234,11 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: bytes | N
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ModelError, match=r"tokenizer\.json: not a tokenizer that can be read: "):
+        PromptTokenizer(file, 6)
+
+
+def test_a_tokenizer_without_words_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    Tokenizer(WordLevel({}, unk_token="[UNK]")).save(str(file))
+    with pytest.raises(ModelError, match=r"tokenizer\.json: has no vocabulary"):
         PromptTokenizer(file, 6)
