@@ -19,7 +19,9 @@ from engines.onnx.errors import BadRequest
 
 AnyRequest = TypeVar("AnyRequest", bound=msgspec.Struct)
 
-_PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$")
+_PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_STEP = re.compile(r"\[[^]]*\]|[^.[]+")
+"""One step of a path: into a list, or into a field."""
 
 _BOOLEANS = dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True) | dict.fromkeys(
     ("0", "f", "false", "n", "no", "off"), False
@@ -38,11 +40,29 @@ def decode(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
         return _decode(body, kind)
     except msgspec.ValidationError as error:
         place = _PLACE.search(str(error))
-        raise BadRequest(str(error), param=place["path"] or None if place else None) from None
+        path = place["path"] if place else ""
+        raise BadRequest(_with_choices(str(error), kind, path), param=path or None) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not valid JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply") from None
+
+
+def _with_choices(message: str, kind: type[msgspec.Struct], path: str) -> str:
+    """Say which values a field takes, where it takes only some: msgspec says only which one it does not."""
+    kinds: tuple[inspect.Type, ...] = (_shape(kind),)
+    for step in _STEP.findall(path):
+        if step.startswith("["):
+            inner = [each.item_type for each in kinds if isinstance(each, inspect.ListType)]
+        else:
+            structs = [each for each in kinds if isinstance(each, inspect.StructType)]
+            inner = [field.type for each in structs for field in each.fields if field.encode_name == step]
+        kinds = tuple(one for each in inner for one in _kinds(each))
+    choices = [value for each in kinds if isinstance(each, inspect.LiteralType) for value in each.values]
+    if not choices or not message.startswith("Invalid enum value"):
+        return message
+    problem, at, place = message.rpartition(" - at ")
+    return f"{problem}, expected {' or '.join(map(repr, choices))}{at}{place}"
 
 
 def _decode(body: bytes, kind: type[AnyRequest]) -> AnyRequest:

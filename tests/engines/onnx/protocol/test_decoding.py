@@ -73,6 +73,38 @@ def test_a_wrong_value_is_refused_with_its_place(fields: dict[str, Any], place: 
     assert refusal(json.dumps(fields).encode())[1] == place
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (
+            EmbedRequest,
+            {"input": "a", "encoding_format": "bytes"},
+            "Invalid enum value 'bytes', expected 'base64' or 'float' - at `$.encoding_format`",
+        ),
+        (
+            EmbedRequest,
+            {"input": "a", "truncate": "end"},
+            "Invalid enum value 'end', expected 'END' or 'NONE' or 'START' - at `$.truncate`",
+        ),
+        (
+            ModerationRequest,
+            {"input": ["a", {"type": "image_url"}]},
+            "Invalid enum value 'image_url', expected 'text' - at `$.input[1].type`",
+        ),
+        (
+            # The value itself does not lead astray.
+            EmbedRequest,
+            {"input": "a", "encoding_format": " - at `$.input`"},
+            "Invalid enum value ' - at `$.input`', expected 'base64' or 'float' - at `$.encoding_format`",
+        ),
+    ],
+)
+def test_a_field_that_takes_few_values_is_refused_with_all_of_them(
+    kind: type[msgspec.Struct], fields: dict[str, Any], message: str
+) -> None:
+    assert refusal(json.dumps(fields).encode(), kind)[0] == message
+
+
 REQUIRED: dict[type[msgspec.Struct], dict[str, Any]] = {
     ClassifyRequest: {"input": "a"},
     EmbedRequest: {"input": "a"},
