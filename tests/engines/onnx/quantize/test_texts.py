@@ -24,6 +24,16 @@ def test_csv_may_have_no_labels(tmp_path: Path) -> None:
     assert read(write(tmp_path, "a.csv", "id,text\n1,Hello\n"), 10) == [Text("Hello")]
 
 
+def test_csv_of_a_spreadsheet_has_a_byte_order_mark(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "a.csv", "\ufefftext,label\nHello,yes\n"), 10) == [Text("Hello", "yes")]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x0b", "\x0c", "\x85"])
+def test_only_a_line_end_ends_a_line_of_csv(tmp_path: Path, separator: str) -> None:
+    file = write(tmp_path, "a.csv", f"text,label\none{separator}two,yes\n")
+    assert read(file, 10) == [Text(f"one{separator}two", "yes")]
+
+
 def test_jsonl_has_an_object_on_each_line(tmp_path: Path) -> None:
     file = write(tmp_path, "a.jsonl", '{"text": "a\u2028b", "label": "x"}\n\n{"text": "c"}\n')
     assert read(file, 10) == [Text("a\u2028b", "x"), Text("c")]
@@ -51,6 +61,10 @@ def test_a_long_file_is_drawn_from_and_always_the_same(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "a"}\n{', "a.jsonl:2: is not valid JSON: "),
         ("a.jsonl", '{"text": "a", "label": 3}', "a.jsonl:1: expected "),
         ("a.jsonl", "[1]", r"a.jsonl:1: expected .* found \[1\]"),
+        ("a.csv", f"text\nfirst\n{'long' * 50_000}\n", "a.csv:3: field larger than field limit"),
+        ("a.json", '{"train": 5}', r"a.json: expected lists of \[text, label\]"),
+        ("a.json", "[" * 100_000, "a.json: is not valid JSON: maximum recursion depth"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "\\ud800 b"}', r"a.jsonl: half a surrogate pair is no text: '.ud800 b'"),
         ("a.json", '[["a", 1]]', r'a.json: expected \[text, label\], found \["a", 1\]'),
     ],
 )
@@ -82,3 +96,8 @@ def test_what_is_measured_is_taken_out_of_the_texts_for_calibration() -> None:
 def test_texts_that_leave_nothing_to_measure_with_are_refused() -> None:
     with pytest.raises(DataError, match="none is left to measure with; give two different ones at least"):
         split([Text("a"), Text("a")], [])
+
+
+def test_texts_to_calibrate_with_that_are_all_measured_with_are_refused() -> None:
+    with pytest.raises(DataError, match="each text to calibrate with is one to measure with as well"):
+        split([Text("a"), Text("b")], [Text("b")])
