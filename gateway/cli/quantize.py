@@ -1,19 +1,19 @@
-"""``headgate quantize``: makes int8 variants of an ONNX model, in a process of its own."""
+"""``headgate quantize``: makes int8 variants of an ONNX model, as a process of ``engines.onnx.quantize``."""
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import os
 import sys
 from dataclasses import replace
 
-from engines.onnx.quantize.command import QUANTIZED, add_options, words
+from engines.onnx.quantize.command import QUANTIZED, QUANTIZED_TASKS, add_options, words
 from gateway.cli.command import MISCONFIGURED, Commands, add_command, add_config
 
 _DESCRIPTION = """\
-Make int8 variants of an ONNX model in a process of its own, which takes minutes. Speed, size, accuracy and the
-influence of batch neighbours are measured on your texts and written into a model card. The best variant that passes
-the gate is promoted into the folder `int8` beside the model's files; `variant = "int8"` in models.toml serves it.
+Make int8 variants of an ONNX model, which takes minutes. Speed, size, accuracy and the influence of batch neighbours
+are measured on your texts and written into a model card. The best variant that passes the gate is promoted into the
+folder `int8` beside the model's files; `variant = "int8"` in models.toml serves it.
 """
 
 _EPILOG = """\
@@ -58,7 +58,13 @@ def _run(options: argparse.Namespace) -> int:
     spec = next(spec for spec in specs_of(config, len(available())) if spec.model == options.model)
     # What is quantized is the model itself, also where one of its variants is served.
     spec = replace(spec, onnx=msgspec.structs.replace(spec.onnx, variant=None))
+    if spec.tasks[0] not in QUANTIZED_TASKS:
+        takes = " or ".join(QUANTIZED_TASKS)
+        print(f"headgate: {options.model} has the task {spec.tasks[0]}; expected {takes}", file=sys.stderr)
+        return MISCONFIGURED
     folder = LAUNCHERS[spec.engine].prepare(spec, cache_of(config), lambda step: print(f"{spec.model}: {step}"))
     command = [sys.executable, "-m", "engines.onnx.quantize", "--model-name", spec.model, "--folder", str(folder)]
     command += ["--task", spec.tasks[0], *command_line.words(spec.onnx, only=QUANTIZED), *words(options)]
-    return subprocess.run(command, check=False).returncode
+    sys.stdout.flush()
+    # This process becomes the other one, so that a signal that ends it ends the work as well.
+    return os.execv(command[0], command)  # noqa: S606 - no shell is wanted

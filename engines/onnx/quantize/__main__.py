@@ -8,17 +8,19 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from engines.files.int8_variant import CARD, INT8, REFUSED, digest
 from engines.onnx import command_line
-from engines.onnx.errors import ModelError
+from engines.onnx.errors import InferenceFailed, ModelError
 from engines.onnx.model.folder import ModelFolder
-from engines.onnx.quantize.command import QUANTIZED, add_options, gate_of
+from engines.onnx.quantize.command import QUANTIZED, QUANTIZED_TASKS, add_options, gate_of
 from engines.onnx.quantize.texts import DataError, Text, read, split
 
 _DESCRIPTION = """\
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         return _quantize(options)
-    except (ModelError, DataError, OSError) as error:
+    except (ModelError, InferenceFailed, DataError, OSError) as error:
         print(f"error: {options.model_name}: {error}", file=sys.stderr)
         return 1
 
@@ -60,13 +62,17 @@ def _quantize(options: argparse.Namespace) -> int:
     folder: Path = options.folder
     onnx = command_line.options_in(options)
     gate = gate_of(options)
-    files = {file.name: read(file, options.max_texts) for file in options.data}
+    names = [file.name for file in options.data]
+    files = {
+        file.name if names.count(file.name) == 1 else str(file): read(file, options.max_texts) for file in options.data
+    }
     tell(f"{sum(map(len, files.values()))} texts from {', '.join(files)}")
     chosen = split(
         [text for texts in files.values() for text in texts],
         [text for file in options.calibrate for text in read(file, options.max_texts)],
     )
-    model = load(options.model_name, folder, options.task, labels=onnx.labels, max_length=onnx.max_length)
+    load_as_told = partial(load, task=options.task, labels=onnx.labels, output=onnx.output)
+    model = load_as_told(options.model_name, folder, max_length=onnx.max_length)
     limit = model.tokenizer.max_length
     labels = onnx.labels or ModelFolder(folder).labels
     if options.task == "classify" and not labels:
@@ -81,7 +87,7 @@ def _quantize(options: argparse.Namespace) -> int:
             folders[name] = Path(temporary) / name
             _copy_files(folder, folders[name])
             VARIANTS[name](folder / "model.onnx", folders[name] / "model.onnx", feeds)
-            models[name] = load(name, folders[name], options.task, labels=onnx.labels, max_length=limit)
+            models[name] = load_as_told(name, folders[name], max_length=limit)
         counts = set(labels) if options.task == "classify" else None
         known = [text.label if counts is None or text.label in counts else None for text in chosen.measured]
         sample = Sample([ids.of(text) for text in chosen.measured], known)
@@ -186,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model-name", required=True, metavar="NAME", help="what the card calls the model")
     add("--folder", required=True, type=Path, metavar="DIR", help="where the model's files are")
-    add("--task", required=True, choices=("classify", "embed"), help="what the model does")
+    add("--task", required=True, choices=QUANTIZED_TASKS, help="what the model does")
     command_line.add_options(parser, only=QUANTIZED)
     add_options(parser)
     return parser
@@ -197,4 +203,7 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
     # The threads are ours to count.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # What is unfinished is removed on the way out.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from engines.onnx.quantize.gate import Gate
 
-QUANTIZED = ("labels", "max_length")
+QUANTIZED = ("labels", "max_length", "output")
 """The options of the model itself that the process is told too; see ``engines.onnx.options``."""
+
+QUANTIZED_TASKS = ("classify", "embed")
+"""Models with other tasks have no measure of how good a variant's answers are."""
 
 VARIANT_NAMES = ("dynamic", "static", "static-smoothed", "per-token")
 """What can be made; ``variants.VARIANTS`` says how. It is named here, where the package onnx is not needed."""

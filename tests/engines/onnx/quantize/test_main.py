@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from engines.files.int8_variant import int8_variant
@@ -92,6 +93,31 @@ def test_the_card_is_written_to_another_place_as_well(folder: Path) -> None:
     assert quantize(folder, *LENIENT.split(), "--card", str(folder.parent / "m")) == 0
     assert (folder.parent / "m.json").read_bytes() == (folder / "int8" / "card.json").read_bytes()
     assert "](m.svg)" in (folder.parent / "m.md").read_text()
+
+
+def test_files_of_one_name_are_all_read(folder: Path) -> None:
+    data = folder.parent / "data.csv"
+    (folder.parent / "more").mkdir()
+    more = folder.parent / "more" / "data.csv"
+    more.write_text("\n".join(["text,label", *(f"{word} {word},low" for word in WORDS[4:])]))
+    line = f"--model-name m --folder {folder} --task classify --labels low,high --data {data} {more}"
+    assert main([*line.split(), *LENIENT.split(), "--variants", "per-token"]) == 0
+    card = json.loads((folder / "int8" / "card.json").read_text())
+    assert list(card["data"]) == [str(data), str(more)]
+    assert sum(measured for measured, _ in card["data"].values()) == 60
+
+
+def test_of_a_graph_with_several_outputs_the_named_one_is_measured(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.output[0].name = graph.graph.node[-1].output[0] = "first"
+    graph.graph.node.append(onnx.helper.make_node("Identity", ["first"], ["second"]))
+    graph.graph.output.append(onnx.helper.make_tensor_value_info("second", onnx.TensorProto.FLOAT, ["batch", 2]))
+    onnx.save(graph, folder / "model.onnx")
+    assert quantize(folder, *LENIENT.split(), "--variants", "per-token") == 1
+    assert "say which one with `output`" in capsys.readouterr().err
+    assert quantize(folder, *LENIENT.split(), "--variants", "per-token", "--output", "second") == 0
 
 
 def test_a_broken_model_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
