@@ -23,7 +23,8 @@ def _check_names(labels: Sequence[str]) -> None:
             raise ValueError(f"{label!r} is no label: expected a name without a comma")
 
 
-def _check_labels(labels: Sequence[str]) -> None:
+def check_labels(labels: Sequence[str]) -> None:
+    """Check the names of classes. Raises ``ValueError``."""
     _check_names(labels)
     for label in labels:
         if labels.count(label) > 1:
@@ -78,7 +79,7 @@ class OnnxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="`classify` and `token_classify`: the classes' names, in the order of the graph's output.",
             examples=[["benign", "injection"]],
-            extra={"metavar": "A,B", "check": _check_labels},
+            extra={"metavar": "A,B", "check": check_labels},
         ),
     ] = ()
     max_length: (

@@ -6,12 +6,13 @@ are on the engine's own socket only: the gateway passes nothing that is not in i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
 from engines.onnx.errors import BadRequest, ModelError
+from engines.onnx.options import check_labels
 from engines.onnx.protocol.decoding import decode
 from engines.onnx.serving.repository import Repository
 
@@ -23,7 +24,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: bool = False
     task: str | None = None
     labels: str | None = None
-    max_length: int | None = None
+    max_length: Annotated[int, msgspec.Meta(gt=0)] | None = None
     truncate: bool | None = None
 
 
@@ -56,7 +57,7 @@ class Admin:
         if asked.task is not None:
             changes["task"] = asked.task
         if asked.labels is not None:
-            changes["labels"] = tuple(label.strip() for label in asked.labels.split(","))
+            changes["labels"] = _labels(asked.labels)
         if asked.max_length is not None:
             changes["max_length"] = asked.max_length
         if asked.truncate is not None:
@@ -71,6 +72,15 @@ class Admin:
     async def _unload(self, request: web.Request) -> web.Response:
         self._repository.unload(request.match_info["name"], (await _asked(request)).parameters.version)
         return web.Response()
+
+
+def _labels(given: str) -> tuple[str, ...]:
+    labels = tuple(label.strip() for label in given.split(","))
+    try:
+        check_labels(labels)
+    except ValueError as error:
+        raise BadRequest(str(error), param="parameters.labels") from None
+    return labels
 
 
 async def _asked(request: web.Request) -> Asked:

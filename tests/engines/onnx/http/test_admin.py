@@ -93,6 +93,22 @@ async def test_a_body_that_says_something_else_is_refused(server: Running, path:
     assert await label(server) == "good"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "param"),
+    [
+        ({"max_length": 0}, "parameters.max_length"),
+        ({"labels": "good,good"}, "parameters.labels"),
+        ({"labels": "good,"}, "parameters.labels"),
+    ],
+)
+async def test_a_load_refuses_what_the_configuration_would_refuse(
+    server: Running, parameters: dict[str, Any], param: str
+) -> None:
+    answer = await server.ask("POST", LOAD, {"parameters": parameters})
+    assert (answer.status, answer.json["error"]["param"]) == (400, param)
+    assert (await server.ask("POST", INDEX)).json[0]["version"] == "1"
+
+
 async def test_without_any_model_the_process_is_not_healthy_until_one_is_loaded(server: Running) -> None:
     assert (await server.ask("POST", UNLOAD)).status == 200
     assert (await server.ask("GET", "/health")).status == 503
