@@ -20,6 +20,7 @@ from engines.onnx.errors import BadRequest
 AnyRequest = TypeVar("AnyRequest", bound=msgspec.Struct)
 
 _PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_LENGTH = "Expected `array` of length"
 _STEP = re.compile(r"\[[^]]*\]|[^.[]+")
 """One step of a path: into a list, or into a field."""
 
@@ -68,7 +69,9 @@ def _with_choices(message: str, kind: type[msgspec.Struct], path: str) -> str:
 def _decode(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if str(error).startswith(_LENGTH):
+            raise  # No other way to read it makes a list shorter, and it may have millions of items.
         return msgspec.convert(_relaxed(msgspec.json.decode(body), _shape(kind)), kind, strict=False)
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 
 from engines.onnx.errors import BadRequest
-from engines.onnx.protocol.requests import InputRequest, ModerationRequest, ScoreRequest, Text
+from engines.onnx.protocol.requests import InputRequest, ModerationRequest, ScoreRequest, Texts
 
 
 def texts_of(request: InputRequest) -> list[str] | list[list[int]]:
@@ -64,7 +64,7 @@ class Side(msgspec.Struct, frozen=True):
     texts: list[str]
 
     @classmethod
-    def of(cls, name: str, given: Text | list[Text]) -> Side:
+    def of(cls, name: str, given: Texts) -> Side:
         """Make one of a field's value."""
         texts = given if isinstance(given, list) else [given]
         return cls(name, [text if isinstance(text, str) else text.text for text in texts])

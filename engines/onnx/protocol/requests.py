@@ -12,6 +12,11 @@ import msgspec
 
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
+MOST_TEXTS = 65_536
+"""How many texts a request may have: each takes some kilobytes until the response is sent, and a megabyte of JSON can
+hold 250,000."""
+
+_Listed = msgspec.Meta(max_length=MOST_TEXTS)
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -52,7 +57,7 @@ class TextRequest(msgspec.Struct, kw_only=True):
 class InputRequest(TextRequest, kw_only=True):
     """A request about each text of ``input``: one text or one list of token ids, or a list of either."""
 
-    input: str | list[str | TokenId | list[TokenId]]
+    input: str | Annotated[list[str | TokenId | list[TokenId]], _Listed]
     add_special_tokens: bool = True
 
 
@@ -118,7 +123,7 @@ class PoolingRequest(EmbedRequest, kw_only=True):
 class ModerationRequest(TextRequest, kw_only=True):
     """A request to ``/v1/moderations``; ``input`` is a text, a list of texts, or a list of OpenAI's text parts."""
 
-    input: str | list[str | ModerationPart]
+    input: str | Annotated[list[str | ModerationPart], _Listed]
 
 
 class ModerationPart(msgspec.Struct):
@@ -148,18 +153,19 @@ class TextDocument(msgspec.Struct):
 
 
 Text = str | TextDocument
+Texts = Text | Annotated[list[Text], _Listed]
 
 
 class ScoreRequest(PairRequest, kw_only=True):
     """A request to ``/score``, which vLLM lets call the two sides in four ways."""
 
-    queries: Text | list[Text] | None = None
-    documents: Text | list[Text] | None = None
-    items: Text | list[Text] | None = None
-    data_1: Text | list[Text] | None = None
-    data_2: Text | list[Text] | None = None
-    text_1: Text | list[Text] | None = None
-    text_2: Text | list[Text] | None = None
+    queries: Texts | None = None
+    documents: Texts | None = None
+    items: Texts | None = None
+    data_1: Texts | None = None
+    data_2: Texts | None = None
+    text_1: Texts | None = None
+    text_2: Texts | None = None
 
 
 class RerankRequest(PairRequest, kw_only=True):
@@ -170,7 +176,7 @@ class RerankRequest(PairRequest, kw_only=True):
     """
 
     query: Text
-    documents: Text | list[Text]
+    documents: Texts
     top_n: Count = 0
     top_k: Annotated[int, msgspec.Meta(ge=1)] | msgspec.UnsetType | None = msgspec.UNSET
     return_documents: bool = False

@@ -13,6 +13,7 @@ import pytest
 from engines.onnx.errors import BadRequest
 from engines.onnx.protocol.decoding import decode
 from engines.onnx.protocol.requests import (
+    MOST_TEXTS,
     ClassifyRequest,
     DetokenizeRequest,
     EmbedRequest,
@@ -103,6 +104,21 @@ def test_a_field_that_takes_few_values_is_refused_with_all_of_them(
     kind: type[msgspec.Struct], fields: dict[str, Any], message: str
 ) -> None:
     assert refusal(json.dumps(fields).encode(), kind)[0] == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "name"),
+    [
+        (EmbedRequest, {}, "input"),
+        (ModerationRequest, {}, "input"),
+        (RerankRequest, {"query": "a"}, "documents"),
+        (ScoreRequest, {"text_1": "a"}, "text_2"),
+    ],
+)
+def test_a_request_has_so_many_texts_and_no_more(kind: type[msgspec.Struct], fields: dict[str, Any], name: str) -> None:
+    decode(json.dumps(fields | {name: ["a"] * MOST_TEXTS}).encode(), kind)
+    refused = json.dumps(fields | {name: ["a"] * (MOST_TEXTS + 1)}).encode()
+    assert refusal(refused, kind) == (f"Expected `array` of length <= {MOST_TEXTS} - at `$.{name}`", name)
 
 
 REQUIRED: dict[type[msgspec.Struct], dict[str, Any]] = {
