@@ -57,7 +57,7 @@ class Observer(Protocol):
 class _Request:
     """The texts of one request: those that wait, longest first, and the rows of those that are done."""
 
-    __slots__ = ("arrived", "result", "rows", "tag", "texts", "waiting")
+    __slots__ = ("arrived", "oversized", "result", "rows", "tag", "texts", "waiting")
 
     def __init__(
         self, texts: Sequence[TokenIds], tag: float, arrived: float, result: asyncio.Future[list[Row]]
@@ -69,6 +69,8 @@ class _Request:
         self.tag = tag
         self.arrived: float | None = arrived
         self.result = result
+        self.oversized = False
+        """Whether it alone is more than may wait."""
 
     def receive(self, index: int, row: Row) -> None:
         """Keep one row, and complete the request with the last."""
@@ -126,6 +128,9 @@ class Batcher:
         self._served = 0.0  # What the last batch adds to the virtual time when the next is cut.
         self.waiting_tokens = 0
         """Tokens of the texts that wait for a thread."""
+        self._oversized_tokens = (
+            0  # Those of them that belong to a request larger than the queue; there is one at most.
+        )
 
     def __repr__(self) -> str:
         return (
@@ -147,12 +152,15 @@ class Batcher:
         """Raise ``Overloaded``, with the time to come back, if so many tokens more would wait too long.
 
         Too long is what the queue cannot hold, and what probably would not be done ``within`` so many seconds. When
-        nothing waits there is room for any request, for else a very large one would never be served.
+        nothing waits there is room for any request, for else a very large one would never be served. What such a one
+        has waiting does not count against others, which take turns with it and would else be refused until it is done.
         """
         if not self.waiting_tokens:
             return
-        wait = (self.waiting_tokens + tokens) / (self._rate * self._threads) + self._batch_seconds
-        if self.waiting_tokens + tokens > self._max_waiting_tokens:
+        waiting = self.waiting_tokens - self._oversized_tokens
+        ahead = waiting + min(tokens, self._oversized_tokens)
+        wait = (ahead + tokens) / (self._rate * self._threads) + self._batch_seconds
+        if waiting + tokens > self._max_waiting_tokens:
             seconds = max(1, ceil(self.waiting_tokens / (self._rate * self._threads)))
             raise Overloaded(
                 f"The queue is full: {self.waiting_tokens} tokens wait, at most {self._max_waiting_tokens} may. "
@@ -173,13 +181,17 @@ class Batcher:
         seconds from the call: texts that still wait when a batch that began now would hardly end in time are dropped.
         Raises ``Overloaded`` for that and when there is no room, and the errors of computing one of these texts.
         """
-        self.check_room(sum(map(len, texts)), within)
+        tokens = sum(map(len, texts))
+        self.check_room(tokens, within)
         loop = asyncio.get_running_loop()
         request = _Request(texts, self._virtual_time, perf_counter(), loop.create_future())
         self._requests[request] = None
         for text in request.waiting:
             self._by_length.setdefault(text.length, {})[text] = None
-            self.waiting_tokens += text.length
+        self.waiting_tokens += tokens
+        if tokens > self._max_waiting_tokens:
+            request.oversized = True
+            self._oversized_tokens = tokens
         self._fill_threads()
         late = None
         if within is not None:
@@ -293,3 +305,5 @@ class Batcher:
         if not text.request.waiting:
             del self._requests[text.request]
         self.waiting_tokens -= text.length
+        if text.request.oversized:
+            self._oversized_tokens -= text.length

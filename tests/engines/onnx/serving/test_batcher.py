@@ -250,6 +250,45 @@ async def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> 
         assert len(await built.submit([text(50)] * 10)) == 10
 
 
+async def test_a_request_larger_than_the_queue_leaves_the_queue_to_others() -> None:
+    async with batcher(room=100, rate=100.0, budget=64) as (built, machine):
+        large = await submitted(built, *[text(50)] * 10)
+        running = await machine.next()
+        # It needs five seconds; those who take turns with it do not wait for all of that.
+        small = [await submitted(built, text(10)), asyncio.create_task(built.submit([text(10)], 1.0))]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="The queue is full: 470 tokens wait, at most 100 may"):
+            await built.submit([text(81)])
+        running.finish()
+        assert (await machine.next()).lengths == [10, 10]
+        machine.release()
+        await asyncio.gather(large, *small)
+
+
+async def test_a_second_request_larger_than_the_queue_is_refused_until_the_first_has_run() -> None:
+    async with batcher(room=100, budget=64) as (built, machine):
+        first = await submitted(built, *[text(50)] * 10)
+        await machine.next()
+        with pytest.raises(Overloaded):
+            await built.submit([text(50)] * 3)
+        machine.release()
+        await first
+        assert len(await built.submit([text(50)] * 3)) == 3
+
+
+async def test_a_client_that_leaves_with_a_request_larger_than_the_queue_leaves_all_of_the_queue() -> None:
+    async with batcher(room=100, budget=64) as (built, machine):
+        large = await submitted(built, *[text(50)] * 10)
+        await machine.next()
+        large.cancel()
+        await asyncio.wait([large])
+        full = await submitted(built, text(60), text(40))
+        with pytest.raises(Overloaded):
+            await built.submit([text(1)])
+        machine.release()
+        await full
+
+
 async def test_a_request_that_would_be_late_is_refused_at_once() -> None:
     async with batcher(rate=100.0) as (built, machine):
         running, waiting = await submitted(built, text(100)), await submitted(built, text(60))
@@ -318,7 +357,7 @@ async def test_what_could_only_be_late_does_not_delay_the_others(monkeypatch: py
 
 
 async def test_the_time_to_come_back_follows_the_measured_speed() -> None:
-    async with batcher(room=1, held=False, rate=1e-6) as (built, machine):
+    async with batcher(room=100, held=False, rate=1e-6) as (built, machine):
         for _ in range(100):
             await built.submit([text(100)])
         machine.held = True
