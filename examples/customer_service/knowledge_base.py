@@ -88,7 +88,8 @@ def read_passages(file: Path) -> list[Passage]:
     A long text becomes several passages with the same title, each of whole sentences.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # A text may hold other separators of lines than JSON lines have, such as U+2028.
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise KnowledgeError(f"{file} cannot be read: {error}") from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]

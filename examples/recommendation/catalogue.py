@@ -68,7 +68,8 @@ def read_choices(file: Path, items: Sequence[Item]) -> list[Choice]:
 def _rows(file: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Give each row with the number of its line; every ``needed`` column has a value."""
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
+        # Spreadsheets write a byte order mark, which is no part of the first column's name.
+        with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:

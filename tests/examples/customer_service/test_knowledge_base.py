@@ -39,6 +39,12 @@ def test_a_mistake_is_told_by_its_line(tmp_path: Path, line: str, wrong: str) ->
         read_passages(file)
 
 
+def test_only_a_line_end_ends_a_passage(tmp_path: Path) -> None:
+    file = tmp_path / "pages.jsonl"
+    file.write_text('{"title": "a", "text": "one\u2028two"}\n', encoding="utf-8")
+    assert [passage.text for passage in read_passages(file)] == ["one two"]
+
+
 def test_an_empty_knowledge_base_and_none_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n\n")
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff")

@@ -59,6 +59,12 @@ def test_bad_choices_are_told_by_line(tmp_path: Path, written: str, said: str) -
     assert str(caught.value) == f"{tmp_path}/{said}"
 
 
+def test_a_file_of_a_spreadsheet_has_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("\ufeffid,text\na,How?\n", encoding="utf-8")
+    assert [item.id for item in read_items(file)] == ["a"]
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"items.csv: cannot be read: .*No such file"):
         read_items(tmp_path / "items.csv")
