@@ -34,7 +34,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Texts to measure with, and texts to calibrate with; none is in both."""
+    """Texts to measure with, and texts to calibrate with."""
 
     measured: list[Text]
     calibration: list[Text]
@@ -64,14 +64,13 @@ def read(file: Path, most: int) -> list[Text]:
 def split(data: Sequence[Text], calibration: Sequence[Text]) -> Split:
     """Keep what measures and what calibrates apart; without texts for calibration a tenth of the data is taken.
 
-    Raises ``DataError`` if that leaves nothing to measure with.
+    Where all texts for calibration are among the data, as with a small set of examples, they do both. Raises
+    ``DataError`` when nothing is left to measure with.
     """
     if calibration:
         known = {text.text for text in data}
         apart = [text for text in calibration if text.text not in known]
-        if not apart:
-            raise DataError("each text to calibrate with is one to measure with as well: expected others")
-        return Split(list(data), _draw(apart, _CALIBRATION_TEXTS))
+        return Split(list(data), _draw(apart or calibration, _CALIBRATION_TEXTS))
     taken = _draw(data, min(_CALIBRATION_TEXTS, max(1, len(data) // 10)))
     used = {text.text for text in taken}
     measured = [text for text in data if text.text not in used]
