@@ -23,5 +23,7 @@ async def start_process(*command: str, **options: Any) -> asyncio.subprocess.Pro
             process = await starting
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
+            if process.stdin is not None:
+                process.stdin.close()
+            await process.wait()
         raise

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_reviews_are_learnt_and_told_apart(fine_tuning: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--url", f"{fine_tuning.address}/v1", "--time-budget", "3", "--examples", "200"]
+    options = ["--url", f"{fine_tuning.address}/v1", "--time-budget", "15", "--examples", "200"]
     assert main(options) == 0
     said = capsys.readouterr().out
     assert "New fine-tuned model created: ft:minilm:headgate:film-reviews:" in said

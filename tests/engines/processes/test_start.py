@@ -16,7 +16,7 @@ async def test_a_process_has_a_session_of_its_own() -> None:
     # It waits for the end of its input, and so is there to be looked at.
     process = await start_process("sh", "-c", "cat; exit 7", stdin=asyncio.subprocess.PIPE)
     assert os.getsid(process.pid) == process.pid
-    await process.communicate()
+    await process.communicate(b"")
     assert process.returncode == 7
 
 
