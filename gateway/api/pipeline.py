@@ -249,8 +249,8 @@ class Pipeline:
                 context.response_headers = _request_id(context)
             limits = context.head.key.limits
             if limits is not None:
-                size = len(context.body) if form is None else 0
-                rate_limit.reserve(context, limits, model, route.task, size, max_tokens, anthropic=anthropic)
+                counted = context.body if form is None else b""
+                rate_limit.reserve(context, limits, model, route.task, counted, max_tokens, anthropic=anthropic)
             if model.fallback or model.canary is not None:
                 return self._ask_another(route, context, downstream, model)
         phases = None if model.guard is None else self._phases(route, context, model.guard)

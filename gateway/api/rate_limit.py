@@ -13,11 +13,9 @@ from time import perf_counter_ns, time
 
 from gateway.core.context import RequestContext
 from gateway.core.limits import KeyLimits, Left, Reservation
+from gateway.core.prompt_tokens import BYTES_PER_TOKEN, MEDIA_TOKENS, tokens_in
 from gateway.core.sliding_window import NANOSECONDS
 from gateway.pools.model import Model
-
-_BYTES_PER_TOKEN = 4
-"""How many bytes of a request's body are taken for one token; the engine tells the real number at the end."""
 
 _GENERATED = 256
 """How many tokens are reserved for what a request may generate that does not say how much."""
@@ -32,7 +30,7 @@ def reserve(
     limits: KeyLimits,
     model: Model,
     task: str | None,
-    prompt_bytes: int,
+    body: bytes,
     max_tokens: int,
     *,
     anthropic: bool,
@@ -42,11 +40,14 @@ def reserve(
     ``max_tokens`` is the most that it may generate over all of its choices and prompts, 0 if it does not say;
     ``anthropic`` asks for Anthropic's headers too. Raises ``LimitExceeded``.
     """
-    prompt = 0 if task is None else -(-prompt_bytes // _BYTES_PER_TOKEN)
+    prompt = 0 if task is None else len(body) // BYTES_PER_TOKEN
+    if prompt > MEDIA_TOKENS:
+        # One call more only where it changes something.
+        prompt = tokens_in(body)
     generated = 0 if task != "generate" else max_tokens or _GENERATED
     longest = model.max_model_len
     if longest is not None and prompt > longest:
-        # No prompt is longer. Images make bodies long that are no long prompts.
+        # No prompt is longer.
         prompt = longest
     now = perf_counter_ns()
     context.reservation, requests, tokens = limits.admit(prompt, generated, now)

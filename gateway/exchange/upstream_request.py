@@ -8,15 +8,10 @@ import msgspec
 from msgspec import Raw
 
 from gateway.core.context import RequestContext
+from gateway.core.prompt_tokens import tokens_in
 from gateway.exchange.ports import Dialect, StreamFactory
 from gateway.pools.policies.prompt_blocks import Prompt, PromptFields, read_prompt
 from gateway.pools.replica import Replica
-
-_BYTES_PER_TOKEN = 4
-"""Of English text, with what JSON adds to it."""
-
-_LARGE_BODY = 16 * 1024
-"""Below this size, in bytes, it makes no difference whether a body has a picture in it."""
 
 _ANSWER_TOKENS = 512
 """What a generated response is taken to have whose request does not limit it."""
@@ -76,15 +71,8 @@ class UpstreamRequest(msgspec.Struct, eq=False):
 
     @property
     def tokens(self) -> int:
-        """Estimate what it asks of an engine: the tokens of its prompt, and those that its response may have.
-
-        The bytes of pictures say nothing of their tokens, so that a prompt with one is looked at more closely.
-        """
-        answer = self.max_tokens or (0 if self.hedges else _ANSWER_TOKENS)
-        body = self.body
-        if len(body) >= _LARGE_BODY and b";base64," in body:
-            return self.prompt.tokens + answer
-        return len(body) // _BYTES_PER_TOKEN + answer
+        """Estimate what it asks of an engine: the tokens of its prompt, and those that its response may have."""
+        return tokens_in(self.body) + (self.max_tokens or (0 if self.hedges else _ANSWER_TOKENS))
 
     def body_for(self, replica: Replica) -> bytes:
         """Give the body for a replica that may not know ``stream_options``."""

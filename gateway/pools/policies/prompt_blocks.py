@@ -13,10 +13,7 @@ from itertools import pairwise
 import msgspec
 from msgspec import Raw
 
-BYTES_PER_TOKEN = 4
-"""Of JSON, roles and punctuation among it: about what English text has under the tokenizers of current models."""
-
-_TOKENS_PER_BYTE = 1 / BYTES_PER_TOKEN
+from gateway.core.prompt_tokens import BYTES_PER_TOKEN, MEDIA_TOKENS, tokens_in
 
 _SMALLEST_BLOCK = 1024
 """Bytes of the first blocks of a prompt. Engines share prefixes of as few as 16 tokens, which save next to nothing."""
@@ -27,11 +24,6 @@ _GROWTH = 32
 _MOST_BYTES = 8 * 1024 * 1024
 """What stands behind this is not looked at: some two million tokens."""
 
-_TOKENS_PER_IMAGE = 1000
-"""What a picture or a recording within a prompt counts, however many bytes it has; models differ from 85 to 3,000."""
-
-_SEMICOLON = ord(";")
-_ENCODED = re.compile(rb";base64,[A-Za-z0-9+/=_-]*")
 _TOKEN_IDS = re.compile(rb"\[\s*\[?\s*\d")
 
 
@@ -92,7 +84,7 @@ def read_prompt(body: bytes, fields: PromptFields | None = None) -> Prompt:
         try:
             fields = _DECODER.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Prompt(len(body) // BYTES_PER_TOKEN, (), 0.0)
+            return Prompt(tokens_in(body), (), 0.0)
     # Most prompts are messages alone.
     if fields.tools or fields.system or fields.instructions or fields.prompt or fields.input:
         text = _joined(fields)
@@ -100,12 +92,14 @@ def read_prompt(body: bytes, fields: PromptFields | None = None) -> Prompt:
         text = bytes(fields.messages)
     size = len(text)
     if not size:
-        return Prompt(len(body) // BYTES_PER_TOKEN, (), 0.0)
-    tokens, per_byte = size // BYTES_PER_TOKEN, _TOKENS_PER_BYTE
-    # perf: bytes-in, see docs/python-idioms.md. Messages are never token ids.
-    if not fields.messages or (_SEMICOLON in text and b";base64," in text):
-        tokens = _tokens_of(text, fields)
-        per_byte = tokens / size
+        return Prompt(tokens_in(body), (), 0.0)
+    tokens = size // BYTES_PER_TOKEN
+    # Messages are never token ids.
+    if not fields.messages and _TOKEN_IDS.match(fields.prompt or fields.input):
+        tokens = text.count(b",") + 1
+    elif tokens > MEDIA_TOKENS:
+        # One call more only where it changes something.
+        tokens = tokens_in(text)
     before = hash(fields.model) if not fields.cache_salt else hash((fields.model, bytes(fields.cache_salt)))
     blocks: list[int] = []
     # ``hash`` of bytes is SipHash under a key that each process draws: nobody outside can make two prompts collide.
@@ -114,17 +108,9 @@ def read_prompt(body: bytes, fields: PromptFields | None = None) -> Prompt:
             break
         before = hash((before, text[span]))
         blocks.append(before)
-    return Prompt(tokens, blocks, per_byte)
+    return Prompt(tokens, blocks, tokens / size)
 
 
 def _joined(fields: PromptFields) -> bytes:
     """Give the whole prompt: tools and instructions come first, as chat templates have them."""
     return b"".join([fields.tools, fields.system, fields.instructions, fields.prompt, fields.messages, fields.input])
-
-
-def _tokens_of(text: bytes, fields: PromptFields) -> int:
-    """Estimate the tokens of a prompt that may be token ids, or have media in it."""
-    if not fields.messages and _TOKEN_IDS.match(fields.prompt or fields.input):
-        return text.count(b",") + 1
-    rest, media = _ENCODED.subn(b"", text)
-    return len(rest) // BYTES_PER_TOKEN + media * _TOKENS_PER_IMAGE

@@ -65,7 +65,7 @@ def chat(play: Playbook, *, auth: bytes = ALICE, answer: bytes = RESPONSE, path:
 def test_each_response_tells_what_is_left(clock: Clock) -> None:
     play = Playbook(clock=clock, **limited(requests_per_minute=60, tokens_per_minute=1000))
     size = len(post(CHAT, **HELLO, max_tokens=100).partition(b"\r\n\r\n")[2])
-    prompt = -(-size // 4)
+    prompt = size // 4
     assert rate_limits(chat(play, max_tokens=100)) == {
         "limit-requests": "60",
         "remaining-requests": "59",
@@ -84,7 +84,7 @@ def test_at_anthropics_endpoints_its_own_headers_tell_the_same_with_the_moment_o
 ) -> None:
     monkeypatch.setattr("gateway.api.rate_limit.time", lambda: 1_893_455_999.5)
     play = Playbook(clock=clock, **limited(requests_per_minute=60, tokens_per_minute=100_000))
-    response = chat(play, path=path, max_tokens=100)
+    response = chat(play, path=path, max_tokens=200)
     openai = rate_limits(response)
     assert anthropic_rate_limits(response) == {
         "requests-limit": "60",
@@ -216,7 +216,7 @@ async def test_tokens_of_a_stream_whose_client_leaves_are_what_was_generated_and
     play.last_asked.says(STREAM_HEAD, *(event(number) for number in range(5)))
     play.client.leaves()
     await play.turn()
-    prompt = -(-len(request.partition(b"\r\n\r\n")[2]) // 4)
+    prompt = len(request.partition(b"\r\n\r\n")[2]) // 4
     assert used(play, clock, "tokens_per_minute") == prompt + 5
     assert play.held() == (0, 0, 0, 0, 0)
 
@@ -261,6 +261,16 @@ def test_a_request_larger_than_the_limit_is_not_to_be_sent_again(clock: Clock) -
     assert headers(response)["x-should-retry"] == "false"
     assert "retry-after" not in headers(response)
     assert chat(play, path=EMBEDDINGS).startswith(b"HTTP/1.1 200")
+
+
+def test_a_picture_fits_under_a_limit_that_its_bytes_do_not(clock: Clock) -> None:
+    play = Playbook(clock=clock, **limited(tokens_per_minute=2000))
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0K" * 50_000}}
+    play.client.sends(post(CHAT, headers=ALICE, messages=[{"role": "user", "content": [picture]}], max_tokens=100))
+    play.last_asked.says(RESPONSE)
+    response = play.client.got()
+    assert response.startswith(b"HTTP/1.1 200")
+    assert 850 <= int(rate_limits(response)["remaining-tokens"]) <= 900
 
 
 def test_a_limit_beyond_the_models_context_reserves_no_more_than_that(clock: Clock) -> None:
