@@ -86,11 +86,35 @@ def test_tokens_are_a_quarter_of_the_bytes_or_the_number_of_ids() -> None:
     assert prompt_of(prompt=[[17, 18], [19]]).tokens == 3
 
 
+def picture(data: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + data * 50_000}}
+
+
+def asked_of(*parts: Any) -> Prompt:
+    return chat({"role": "user", "content": parts})
+
+
 def test_a_picture_counts_as_a_picture_and_not_as_its_bytes() -> None:
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0K" * 50_000}}
-    asked = chat({"role": "user", "content": [picture, {"type": "text", "text": "What is this?"}]})
+    asked = asked_of(picture("iVBORw0K"), {"type": "text", "text": "What is this?"})
     assert 1000 < asked.tokens < 1100
     assert asked.tokens_of(len(asked.blocks)) <= asked.tokens
+
+
+def test_one_picture_is_one_prefix_and_another_is_another_and_what_follows_it_counts() -> None:
+    words, others = ({"type": "text", "text": text * 4000} for text in ("What is this? ", "Where is that? "))
+    asked = asked_of(picture("iVBORw0K"), words)
+    assert shared(asked, asked_of(picture("iVBORw0K"), words)) == len(asked.blocks)
+    assert shared(asked, asked_of(picture("iVBORw0L"), words)) == 0
+    before = shared(asked, asked_of(picture("iVBORw0K"), others))
+    assert 0 < len(asked_of(picture("iVBORw0K")).blocks) <= before < len(asked.blocks)
+
+
+def test_a_picture_beside_what_is_no_chat_counts_as_a_picture_too() -> None:
+    url = picture("iVBORw0K")["image_url"]["url"]
+    assert (
+        1000 < prompt_of(input=[{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]).tokens < 1100
+    )
+    assert 1000 < prompt_of(query="a cat", documents={"content": [picture("iVBORw0K")]}).tokens < 1100
 
 
 def test_a_prompt_of_a_million_tokens_has_few_blocks() -> None:
