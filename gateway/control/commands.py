@@ -11,9 +11,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.control.adapters import AdapterOrder
-from gateway.control.scaling import ScaleOrder, scaling_of
+from gateway.control.scaling import ScaleOrder
 from gateway.core.errors import GatewayError
-from gateway.scaling.scaler import ScaledModel
 
 Result = TypeVar("Result")
 
@@ -52,11 +51,11 @@ class Commands:
 
 
 class CommandRoutes:
-    """The paths of the commands. ``local_models`` gives the models that run here, each with how it is scaled."""
+    """The paths of the commands. ``scaling`` shows how a model is scaled, if it is."""
 
-    def __init__(self, commands: Commands, local_models: Callable[[], Mapping[str, ScaledModel | None]]) -> None:
+    def __init__(self, commands: Commands, scaling: Callable[[str], Mapping[str, Any] | None]) -> None:
         self._commands = commands
-        self._local_models = local_models
+        self._scaling = scaling
 
     def __repr__(self) -> str:
         return f"<CommandRoutes {[route.path for route in self.routes()]}>"
@@ -94,9 +93,7 @@ class CommandRoutes:
             await self._on_main_loop(lambda: self._commands.scale_model(name, replicas))
         except GatewayError as error:
             return web.json_response({"status": "not scaled", **_reason(error)}, status=error.status)
-        scaled = self._local_models().get(name)
-        shown = None if scaled is None else scaling_of(scaled)
-        return web.json_response({"status": "scaled", "scaling": shown})
+        return web.json_response({"status": "scaled", "scaling": self._scaling(name)})
 
     async def _load_adapter(self, request: web.Request) -> web.Response:
         try:

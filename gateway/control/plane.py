@@ -24,12 +24,10 @@ from gateway.control.engine_metrics import read_engine_metrics
 from gateway.control.guard import Guard
 from gateway.control.keys import keys_and_groups
 from gateway.control.page.routes import PREFIX, SHOWN, Page
-from gateway.control.scaling import scaling_of
 from gateway.control.view import GatewayView
 from gateway.observe.counters import Counters
 from gateway.pools.model import Model
 from gateway.pools.pool import Pool
-from gateway.scaling.scaler import ScaledModel
 
 _STALE_SECONDS = 5.0
 """A data plane that has not ticked for this long is stuck."""
@@ -69,7 +67,7 @@ class ControlPlane:
         commands: Commands | None = None,
         token: str | None = None,
     ) -> None:
-        self._commands = None if commands is None else CommandRoutes(commands, gateway.local_models)
+        self._commands = None if commands is None else CommandRoutes(commands, self._scaling)
         self._host = host
         self._port = port
         self._gateway = gateway
@@ -174,7 +172,8 @@ class ControlPlane:
 
     async def _status(self, _request: web.Request) -> web.Response:
         local, plane = self._gateway.local_models(), self._gateway.plane
-        models = [_status_of(model, local.get(model.name)) for model in plane.registry.models]
+        show = self._page.state.scaling
+        models = [_status_of(model, show(local.get(model.name))) for model in plane.registry.models]
         processes = plane.processes
         each = {"processes": processes} if processes else {}
         return web.json_response({"draining": plane.draining, "models": models, **each})
@@ -185,6 +184,9 @@ class ControlPlane:
     async def _adapters(self, _request: web.Request) -> web.Response:
         adapters = self._gateway.plane.registry.adapters
         return web.json_response(adapters_and_replicas(adapters, self._gateway.adapter_statuses))
+
+    def _scaling(self, name: str) -> Mapping[str, Any] | None:
+        return self._page.state.scaling(self._gateway.local_models().get(name))
 
     def _why_not_ready(self) -> list[str]:
         plane = self._gateway.plane
@@ -200,7 +202,7 @@ async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _status_of(model: Model, scaled: ScaledModel | None) -> Mapping[str, Any]:
+def _status_of(model: Model, scaling: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Show a model with its pool; what models that share a pool have in common is shown with each of them."""
     pool = model.pool
     load = pool.load(perf_counter())
@@ -211,7 +213,7 @@ def _status_of(model: Model, scaled: ScaledModel | None) -> Mapping[str, Any]:
         "waiting": load.waiting,
         "limit": pool.admission.limit,
         **_discovery_of(pool),
-        **({} if scaled is None else {"scaling": scaling_of(scaled)}),
+        **({} if scaling is None else {"scaling": scaling}),
         "replicas": [
             {
                 "name": replica.name,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, get_args
 
 import msgspec
 
 from gateway.pools.pool import Pool
 from gateway.pools.replica import ReplicaState
-from gateway.scaling.decide import EXPLAINED
+from gateway.scaling.decide import EXPLAINED, KEEPING, Reason
 from gateway.scaling.scaler import ScaledModel
 
 _ON_THE_WAY = (ReplicaState.FETCHING, ReplicaState.STARTING)
@@ -25,7 +25,18 @@ class ScaleOrder(msgspec.Struct, forbid_unknown_fields=True):
     replicas: Annotated[int, msgspec.Meta(ge=0, le=64)] | None
 
 
-def scaling_of(model: ScaledModel) -> Mapping[str, Any]:
+class TokenCounts(NamedTuple):
+    """Tokens of a model and its adapters, of prompts and of responses, as engines report them of requests that ended.
+
+    ``per_request`` is the mean since the start of those that an engine was asked for, ``per_second`` what was served in
+    the last minute.
+    """
+
+    per_request: float
+    per_second: float
+
+
+def scaling_of(model: ScaledModel, tokens: TokenCounts) -> Mapping[str, Any]:
     """Show by which rule a model is scaled, what it has to do, what was decided and why, and what is waited for."""
     rule, pool, observed = model.rule, model.pool, model.observation
     load = pool.load(perf_counter())
@@ -40,17 +51,23 @@ def scaling_of(model: ScaledModel) -> Mapping[str, Any]:
         "starting": sum(state in _ON_THE_WAY for state in states),
         "draining": states.count(ReplicaState.DRAINING),
         "asleep": states.count(ReplicaState.ASLEEP),
+        "states": {state: states.count(state) for state in ReplicaState},
         "demand": load.running + load.waiting,
         "recent_demand": round(observed.recent, 2) if observed else 0.0,
         "peak_demand": round(observed.peak, 2) if observed else 0.0,
         "keep_seconds": round(model.keep_seconds, 1),
         "arrival_rate": round(model.history.arrival_rate, 3),
+        "tokens_demanded": round(model.history.arrival_rate * tokens.per_request, 1),
+        "tokens_served": round(tokens.per_second, 1),
+        "tokens_in_flight": load.tokens,
         "oldest_wait": round(load.oldest_wait, 1),
         "held": 0 if pool.ready else load.waiting,
         "start_seconds": None if model.start_seconds is None else round(model.start_seconds, 1),
         "reason": model.reason,
         "explanation": EXPLAINED["operator" if rule.fixed else model.reason],
         "waits_for": _waits_for(model, pool),
+        "contested": model.contested,
+        "decisions_by_reason": {each: model.decisions[each] for each in get_args(Reason) if each not in KEEPING},
         "decisions": [
             {"at": each.at, "from": each.before, "to": each.after, "reason": each.reason}
             for each in reversed(list(model.changes))

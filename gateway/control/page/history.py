@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Mapping
-from math import nan
+from math import isnan, nan
 
 STEP_SECONDS = 15
 STEPS = 240
@@ -75,6 +75,14 @@ class Ring:
             column = self._numbers[at::width]
             result[name] = [*column[first:], *column[:first]]
         return result
+
+    def mean(self, column: str, step: int, steps: int) -> float:
+        """Give the mean of a column over so many steps up to this one, of those that have a number; 0 if none has."""
+        self._forget_until(step)
+        at = COLUMNS.index(column)
+        numbers = [self._numbers[each % STEPS * len(COLUMNS) + at] for each in range(step - steps + 1, step + 1)]
+        known = [number for number in numbers if not isnan(number)]
+        return sum(known) / len(known) if known else 0.0
 
     def _forget_until(self, step: int) -> None:
         """Overwrite the steps that nobody has written, up to this one."""

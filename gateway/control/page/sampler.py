@@ -6,7 +6,7 @@ Requests pass nothing of this: what they are counted in exists anyway, and is re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from time import monotonic, perf_counter, time
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gateway.control.page.history import STEP_SECONDS, History
 from gateway.control.page.journal import Decision, Journal, Kind
 from gateway.control.page.readings import Reading, statuses, total
+from gateway.control.scaling import TokenCounts
 from gateway.control.view import PlaneView
 from gateway.observe.counters import Counters, ModelMetrics
 from gateway.observe.recent_errors import RequestError
@@ -33,6 +34,9 @@ _AT_ONCE = 50
 """Models that are read without a rest, which leaves the interpreter to the data plane."""
 
 _REST_SECONDS = 0.001
+
+_MINUTE = 60 // STEP_SECONDS
+"""Steps over which tokens per second are told, as they are counted when requests end."""
 
 BAD_STATES = frozenset({ReplicaState.FAILING, ReplicaState.RESTARTING, ReplicaState.FAILED})
 """The states of a replica that somebody has to look at."""
@@ -155,6 +159,20 @@ class Sampler:
             sum(load.waiting for load in loads),
             max((load.oldest_wait for load in loads), default=0.0),
             sum(load.tokens for load in loads),
+        )
+
+    def tokens(self, models: Collection[str], now: float) -> TokenCounts:
+        """Tell the tokens of several models, prompts included; ``now`` is a Unix time."""
+        rings = [ring for ring in map(self.history.of, models) if ring is not None]
+        counted = [self.counted[name] for name in models if name in self.counted]
+        requests = sum(sum(each.overhead.counts) for each in counted)
+        tokens = sum(each.input_tokens + each.output_tokens for each in counted)
+        step = _step_of(now)
+        return TokenCounts(
+            per_request=tokens / requests if requests else 0.0,
+            per_second=sum(
+                ring.mean(column, step, _MINUTE) for ring in rings for column in ("input_tokens", "output_tokens")
+            ),
         )
 
     def _note(self, model: str, latest: Reading, now: float) -> None:

@@ -89,7 +89,7 @@ class PageState:
                 each.name for each in plane.registry.models if each.pool is pool and each is not model
             ][:_SHOWN],
             "runs_here": name in local,
-            "scaling": None if scaled is None else scaling_of(scaled),
+            "scaling": self.scaling(scaled),
             "queue": {
                 "max_queue": pool.admission.max_queue,
                 "open": pool.admission.open,
@@ -122,6 +122,14 @@ class PageState:
             "decisions": [each for each in self._journal.latest() if each.model in (name, pool.name)][:_SHOWN],
             "recent_errors": [each for each in reversed(sampler.errors) if each.model == name][:_SHOWN],
         }
+
+    def scaling(self, model: ScaledModel | None) -> Mapping[str, Any] | None:
+        """Show how a model is scaled, if it is; its adapters are served by the same replicas."""
+        if model is None:
+            return None
+        adapters = self._gateway.plane.registry.adapters
+        names = [model.name, *(each.name for each in adapters if each.parent and each.parent.name == model.name)]
+        return scaling_of(model, self._sampler.tokens(names, time()))
 
     def _whole(self) -> dict[str, Any]:
         """Show how the gateway is as a whole."""

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.control.scaling import scaling_of
+from gateway.control.scaling import TokenCounts, scaling_of
 from gateway.pools.replica import ReplicaState
 from gateway.scaling.decide import ScalingRule
 from gateway.scaling.scaler import ScaledModel
@@ -16,6 +16,8 @@ from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway, gateway, remote
 from tests.kit.waiters import Waiter
 from tests.kit.wire import Response, Wire
+
+NO_TOKENS = TokenCounts(per_request=0.0, per_second=0.0)
 
 
 def scaled(*replicas: str, desired: int) -> ScaledModel:
@@ -29,27 +31,42 @@ def test_a_model_at_zero_shows_who_is_held_for_its_start() -> None:
     model.pool.set_waits(30.0, None)
     for _ in range(3):
         model.pool.admission.admit(Waiter())
-    shown = scaling_of(model)
+    shown = scaling_of(model, NO_TOKENS)
     assert (shown["demand"], shown["held"], shown["starting"], shown["ready"]) == (3, 3, 1, 0)
     assert shown["waits_for"] == "m-0 to start, which took 4.2 s the last time"
     model.pool.replicas[0].set_state(ReplicaState.READY)
-    shown = scaling_of(model)
+    shown = scaling_of(model, NO_TOKENS)
     assert (shown["held"], shown["starting"], shown["ready"], shown["waits_for"]) == (0, 0, 1, "")
+
+
+def test_tokens_are_demanded_as_fast_as_requests_come_and_served_as_fast_as_they_end() -> None:
+    model = scaled("m-0", desired=1)
+    for moment in range(11):
+        model.history.served(float(moment), running=0, waiting=20 * moment, answers=0)
+    shown = scaling_of(model, TokenCounts(per_request=150.0, per_second=40.0))
+    assert (shown["arrival_rate"], shown["tokens_demanded"], shown["tokens_served"]) == (20.0, 3000.0, 40.0)
+
+
+def test_replicas_are_told_by_each_state_and_decisions_by_each_reason_also_where_there_are_none() -> None:
+    shown = scaling_of(scaled("m-0", "m-1", desired=2), NO_TOKENS)
+    assert shown["states"] == dict.fromkeys(ReplicaState, 0) | {ReplicaState.STARTING: 2}
+    reasons = {"demand", "panic", "from_zero", "min", "max", "surplus", "idle", "evicted", "operator"}
+    assert shown["decisions_by_reason"] == dict.fromkeys(reasons, 0)
 
 
 def test_why_nothing_happens_is_told() -> None:
     model = scaled("m-0", "m-1", desired=3)
     model.waits_for = "1 for each replica, and 0 of 2 GPUs free"
     model.pool.replicas[0].set_state(ReplicaState.RESTARTING, "out of memory")
-    assert scaling_of(model)["waits_for"] == (
+    assert scaling_of(model, NO_TOKENS)["waits_for"] == (
         "room for one more: 1 for each replica, and 0 of 2 GPUs free; m-0 is restarting: out of memory; m-1 to start"
     )
     model.pool.replicas[0].set_state(ReplicaState.PENDING, "no node has a GPU free")
-    assert "; m-0 is pending: no node has a GPU free; m-1" in scaling_of(model)["waits_for"]
+    assert "; m-0 is pending: no node has a GPU free; m-1" in scaling_of(model, NO_TOKENS)["waits_for"]
     model.pool.replicas[0].set_state(ReplicaState.PENDING)
-    assert "; m-0 is pending: no more is known; m-1" in scaling_of(model)["waits_for"]
+    assert "; m-0 is pending: no more is known; m-1" in scaling_of(model, NO_TOKENS)["waits_for"]
     model.desired = 2
-    assert scaling_of(model)["waits_for"] == "m-0 is pending: no more is known; m-1 to start"
+    assert scaling_of(model, NO_TOKENS)["waits_for"] == "m-0 is pending: no more is known; m-1 to start"
 
 
 async def control(running: RunningGateway, method: str, path: str, body: Any = None) -> Response:
@@ -83,6 +100,7 @@ async def test_a_number_that_an_operator_fixes_is_shown_with_what_it_waits_for()
         assert (shown["fixed"], shown["desired"], shown["reason"]) == (True, 2, "operator")
         assert shown["waits_for"] == "room for one more: cpu_engines = 1, and so many run"
         assert [(each["from"], each["to"], each["reason"]) for each in shown["decisions"]] == [(0, 2, "operator")]
+        assert (shown["decisions_by_reason"]["operator"], shown["states"]["starting"]) == (1, 0)
         assert 'headgate_scaling_decisions_total{model="m",reason="operator"} 1' in await running.metrics()
         async with aiohttp.ClientSession() as http, http.get(f"{running.control}/page/api/model?name=m") as answer:
             page = await answer.json()

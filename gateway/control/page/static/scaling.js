@@ -11,6 +11,7 @@ const FACTS = [
   ["Between", (scaling) => (scaling.fixed ? `fixed at ${scaling.min} until the next reload` : `${scaling.min} and ${scaling.max}, ${number(scaling.target)} requests each`)],
   ["Demand", (scaling) => `${scaling.demand} now, ${number(scaling.recent_demand)} to be run, ${number(scaling.peak_demand)} at most in ${seconds(scaling.keep_seconds)}`],
   ["Arrivals", (scaling) => `${number(scaling.arrival_rate)} a second`],
+  ["Tokens", (scaling) => `${number(scaling.tokens_demanded)} a second demanded, ${number(scaling.tokens_served)} served`],
   ["Held for a start", (scaling) => (scaling.held ? `${scaling.held}, the oldest for ${seconds(scaling.oldest_wait)}` : "none")],
   ["Last start", (scaling) => (scaling.start_seconds === null ? "" : `took ${seconds(scaling.start_seconds)}`)],
   ["Last changes", (scaling) => scaling.decisions.slice(0, 5).map((each) => `${clock(each.at)} ${each.from} → ${each.to} (${each.reason})`).join(", ")],

@@ -41,6 +41,15 @@ def test_what_is_older_than_an_hour_is_forgotten() -> None:
     assert all(map(isnan, ring.read(10 + STEPS)["requests"]))
 
 
+def test_a_mean_is_of_the_steps_that_were_written() -> None:
+    ring = Ring()
+    assert ring.mean("input_tokens", 9, 4) == 0.0
+    for step, tokens in ((5, 100.0), (6, 2.0), (8, 4.0)):
+        ring.write(step, numbers(input_tokens=tokens))
+    assert ring.mean("input_tokens", 9, 4) == 3.0
+    assert ring.mean("input_tokens", 13, 4) == 0.0
+
+
 def test_after_hours_of_silence_nothing_old_comes_back() -> None:
     ring = Ring()
     for step in range(STEPS):

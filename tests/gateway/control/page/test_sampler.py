@@ -10,6 +10,7 @@ from gateway.control.page import sampler as sampler_module
 from gateway.control.page.history import STEP_SECONDS
 from gateway.control.page.journal import Decision, Journal
 from gateway.control.page.sampler import Sampler
+from gateway.control.scaling import TokenCounts
 from gateway.core.context import RequestContext, RequestHead
 from gateway.observe.counters import Counters
 from gateway.pools.model import Model
@@ -117,6 +118,20 @@ async def test_the_next_step_begins_at_nothing(scene: Scene) -> None:
     ring = scene.sampler.history.of("m")
     assert ring is not None
     assert ring.read(int(scene.clock.now // STEP_SECONDS))["requests"][-2:] == [pytest.approx(0.1), 0.0]
+
+
+async def test_tokens_are_those_of_the_last_minute_and_the_mean_of_all_requests_that_an_engine_was_asked_for(
+    scene: Scene,
+) -> None:
+    scene.plane.registry = Registry([model("m", replica("m-0")), model("adapter", replica("m-1"))])
+    scene.ended("m", tokens=900)
+    scene.ended("adapter", tokens=300)
+    await scene.after(10)
+    assert scene.sampler.tokens(["m", "adapter"], scene.clock.now) == TokenCounts(per_request=600, per_second=120)
+    assert scene.sampler.tokens(["m"], scene.clock.now) == TokenCounts(per_request=900, per_second=90)
+    await scene.after(60)
+    assert scene.sampler.tokens(["m"], scene.clock.now) == TokenCounts(per_request=900, per_second=0)
+    assert scene.sampler.tokens(["unasked"], scene.clock.now) == TokenCounts(per_request=0, per_second=0)
 
 
 async def test_all_models_together_and_those_that_nobody_asked(scene: Scene) -> None:

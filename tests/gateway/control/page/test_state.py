@@ -16,6 +16,8 @@ from gateway.observe.counters import Counters
 from gateway.pools.model import Model
 from gateway.pools.registry import Registry
 from gateway.pools.replica import ReplicaState
+from gateway.scaling.decide import ScalingRule
+from gateway.scaling.scaler import ScaledModel
 from tests.gateway.control.served import Plane, view_of
 from tests.gateway.pools.made import model, replica
 
@@ -107,6 +109,24 @@ async def test_a_model_is_shown_with_replicas_queue_and_totals() -> None:
     assert shown["totals"]["tokens"]["output"] == 90
     # Nobody has asked it in this hour.
     assert shown["history"] is None
+
+
+async def test_tokens_of_adapters_count_for_the_model_that_is_scaled() -> None:
+    base = model("base", replica("base-0"))
+    adapter = Model("adapter", base.pool, tasks=["generate"], parent=base)
+    scene = Scene(base, adapter, model("other"))
+    for name in ("base", "adapter", "other"):
+        context = RequestContext(RequestHead("", endpoint="/v1/completions"), model=name, status=200)
+        context.overhead, context.output_tokens = 0.001, {"base": 100, "adapter": 300, "other": 5000}[name]
+        scene.counters.ended(context, context.received_at)
+    await scene.look()
+    scaled = ScaledModel("base", ScalingRule(0, 4, 8.0, 300.0), base.pool, 1)
+    for moment in range(2):
+        scaled.history.served(float(moment), running=0, waiting=moment, answers=0)
+    shown = scene.state.scaling(scaled)
+    assert shown is not None
+    assert shown["tokens_demanded"] == 200.0
+    assert scene.state.scaling(None) is None
 
 
 async def test_a_model_shows_its_own_errors_and_decisions_and_those_of_its_pool() -> None:
