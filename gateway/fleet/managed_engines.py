@@ -251,7 +251,7 @@ class ManagedEngines:
         if status.address != replica.address.url:
             self._replicas.move_replica(engine.pool, replica, status.address, status.key)
         if status.state is not State.READY or not self._holds_back(replica):
-            replica.set_state(ReplicaState(status.state), status.reason)
+            replica.set_state(ReplicaState(status.state), status.reason or _why_again(replica, status.state))
         self._on_change(status)
 
     def _replica_changed(self, replica: Replica) -> None:
@@ -301,3 +301,9 @@ class ManagedEngines:
             if model in self._wanted and not self._ended:
                 self._advance(model)
         self._giving_way.clear()
+
+
+def _why_again(replica: Replica, state: State) -> str:
+    """Give why an engine that starts had to be started again, which operators look for as long as it is not ready."""
+    again = state is State.STARTING and replica.state is ReplicaState.RESTARTING
+    return f"started again: {replica.reason}" if again else ""

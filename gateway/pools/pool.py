@@ -375,13 +375,27 @@ class Pool:
         )
 
     def not_ready(self, model: str) -> NoReadyReplica:
-        """Give the error that says why no replica can answer for ``model``."""
+        """Give the error that says why no replica can answer for ``model``.
+
+        What an engine has said is for operators alone: its log may tell of paths and secrets.
+        """
         states = sorted({_why_not(replica) for replica in self.replicas}) or ["absent"]
         starting = any(replica.state in _SOON_READY for replica in self.replicas)
         return NoReadyReplica(
-            f"The model {model!r} has no ready replica ({', '.join(states)}).",
+            f"The model {model!r} has no ready replica ({', '.join(states)}).{_trouble(self.replicas)}",
             retry_after=2.0 if starting else 5.0,
         )
+
+
+def _trouble(replicas: Sequence[Replica]) -> str:
+    """Say that an engine has failed, and who may know why; nothing where that is not the trouble."""
+    if any(each.state is ReplicaState.FAILED for each in replicas):
+        trouble = "could not be started"
+    elif any(each.restarts and each.state in _SOON_READY for each in replicas):
+        trouble = "has ended and is started again"
+    else:
+        return ""
+    return f" Its engine {trouble}; operators see why at /status of the control port."
 
 
 def _why_not(replica: Replica) -> str:

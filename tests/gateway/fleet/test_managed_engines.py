@@ -457,6 +457,18 @@ async def test_a_replica_on_a_cluster_is_asked_where_it_was_placed_and_with_its_
     assert there.pool.replicas == (replica,)
 
 
+async def test_why_an_engine_has_ended_is_known_until_it_is_ready_again(there: OnCluster) -> None:
+    there.want_there(1)
+    (replica,) = there.pool.replicas
+    there.cluster.say("m-ray0", State.STARTING)
+    assert replica.reason == ""
+    there.cluster.say("m-ray0", State.RESTARTING, reason="It ended with exit code 1.")
+    there.cluster.say("m-ray0", State.STARTING)
+    assert replica.reason == "started again: It ended with exit code 1."
+    there.cluster.say("m-ray0", State.READY)
+    assert replica.reason == ""
+
+
 async def test_an_update_on_a_cluster_waits_for_room_before_it_gives_any_up(
     there: OnCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

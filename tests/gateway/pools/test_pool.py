@@ -59,6 +59,29 @@ def test_a_pool_without_ready_replicas_says_why_and_when_to_come_again(state: st
     assert refused.value.retry_after == retry_after
 
 
+def test_who_is_refused_hears_that_the_engine_failed_and_only_operators_hear_why() -> None:
+    down = replica("a", ready=False)
+    made = pool("m", down)
+    assert made.not_ready("m").message == "The model 'm' has no ready replica (starting)."
+    why = "It ended with exit code 1. Its last words:\n/home/me/.token: hf_secret"
+    seen = "operators see why at /status of the control port."
+    for state, message in (
+        (
+            "restarting",
+            f"The model 'm' has no ready replica (restarting). Its engine has ended and is started again; {seen}",
+        ),
+        (
+            "starting",
+            f"The model 'm' has no ready replica (starting). Its engine has ended and is started again; {seen}",
+        ),
+        ("failed", f"The model 'm' has no ready replica (failed). Its engine could not be started; {seen}"),
+    ):
+        down.set_state(ReplicaState(state), why)
+        assert made.not_ready("m").message == message
+    down.set_state(ReplicaState.STOPPED)
+    assert made.not_ready("m").message == "The model 'm' has no ready replica (stopped)."
+
+
 def test_a_pool_may_have_no_replica_at_all() -> None:
     with pytest.raises(NoReadyReplica, match=r"\(absent\)"):
         pool("m").pick(ANY)
