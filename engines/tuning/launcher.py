@@ -62,9 +62,9 @@ def in_use(folder: Path) -> bool:
     return False
 
 
-def hold(folder: Path) -> int:
+def hold(folder: Path, lock: str = LOCK) -> int:
     """Hold a folder for this process; the lock ends with the descriptor. Raises ``BlockingIOError`` if another does."""
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:

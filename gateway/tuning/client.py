@@ -16,6 +16,7 @@ from gateway.http.upstream import UpstreamError
 from gateway.pools.health import Probe
 from gateway.pools.replica import Replica
 from gateway.tuning.bases import Base, bases_of, folder_of, why_not
+from gateway.tuning.claim import is_anothers
 
 _ANSWER_SECONDS = 70.0
 """Longest wait for an answer: a deletion waits until the model is served no longer."""
@@ -75,6 +76,12 @@ class TuningClient:
             raise BadRequest(
                 "No model here can be fine-tuned; the table [models.NAME.tuning] lets one.",
                 code="tuning_not_configured",
+            )
+        if is_anothers(self.folder):
+            raise Unavailable(
+                "Fine-tuning is not to be had here, because the tuning folder belongs to another gateway; operators "
+                "give this one a folder of its own (gateway.tuning.folder).",
+                code="tuning_unavailable",
             )
         probe, path = Probe(self._server), target.encode()
         try:

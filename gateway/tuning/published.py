@@ -37,7 +37,7 @@ class PublishedModel(msgspec.Struct, frozen=True):
 
 
 class PublishedModels:
-    """The models of one tuning folder. What cannot be read or served is left out, and told once."""
+    """The models of one tuning folder, once they are read. What cannot be read or served is left out, and told once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,19 +45,22 @@ class PublishedModels:
         """By the ids of their jobs."""
         self._troubles: dict[str, bool] = {}
         """What could not be read or served, in lines for people, and whether that has been told."""
-        for file in sorted(folder.glob("*.json")):
-            try:
-                model = msgspec.json.decode(file.read_bytes(), type=PublishedModel)
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._troubles[f"{file} describes no fine-tuned model: {error}"] = False
-            else:
-                self._models[model.job] = model
 
     def __repr__(self) -> str:
         return f"<PublishedModels {[model.name for model in self._models.values()]}>"
 
     def __iter__(self) -> Iterator[PublishedModel]:
         return iter(self._models.values())
+
+    def read(self) -> None:
+        """Read which models were published by those that had the folder before."""
+        for file in sorted(self._folder.glob("*.json")):
+            try:
+                model = msgspec.json.decode(file.read_bytes(), type=PublishedModel)
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._troubles[f"{file} describes no fine-tuned model: {error}"] = False
+            else:
+                self._models[model.job] = model
 
     def new_troubles(self) -> list[str]:
         """Give what could not be read or served, each once."""

@@ -72,6 +72,14 @@ async def test_a_server_that_is_down_will_be_there_again(folder: Path) -> None:
     assert (refused.value.code, refused.value.retry_after) == ("tuning_unavailable", 1.0)
 
 
+async def test_a_server_of_another_gateway_is_not_asked(folder: Path) -> None:
+    (folder / "gateway.lock").write_text("elsewhere 1\n")
+    async with answering(folder) as asked:
+        with pytest.raises(Unavailable, match=r"belongs to another gateway; .* \(gateway\.tuning\.folder\)") as refused:
+            await client(folder).get("/jobs")
+    assert (refused.value.status, refused.value.code, asked) == (503, "tuning_unavailable", [])
+
+
 async def test_without_anything_to_tune_no_server_is_asked(folder: Path) -> None:
     none = client(folder, tunable=False)
     assert not none.wanted

@@ -67,16 +67,21 @@ def test_only_what_is_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     first.keep("ftjob-2")
     assert [model.job for model in first] == ["ftjob-1", "ftjob-2"]
     again = PublishedModels(tmp_path / "models")
+    assert list(again) == []
+    again.read()
     assert [model.job for model in again] == ["ftjob-2"]
     assert again.remove("ftjob-2")
     assert not again.remove("ftjob-2")
-    assert list(PublishedModels(tmp_path / "models")) == []
+    last = PublishedModels(tmp_path / "models")
+    last.read()
+    assert list(last) == []
 
 
 def test_what_cannot_be_served_is_left_out_and_told_once(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "ftjob-3.json").write_text("{")
     published = PublishedModels(tmp_path / "models")
+    published.read()
     published.try_out(classifier(tmp_path / "none"))
     published.try_out(classifier(tmp_path, job="ftjob-2", name="ft:base:acme::2"))
     for _ in range(2):

@@ -104,7 +104,9 @@ class House:
 
     def kept(self) -> list[str]:
         """Name what is served after a restart."""
-        return [model.name for model in PublishedModels(self.folder / "models")]
+        kept = PublishedModels(self.folder / "models")
+        kept.read()
+        return [model.name for model in kept]
 
     def _apply(self) -> None:
         if self.no_room and list(self.published):

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from io import StringIO
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from engines.tuning.launcher import hold
+from gateway.tuning import service
 from tests.kit.eventually import eventually
 from tests.kit.gateways import RunningGateway, gateway
 from tests.kit.leaks import nothing_left
@@ -35,9 +37,9 @@ def folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def tuning(folder: Path, *ready: str) -> AsyncIterator[RunningGateway]:
+async def tuning(folder: Path, *ready: str, log: StringIO | None = None) -> AsyncIterator[RunningGateway]:
     models, settings = tunable(folder)
-    async with gateway(models, ready=ready, train=TRAIN, **settings) as running:
+    async with gateway(models, ready=ready, train=TRAIN, log=log, **settings) as running:
         yield running
 
 
@@ -138,6 +140,35 @@ async def test_a_gateway_that_is_killed_finds_its_jobs_again(stage: str, folder:
         assert await answers(second.address, done.fine_tuned_model)
         assert [file.id async for file in api.files.list(purpose="fine-tune-results")] == done.result_files
         assert len(list((folder / "tuning" / "models").iterdir())) == 1
+
+
+async def test_of_two_gateways_with_one_folder_the_second_serves_nothing_of_the_first_until_that_one_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_LOOK_SECONDS", 0.1)
+    async with process(folder) as (first, address), sdk(address) as api:
+        job = await until(api, await job_of(api, "mine"), "succeeded", "failed")
+        name = job.fine_tuned_model or ""
+        log = StringIO()
+        async with tuning(folder, log=log) as second, httpx.AsyncClient(base_url=second.address) as http:
+            assert name not in [each["id"] for each in (await http.get("/v1/models")).json()["data"]]
+            assert (await http.post("/classify", json={"model": name, "input": "good"})).status_code == 404
+            for refused in (
+                await http.get("/v1/fine_tuning/jobs"),
+                await http.get(f"/v1/fine_tuning/jobs/{job.id}"),
+                await http.delete(f"/v1/models/{name}"),
+            ):
+                assert (refused.status_code, refused.json()["error"]["code"]) == (503, "tuning_unavailable")
+            assert "retry-after" not in refused.headers
+            assert await answers(address, name)
+            assert log.getvalue().count("is another gateway's") == 1
+            first.kill()
+            await first.wait()
+            await eventually(lambda: name in second.gateway.plane.registry.names, within=60)
+            async with sdk(second.address) as there:
+                assert (await there.fine_tuning.jobs.retrieve(job.id)).fine_tuned_model == name
+            await eventually(lambda: second.gateway.fleet.is_ready(name), within=120)
+            assert await answers(second.address, name)
 
 
 async def test_a_tuning_folder_of_another_gateway_is_left_alone(folder: Path) -> None:
