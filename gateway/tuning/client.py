@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -49,11 +49,15 @@ class TuningClient:
         self._config = config
         self.bases = bases_of(config)
 
-    def base(self, name: str) -> Base:
-        """Find what a job of a model starts from. Raises ``BadRequest`` if it cannot be fine-tuned."""
+    def base(self, name: str, may_use: Callable[[str], bool]) -> Base:
+        """Find what a job of a model starts from.
+
+        Raises ``BadRequest`` if it cannot be fine-tuned, which names those that can and that the asker may use.
+        """
         base = self.bases.get(name)
         if base is None:
-            able = f"these can: {', '.join(self.bases)}" if self.bases else "no model here can"
+            others = ", ".join(filter(may_use, self.bases))
+            able = f"these can: {others}" if others else "no model here can"
             raise BadRequest(
                 f"The model {name[:200]!r} cannot be fine-tuned, because {why_not(self._config, name)}; {able}.",
                 param="model",

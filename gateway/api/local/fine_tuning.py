@@ -85,7 +85,7 @@ async def create_job(info: GatewayInfo, request: LocalRequest) -> LocalResponse:
     if not request.key.may_use(asked.model):
         raise request.key.not_allowed(asked.model)
     tuning = _tuning(info)
-    base, numbers = tuning.base(asked.model), _hyperparameters(asked)
+    base, numbers = tuning.base(asked.model, request.key.may_use), _hyperparameters(asked)
     where = "hyperparameters" if asked.method is None else _IN_METHOD
     _check_smaller(numbers, base.kind, where)
     if base.kind != "classifier":

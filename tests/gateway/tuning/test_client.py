@@ -90,9 +90,14 @@ async def test_without_anything_to_tune_no_server_is_asked(folder: Path) -> None
 
 
 def test_a_model_that_cannot_be_tuned_is_told_beside_those_that_can(folder: Path) -> None:
-    assert client(folder).base("m").kind == "classifier"
+    assert client(folder).base("m", {"m"}.__contains__).kind == "classifier"
     with pytest.raises(BadRequest, match="'x' cannot be fine-tuned, because it does not run here; these can: m"):
-        client(folder).base("x")
+        client(folder).base("x", {"m"}.__contains__)
+
+
+def test_a_model_that_the_asker_may_not_use_is_not_told_among_those_that_can(folder: Path) -> None:
+    with pytest.raises(BadRequest, match="'x' cannot be fine-tuned, because it does not run here; no model here can"):
+        client(folder).base("x", {"x"}.__contains__)
 
 
 def test_published_models_are_listed_in_the_tuning_folder(folder: Path) -> None:
