@@ -65,7 +65,10 @@ async def delete_model(info: GatewayInfo, request: LocalRequest) -> LocalRespons
             raise ModelNotFound(f"There is no fine-tuned model {name[:200]!r} of yours.", param="model")
         await info.tuning.post("/models/delete", msgspec.json.encode({"name": name}), owner=request.key.id)
     except GatewayError as error:
-        if error.status == 404 and name in info.registry.names and not name.startswith(_TUNED):
+        model = info.registry.names.get(name)
+        # Of a model that it may not use, a key does not learn that there is one.
+        known = model is not None and request.key.may_use(model.name)
+        if error.status == 404 and known and not name.startswith(_TUNED):
             raise BadRequest(
                 f"The model {name[:200]!r} is configured in a file; only fine-tuned models can be deleted.",
                 param="model",

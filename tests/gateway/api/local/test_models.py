@@ -75,3 +75,11 @@ async def test_a_key_sees_the_models_that_it_may_use(tmp_path: Path) -> None:
     async with two_models(tmp_path, keys=keys) as running:
         assert (await get(running, "/v1/models", authorization="Bearer sk-b")).json["data"] == []
         assert (await get(running, "/v1/models/m", authorization="Bearer sk-b")).status == 404
+
+
+async def test_a_key_that_deletes_learns_nothing_of_models_that_it_may_not_use(tmp_path: Path) -> None:
+    keys = [{"id": "a", "sha256": sha256(b"sk-a").hexdigest(), "models": ["m"], "tune": True}]
+    async with two_models(tmp_path, keys=keys, tuning={"folder": str(tmp_path / "tuning")}) as running:
+        for name, status in (("m", 400), ("alias", 400), ("down", 404), ("nobody", 404)):
+            refused = await get(running, f"/v1/models/{name}", "DELETE", authorization="Bearer sk-a")
+            assert refused.status == status, name
