@@ -29,6 +29,12 @@ _LOG = logging.getLogger(__name__)
 _SMALL_BODY = 64 * 1024
 """Bodies of refused requests up to this size, in bytes, are received so that the connection lives on."""
 
+_PIECE_BYTES = 64
+"""Pieces of a body that are smaller than this on average are put together: each is an object of some forty bytes."""
+
+_SMALL_PIECES = 1024
+"""So many pieces are kept as they are, however small."""
+
 _UNREPEATED = frozenset({b"expect", b"traceparent", b"transfer-encoding", b"x-request-id"})
 """A head with one of these is not remembered: the next one has another value, or it asks for more than a response."""
 
@@ -237,6 +243,15 @@ class RequestParser:
             raise self._body_too_large()
         if listener.counts.body_bytes > listener.max_total_body_bytes:
             raise self._memory_exhausted()
+
+    def on_chunk_complete(self) -> None:
+        """Put the pieces of a chunked body together where they are tiny.
+
+        Until the next time the body grows by a share of itself, so all copies together are a few dozen of it at most.
+        """
+        pieces = self._body
+        if (len(pieces) - _SMALL_PIECES) * _PIECE_BYTES > self._body_bytes:
+            self._body = [b"".join(pieces)]
 
     def on_message_complete(self) -> None:
         """Hand over a whole request."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
+from functools import partial
 
 import pytest
 
 from tests.gateway.http.tiny_application import GET, Limits, Served, open_house, plain
+from tests.kit.eventually import eventually
 from tests.kit.wire import Wire
 
 
@@ -72,6 +75,23 @@ async def test_a_chunked_body_is_put_together(wire: Wire) -> None:
         b"5\r\nhello\r\n1;extension=1\r\n \r\n5\r\nworld\r\n0\r\n\r\n"
     )
     assert (await wire.response()).body == b"hello world"
+
+
+async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_bytes(house: Served, wire: Wire) -> None:
+    some, times = b"".join(b"2\r\n%02d\r\n" % number for number in range(100)) * 50, 60
+    tracemalloc.start()
+    try:
+        await wire.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        before = tracemalloc.get_traced_memory()[0]
+        for sent in range(1, times + 1):
+            await wire.send(some)
+            await eventually(partial(lambda wanted: house.listener.counts.body_bytes == wanted, sent * 10_000))
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * times * 10_000, f"{held} bytes are held for a body of {times * 10_000}"
+    await wire.send(b"0\r\n\r\n")
+    assert (await wire.response()).body == b"".join(b"%02d" % number for number in range(100)) * 50 * times
 
 
 async def test_trailers_do_not_become_headers_of_the_next_request(house: Served, wire: Wire) -> None:
