@@ -78,6 +78,11 @@ class ClientConnection(ResponseWriter):
         self._leave("client_left")
         self._listener.remove(self, self.client)
 
+    def resume_writing(self) -> None:
+        """Let the engine's side go on, or begin with the request that waited for room to answer."""
+        super().resume_writing()
+        self._next()
+
     # called by the parser
 
     def message_began(self) -> None:
@@ -95,7 +100,7 @@ class ClientConnection(ResponseWriter):
         if self._state is not OPEN:
             self._listener.counts.body_bytes -= len(context.body)
             return
-        if self._request is None and not self._waiting:
+        if self._request is None and not self._waiting and not self._paused_writing:
             self._begin(context)
             return
         self._waiting.append(context)
@@ -189,6 +194,7 @@ class ClientConnection(ResponseWriter):
         if (
             self._request is not None
             or self._waiting
+            or self._paused_writing
             or self._state is not OPEN
             or self._parser.heads_snapshot is not listener.application.snapshot
             or len(body) > listener.max_body_bytes
@@ -225,8 +231,11 @@ class ClientConnection(ResponseWriter):
                 in_flight.pause()
 
     def _next(self) -> None:
-        """Take the next pipelined request."""
-        if self._state is not OPEN or self._request is not None or not self._waiting:
+        """Take the next pipelined request, once the client has taken the responses before its own.
+
+        Else a client that only sends would fill the memory: a request of forty bytes may have a response of thousands.
+        """
+        if self._state is not OPEN or self._request is not None or not self._waiting or self._paused_writing:
             return
         context = self._waiting.popleft()
         if len(self._waiting) < _PIPELINE_DEPTH // 2:

@@ -82,6 +82,28 @@ async def test_a_deep_pipeline_is_read_no_further(house: Served, wire: Wire) -> 
     assert [(await wire.response()).status for _ in range(51)] == [200] * 51
 
 
+async def test_a_client_that_takes_no_responses_is_given_no_further_ones(house: Served) -> None:
+    transport = FakeTransport()
+    connection = ClientConnection(house.listener)
+    connection.connection_made(transport)
+    connection.data_received(GET)
+    connection.pause_writing()
+    # One whose head is known, and some that are parsed.
+    connection.data_received(GET)
+    connection.data_received(b"GET /b HTTP/1.1\r\nhost: x\r\n\r\n" + GET)
+    await asyncio.sleep(0)
+    assert repr(connection) == "<ClientConnection unix [idle; 3 pipelined]>"
+    assert [path for path, _ in house.application.over] == [b"/a"]
+    connection.resume_writing()
+    connection.pause_writing()
+    await asyncio.sleep(0)
+    assert [path for path, _ in house.application.over] == [b"/a", b"/a"]
+    connection.resume_writing()
+    await eventually(lambda: len(house.application.over) == 4)
+    assert [part[-2:] for part in transport.written.split(b"HTTP/1.1 200 OK")[1:]] == [b"/a", b"/a", b"/b", b"/a"]
+    connection.connection_lost(None)
+
+
 async def test_a_refusal_waits_for_the_answers_before_it(house: Served, wire: Wire) -> None:
     await wire.send(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n" + GET + b"what?\r\n\r\n" + GET)
     (await house.held()).finish()

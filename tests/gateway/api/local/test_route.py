@@ -125,8 +125,8 @@ async def test_the_head_of_a_response_in_pieces(monkeypatch: pytest.MonkeyPatch)
 async def test_pieces_are_produced_as_the_client_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
     play = streaming(monkeypatch, source)
-    play.client.stops_reading()
     play.client.sends(ASKED)
+    play.client.stops_reading()
     await play.turn()
     assert source.read_so_far == 2
     play.client.reads_on()
@@ -150,8 +150,8 @@ async def test_a_response_in_pieces_that_breaks_off_is_cut(
 async def test_a_client_that_leaves_a_response_in_pieces_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
     play = streaming(monkeypatch, source)
-    play.client.stops_reading()
     play.client.sends(ASKED)
+    play.client.stops_reading()
     await play.turn()
     play.client.leaves()
     await play.turn()
