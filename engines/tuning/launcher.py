@@ -54,11 +54,10 @@ class TuningServer:
 
 def in_use(folder: Path) -> bool:
     """Whether a tuning server runs in a folder."""
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    try:
+        os.close(hold(folder))
+    except BlockingIOError:
+        return True
     return False
 
 

@@ -44,6 +44,8 @@ class Database:
         self._lock = Lock()
         # SQLite does not wait to change the journal's mode while another makes the same new database.
         with _alone_in(path.parent):
+            # SQLite would let others read it as far as the umask does; its other files get the permissions of this one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )

@@ -11,7 +11,7 @@ import pytest
 from engines.errors import SourceError
 from engines.spec import EngineSpec, FolderSource
 from engines.supervisor import Supervisor
-from engines.tuning.launcher import MODEL, TuningServer, hold, socket_in
+from engines.tuning.launcher import LOCK, MODEL, TuningServer, hold, in_use, socket_in
 from engines.tuning.records import TuningSettings
 from tests.kit.tuning import settings
 
@@ -43,6 +43,15 @@ def test_a_folder_that_another_server_holds_is_refused(tmp_path: Path) -> None:
     finally:
         os.close(held)
     server.launch(spec(tmp_path), folder, (), tmp_path / "s.sock")
+
+
+def test_nobody_else_can_hold_the_folder(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert not in_use(tmp_path)
+    finally:
+        os.umask(before)
+    assert (tmp_path / LOCK).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

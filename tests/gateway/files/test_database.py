@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,16 @@ def test_one_of_a_later_version_is_left_alone(tmp_path: Path, database: Database
         later.execute("PRAGMA user_version = 2")
     with pytest.raises(NewerDatabase, match="the list of numbers was written by a later version of Headgate"):
         opened(tmp_path)
+
+
+def test_it_is_for_this_user_alone_in_a_folder_of_all(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with closing(opened(tmp_path)):
+            modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"d": 0o600, "d-wal": 0o600, "d-shm": 0o600}
 
 
 def test_it_is_closed_twice_without_harm(tmp_path: Path) -> None:
