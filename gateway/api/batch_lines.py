@@ -54,6 +54,10 @@ class BatchLines:
 
     async def ask(self, key: Key, endpoint: str, request_id: str, body: bytes) -> Answer:
         """Ask one line; to be cancelled is to stop the engine."""
+        if key.endpoints and endpoint not in key.endpoints:
+            # The key had the right to it when the batch began.
+            error = key.not_allowed_at(endpoint)
+            return Answer(error.status, error.body(), error, 0.0, 0)
         head = internal_head(BATCH, endpoint, replace(key, priority=LOWEST_CLASS))
         context = RequestContext(head, request_id, body)
         response = await InternalCall(self._pipeline).ask(context)

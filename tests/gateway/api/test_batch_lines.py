@@ -49,6 +49,14 @@ async def test_a_key_is_found_by_its_id_as_long_as_it_works() -> None:
     assert BatchLines(Playbook(keys=[{**ALICE, "expires": "2020-01-01"}]).pipeline).key_of("alice") is None
 
 
+async def test_a_key_that_has_lost_an_endpoint_asks_it_no_more() -> None:
+    lines = BatchLines(Playbook(keys=[{**ALICE, "endpoints": ["/v1/embeddings"]}]).pipeline)
+    key = lines.key_of("alice")
+    assert key is not None
+    answer = await lines.ask(key, CHAT, "batch_req_1", json.dumps(line(1)["body"]).encode())
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (403, "endpoint_not_allowed")
+
+
 async def test_lines_count_in_the_limits_of_their_key_and_stand_in_the_access_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     keys = [{**ALICE, "limits": {"tokens_per_day": 1_000_000}}]
