@@ -52,7 +52,7 @@ _HeaderValue = Annotated[str, StringConstraints(pattern=_HEADER_VALUE)]
 class Tracing(Table):
     """``[gateway.tracing]``: where spans of requests are sent, and of how many requests."""
 
-    endpoint: Annotated[str, AfterValidator(_receiver)] | None = Field(
+    endpoint: Annotated[Annotated[str, AfterValidator(_receiver)] | None, SECRET] = Field(
         None,
         description="Address of an OpenTelemetry collector, or of anything that takes OTLP over HTTP; `/v1/traces` is "
         "added. Default: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` of the environment, which is taken as it is, or "
@@ -147,7 +147,7 @@ def _url(table: Tracing, environment: Mapping[str, str]) -> str | None:
         try:
             return _receiver(given) if "TRACES" in name else _with_path(_receiver(given))
         except ValueError as error:
-            raise ValueError(f"{name} is {given!r}; {error}") from None
+            raise ValueError(f"{name}: {error}") from None
     return None
 
 

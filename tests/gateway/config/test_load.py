@@ -190,6 +190,8 @@ def test_no_key_is_ever_shown(write: Write, tmp_path: Path) -> None:
     assert secret not in "".join(mistakes(inline))
     (tmp_path / "keys.txt").write_text(f"bob {secret}\n")
     assert secret not in "".join(mistakes(write(f'[gateway]\nkeys_file = "keys.txt"\n{REMOTE}')))
+    receiver = f'[gateway.tracing]\nendpoint = "http://user:{secret}@127.0.0.1:4318"\n'
+    assert secret not in "".join(mistakes(write(receiver + REMOTE)))
 
 
 def test_a_key_for_a_model_that_is_not_there(write: Write) -> None:

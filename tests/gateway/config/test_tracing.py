@@ -117,6 +117,7 @@ def test_attributes_and_headers_are_percent_encoded_lists() -> None:
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%0Ab"),
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x%20key=a"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://user:secret@127.0.0.1:4318"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
     ],
 )
