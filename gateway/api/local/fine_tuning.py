@@ -31,6 +31,9 @@ _LARGEST_SEED = 2**32 - 1
 
 _IN_METHOD = "method.supervised.hyperparameters"
 
+_LONGEST_ID = 100
+"""What is asked for by a longer id is not there, and the tuning server need not read all of it to say so."""
+
 _MOST_LISTED = 100
 _METADATA = "metadata["
 
@@ -184,7 +187,7 @@ def _tuning(info: GatewayInfo) -> TuningClient:
 
 
 def _path(request: LocalRequest) -> str:
-    return f"/jobs/{quote(request.parameter, safe='')}"
+    return f"/jobs/{quote(request.parameter[:_LONGEST_ID], safe='')}"
 
 
 async def _file(info: GatewayInfo, request: LocalRequest, file_id: str, param: str) -> TrainingFile:
@@ -256,4 +259,4 @@ def _page(given: Mapping[str, str]) -> dict[str, str]:
     limit = given.get("limit", "20")
     if not (limit.isascii() and limit.isdigit() and len(limit) < 9 and 1 <= int(limit) <= _MOST_LISTED):
         raise BadRequest(f"limit is {limit[:50]!r}; it must be a number from 1 to {_MOST_LISTED}.", param="limit")
-    return {"limit": limit} | ({"after": given["after"]} if "after" in given else {})
+    return {"limit": limit} | ({"after": given["after"][:_LONGEST_ID]} if "after" in given else {})

@@ -223,6 +223,15 @@ async def test_jobs_and_models_belong_to_their_key(folder: Path) -> None:
         assert (await maker.models.delete(name)).deleted
 
 
+async def test_whatever_is_no_id_of_a_job_is_not_there(folder: Path) -> None:
+    async with tuning(folder) as running, sdk(running) as api:
+        for wrong in ("{}", "a/b", "x" * 9_000, "\xe4" * 3_000):
+            with pytest.raises(openai.NotFoundError, match="There is no fine-tuning job"):
+                await api.fine_tuning.jobs.retrieve(wrong)
+            with pytest.raises(openai.BadRequestError, match="after which to begin"):
+                await api.fine_tuning.jobs.list(after=wrong)
+
+
 async def test_several_processes_give_the_same_answers(folder: Path) -> None:
     async with tuning(folder, processes=2) as running, sdk(running) as api:
         done = await until(api, await job_of(api, "mine"), "succeeded", "failed")
