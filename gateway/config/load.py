@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.config.gateway import KeyConfig, host_and_port
+from gateway.config.gateway import GatewayConfig, KeyConfig, host_and_port
 from gateway.config.lines import Lines
 from gateway.config.paths import context_of, resolved
 from gateway.config.problems import ConfigError, Problem
@@ -62,7 +62,11 @@ def overridden(config: Config, *, listen: str | None, control: str | None, proce
         except ValueError as error:
             raise ConfigError([Problem(Path(f"--{name} {value}"), "", str(error))]) from None
     changes = given if processes is None else given | {"processes": processes}
-    return config.model_copy(update={"gateway": config.gateway.model_copy(update=changes)})
+    gateway = config.gateway.model_copy(update=changes)
+    # What is in the file goes together, so it is the number of processes that does not go with it.
+    for at, reason in GatewayConfig.mistakes(dict(iter(gateway))):
+        raise ConfigError([Problem(Path(f"--processes {processes}"), ".".join(("gateway", *map(str, at))), reason)])
+    return config.model_copy(update={"gateway": gateway})
 
 
 def _problems(path: Path, lines: Lines, error: ValidationError) -> list[Problem]:

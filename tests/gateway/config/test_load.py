@@ -231,6 +231,13 @@ def test_the_command_line_replaces_the_number_of_processes(write: Write) -> None
     assert overridden(load(path), listen=None, control=None, processes=2).gateway.processes == 2
 
 
+def test_a_number_of_processes_that_does_not_go_with_the_file_is_told_by_its_option(write: Write) -> None:
+    config = load(write(f"[gateway]\nmetrics_at_listen = true\n{REMOTE}"))
+    with pytest.raises(ConfigError, match=r"^--processes 2: gateway\.metrics_at_listen: needs processes = 1"):
+        overridden(config, listen=None, control=None, processes=2)
+    assert overridden(config, listen=None, control=None, processes=1).gateway.metrics_at_listen
+
+
 def test_a_wrong_address_of_the_command_line_is_told_by_its_option(write: Write) -> None:
     with pytest.raises(ConfigError, match=r"^--control nowhere: expected HOST:PORT"):
         overridden(load(write(REMOTE)), listen=None, control="nowhere")
