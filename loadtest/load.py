@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.dialects.usage import Metered, Usage
+from gateway.api.dialects.usage import Usage
 from gateway.http import sse
 from gateway.http.address import Address
 from gateway.http.connection_pool import ConnectionPool
@@ -76,19 +76,40 @@ class _Event(msgspec.Struct):
         return False
 
 
+class _Whole(msgspec.Struct):
+    """What is read of a whole response: its usage, or an error, which some servers send with status 200 too."""
+
+    error: Any = None
+    usage: Usage | None = None
+
+
 class _Refusal(msgspec.Struct):
     error: Any = None
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for what is not JSON, not UTF-8, or nested without an end."""
+
 _EVENT = msgspec.json.Decoder(_Event)
-_ANSWER = msgspec.json.Decoder(Metered)
+_ANSWER = msgspec.json.Decoder(_Whole)
 _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 
 class InFlightRequest(Receiver):
     """One request under way: the receiver of its response, which fills in its record."""
 
-    __slots__ = ("_body", "_connection", "_done", "_load", "_over", "_splitter", "_timer", "record", "request")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_done",
+        "_load",
+        "_marked",
+        "_over",
+        "_splitter",
+        "_timer",
+        "record",
+        "request",
+    )
 
     def __init__(self, load: Load, request: Request, record: Record, done: Callable[[InFlightRequest], None]) -> None:
         self.record = record
@@ -97,6 +118,8 @@ class InFlightRequest(Receiver):
         self._done = done
         self._connection: UpstreamConnection | None = None
         self._splitter: sse.EventSplitter | None = None
+        self._marked = False
+        """Whether the end marker of a stream has come: without it, nobody knows whether the rest was lost."""
         self._body: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
@@ -145,8 +168,10 @@ class InFlightRequest(Receiver):
         elif self._splitter is None:
             record.last = self._load.now
             self._read_whole(b"".join(self._body))
-        elif record.last is None and record.error is None:
+        elif record.error is None and record.last is None:
             record.error = "a stream without content"
+        elif record.error is None and not self._marked:
+            record.error = "a stream without its end marker, data: [DONE]"
         self._finish()
 
     def receive_failure(self, error: UpstreamError) -> None:
@@ -187,12 +212,15 @@ class InFlightRequest(Receiver):
         self._done(self)
 
     def _read(self, data: bytes, now: float) -> None:
-        if not data or data == b"[DONE]":
+        if data == b"[DONE]":
+            self._marked = True
+            return
+        if not data:
             return
         record = self.record
         try:
             event = _EVENT.decode(data)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             record.error = "an event that is not JSON"
             return
         if event.error:
@@ -208,9 +236,14 @@ class InFlightRequest(Receiver):
 
     def _read_whole(self, body: bytes) -> None:
         try:
-            self._meter(_ANSWER.decode(body).usage)
-        except msgspec.DecodeError:
+            answer = _ANSWER.decode(body)
+        except _UNREADABLE:
             self.record.error = "a response that is not JSON"
+            return
+        if answer.error:
+            self.record.error = "an error in place of a response"
+            self.record.detail = _message(answer.error)
+        self._meter(answer.usage)
 
     def _meter(self, usage: Usage | None) -> None:
         if usage is not None:
@@ -398,15 +431,16 @@ class Load:
             self.cpu_seconds += process_time() - used
 
     async def _sweep(self) -> None:
-        """Give up each second on what was sent too long ago; the oldest stand first."""
+        """Give up on what was sent too long ago; the oldest stand first, so no other deadline comes before theirs."""
         while True:
-            await asyncio.sleep(1.0)
-            for in_flight in list(takewhile(self._overdue, self._under_way)):
+            oldest = next(iter(self._under_way), None)
+            await asyncio.sleep(self._timeout if oldest is None else self._left_for(oldest))
+            for in_flight in list(takewhile(lambda each: self._left_for(each) <= 0, self._under_way)):
                 in_flight.give_up(f"no whole response within {self._timeout:g} s")
 
-    def _overdue(self, in_flight: InFlightRequest) -> bool:
-        sent = in_flight.record.sent
-        return sent is not None and self.now - sent > self._timeout
+    def _left_for(self, in_flight: InFlightRequest) -> float:
+        """Say how many seconds a request has left; less than 0 is nothing for ``asyncio.sleep``."""
+        return (in_flight.record.sent or 0.0) + self._timeout - self.now
 
 
 def _retry_after(head: ResponseHead) -> float | None:
@@ -422,7 +456,7 @@ def _refusal(body: bytes) -> str:
     """Find the message in the body of an error response; what is no such body is shown as it is."""
     try:
         error = _REFUSAL.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         error = None
     return _message(error) if error else _shown(body.decode("utf-8", "replace"))
 

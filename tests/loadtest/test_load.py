@@ -135,6 +135,14 @@ async def test_an_answer_that_takes_too_long_is_given_up() -> None:
     assert (load.finished, load.failed, load.under_way) == (1, 1, 0)
 
 
+async def test_an_answer_is_given_up_when_its_time_is_over_and_not_seconds_later() -> None:
+    async with SimulatedEngine(timing=Timing(ttft=0.6)) as slow:
+        load = Load(slow.address, timeout=0.1)
+        await load.open_loop([WHOLE], [0.0])
+        load.close()
+    assert [record.error for record in load.records] == ["no whole response within 0.1 s"]
+
+
 @pytest.mark.parametrize("closed", [False, True])
 async def test_a_load_that_is_stopped_ends_at_once_and_keeps_what_it_has(closed: bool) -> None:
     async with SimulatedEngine(timing=Timing(ttft=60.0)) as slow:
@@ -192,7 +200,11 @@ REFUSED = b"HTTP/1.1 %b\r\n%bcontent-length: 2\r\nconnection: close\r\n\r\n{}"
 
 async def told(refusal: bytes, *, retries: bool) -> list[Record]:
     """Ask a server that refuses the first two requests so, and serves the next one."""
-    answers = [refusal, refusal, REFUSED % (b"200 OK", b"")]
+    return await answered(WHOLE, [refusal, refusal, REFUSED % (b"200 OK", b"")], retries=retries)
+
+
+async def answered(request: Request, answers: list[bytes], *, retries: bool = False) -> list[Record]:
+    """Send a request to a server that says these bytes, one after the other."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -202,7 +214,7 @@ async def told(refusal: bytes, *, retries: bool) -> list[Record]:
 
     async with await asyncio.start_server(answer, "127.0.0.1") as server:
         load = Load(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", retries=retries)
-        await load.open_loop([WHOLE], [0.0])
+        await load.open_loop([request], [0.0])
         load.close()
     return load.records
 
@@ -238,3 +250,38 @@ async def test_nobody_comes_back_to_a_test_that_was_stopped() -> None:
         await asking
         load.close()
     assert len(load.records) == 1
+
+
+DEEP = b"[" * 50_000 + b"]" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        (b'{"choices":[{"text":"\xff"}]}', "an event that is not JSON"),
+        (b'{"error":' + DEEP + b"}", "an event that is not JSON"),
+        (b'{"choices":[{"text":"a"}]}', "a stream without its end marker, data: [DONE]"),
+        (b"[DONE]", "a stream without content"),
+    ],
+)
+async def test_a_stream_that_is_none_is_a_failure_with_its_reason(event: bytes, error: str) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    (record,) = await answered(STREAM, [head + b"data: " + event + b"\n\n"])
+    assert record.error == error
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "detail"),
+    [
+        (b"200 OK", b'{"usage":"\xff"}', "a response that is not JSON", ""),
+        (b"200 OK", b'{"usage":' + DEEP + b"}", "a response that is not JSON", ""),
+        (b"200 OK", b'{"error":{"message":"no model"}}', "an error in place of a response", "no model"),
+        (b"500 Internal Server Error", b'{"error":' + DEEP + b"}", "status 500", '{"error":' + "[" * 291),
+    ],
+)
+async def test_a_body_that_is_none_is_a_failure_with_its_reason(
+    status: bytes, body: bytes, error: str, detail: str
+) -> None:
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    (record,) = await answered(WHOLE, [head % (status, len(body)) + body])
+    assert (record.error, record.detail) == (error, detail)
