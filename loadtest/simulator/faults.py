@@ -5,8 +5,12 @@ from __future__ import annotations
 import enum
 import random
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
+
+_Number = Annotated[int, msgspec.Meta(ge=0)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Cut(enum.Enum):
@@ -51,7 +55,7 @@ class Faults:
     silent: bool = False
     """Read the request and never answer it."""
 
-    delay: float = 0.0
+    delay: _Seconds = 0.0
     """Seconds to wait, outside the batch, before anything else happens to the request."""
 
     status: int = 0
@@ -63,7 +67,7 @@ class Faults:
     garbage: bool = False
     """Answer with bytes that are not HTTP, then close."""
 
-    crash_after: int | None = None
+    crash_after: _Number | None = None
     """Die after so many events (0: upon the request): all connections are reset and nothing listens any more.
     A process exits with status 1. A unary response dies before its first byte."""
 
@@ -75,23 +79,23 @@ class Faults:
     both_lengths: bool = False
     """Send ``content-length`` beside ``transfer-encoding: chunked``, in streams and unary responses."""
 
-    header_bytes: int = 0
+    header_bytes: _Number = 0
     """Add a header ``x-padding`` with a value of this many bytes."""
 
-    cut_body_after: int | None = None
+    cut_body_after: _Number | None = None
     """Close the connection after so many bytes of a unary response's body."""
 
     # the stream
-    hang_after: int | None = None
+    hang_after: _Number | None = None
     """Send nothing more after so many events, and keep the connection open."""
 
-    cut_after: int | None = None
+    cut_after: _Number | None = None
     """End the stream after so many events, in the way ``cut`` says."""
 
     cut: Cut = Cut.CLOSE
     """How ``cut_after`` ends the stream."""
 
-    error_after: int | None = None
+    error_after: _Number | None = None
     """After so many events send vLLM's error event, the end marker and the end."""
 
     usage_on_every_event: bool = False
@@ -103,14 +107,14 @@ class Faults:
     crlf: bool = False
     """End the lines of events with CR LF."""
 
-    event_bytes: int = 0
+    event_bytes: _Number = 0
     """Lengthen each token's text to this many bytes, in streams and unary responses."""
 
-    segment_bytes: int = 0
+    segment_bytes: _Number = 0
     """Write responses in segments of 1 to so many bytes, sizes drawn from the seed, one by one (1: bytewise)."""
 
     # connections
-    close_idle_after: float | None = None
+    close_idle_after: _Seconds | None = None
     """Close a connection that was idle for so many seconds after a response."""
 
     close_after_answer: bool = False
@@ -122,6 +126,8 @@ class Faults:
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be between 0 and 1, not {self.probability}")
+        if self.status and not 200 <= self.status <= 599:
+            raise ValueError(f"status must be 0 or between 200 and 599, not {self.status}")
         if sum(each.probability for each in self.mix) > 1 + 1e-9:
             raise ValueError("the probabilities of a mix add up to more than 1")
 

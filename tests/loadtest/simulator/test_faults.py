@@ -57,7 +57,11 @@ def test_json_gives_back_what_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [b"[]", b"{", b'{"cut": "softly"}', b'{"status": "500"}', b'{"cuts": 1}', b'{"probability": 2}']
+    "wrong",
+    [
+        *(b"[]", b"{", b'{"cut": "softly"}', b'{"status": "500"}', b'{"cuts": 1}', b'{"probability": 2}'),
+        *(b'{"status": 99}', b'{"status": 600}', b'{"segment_bytes": -1}', b'{"crash_after": -1}', b'{"delay": -1}'),
+    ],
 )
 def test_json_that_makes_no_sense_is_refused(wrong: Any) -> None:
     with pytest.raises(msgspec.DecodeError):
