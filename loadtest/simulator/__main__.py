@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import math
 import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -20,6 +22,15 @@ from loadtest.simulator.instant import InstantEngine
 from loadtest.simulator.profile import PROFILES, Profile
 from loadtest.simulator.server import MAX_MODEL_LEN, SimulatedEngine
 
+_NEEDS: Mapping[str, Sequence[str]] = {"instant": ("hosts", "at_once"), "profile": ("speed", "num_blocks")}
+"""Options that mean something only with another one."""
+
+_CONTRADICTS: Mapping[str, Sequence[str]] = {
+    "instant": ("faults", "profile", "max_num_seqs", "max_model_len", "enable_sleep_mode", "enable_lora", "seed"),
+    "profile": ("ttft", "inter_token"),
+}
+"""Options that another one makes meaningless."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
@@ -31,12 +42,12 @@ def parser() -> argparse.ArgumentParser:
     )
     where = command.add_mutually_exclusive_group(required=True)
     where.add_argument("--uds", metavar="PATH", help="listen on this Unix socket")
-    where.add_argument("--port", type=int, metavar="N", help="listen on this port of 127.0.0.1 (0: any free one)")
+    where.add_argument("--port", type=_port, metavar="N", help="listen on this port of 127.0.0.1 (0: any free one)")
     command.add_argument(
         "--instant", action="store_true", help="answer with fixed bytes, to measure what stands in front: no faults"
     )
     command.add_argument(
-        "--hosts", type=int, default=1, metavar="N", help="with --instant: listen on N addresses from 127.0.0.1 on"
+        "--hosts", type=_count, default=1, metavar="N", help="with --instant: listen on N addresses from 127.0.0.1 on"
     )
     command.add_argument(
         "--at-once",
@@ -45,30 +56,43 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--model", default="sim", metavar="NAME", help="the model's name (default: %(default)s)")
     command.add_argument(
-        "--ttft", type=float, default=known.ttft, metavar="S", help="seconds to the first token (default: %(default)s)"
+        "--ttft",
+        type=_seconds,
+        default=known.ttft,
+        metavar="S",
+        help="seconds to the first token (default: %(default)s)",
     )
     command.add_argument(
-        "--inter-token", type=float, default=known.inter_token, metavar="S", help="seconds between tokens (%(default)s)"
+        "--inter-token",
+        type=_seconds,
+        default=known.inter_token,
+        metavar="S",
+        help="seconds between tokens (%(default)s)",
     )
     command.add_argument(
         "--profile", choices=sorted(PROFILES), help="model the steps, KV cache and prefix cache of this engine instead"
     )
     command.add_argument(
-        "--speed", type=float, default=1.0, metavar="X", help="make the profile's machine X times as fast"
+        "--speed", type=_times, default=1.0, metavar="X", help="make the profile's machine X times as fast"
     )
     command.add_argument(
-        "--num-blocks", type=int, metavar="N", help="blocks of the profile's KV cache, instead of what it has"
+        "--num-blocks", type=_count, metavar="N", help="blocks of the profile's KV cache, instead of what it has"
     )
     command.add_argument(
         "--max-num-seqs",
-        type=int,
+        type=_count,
         metavar="N",
         help=f"size of the batch (default: the profile's, or {known.max_num_seqs})",
     )
     command.add_argument(
-        "--max-model-len", type=int, default=MAX_MODEL_LEN, metavar="N", help="context length (%(default)s)"
+        "--max-model-len", type=_count, default=MAX_MODEL_LEN, metavar="N", help="context length (%(default)s)"
     )
     command.add_argument("--enable-sleep-mode", action="store_true", help="serve vLLM's /sleep, /wake_up, /is_sleeping")
+    command.add_argument(
+        "--enable-lora",
+        action="store_true",
+        help="take LoRA adapters at /v1/load_lora_adapter, as vLLM does with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1",
+    )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random faults (%(default)s)")
     command.add_argument(
         "--faults", type=_read_faults, default=NO_FAULTS, metavar="FILE", help="JSON file with the faults to begin with"
@@ -83,8 +107,56 @@ def _read_faults(path: str) -> Faults:
         raise argparse.ArgumentTypeError(f"{path}: {error}") from error
 
 
+def _port(given: str) -> int:
+    if not (given.isdecimal() and int(given) < 65_536):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a port; expected a number from 0 to 65535")
+    return int(given)
+
+
+def _count(given: str) -> int:
+    if not (given.isdecimal() and int(given) > 0):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number from 1 on")
+    return int(given)
+
+
+def _seconds(given: str) -> float:
+    seconds = _number(given)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a number of seconds, which is not negative")
+    return seconds
+
+
+def _times(given: str) -> float:
+    times = _number(given)
+    if not 0 < times < math.inf:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number")
+    return times
+
+
+def _number(given: str) -> float:
+    try:
+        return float(given)
+    except ValueError:
+        return math.nan
+
+
+def _check(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse options that would change nothing; ends the program like ``argparse``."""
+    given = {name for name, value in vars(options).items() if value != command.get_default(name)}
+    if "instant" in given and "uds" in given:
+        command.error("--instant listens on a port; give --port instead of --uds")
+    for needed, names in _NEEDS.items():
+        for name in names:
+            if name in given and needed not in given:
+                command.error(f"argument --{name.replace('_', '-')}: it changes nothing without --{needed}")
+    for other, names in _CONTRADICTS.items():
+        for name in names:
+            if name in given and other in given:
+                command.error(f"argument --{name.replace('_', '-')}: it changes nothing with --{other}")
+
+
 def _profile(options: argparse.Namespace) -> Profile | None:
-    """Return the engine to be modelled, as the options change it. Raises ``ValueError``."""
+    """Return the engine to be modelled, as the options change it."""
     if options.profile is None:
         return None
     sizes = {"max_num_seqs": options.max_num_seqs, "num_blocks": options.num_blocks}
@@ -111,6 +183,7 @@ async def serve(options: argparse.Namespace) -> None:
         max_model_len=options.max_model_len,
         recorded=0,
         on_crash=lambda: os._exit(1),
+        lora=options.enable_lora,
         sleep_mode=options.enable_sleep_mode,
     )
     async with engine:
@@ -140,12 +213,14 @@ def _stopped() -> asyncio.Event:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the command line; status 1 says that it could not listen."""
     command = parser()
     options = command.parse_args(arguments)
-    if options.instant and options.uds is not None:
-        command.error("--instant listens on a port; give --port instead of --uds")
-    uvloop.run(serve(options))
+    _check(command, options)
+    try:
+        uvloop.run(serve(options))
+    except OSError as error:
+        sys.exit(f"cannot listen on {options.uds or f'port {options.port}'}: {error}")
 
 
 if __name__ == "__main__":

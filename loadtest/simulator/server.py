@@ -19,7 +19,7 @@ from loadtest.simulator.batch import Batch, Timing
 from loadtest.simulator.connection import Connection, ReceivedRequest
 from loadtest.simulator.counts import Counts
 from loadtest.simulator.engine_response import EngineResponse, ResponseContext, UnaryResponse
-from loadtest.simulator.errors import EngineError
+from loadtest.simulator.errors import UNREADABLE, EngineError
 from loadtest.simulator.exchange import Exchange, Outcome
 from loadtest.simulator.faults import NO_FAULTS, Faults
 from loadtest.simulator.profile import Profile
@@ -335,7 +335,7 @@ class SimulatedEngine:
         if method == "PUT":
             try:
                 self.faults = Faults.decode(body)
-            except (msgspec.DecodeError, ValueError) as error:
+            except UNREADABLE as error:
                 return UnaryResponse(EngineError(str(error)).encode(), status=400)
         return UnaryResponse(self._faults.encode())
 
@@ -351,7 +351,8 @@ class SimulatedEngine:
         self._changed()
 
     def _remove_socket(self) -> None:
-        if self._uds is not None:
+        # Nothing else than a socket: a path that was mistyped may name a file that somebody needs.
+        if self._uds is not None and Path(self._uds).is_socket():
             Path(self._uds).unlink(missing_ok=True)
 
     def _stop_listening(self) -> None:

@@ -99,6 +99,45 @@ async def test_it_can_write_whole_streams_and_names_its_model() -> None:
         assert len((await wire.response()).events) == 11
 
 
+async def test_it_takes_adapters_where_it_is_told_to(tmp_path: Path) -> None:
+    async with process("--port", "0", "--enable-lora") as (_, address), await Wire.connect_to(address) as wire:
+        await wire.request("POST", "/v1/load_lora_adapter", {"lora_name": "sql", "lora_path": str(tmp_path)})
+        assert (await wire.response()).status == 200
+        await wire.request("GET", "/v1/models")
+        assert [each["id"] for each in (await wire.response()).json["data"]] == ["sim", "sql"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--port 65536", "--port: '65536' is not a port; expected a number from 0 to 65535"),
+        ("--port 0 --ttft nan", "--ttft: 'nan' is not a number of seconds"),
+        ("--port 0 --inter-token -1", "--inter-token: '-1' is not a number of seconds"),
+        ("--port 0 --max-num-seqs 0", "--max-num-seqs: '0' is not a whole number from 1 on"),
+        ("--port 0 --max-model-len x", "--max-model-len: 'x' is not a whole number from 1 on"),
+        ("--port 0 --profile gpu-8b --speed 0", "--speed: '0' is not a positive number"),
+        ("--port 0 --profile gpu-8b --ttft 1", "--ttft: it changes nothing with --profile"),
+        ("--port 0 --speed 2", "--speed: it changes nothing without --profile"),
+        ("--port 0 --hosts 2", "--hosts: it changes nothing without --instant"),
+        ("--port 0 --instant --enable-lora", "--enable-lora: it changes nothing with --instant"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(options.split())
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_its_socket_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("precious")
+    with pytest.raises(SystemExit) as ended:
+        main(["--uds", str(file)])
+    assert str(ended.value).startswith(f"cannot listen on {file}: ")
+    assert file.read_text() == "precious"
+
+
 def test_an_instant_engine_needs_a_port(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--uds", "/tmp/s", "--instant"])
