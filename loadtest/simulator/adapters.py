@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from loadtest.simulator.engine_response import UnaryResponse
-from loadtest.simulator.errors import EngineError
+from loadtest.simulator.errors import UNREADABLE, EngineError
 
 LOADS = "/v1/load_lora_adapter"
 UNLOADS = "/v1/unload_lora_adapter"
@@ -36,7 +36,7 @@ class LoraAdapters:
         try:
             order = msgspec.json.decode(body, type=_Order)
             said = self._load(order) if path == LOADS else self._unload(order)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return UnaryResponse(EngineError(str(error), 400).encode(), status=400)
         except EngineError as error:
             return UnaryResponse(error.encode(), status=error.status)
@@ -46,7 +46,7 @@ class LoraAdapters:
         """Give the adapter that a request asks for, ``base`` if it asks for none that is loaded."""
         try:
             name = msgspec.json.decode(body, type=_Named).model
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return base
         return name if name in self.loaded and name is not None else base
 

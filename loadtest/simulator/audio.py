@@ -47,13 +47,13 @@ def form(body: bytes, content_type: str) -> dict[str, bytes]:
     boundary = _BOUNDARY.match(content_type)
     if boundary is None:
         raise missing("file")
-    _, *parts, end = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
-    if not end.startswith(b"--"):
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
+    if not parts or not parts.pop().startswith(b"--"):
         raise EngineError("There was an error parsing the body", kind="Bad Request")
     fields: dict[str, bytes] = {}
     for part in parts:
         head, _, data = part.partition(b"\r\n\r\n")
         name = _NAME.search(head)
         if name is not None:
-            fields[name[1].decode()] = data
+            fields[name[1].decode(errors="replace")] = data
     return fields

@@ -19,6 +19,10 @@ _MESSAGES = {
 }
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for what is not JSON, not UTF-8, or nested without an end."""
+
+
 class EngineError(Exception):
     """A request that vLLM refuses."""
 

@@ -17,6 +17,7 @@ from loadtest.simulator.requests import (
     InputRequest,
     RerankRequest,
     ScoreRequest,
+    check_context,
     check_pooling_model,
     decode,
     text_of_messages,
@@ -33,7 +34,9 @@ Input = str | list[int]
 def embeddings(asked: ResponseContext) -> UnaryResponse:
     """Answer ``/v1/embeddings`` with unit vectors that depend on the text alone. Raises ``EngineError``."""
     request, inputs, prompt_tokens = _read(asked)
-    size = request.dimensions or _DIMENSIONS
+    size = _DIMENSIONS if request.dimensions is None else request.dimensions
+    if size < 1:
+        raise EngineError("Dimensions must be greater than 0")
     data = []
     for index, each in enumerate(inputs):
         vector = _vector(each, size)
@@ -97,7 +100,7 @@ def rerank(asked: ResponseContext) -> UnaryResponse:
         "id": f"rerank-{asked.id}",
         "model": asked.model,
         "usage": {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens},
-        "results": results[: request.top_n or None],
+        "results": results[: request.top_n] if request.top_n > 0 else results,
     }
     return UnaryResponse(msgspec.json.encode(answer), Work(prompt_tokens, 1))
 
@@ -112,10 +115,13 @@ def _read(asked: ResponseContext) -> tuple[InputRequest, list[Input], int]:
     request = decode(asked.body, asked.content_type, InputRequest)
     check_pooling_model(request.model, asked.model)
     if request.messages is not None:
-        text = text_of_messages(request.messages).decode()
-        return request, [text], tokens_of(text)
-    inputs = texts_of(request.input, "input")
-    return request, inputs, sum(map(tokens_of, inputs))
+        inputs: list[Input] = [text_of_messages(request.messages).decode()]
+    else:
+        inputs = texts_of(request.input, "input")
+    counts = [tokens_of(each) for each in inputs]
+    if request.truncate_prompt_tokens is None:
+        check_context(max(counts), asked.max_model_len)
+    return request, inputs, sum(counts)
 
 
 def _listed(asked: ResponseContext, prefix: str, data: list[dict[str, Any]], prompt_tokens: int) -> UnaryResponse:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from loadtest.simulator import tokens
-from loadtest.simulator.errors import EngineError
+from loadtest.simulator.errors import UNREADABLE, EngineError
 
 DEFAULT_OUTPUT_TOKENS = 16
 """How many tokens a response has when the request sets no limit."""
 
 Prompt = str | list[Any] | None
+
+TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class ModelRequest(msgspec.Struct):
@@ -43,7 +45,9 @@ class GenerationRequest(ModelRequest):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     def check(self) -> None:
-        """Refuse ``stream_options`` without ``stream``, as vLLM does. Raises ``EngineError``."""
+        """Refuse no choice at all, and ``stream_options`` without ``stream``, as vLLM does. Raises ``EngineError``."""
+        if self.n is not None and self.n < 1:
+            raise EngineError(f"n must be at least 1, got {self.n}.")
         if self.stream_options is not None and not self.stream:
             message = "EventStream options can only be defined when `stream=True`."
             raise EngineError(f"{message} (parameter=stream_options)", param="stream_options")
@@ -109,6 +113,7 @@ class InputRequest(ModelRequest):
     messages: list[dict[str, Any]] | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
+    truncate_prompt_tokens: int | None = None
 
 
 class ScoreRequest(ModelRequest):
@@ -142,7 +147,7 @@ class TokenizeRequest(ModelRequest):
 class DetokenizeRequest(ModelRequest):
     """``/detokenize``."""
 
-    tokens: list[int] = msgspec.field(default_factory=list)
+    tokens: list[TokenId] = msgspec.field(default_factory=list)
 
 
 Request = TypeVar("Request", bound=msgspec.Struct)
@@ -157,7 +162,7 @@ def decode(body: bytes, content_type: str, kind: type[Request]) -> Request:
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `")
         raise _validation_error(reason, place.rstrip("`").replace("$", "body", 1) or "body") from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _validation_error(f"JSON decode error: {error}", "body") from error
 
 
@@ -185,11 +190,16 @@ def answer_length(prompt_tokens: int, limit: int | None, max_model_len: int) -> 
         said = f"max_tokens={limit} cannot be greater than max_model_len={max_model_len}."
         more = f"Please request fewer output tokens. (parameter=max_tokens, value={limit})"
         raise EngineError(f"{said} {more}", param="max_tokens")
+    check_context(prompt_tokens, max_model_len)
+    return min(DEFAULT_OUTPUT_TOKENS if limit is None else limit, max(1, max_model_len - prompt_tokens))
+
+
+def check_context(prompt_tokens: int, max_model_len: int) -> None:
+    """Refuse a prompt that is longer than the context. Raises ``EngineError``."""
     if prompt_tokens > max_model_len:
         said = f"This model's maximum context length is {max_model_len} tokens."
         more = f"However, your prompt contains at least {max_model_len + 1} input tokens."
         raise EngineError(f"{said} {more}", param="input_tokens")
-    return min(DEFAULT_OUTPUT_TOKENS if limit is None else limit, max(1, max_model_len - prompt_tokens))
 
 
 def texts_of(prompt: Prompt, name: str) -> list[str | list[int]]:

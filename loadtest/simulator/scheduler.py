@@ -76,7 +76,7 @@ class Scheduler:
 
     def _arrive(self, sequence: Sequence) -> None:
         del self._arriving[sequence]
-        progress = self._all[sequence] = _Progress(sequence, self.profile.block_size)
+        progress = self._all[sequence] = _Progress(sequence, self.profile)
         self._waiting.append(progress)
         if self._timer is None:
             # In a turn of its own, so that what arrives together is scheduled together.
@@ -211,11 +211,14 @@ class Scheduler:
 class _Progress:
     """How far one sequence has come."""
 
-    __slots__ = ("blocks", "computed", "hashes", "named", "produced", "sequence")
+    __slots__ = ("blocks", "computed", "hashes", "named", "produced", "prompt_tokens", "sequence")
 
-    def __init__(self, sequence: Sequence, block_size: int) -> None:
+    def __init__(self, sequence: Sequence, profile: Profile) -> None:
         self.sequence = sequence
-        self.hashes = hashes_of(sequence.work.prompt, block_size)
+        # The inputs of a pooling request are one sequence here. Where they are more than the cache holds together, they
+        # are read as far as it goes: otherwise they would wait for ever, and all behind them.
+        self.prompt_tokens = min(sequence.work.prompt_tokens, profile.capacity)
+        self.hashes = hashes_of(sequence.work.prompt, profile.block_size)
         self.blocks: list[int] = []
         self.named = 0
         self.computed = 0
@@ -224,4 +227,4 @@ class _Progress:
     @property
     def known(self) -> int:
         """Tokens of the prompt and of the response so far."""
-        return self.sequence.work.prompt_tokens + self.produced
+        return self.prompt_tokens + self.produced

@@ -15,7 +15,7 @@ import msgspec
 
 from loadtest.simulator.batch import Sequence as Running
 from loadtest.simulator.engine_response import UnaryResponse
-from loadtest.simulator.errors import EngineError
+from loadtest.simulator.errors import UNREADABLE, EngineError
 
 IS_SLEEPING = "/is_sleeping"
 SLEEP = "/sleep"
@@ -125,7 +125,7 @@ class SleepMode:
     def _call(self, body: bytes) -> object:
         try:
             call = msgspec.json.decode(body, type=_Call)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise EngineError(str(error), 400) from None
         if call.method != "reload_weights" or "weights" in self._asleep:
             raise EngineError.of_status(500)

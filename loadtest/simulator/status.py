@@ -77,9 +77,11 @@ def metrics(model: str, batch: Batch | Scheduler) -> UnaryResponse:
         lines += ["# TYPE vllm:cache_config_info gauge"]
         facts = f'block_size="{profile.block_size}",enable_prefix_caching="True",num_gpu_blocks="{profile.num_blocks}"'
         lines.append(f'vllm:cache_config_info{{engine="0",{facts}}} 1.0')
+    # As the text format wants it of the value of a label.
+    label = model.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     for name, description, value in series:
         kind = "counter" if name.endswith("_total") else "gauge"
         lines += [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
-        lines.append(f'{name}{{engine="0",model_name="{model}"}} {float(value)}')
+        lines.append(f'{name}{{engine="0",model_name="{label}"}} {float(value)}')
     text = "\n".join(lines) + "\n"
     return UnaryResponse(text.encode(), content_type=b"text/plain; version=1.0.0; charset=utf-8")

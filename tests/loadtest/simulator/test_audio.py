@@ -43,7 +43,13 @@ def test_fields_of_a_form() -> None:
 
 @pytest.mark.parametrize(
     ("body", "content_type"),
-    [(b"{}", "application/json"), (BODY, "multipart/form-data"), (BODY[:-20], TYPE["content-type"]), (b"", "")],
+    [
+        (b"{}", "application/json"),
+        (BODY, "multipart/form-data"),
+        (BODY[:-20], TYPE["content-type"]),
+        (b"", TYPE["content-type"]),
+        (b"", ""),
+    ],
 )
 def test_what_is_no_whole_form_is_refused(body: bytes, content_type: str) -> None:
     with pytest.raises(EngineError):

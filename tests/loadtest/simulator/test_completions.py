@@ -65,3 +65,8 @@ async def test_a_prompt_that_ends_with_an_answers_beginning_is_gone_on_with(wire
     rest = (await ask(wire, max_tokens=2, prompt="abcd t0 t1 t2")).json
     assert rest["choices"][0]["text"] == " t3 t4"
     assert rest["usage"]["prompt_tokens"] == whole["usage"]["prompt_tokens"] + 3
+
+
+async def test_no_choice_at_all_is_refused(wire: Wire) -> None:
+    answer = await ask(wire, prompt="a", n=0)
+    assert (answer.status, answer.json["error"]["message"]) == (400, "n must be at least 1, got 0.")

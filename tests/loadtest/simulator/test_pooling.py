@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loadtest.simulator import SimulatedEngine
 from tests.kit.wire import Response, Wire
 
 
@@ -78,3 +79,22 @@ async def test_reranking_puts_the_most_similar_first(wire: Wire, path: str) -> N
 
 async def test_an_input_must_be_there(wire: Wire) -> None:
     assert (await ask(wire, "/classify")).json["error"]["param"] == "body.input"
+
+
+@pytest.mark.parametrize("size", [0, -1])
+async def test_vectors_of_no_dimension_are_refused(wire: Wire, size: int) -> None:
+    answer = await ask(wire, "/v1/embeddings", input="a", dimensions=size)
+    assert (answer.status, answer.json["error"]["message"]) == (400, "Dimensions must be greater than 0")
+
+
+@pytest.mark.parametrize("most", [0, -1, 5])
+async def test_all_documents_are_ranked_unless_fewer_are_asked_for(wire: Wire, most: int) -> None:
+    assert len((await ask(wire, "/rerank", query="a", documents=["b", "c"], top_n=most)).json["results"]) == 2
+
+
+async def test_a_text_that_is_longer_than_the_context_is_refused_unless_it_is_to_be_cut() -> None:
+    async with SimulatedEngine(max_model_len=2) as engine, await Wire.connect_to(engine.address) as wire:
+        refused = await ask(wire, "/classify", input=["a", "a" * 9])
+        assert refused.status == 400
+        assert "maximum context length is 2 tokens" in refused.json["error"]["message"]
+        assert (await ask(wire, "/classify", input="a" * 9, truncate_prompt_tokens=-1)).status == 200

@@ -220,3 +220,11 @@ async def test_changes_are_announced() -> None:
     await asyncio.sleep(0)
     assert seen[0] == (0, 1)
     assert seen[-1] == (0, 0)
+
+
+async def test_inputs_that_are_more_than_the_cache_holds_do_not_wait_for_ever() -> None:
+    scheduler = Scheduler(Profile(block_size=4, num_blocks=2), ignore)
+    many, behind = Told(prompt=100, stepwise=False), Told()
+    scheduler.add(many)
+    scheduler.add(behind)
+    await all_done(scheduler, many, behind)

@@ -65,6 +65,10 @@ def test_a_level_that_there_is_not_is_refused(level: str) -> None:
     assert is_sleeping(sleeping) is False
 
 
+def test_a_call_that_is_not_utf_8_is_refused() -> None:
+    assert mode().answer(COLLECTIVE_RPC, "", b'{"method": "\xff"}').status == 400
+
+
 def test_a_call_that_is_no_json_is_refused() -> None:
     assert mode().answer(COLLECTIVE_RPC, "", b"{").status == 400
 

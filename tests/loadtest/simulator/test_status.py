@@ -1,5 +1,7 @@
 """What the engine says about itself."""
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from loadtest.simulator import Profile, SimulatedEngine, Timing
 from tests.kit.wire import Wire
 
@@ -57,3 +59,10 @@ async def test_metrics_show_the_prefix_cache_of_a_profile() -> None:
     (facts,) = [line for line in lines if line.startswith("vllm:cache_config_info{")]
     assert 'block_size="4"' in facts
     assert 'num_gpu_blocks="50"' in facts
+
+
+async def test_a_model_with_quotes_in_its_name_leaves_the_metrics_readable() -> None:
+    async with SimulatedEngine('a"b\\c') as engine, await Wire.connect_to(engine.address) as wire:
+        await wire.request("GET", "/metrics")
+        families = list(text_string_to_metric_families((await wire.response()).body.decode()))
+    assert {sample.labels["model_name"] for family in families for sample in family.samples} == {'a"b\\c'}

@@ -31,3 +31,9 @@ async def test_an_empty_prompt_has_none(wire: Wire) -> None:
 
 async def test_there_must_be_something(wire: Wire) -> None:
     assert (await ask(wire, "/tokenize")).json["error"]["param"] == "body.prompt"
+
+
+async def test_what_can_be_no_token_is_refused_by_its_place(wire: Wire) -> None:
+    for wrong in (-1, 2**63):
+        answer = await ask(wire, "/detokenize", tokens=[1, wrong])
+        assert (answer.status, answer.json["error"]["param"]) == (400, "body.tokens[1]")
