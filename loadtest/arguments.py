@@ -12,10 +12,16 @@ from gateway.http.address import Address
 from loadtest.compare import Target
 from loadtest.load import TIMEOUT
 from loadtest.mix import MixError, mix, weights
-from loadtest.summary import SLOS
-from loadtest.workload import WORKLOADS
+from loadtest.summary import OF_STREAMS, SLOS
+from loadtest.workload import STREAMED, WORKLOADS
 
 _T = TypeVar("_T")
+
+_MOST_REQUESTS = 10_000_000
+"""Of one test or step: each is planned beforehand and recorded, all in memory."""
+
+_MOST_CLIENTS = 65_535
+"""How many ports there are, one for each connection to an address."""
 
 _EXAMPLES = """\
 examples:
@@ -38,7 +44,8 @@ examples:
 An open-loop test (--rate, --ramp, --trace) sends at moments that are drawn beforehand; its lateness says whether the
 client kept up. A closed-loop test (--clients) sends the next request when a response is complete. Ctrl-C ends a test
 early, with the results so far.
-exit code: 0, 1 if no request was answered (or no rate met the objectives), 2 if the test cannot begin.
+exit code: 0, 1 if no request was answered (or no rate met the objectives), 2 if the test cannot begin or its results
+cannot be written.
 """
 
 _COMPARE_EXAMPLES = """\
@@ -130,12 +137,43 @@ def check(command: argparse.ArgumentParser, options: argparse.Namespace) -> None
     targets = [target.name for target in getattr(options, "target", [])]
     if targets and (len(targets) < 2 or len(set(targets)) < len(targets)):
         command.error("argument --target: a comparison needs at least two, with different names")
-    if options.key_env is not None and not os.environ.get(options.key_env):
-        command.error(f"argument --key-env: there is no environment variable {options.key_env}, or it is empty")
+    if options.save is not None and options.save == options.report:
+        command.error("argument --report: it is the file of --save")
+    _check_key(command, options.key_env)
+    _check_number(command, options)
     try:
         options.parts = mix(options.mix or {options.workload or "chat": 1.0}, options.model)
     except MixError as error:
         command.error(f"argument --model: {error}")
+    _check_objectives(command, options)
+
+
+def _check_key(command: argparse.ArgumentParser, variable: str | None) -> None:
+    """Refuse a key that is not there, or that no header may hold."""
+    key = None if variable is None else os.environ.get(variable, "")
+    if key == "":
+        command.error(f"argument --key-env: there is no environment variable {variable}, or it is empty")
+    if key is not None and not (key.isascii() and key.isprintable()):
+        command.error(f"argument --key-env: {variable} holds a line break, or what is not ASCII: it is no API key")
+
+
+def _check_number(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse more requests than can be planned."""
+    ramp = getattr(options, "ramp", None)
+    rate = options.rate or ramp
+    if rate is not None and rate * options.seconds > _MOST_REQUESTS:
+        command.error(
+            f"argument --{'ramp' if ramp else 'rate'}: {rate:g} a second for {options.seconds:g} s are more than "
+            f"{_MOST_REQUESTS:,} requests, which the client cannot hold"
+        )
+
+
+def _check_objectives(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse objectives that no request could miss: a ramp would go on for ever."""
+    streams = not options.unary and any(part.kind in STREAMED for part in options.parts)
+    for name, _ in options.slo:
+        if name in OF_STREAMS and not streams:
+            command.error(f"argument --slo: {name} is of streams, and nothing streams here; give e2el=MS")
 
 
 def _add_asked(asked: argparse._ArgumentGroup) -> None:
@@ -166,7 +204,7 @@ def _add_arrivals(
     when = command.add_argument_group("when it is sent")
     how = when.add_mutually_exclusive_group(required=True)
     how.add_argument("--rate", type=_positive, metavar="R", help="open loop: R requests per second")
-    how.add_argument("--clients", type=_count, metavar="N", help="closed loop: N clients, one request each at a time")
+    how.add_argument("--clients", type=_clients, metavar="N", help="closed loop: N clients, one request each at a time")
     how.add_argument("--trace", type=Path, metavar="FILE", help="open loop: replay a Mooncake .jsonl or an Azure .csv")
     when.add_argument(
         "--seconds", type=_positive, default=seconds, metavar="S", help="for how long, except of a trace (%(default)s)"
@@ -232,10 +270,19 @@ def _count(given: str) -> int:
     return value
 
 
+def _clients(given: str) -> int:
+    value = _count(given)
+    if value > _MOST_CLIENTS:
+        raise argparse.ArgumentTypeError(f"{given} is more than {_MOST_CLIENTS:,}, and so many ports there are")
+    return value
+
+
 def _whole(given: str) -> int:
     value = _integer(given)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{given} is less than 0")
+    if value > _MOST_REQUESTS:
+        raise argparse.ArgumentTypeError(f"{given} is more than {_MOST_REQUESTS:,}")
     return value
 
 

@@ -15,6 +15,9 @@ PERCENTILES = (50, 90, 95, 99)
 SLOS = ("ttft", "tpot", "e2el")
 """What a service level objective may be set for."""
 
+OF_STREAMS = ("ttft", "tpot")
+"""Those of them that only a stream can miss."""
+
 BUSY = 0.8
 """The share of a core beyond which the client itself may be what limits a test."""
 

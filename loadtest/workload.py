@@ -76,6 +76,10 @@ WORKLOADS: Mapping[str, Callable[..., Request]] = {
 """The kinds of requests, by the name that the command line uses."""
 
 
+STREAMED = frozenset(("chat", "completions"))
+"""Those of them that can be asked for as streams."""
+
+
 def leaving(requests: Sequence[Request], share: float, seed: int, longest: float = 1.0) -> list[Request]:
     """Let the clients of a ``share`` of the requests go away within ``longest`` seconds."""
     draw = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret

@@ -93,6 +93,13 @@ def test_help_teaches_by_example(make: object, capsys: pytest.CaptureFixture[str
         (["--rate", "1", "--arrivals", "often"], "--arrivals: invalid choice: 'often'"),
         (["--rate", "1", "--key-env", "NO_SUCH_KEY"], "--key-env: there is no environment variable NO_SUCH_KEY"),
         (["--rate", "1", "--save", "/"], "--save: / is a folder"),
+        (["--rate", "1", "--save", "out", "--report", "out"], "--report: it is the file of --save"),
+        (["--rate", "1e9", "--seconds", "1e9"], "--rate: 1e+09 a second for 1e+09 s are more than 10,000,000 requests"),
+        (["--ramp", "1e300", "--slo", "ttft=1"], "--ramp: 1e+300 a second for 30 s are more than 10,000,000 requests"),
+        (["--clients", "65536"], "--clients: 65536 is more than 65,535, and so many ports there are"),
+        (["--rate", "1", "--warm-up", "10000001"], "--warm-up: 10000001 is more than 10,000,000"),
+        (["--ramp", "--unary", "--slo", "ttft=1"], "--slo: ttft is of streams, and nothing streams here"),
+        (["--rate", "1", "--workload", "classify", "--slo", "tpot=1"], "--slo: tpot is of streams"),
         (["--rate", "1", "--report", "/none/x.html"], "--report: there is no folder /none"),
         (["--rate", "1", "--model", "chat="], "--model: 'chat=' names no model"),
         (["--rate", "1", "--rounds", "3"], "unrecognized arguments: --rounds 3"),
@@ -103,6 +110,21 @@ def test_a_wrong_value_is_named(given: list[str], message: str, capsys: pytest.C
         read("--model", "m", *given)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["sk-1\n", "sk-1\r\nx: y", "sk-é"])
+def test_a_key_that_no_header_may_hold(
+    key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ODD_KEY", key)
+    with pytest.raises(SystemExit):
+        read("--model", "m", "--rate", "1", "--key-env", "ODD_KEY")
+    assert "--key-env: ODD_KEY holds a line break, or what is not ASCII" in capsys.readouterr().err
+
+
+def test_an_objective_of_streams_where_some_stream() -> None:
+    given = read("--model", "m", "--rate", "1", "--mix", "chat=1,classify=1", "--slo", "ttft=200")
+    assert given.slo == [("ttft", 200.0)]
 
 
 @pytest.mark.parametrize(
