@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +64,8 @@ def read(path: Path, limit: int | None = None) -> list[TraceRequest]:
     if reader is None:
         raise TraceError(f"{path}: a trace is a .jsonl file like Mooncake's or a .csv file like Azure's")
     try:
-        lines = path.read_text("utf-8").splitlines()
+        # Spreadsheets begin their files with a byte order mark.
+        lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise TraceError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -79,6 +80,8 @@ def _mooncake(path: Path, lines: Sequence[str]) -> list[TraceRequest]:
     decoder = msgspec.json.Decoder(_Line)
     found = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             read = decoder.decode(line)
         except msgspec.DecodeError as error:
@@ -91,8 +94,8 @@ def _azure(path: Path, lines: Sequence[str]) -> list[TraceRequest]:
     found = []
     for number, row in enumerate(csv.DictReader(lines), 2):
         try:
-            # Seven digits of a second are one more than Python reads.
-            at = datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
+            # Seven digits of a second are one more than Python reads. The zone is UTC, in which no hour is missing.
+            at = datetime.fromisoformat(row["TIMESTAMP"][:26]).replace(tzinfo=UTC).timestamp()
             found.append(TraceRequest(at, int(row["ContextTokens"]), int(row["GeneratedTokens"])))
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(f"{path}, line {number}: TIMESTAMP,ContextTokens,GeneratedTokens were expected") from error

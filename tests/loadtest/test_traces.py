@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,6 +48,23 @@ def test_azure(tmp_path: Path) -> None:
     first, second = traces.read(written(tmp_path, "t.csv", AZURE))
     assert (first.tokens_in, first.tokens_out, first.blocks) == (4808, 10, ())
     assert second.at - first.at == pytest.approx(1.5)
+
+
+def test_no_hour_is_missing_or_twice_in_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "2026-03-29 01:59:59.0000000,1,1", "2026-03-29 03:00:00.0000000,1,1"
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        first, second = traces.read(written(tmp_path, "t.csv", "\n".join((AZURE.splitlines()[0], *lines))))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert second.at - first.at == 3601
+
+
+@pytest.mark.parametrize(("name", "text"), [("t.jsonl", MOONCAKE), ("t.csv", AZURE)])
+def test_a_byte_order_mark_and_empty_lines_are_passed_over(tmp_path: Path, name: str, text: str) -> None:
+    assert traces.read(written(tmp_path, name, f"\ufeff{text}\n\n")) == traces.read(written(tmp_path, name, text))
 
 
 def test_requests_come_in_the_order_of_time(tmp_path: Path) -> None:
