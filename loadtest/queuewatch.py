@@ -31,10 +31,10 @@ class QueueWatch:
     async def check(self) -> None:
         """Take a first sample. Raises ``CannotBegin`` if that is not possible."""
         try:
-            page = await fetch(self._url, self._path)
-        except HttpError as error:
+            number = waiting((await fetch(self._url, self._path)).decode())
+        except (HttpError, ValueError) as error:
             raise CannotBegin(f"--metrics {self._url}{self._path} cannot be read: {error}") from error
-        if waiting(page.decode()) is None:
+        if number is None:
             raise CannotBegin(f"--metrics {self._url}{self._path} has neither {' nor '.join(GAUGES)}")
 
     async def run(self) -> None:
@@ -42,7 +42,7 @@ class QueueWatch:
         while True:
             try:
                 number = waiting((await fetch(self._url, self._path)).decode())
-            except HttpError:
+            except (HttpError, ValueError):
                 number = None
             if number is None:
                 self.failures += 1
@@ -52,7 +52,10 @@ class QueueWatch:
 
 
 def waiting(page: str) -> float | None:
-    """Add up the first of ``GAUGES`` that is on a page of metrics; ``None``: there is none."""
+    """Add up the first of ``GAUGES`` that is on a page of metrics; ``None``: there is none.
+
+    Raises ``ValueError`` for lines that are not in the text format of Prometheus.
+    """
     for gauge in GAUGES:
         lines = [line for line in page.splitlines() if line.startswith(gauge)]
         if lines:

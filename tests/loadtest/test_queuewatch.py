@@ -73,6 +73,27 @@ async def test_what_cannot_be_read_is_said_before_the_test() -> None:
             await QueueWatch(f"{engine.address}/v1/models", lambda: 0.0).check()
 
 
+@pytest.mark.parametrize("page", [b"\xff\xfe", b"headgate_requests_waiting{model= many\n"])
+async def test_a_page_that_is_garbage_is_said_before_the_test_and_left_out_later(page: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(page), page))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        watch = QueueWatch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", lambda: 0.0)
+        with pytest.raises(CannotBegin, match="cannot be read"):
+            await watch.check()
+        task = asyncio.create_task(watch.run())
+        async with asyncio.timeout(PATIENCE):
+            while not watch.failures:
+                assert not task.done()
+                await asyncio.sleep(0.01)
+        task.cancel()
+    assert watch.samples == []
+
+
 def test_models_are_added_up_and_other_metrics_left_alone() -> None:
     page = (
         'headgate_requests_waiting{model="a"} 2.0\nheadgate_requests_waiting{model="b"} 3.0\n'
