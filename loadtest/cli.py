@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,8 +48,15 @@ CANNOT_BEGIN = 2
 INTERRUPTED = 130
 
 
+class CannotWrite(Exception):
+    """A file of results could not be written at the end; the message says which, and why."""
+
+
 def main(given: Sequence[str] | None = None, prog: str = "python -m loadtest") -> int:
-    """Run the command line, as ``prog``; return 0, 1 if nothing was answered or no rate met, 2 if it cannot begin."""
+    """Run the command line, as ``prog``; return 0, 1 if nothing was answered or no rate met, 2 if it cannot begin.
+
+    It is 2 also where the results could not be written.
+    """
     given = list(sys.argv[1:] if given is None else given)
     if given[:1] == ["compare"]:
         command = arguments.compare_parser(f"{prog} compare")
@@ -63,7 +71,7 @@ def main(given: Sequence[str] | None = None, prog: str = "python -m loadtest") -
     try:
         options.recorded = traces.read(options.trace, options.limit) if options.trace is not None else []
         return uvloop.run(run(options, Progress()))
-    except (traces.TraceError, CannotBegin) as error:
+    except (traces.TraceError, CannotBegin, CannotWrite) as error:
         sys.stderr.write(f"{error}\n")
         return CANNOT_BEGIN
     except KeyboardInterrupt:
@@ -102,6 +110,8 @@ async def _test(options: argparse.Namespace, progress: Progress) -> int:
     async with _begun(options, options.url, progress) as load, _watched(options, load) as watch:
         with progress.showing(load):
             result = await run_plan(plan, load)
+    if not result.records:
+        return INTERRUPTED
     found = _summary(options, result)
     _say(summary.table(found))
     kinds = sorted({record.kind for record in result.records})
@@ -225,11 +235,11 @@ async def _begun(options: argparse.Namespace, url: str, progress: Progress) -> A
     load = Load(url, key=key, headers=_SDK_HEADERS, timeout=options.timeout)
     loop = asyncio.get_running_loop()
     try:
+        loop.add_signal_handler(signal.SIGINT, load.stop)
         shape, salt = shape_of(options), f"warm-up {url}"
         with progress.showing(load, "warm-up  "):
             await preflight.check(load, shape.one_of_each(salt), key=key)
             await load.open_loop(shape.requests(options.warm_up, salt), [0.0] * options.warm_up)
-        loop.add_signal_handler(signal.SIGINT, load.stop)
         yield load
     finally:
         loop.remove_signal_handler(signal.SIGINT)
@@ -277,7 +287,8 @@ def _around(steps: Sequence[Step], rate: float) -> list[Step]:
 
 
 def _write(options: argparse.Namespace, found: dict[str, Any], page: Page) -> None:
-    """Write the files that were asked for."""
+    """Write the files that were asked for. Raises ``CannotWrite``, after the others are written."""
+    outputs: list[tuple[Path, bytes, str]] = []
     if options.save is not None:
         told = {
             "date": f"{datetime.now():%Y%m%d-%H%M%S}",
@@ -287,11 +298,20 @@ def _write(options: argparse.Namespace, found: dict[str, Any], page: Page) -> No
             "max_concurrency": options.clients,
             "command": options.command,
         }
-        options.save.write_bytes(msgspec.json.format(msgspec.json.encode(told | found)) + b"\n")
-        _say(f"saved to {options.save}")
+        saved = msgspec.json.format(msgspec.json.encode(told | found)) + b"\n"
+        outputs.append((options.save, saved, "saved to"))
     if options.report is not None:
-        options.report.write_text(render(page), "utf-8")
-        _say(f"report in {options.report}")
+        outputs.append((options.report, render(page).encode(), "report in"))
+    lost = []
+    for path, data, done in outputs:
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            lost.append(f"{path} could not be written: {error.strerror}")
+        else:
+            _say(f"{done} {path}")
+    if lost:
+        raise CannotWrite("\n".join(lost))
 
 
 def _say(text: str) -> None:

@@ -25,9 +25,14 @@ class _Models(msgspec.Struct):
 
 
 async def check(load: Load, requests: Sequence[Request], *, key: str | None = None) -> None:
-    """Send requests one after the other, of each kind one. Raises ``CannotBegin`` for the first that fails."""
+    """Send requests one after the other, of each kind one. Raises ``CannotBegin`` for the first that fails.
+
+    A load that is stopped meanwhile is not the server's fault: it sends nothing more.
+    """
     for request in requests:
         await load.open_loop([request], [0.0])
+        if load.stopped:
+            return
         record = load.records[-1]
         if not record.succeeded:
             raise CannotBegin(await _reason(load.address.url, request, record, key))

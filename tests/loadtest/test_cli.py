@@ -204,3 +204,33 @@ async def test_a_trace_is_replayed(engine: SimulatedEngine, tmp_path: Path) -> N
     asked = [json.loads(request.body) for request in engine.requests][-2:]
     assert [each["max_completion_tokens"] for each in asked] == [2, 3]
     assert [len(each["messages"][0]["content"].split()) for each in asked] == [5, 6]
+
+
+async def test_results_that_cannot_be_written_are_said_and_the_others_are_kept(
+    engine: SimulatedEngine, tmp_path: Path
+) -> None:
+    code, out, err = await run(
+        *("--url", engine.address, "--model", "sim", "--rate", "10", "--seconds", "0.2", "--output-tokens", "2"),
+        *("--warm-up", "0", "--save", "/dev/full", "--report", str(tmp_path / "out.html")),
+    )
+    assert code == 2
+    assert err == "/dev/full could not be written: No space left on device\n"
+    assert "2 of 2 requests answered" in out
+    assert (tmp_path / "out.html").exists()
+
+
+async def test_ctrl_c_before_a_later_round_keeps_the_rounds_so_far() -> None:
+    async with SimulatedEngine() as first, SimulatedEngine() as second:
+        process = await started(
+            *("compare", "--target", f"a={first.address}", "--target", f"b={second.address}", "--model", "sim"),
+            *("--rate", "20", "--seconds", "0.5", "--output-tokens", "1", "--warm-up", "0", "--rounds", "3"),
+        )
+        # Each asks for one more than its ten before the load, so the eleventh of the second ends the first round.
+        await second.until(lambda each: each.received == 11)
+        second.faults = first.faults = Faults(silent=True)
+        await second.until(lambda each: each.received == 12)
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert process.returncode == 0
+    assert b"medians of 1 rounds" in out
+    assert b"Traceback" not in err
