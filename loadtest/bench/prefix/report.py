@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -43,18 +43,23 @@ def table(found: Mapping[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "![Hits and TTFT](performance/prefix.svg)", ""]
     lines += [f"Left out: {name} ({why})." for name, why in found["left_out"].items()]
-    lines += [
-        "| body of a unary request, bytes | CPU µs, `least_in_flight` | CPU µs, `prefix` | times | "
-        "CPU µs, with limits and a priority | times |",
-        "|--:|--:|--:|--:|--:|--:|",
+    return "\n".join([*lines, *_cost(found["cost"])])
+
+
+def _cost(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write what a request costs, by the length of its body; results of before limits were measured have none."""
+    compared = {"prefix_cpu_us": "`prefix`", "limited_cpu_us": "with limits and a priority"}
+    measured = [name for name in compared if all(name in point for point in points)]
+    heads = "".join(f" CPU µs, {compared[name]} | times |" for name in measured)
+    lines = [
+        f"| body of a unary request, bytes | CPU µs, `least_in_flight` |{heads}",
+        "|--:|--:|" + "--:|--:|" * len(measured),
     ]
-    for point in found["cost"]:
+    for point in points:
         least = point["least_in_flight_cpu_us"]
-        # Results of before limits were measured have none.
-        others = (point["prefix_cpu_us"], point.get("limited_cpu_us"))
-        cells = ["- | -" if each is None else f"{each:,.1f} | {each / least:.2f}" for each in others]
-        lines.append(f"| {point['body_bytes']:,} | {least:,.1f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cells = "".join(f" {point[name]:,.1f} | {point[name] / least:.2f} |" for name in measured)
+        lines.append(f"| {point['body_bytes']:,} | {least:,.1f} |{cells}")
+    return lines
 
 
 def chart(found: Mapping[str, Any]) -> Drawing:

@@ -47,7 +47,6 @@ def found(*runs: dict[str, Any], cost: float = 48.0) -> dict[str, Any]:
                 "prefix_cpu_us": cost,
                 "limited_cpu_us": 56.0,
             },
-            {"body_bytes": 40_000, "failed": 0, "least_in_flight_cpu_us": 100.0, "prefix_cpu_us": 300.0},
         ],
     }
 
@@ -62,7 +61,15 @@ def test_a_table_has_a_row_for_each_gateway_and_says_what_was_possible() -> None
     assert "| 4 | 60% | 20.0 | peer | 50.0% | - | - | 100 | 0 |" in page
     assert "Left out: gone (it is not here)." in page
     assert "| 2,000 | 40.0 | 48.0 | 1.20 | 56.0 | 1.40 |" in page
-    assert "| 40,000 | 100.0 | 300.0 | 3.00 | - | - |" in page
+
+
+def test_what_was_not_measured_has_no_column() -> None:
+    older = found(GOOD)
+    del older["cost"][0]["limited_cpu_us"]
+    page = table(older)
+    assert "limits" not in page
+    assert "| body of a unary request, bytes | CPU µs, `least_in_flight` | CPU µs, `prefix` | times |\n" in page
+    assert "| 2,000 | 40.0 | 48.0 | 1.20 |" in page
 
 
 def test_a_request_that_costs_too_much_is_named() -> None:
