@@ -43,10 +43,14 @@ class TraceRequest:
         return " ".join(pieces)
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+"""A length that some model may have; a prompt of an absurd one would take all memory."""
+
+
 class _Line(msgspec.Struct):
     timestamp: float
-    input_length: Annotated[int, msgspec.Meta(ge=1)]
-    output_length: Annotated[int, msgspec.Meta(ge=1)]
+    input_length: _Tokens
+    output_length: _Tokens
     hash_ids: list[int] = []
 
 
@@ -70,7 +74,10 @@ def read(path: Path, limit: int | None = None) -> list[TraceRequest]:
         raise TraceError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: {error}") from error
-    found = reader(path, lines[: None if limit is None else limit + 1])[:limit]
+    try:
+        found = reader(path, lines[: None if limit is None else limit + 1])[:limit]
+    except csv.Error as error:
+        raise TraceError(f"{path}: {error}") from error
     if not found:
         raise TraceError(f"{path}: no requests in it")
     return sorted(found, key=lambda each: each.at)
@@ -96,7 +103,12 @@ def _azure(path: Path, lines: Sequence[str]) -> list[TraceRequest]:
         try:
             # Seven digits of a second are one more than Python reads. The zone is UTC, in which no hour is missing.
             at = datetime.fromisoformat(row["TIMESTAMP"][:26]).replace(tzinfo=UTC).timestamp()
-            found.append(TraceRequest(at, int(row["ContextTokens"]), int(row["GeneratedTokens"])))
+            given, made = (
+                msgspec.convert(row[name], _Tokens, strict=False) for name in ("ContextTokens", "GeneratedTokens")
+            )
+            found.append(TraceRequest(at, given, made))
+        except msgspec.ValidationError as error:
+            raise TraceError(f"{path}, line {number}: ContextTokens,GeneratedTokens: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(f"{path}, line {number}: TIMESTAMP,ContextTokens,GeneratedTokens were expected") from error
     return found
