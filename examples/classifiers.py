@@ -15,6 +15,9 @@ from openai.types.fine_tuning import FineTuningJob
 from engines.errors import SourceError
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
+
+NO_KEY = "unused"
+"""An API key for a gateway that wants none; OpenAI's client cannot do without."""
 BASE = "minilm"
 
 LONGEST = 4000
@@ -48,9 +51,14 @@ class Verdict:
     probability: float
 
 
-def connect(url: str) -> OpenAI:
-    """Give a client for a gateway without keys."""
-    return OpenAI(base_url=url, api_key="unused")
+def connect(url: str, key: str = NO_KEY) -> OpenAI:
+    """Give a client for a gateway, without a key for one that wants none."""
+    return OpenAI(base_url=url, api_key=key)
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Give the header that carries an API key."""
+    return {"authorization": f"Bearer {key}"}
 
 
 def find(client: OpenAI, suffix: str) -> str | None:

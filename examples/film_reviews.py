@@ -1,6 +1,6 @@
 """Makes a classifier of film reviews, watches it learn, asks it, and measures it on reviews that it has not seen.
 
-It is what docs/finetuning.md begins with, as a program. ``examples/texts.py`` has the reviews.
+It is what docs/finetuning.md begins with, as a program. examples/texts.py has the reviews.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from collections.abc import Iterable, Sequence
 
 import httpx
 
-from examples.classifiers import DEFAULT_URL, FAILURES, Verdict, classify, connect, explained, find_or_make
+from examples.classifiers import (
+    DEFAULT_URL,
+    FAILURES,
+    NO_KEY,
+    Verdict,
+    bearer,
+    classify,
+    connect,
+    explained,
+    find_or_make,
+)
 from examples.options import positive, web_address, whole
 from examples.texts import RatedText, rated_texts
 
@@ -23,29 +33,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m examples.film_reviews", description=__doc__)
     parser.add_argument("--url", type=web_address, default=DEFAULT_URL, help="the gateway (default: %(default)s)")
+    parser.add_argument("--key", default=NO_KEY, help="an API key, where the gateway wants one")
     parser.add_argument(
         "--time-budget", type=positive, default=75, metavar="SECONDS", help="of training (default: %(default)s)"
     )
     parser.add_argument("--examples", type=whole, metavar="N", help="learn from, and measure with, so many at most")
     options = parser.parse_args(arguments)
     try:
-        run(options.url, options.time_budget, options.examples)
+        run(options.url, options.key, options.time_budget, options.examples)
     except FAILURES as error:
         print(f"film_reviews: {explained(error, options.url)}", file=sys.stderr)
         return 1
     return 0
 
 
-def run(url: str, time_budget: float, at_most: int | None) -> None:
+def run(url: str, key: str, time_budget: float, at_most: int | None) -> None:
     """Make the classifier if there is none yet, ask it, and measure it."""
     reviews = rated(rated_texts())
     training = [each for each in reviews if not each.held_out][:at_most]
     held_out = [each for each in reviews if each.held_out][:at_most]
 
-    with connect(url) as client:
+    with connect(url, key) as client:
         examples = [(each.text, label(each)) for each in training]
         model = find_or_make(client, SUFFIX, examples, time_budget=time_budget)
-    with httpx.Client(timeout=600) as http:
+    with httpx.Client(timeout=600, headers=bearer(key)) as http:
         for text, verdict in zip(ASKED, classify(http, url, model, ASKED), strict=True):
             print(f"{verdict.label} ({verdict.probability:.0%}): {text}")
         verdicts = classify(http, url, model, [each.text for each in held_out])

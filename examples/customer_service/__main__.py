@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 from openai import OpenAI, OpenAIError
 
-from examples.classifiers import FAILURES, explained
+from examples.classifiers import FAILURES, NO_KEY, explained
 from examples.customer_service.handover import Limits, choose_limits
 from examples.customer_service.intents import TEST, TRAIN, find_or_make, read_questions, split
 from examples.customer_service.knowledge_base import BANK_HELP, KnowledgeBase, KnowledgeError, read_passages
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the example; return 1 where something is missing, after saying what."""
     options = _options(arguments)
     try:
-        with OpenAI(base_url=options.url, api_key="unused", timeout=SILENCE_SECONDS) as client:
+        with OpenAI(base_url=options.url, api_key=options.key, timeout=SILENCE_SECONDS) as client:
             desk, limits = open_desk(client, options)
             if options.measure:
                 figures = measure(desk, read_questions(TEST), limits)
@@ -137,6 +137,7 @@ def _typed() -> Iterable[str]:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.customer_service", description=__doc__.split("\n")[0])
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1", help="the gateway (default: %(default)s)")
+    parser.add_argument("--key", default=NO_KEY, help="an API key, where the gateway wants one")
     parser.add_argument("--knowledge", type=Path, default=BANK_HELP, metavar="FILE", help="passages, as JSON lines")
     parser.add_argument("--chat", default=CHAT, metavar="MODEL", help="the model that answers (default: %(default)s)")
     parser.add_argument(

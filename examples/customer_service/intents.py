@@ -62,10 +62,10 @@ def find_or_make(client: OpenAI, questions: Sequence[Question], time_budget: flo
     )
 
 
-def classify(url: str, model: str, texts: Sequence[str]) -> list[Verdict]:
+def classify(url: str, key: str, model: str, texts: Sequence[str]) -> list[Verdict]:
     """Ask for the intent of each text; ``url`` is that of OpenAI's API, with ``/v1``. Raises ``httpx.HTTPError``."""
     batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-    with httpx.Client(timeout=_TIMEOUT_SECONDS) as http:
+    with httpx.Client(timeout=_TIMEOUT_SECONDS, headers=classifiers.bearer(key)) as http:
         return [
             verdict
             for batch in with_progress(batches, f"classifying {len(texts):,} questions")

@@ -73,7 +73,7 @@ class Desk:
 
         Raises ``openai.OpenAIError`` and ``httpx.HTTPError``.
         """
-        verdicts = classify(self._url, self.classifier, questions)
+        verdicts = classify(self._url, self._client.api_key, self.classifier, questions)
         vectors = self.embedder.embed(questions, keep=keep)
         return [
             (verdict, self.knowledge.nearest(vector, verdict.label, verdict.probability, SHOWN))

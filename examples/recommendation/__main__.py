@@ -1,6 +1,6 @@
 """Recommends questions of a help centre to people by what they asked before, and says why.
 
-Run it against a gateway that ``make serve`` has started: ``.venv/bin/python -m examples.recommendation``.
+Run it against a gateway that `make serve` has started: `.venv/bin/python -m examples.recommendation`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Watches a stream of texts: gives each a topic and a sentiment, and raises an alert when a topic turns negative.
 
 Two classifiers do it, made by fine-tuning through the gateway if they are not there yet. The stream is the lines of a
-file or of stdin (``--source -``), or a simulated one in which a topic turns negative after a while.
+file or of stdin (`--source -`), or a simulated one in which a topic turns negative after a while.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from examples.classifiers import DEFAULT_URL, FAILURES, connect, explained, find_or_make
+from examples.classifiers import DEFAULT_URL, FAILURES, NO_KEY, connect, explained, find_or_make
 from examples.options import address, positive, web_address, whole
 from examples.sentiment_monitoring.alert_quality import SEEDS, measure, picture
 from examples.sentiment_monitoring.sentiment_metrics import Metrics
@@ -96,12 +96,14 @@ def run(options: argparse.Namespace) -> None:
     learnt = [each for each in rated_texts() if not each.held_out][: options.examples]
     topics = [(each.text, each.topic) for each in learnt]
     sentiments = [(each.text, each.sentiment) for each in learnt]
-    with connect(options.url) as client:
+    with connect(options.url, options.key) as client:
         topic = find_or_make(client, TOPIC, topics, time_budget=options.time_budget)
         sentiment = find_or_make(client, SENTIMENT, sentiments, time_budget=options.time_budget)
     metrics = Metrics()
     with ExitStack() as stack:
-        labels = stack.enter_context(closing(StreamLabels(options.url, topic, sentiment, metrics.retries.inc)))
+        labels = stack.enter_context(
+            closing(StreamLabels(options.url, topic, sentiment, metrics.retries.inc, options.key))
+        )
         if options.measure:
             measure_all(options, labels)
             return
@@ -115,6 +117,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.sentiment_monitoring", description=__doc__)
     add = parser.add_argument
     add("--url", type=web_address, default=DEFAULT_URL, help="the gateway (default: %(default)s)")
+    add("--key", default=NO_KEY, help="an API key, where the gateway wants one")
     add("--source", type=Path, metavar="FILE", help='lines of text, or of JSON: {"text": "…"}; - is stdin')
     add("--texts", type=whole, default=4000, metavar="N", help="the simulated stream's length (default: %(default)s)")
     add("--pace", type=positive, default=100, metavar="N", help="its texts in a second (default: %(default)s)")

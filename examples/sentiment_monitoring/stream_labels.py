@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from examples.classifiers import classify, explained
+from examples.classifiers import NO_KEY, bearer, classify, explained
 from examples.texts import UNSURE
 
 SURE = 0.5
@@ -24,11 +24,11 @@ Labels = tuple[str, str]
 class StreamLabels:
     """The two classifiers, asked at the same time. A gateway that cannot answer now is asked again until it can."""
 
-    def __init__(self, url: str, topic: str, sentiment: str, failed: Callable[[], None]) -> None:
+    def __init__(self, url: str, topic: str, sentiment: str, failed: Callable[[], None], key: str = NO_KEY) -> None:
         self._url = url
         self._models = (topic, sentiment)
         self._failed = failed
-        self._http = httpx.Client(timeout=60)
+        self._http = httpx.Client(timeout=60, headers=bearer(key))
         self._threads = ThreadPoolExecutor(len(self._models))
 
     def label(self, texts: Sequence[str]) -> list[Labels]:

@@ -26,6 +26,7 @@ class FakeGateway:
     uploads: list[bytes] = field(default_factory=list)
     orders: list[dict[str, Any]] = field(default_factory=list)
     classified: list[dict[str, Any]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
     url: str = ""
 
     def get(self, path: str) -> tuple[int, Any]:
@@ -105,6 +106,7 @@ def fake_gateway(given: FakeGateway | None = None) -> Iterator[FakeGateway]:
             self.answer(*gateway.post(self.path, body))
 
         def answer(self, status: int, value: Any) -> None:
+            gateway.keys.add(self.headers["authorization"])
             content = json.dumps(value).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")

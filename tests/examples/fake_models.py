@@ -34,6 +34,7 @@ class FakeModels:
         self.job_ends = "succeeded"
         self.uploaded: list[bytes] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.keys: set[str] = set()
         self.url = ""
         self.stopped = threading.Event()
 
@@ -96,6 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Write no log."""
 
     def do_GET(self) -> None:
+        self.models.keys.add(self.headers["authorization"])
         self.models.asked.append((self.path.partition("?")[0], {}))
         if self.path == "/v1/models":
             self._answer({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models.models]})
@@ -107,6 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"object": "list", "data": self.models.jobs, "has_more": False})
 
     def do_POST(self) -> None:
+        self.models.keys.add(self.headers["authorization"])
         content = self.rfile.read(int(self.headers["content-length"]))
         if self.path == "/v1/files":
             self.models.uploaded.append(content)

@@ -29,7 +29,8 @@ def test_the_program_makes_asks_and_measures(
     monkeypatch.setattr("examples.classifiers._POLL_SECONDS", 0.0)
     right = FakeGateway(label=lambda model, text: "bad" if text.isdigit() and int(text) % 2 == 0 else "good")
     with fake_gateway(right) as gateway:
-        assert main(["--url", gateway.url]) == 0
+        assert main(["--url", gateway.url, "--key", "sk-1"]) == 0
+    assert gateway.keys == {"Bearer sk-1"}
     said = capsys.readouterr().out
     held_out = sum(each.held_out for each in texts)
     assert "good (90%): A film to see twice." in said

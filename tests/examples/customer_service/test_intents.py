@@ -89,17 +89,17 @@ def test_a_job_that_fails_says_why(models: FakeModels, client: OpenAI) -> None:
 
 def test_questions_are_classified_in_batches(models: FakeModels) -> None:
     models.labels["card"] = ("card_arrival", 0.9)
-    verdicts = classify(models.url, MADE, ["Where is my card?", "What?"] * 50)
+    verdicts = classify(models.url, "k", MADE, ["Where is my card?", "What?"] * 50)
     assert verdicts == [Verdict("card_arrival", 0.9), Verdict("unknown", 0.1)] * 50
     assert [len(body["input"]) for body in models.bodies("/classify")] == [64, 36]
 
 
 def test_a_question_of_ten_thousand_words_is_cut(models: FakeModels) -> None:
-    assert classify(models.url, MADE, ["word " * 10_000]) == [Verdict("unknown", 0.1)]
+    assert classify(models.url, "k", MADE, ["word " * 10_000]) == [Verdict("unknown", 0.1)]
     [body] = models.bodies("/classify")
     assert (len(body["input"][0]), body["truncate_prompt_tokens"]) == (LONGEST, -1)
 
 
 def test_a_gateway_that_is_not_there_is_an_error() -> None:
     with pytest.raises(httpx.ConnectError):
-        classify("http://127.0.0.1:1/v1", MADE, ["a"])
+        classify("http://127.0.0.1:1/v1", "k", MADE, ["a"])

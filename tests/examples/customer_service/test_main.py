@@ -28,7 +28,8 @@ def bank(models: FakeModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_question_is_answered_from_a_page(bank: FakeModels, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--url", bank.url, "--ask", "My card has not arrived yet"]) == 0
+    assert main(["--url", bank.url, "--key", "sk-1", "--ask", "My card has not arrived yet"]) == 0
+    assert bank.keys == {"Bearer sk-1"}
     said = capsys.readouterr().out
     assert "> My card has not arrived yet\n  A new card takes up to five working days to arrive in the UK" in said
     assert "from “My card has not arrived yet” (similarity" in said

@@ -34,7 +34,8 @@ def known_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_makes_two_classifiers_and_finds_the_planted_shift(capsys: pytest.CaptureFixture[str]) -> None:
     with fake_gateway(FakeGateway(label=label)) as gateway, receiving(Receiver()) as receiver:
         options = ["--pace", "1e6", "--texts", "3000", "--metrics", "127.0.0.1:0", "--webhook", receiver.url]
-        assert main(["--url", gateway.url, *options]) == 0
+        assert main(["--url", gateway.url, "--key", "sk-1", *options]) == 0
+    assert gateway.keys == {"Bearer sk-1"}
     assert [order["suffix"] for order in gateway.orders] == ["monitoring-topic", "monitoring-sentiment"]
     said = capsys.readouterr().out
     assert "metrics at http://127.0.0.1:" in said
