@@ -12,6 +12,7 @@ from gateway.http.address import Address
 from loadtest.compare import Target
 from loadtest.load import TIMEOUT
 from loadtest.mix import MixError, mix, weights
+from loadtest.option_values import count, integer, number, positive
 from loadtest.summary import OF_STREAMS, SLOS
 from loadtest.workload import STREAMED, WORKLOADS
 
@@ -78,7 +79,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     when, how = _add_arrivals(command, seconds=30.0)
     how.add_argument(
         "--ramp",
-        type=_positive,
+        type=positive,
         nargs="?",
         const=1.0,
         metavar="R",
@@ -115,7 +116,7 @@ def compare_parser(prog: str) -> argparse.ArgumentParser:
     )
     _add_asked(asked)
     when, _ = _add_arrivals(command, seconds=10.0)
-    when.add_argument("--rounds", type=_count, default=5, metavar="N", help="how many turns each has (%(default)s)")
+    when.add_argument("--rounds", type=count, default=5, metavar="N", help="how many turns each has (%(default)s)")
     _add_results(command)
     return command
 
@@ -188,14 +189,14 @@ def _add_asked(asked: argparse._ArgumentGroup) -> None:
     what.add_argument("--workload", choices=sorted(WORKLOADS), help="one kind of request (chat)")
     what.add_argument("--mix", type=_said(weights), metavar="KIND=N,…", help="several kinds, with how often each comes")
     asked.add_argument("--unary", action="store_true", help="ask for whole responses instead of streams")
-    asked.add_argument("--input-tokens", type=_count, default=100, metavar="N", help="prompt length (%(default)s)")
-    asked.add_argument("--output-tokens", type=_count, default=64, metavar="N", help="response length (%(default)s)")
+    asked.add_argument("--input-tokens", type=count, default=100, metavar="N", help="prompt length (%(default)s)")
+    asked.add_argument("--output-tokens", type=count, default=64, metavar="N", help="response length (%(default)s)")
     asked.add_argument("--leave", type=_share, default=0.0, metavar="P", help="share of clients that go away early (0)")
     asked.add_argument("--key-env", metavar="NAME", help="environment variable that holds the API key")
     asked.add_argument(
-        "--timeout", type=_positive, default=TIMEOUT, metavar="S", help="give up on a response after this (%(default)s)"
+        "--timeout", type=positive, default=TIMEOUT, metavar="S", help="give up on a response after this (%(default)s)"
     )
-    asked.add_argument("--seed", type=_integer, default=0, metavar="N", help="seed of everything random (%(default)s)")
+    asked.add_argument("--seed", type=integer, default=0, metavar="N", help="seed of everything random (%(default)s)")
 
 
 def _add_arrivals(
@@ -203,17 +204,17 @@ def _add_arrivals(
 ) -> tuple[argparse._ArgumentGroup, argparse._MutuallyExclusiveGroup]:
     when = command.add_argument_group("when it is sent")
     how = when.add_mutually_exclusive_group(required=True)
-    how.add_argument("--rate", type=_positive, metavar="R", help="open loop: R requests per second")
+    how.add_argument("--rate", type=positive, metavar="R", help="open loop: R requests per second")
     how.add_argument("--clients", type=_clients, metavar="N", help="closed loop: N clients, one request each at a time")
     how.add_argument("--trace", type=Path, metavar="FILE", help="open loop: replay a Mooncake .jsonl or an Azure .csv")
     when.add_argument(
-        "--seconds", type=_positive, default=seconds, metavar="S", help="for how long, except of a trace (%(default)s)"
+        "--seconds", type=positive, default=seconds, metavar="S", help="for how long, except of a trace (%(default)s)"
     )
     when.add_argument(
         "--arrivals", choices=("poisson", "constant"), help="how a rate is spaced: like independent users (poisson)"
     )
-    when.add_argument("--scale", type=_positive, metavar="X", help="stretch a trace's time (1)")
-    when.add_argument("--limit", type=_count, metavar="N", help="replay the first N requests of a trace")
+    when.add_argument("--scale", type=positive, metavar="X", help="stretch a trace's time (1)")
+    when.add_argument("--limit", type=count, metavar="N", help="replay the first N requests of a trace")
     when.add_argument("--warm-up", type=_whole, default=5, metavar="N", help="requests before the test (%(default)s)")
     return when, how
 
@@ -242,43 +243,15 @@ def _said(read: Callable[[str], _T]) -> Callable[[str], _T]:
     return parse
 
 
-def _number(given: str, expected: str) -> float:
-    try:
-        return float(given)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{given!r} is not {expected}") from None
-
-
-def _positive(given: str) -> float:
-    value = _number(given, "a positive number")
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{given} is not a positive number")
-    return value
-
-
-def _integer(given: str) -> int:
-    try:
-        return int(given)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number") from None
-
-
-def _count(given: str) -> int:
-    value = _integer(given)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{given} is not a number of at least 1")
-    return value
-
-
 def _clients(given: str) -> int:
-    value = _count(given)
+    value = count(given)
     if value > _MOST_CLIENTS:
         raise argparse.ArgumentTypeError(f"{given} is more than {_MOST_CLIENTS:,}, and so many ports there are")
     return value
 
 
 def _whole(given: str) -> int:
-    value = _integer(given)
+    value = integer(given)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{given} is less than 0")
     if value > _MOST_REQUESTS:
@@ -287,7 +260,7 @@ def _whole(given: str) -> int:
 
 
 def _share(given: str) -> float:
-    value = _number(given, "a share between 0 and 1")
+    value = number(given, "a share between 0 and 1")
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{given} is not a share between 0 and 1")
     return value
@@ -297,7 +270,7 @@ def _slo(given: str) -> tuple[str, float]:
     name, separator, limit = given.partition("=")
     if name not in SLOS or not separator:
         raise argparse.ArgumentTypeError(f"{given!r} is not an objective; one is ttft=200 (of {', '.join(SLOS)})")
-    return name, _positive(limit)
+    return name, positive(limit)
 
 
 def _url(given: str) -> str:

@@ -96,7 +96,7 @@ SPINE = {
         {"arguments", "progress", "queuewatch", "report", "served_models"},
         {"compare", "labelled", "plan", "preflight", "ramp"},
         {"load", "mix", "summary", "traces"},
-        {"arrivals", "http_client", "record", "svg", "workload"},
+        {"arrivals", "http_client", "option_values", "record", "svg", "workload"},
     ),
 }
 """The layers of a package from top to bottom: a file imports only from layers below its own, also for types alone."""

@@ -29,6 +29,7 @@ from loadtest.bench.prefix.cost import measure_cost
 from loadtest.bench.prefix.measure import PrefixSettings
 from loadtest.bench.scaling import CURVES
 from loadtest.bench.soak import SoakSettings
+from loadtest.option_values import count, positive
 from loadtest.traces import TraceError
 
 _EXAMPLES = """\
@@ -78,12 +79,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("docs/performance"), metavar="DIR", help="for JSON and plots")
     command.add_argument("--page", type=Path, metavar="FILE", help="write the tables into this page, too")
     command.add_argument(
-        "--seconds", type=float, default=1.0, metavar="S", help="for each point and round (%(default)s)"
+        "--seconds", type=positive, default=1.0, metavar="S", help="for each point and round (%(default)s)"
     )
     command.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="over all points of a curve, or all peers (%(default)s)"
+        "--rounds", type=count, default=5, metavar="N", help="over all points of a curve, or all peers (%(default)s)"
     )
-    command.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of the streams (%(default)s)")
+    command.add_argument("--minutes", type=positive, default=10.0, metavar="M", help="of the streams (%(default)s)")
     command.add_argument("--smoke", action="store_true", help="little of everything, for seconds: no figures")
     command.add_argument(
         "--trace",
@@ -92,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         help="part prefix: recorded conversations, such as github.com/kvcache-ai/Mooncake has in FAST25-release/traces",
     )
     command.add_argument(
-        "--requests", type=int, default=2000, metavar="N", help="part prefix: so many of them (%(default)s)"
+        "--requests", type=count, default=2000, metavar="N", help="part prefix: so many of them (%(default)s)"
     )
     command.add_argument(
         "--gateway",
@@ -190,20 +191,29 @@ def _smoke() -> SoakSettings:
     )
 
 
-def main(arguments: Sequence[str] | None = None, gateways: Sequence[Peer] = PEERS) -> int:
-    """Run the command line; return 0, or 1 if a request failed, or 2 if the benchmark cannot begin."""
-    command = parser()
-    options = command.parse_args(arguments)
+def _check(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse what would fail only after other parts were measured; ends the program like ``argparse``."""
     for part in options.parts:
         if part not in report.PARTS:
             command.error(f"there is no part {part!r}; the parts are: {', '.join(report.PARTS)}")
     if "prefix" in options.parts and options.trace is None:
         command.error("the part prefix needs --trace")
+    for name in ("trace", "page"):
+        file = getattr(options, name)
+        if file is not None and not file.is_file():
+            command.error(f"argument --{name}: there is no file {file}")
     if "gpu" in options.parts:
         try:
             gpu.settings(options)
         except ValueError as error:
             command.error(str(error))
+
+
+def main(arguments: Sequence[str] | None = None, gateways: Sequence[Peer] = PEERS) -> int:
+    """Run the command line; return 0, or 1 if a request failed, or 2 if the benchmark cannot begin."""
+    command = parser()
+    options = command.parse_args(arguments)
+    _check(command, options)
     began = monotonic()
 
     def log(what: str) -> None:

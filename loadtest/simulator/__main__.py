@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvloop
 
+from loadtest.option_values import count, number, positive
 from loadtest.simulator.batch import Timing
 from loadtest.simulator.faults import NO_FAULTS, Faults
 from loadtest.simulator.instant import InstantEngine
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "--instant", action="store_true", help="answer with fixed bytes, to measure what stands in front: no faults"
     )
     command.add_argument(
-        "--hosts", type=_count, default=1, metavar="N", help="with --instant: listen on N addresses from 127.0.0.1 on"
+        "--hosts", type=count, default=1, metavar="N", help="with --instant: listen on N addresses from 127.0.0.1 on"
     )
     command.add_argument(
         "--at-once",
@@ -73,19 +74,19 @@ def parser() -> argparse.ArgumentParser:
         "--profile", choices=sorted(PROFILES), help="model the steps, KV cache and prefix cache of this engine instead"
     )
     command.add_argument(
-        "--speed", type=_times, default=1.0, metavar="X", help="make the profile's machine X times as fast"
+        "--speed", type=positive, default=1.0, metavar="X", help="make the profile's machine X times as fast"
     )
     command.add_argument(
-        "--num-blocks", type=_count, metavar="N", help="blocks of the profile's KV cache, instead of what it has"
+        "--num-blocks", type=count, metavar="N", help="blocks of the profile's KV cache, instead of what it has"
     )
     command.add_argument(
         "--max-num-seqs",
-        type=_count,
+        type=count,
         metavar="N",
         help=f"size of the batch (default: the profile's, or {known.max_num_seqs})",
     )
     command.add_argument(
-        "--max-model-len", type=_count, default=MAX_MODEL_LEN, metavar="N", help="context length (%(default)s)"
+        "--max-model-len", type=count, default=MAX_MODEL_LEN, metavar="N", help="context length (%(default)s)"
     )
     command.add_argument("--enable-sleep-mode", action="store_true", help="serve vLLM's /sleep, /wake_up, /is_sleeping")
     command.add_argument(
@@ -113,31 +114,11 @@ def _port(given: str) -> int:
     return int(given)
 
 
-def _count(given: str) -> int:
-    if not (given.isdecimal() and int(given) > 0):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number from 1 on")
-    return int(given)
-
-
 def _seconds(given: str) -> float:
-    seconds = _number(given)
+    seconds = number(given, "a number of seconds")
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{given!r} is not a number of seconds, which is not negative")
     return seconds
-
-
-def _times(given: str) -> float:
-    times = _number(given)
-    if not 0 < times < math.inf:
-        raise argparse.ArgumentTypeError(f"{given!r} is not a positive number")
-    return times
-
-
-def _number(given: str) -> float:
-    try:
-        return float(given)
-    except ValueError:
-        return math.nan
 
 
 def _check(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -66,8 +66,27 @@ def test_conversations_have_to_be_given(capsys: pytest.CaptureFixture[str], tmp_
     assert ended.value.code == 2
     assert "the part prefix needs --trace" in capsys.readouterr().err
     missing = tmp_path / "none.jsonl"
-    assert main(["prefix", "--smoke", "--trace", str(missing), "--out", str(tmp_path)]) == 2
-    assert f"{missing}: No such file or directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["prefix", "--smoke", "--trace", str(missing), "--out", str(tmp_path)])
+    assert f"--trace: there is no file {missing}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--seconds nan", "--seconds: nan is not a positive number"),
+        ("--rounds 0", "--rounds: 0 is not a number of at least 1"),
+        ("--minutes -1", "--minutes: -1 is not a positive number"),
+        ("--requests x", "--requests: 'x' is not a whole number"),
+        ("--page /none.md", "--page: there is no file /none.md"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(
+    options: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["keys", *options.split()])
+    assert said in capsys.readouterr().err
 
 
 def test_a_gpu_has_to_be_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
