@@ -221,6 +221,11 @@ class Connection(asyncio.Protocol):
         """Collect one header."""
         self._headers.append((name, value))
 
+    def on_headers_complete(self) -> None:
+        """Let a client send its body that waits to be asked for it, as curl does with a large one."""
+        if any(name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in self._headers):
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def on_body(self, body: bytes) -> None:
         """Collect a piece of the body."""
         self._body.append(body)

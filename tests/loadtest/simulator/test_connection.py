@@ -1,9 +1,12 @@
 """HTTP as the simulated engine understands it."""
 
+import asyncio
+
 import pytest
 
 from loadtest.simulator import SimulatedEngine
 from loadtest.simulator.connection import ReceivedRequest
+from tests.kit.eventually import PATIENCE
 from tests.kit.wire import Wire
 
 
@@ -54,3 +57,14 @@ async def test_half_a_request_is_no_request(engine: SimulatedEngine) -> None:
         await engine.until(lambda e: e.connections == 1)
     await engine.until(lambda e: e.connections == 0)
     assert (engine.received, engine.aborted) == (0, 0)
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(engine: SimulatedEngine) -> None:
+    port = int(engine.address.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /v1/embeddings HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 13\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b'{"input":"a"}')
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
