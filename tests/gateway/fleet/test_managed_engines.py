@@ -463,7 +463,7 @@ async def test_why_an_engine_has_ended_is_known_until_it_is_ready_again(there: O
     there.cluster.say("m-ray0", State.STARTING)
     assert replica.reason == ""
     there.cluster.say("m-ray0", State.RESTARTING, reason="It ended with exit code 1.")
-    there.cluster.say("m-ray0", State.STARTING)
+    there.cluster.say("m-ray0", State.STARTING, reason="")
     assert replica.reason == "started again: It ended with exit code 1."
     there.cluster.say("m-ray0", State.READY)
     assert replica.reason == ""
