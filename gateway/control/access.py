@@ -16,6 +16,8 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.http.address import is_ip
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1)."""
 
@@ -83,7 +85,7 @@ class Asker(NamedTuple):
             host = urlsplit(f"//{self.headers.get('host', '')}").hostname or ""
         except ValueError:
             return False
-        return host == "localhost" or host.endswith(".localhost") or _is_address(host)
+        return host == "localhost" or host.endswith(".localhost") or is_ip(host)
 
 
 class Access:
@@ -137,14 +139,6 @@ def token_of(environment: Mapping[str, str]) -> str | None:
 def new_token() -> str:
     """Make a token that nobody can guess: 192 bits, which are 32 characters."""
     return secrets.token_urlsafe(24)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_loopback(peer: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
@@ -107,6 +107,15 @@ def _host(parts: SplitResult, shown: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{shown!r} names no host; expected http://HOST:PORT, https://HOST or unix:/PATH")
     return name
+
+
+def is_ip(host: str) -> bool:
+    """Whether a host is written as an IP address, and no name has to be looked up for it."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _port(parts: SplitResult, shown: str) -> int | None:

@@ -6,11 +6,10 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
 from time import perf_counter
 from weakref import WeakValueDictionary
 
-from gateway.http.address import Address
+from gateway.http.address import Address, is_ip
 from gateway.http.head_cache import SharedHead
 from gateway.http.host_lookup import HostLookup
 from gateway.http.response_head import ResponseHead, ResponseHeads
@@ -61,7 +60,7 @@ class ConnectionPool:
         """When the pool was looked at last: how long a connection has been idle need not be known more exactly."""
         self.heads = ResponseHeads() if heads is None else heads
         self._tls = ssl.create_default_context() if address.tls else None
-        self._lookup = None if _is_ip(address.host) else HostLookup(address.host, address.port)
+        self._lookup = None if is_ip(address.host) else HostLookup(address.host, address.port)
 
     def __repr__(self) -> str:
         return f"<ConnectionPool {self.address.url} [{len(self._open)} open, {len(self._idle)} idle]>"
@@ -204,11 +203,3 @@ class ConnectionPools:
             pool = ConnectionPool(address, connect_timeout=self._connect_timeout, heads=heads)
             self._pools[address.url] = pool
         return pool
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

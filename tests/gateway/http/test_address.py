@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.address import Address
+from gateway.http.address import Address, is_ip
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,10 @@ def test_a_base_path_that_does_not_end_in_v1_stands_in_its_place(url: str, versi
     address = Address.parse(url)
     assert address.target(b"/v1/chat/completions") == versioned
     assert address.target(b"/classify") == other
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("127.0.0.1", True), ("::1", True), ("localhost", False), ("10.0.0", False), ("", False)]
+)
+def test_a_host_is_an_ip_address_or_a_name(host: str, expected: bool) -> None:
+    assert is_ip(host) is expected
