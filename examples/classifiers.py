@@ -18,6 +18,7 @@ DEFAULT_URL = "http://127.0.0.1:8000/v1"
 
 NO_KEY = "unused"
 """An API key for a gateway that wants none; OpenAI's client cannot do without."""
+
 BASE = "minilm"
 
 LONGEST = 4000

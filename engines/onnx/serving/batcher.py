@@ -128,9 +128,8 @@ class Batcher:
         self._served = 0.0  # What the last batch adds to the virtual time when the next is cut.
         self.waiting_tokens = 0
         """Tokens of the texts that wait for a thread."""
-        self._oversized_tokens = (
-            0  # Those of them that belong to a request larger than the queue; there is one at most.
-        )
+        self._oversized_tokens = 0
+        """Those of them that belong to a request larger than the queue; there is one at most."""
 
     def __repr__(self) -> str:
         return (
