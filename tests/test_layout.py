@@ -59,7 +59,7 @@ SPINE = {
         {"files"},
         {"processes"},
         {"robustness", "spec"},
-        {"errors", "perturbations"},
+        {"errors", "field_choices", "perturbations"},
     ),
     "engines.onnx": (
         {"__main__", "quantize"},

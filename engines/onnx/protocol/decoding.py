@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
+from engines.field_choices import REFUSED, choices_at, kinds_of
 from engines.onnx.errors import BadRequest
 
 AnyRequest = TypeVar("AnyRequest", bound=msgspec.Struct)
 
 _PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _LENGTH = "Expected `array` of length"
-_STEP = re.compile(r"\[[^]]*\]|[^.[]+")
-"""One step of a path: into a list, or into a field."""
 
 _BOOLEANS = dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True) | dict.fromkeys(
     ("0", "f", "false", "n", "no", "off"), False
@@ -51,16 +50,8 @@ def decode(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
 
 def _with_choices(message: str, kind: type[msgspec.Struct], path: str) -> str:
     """Say which values a field takes, where it takes only some: msgspec says only which one it does not."""
-    kinds: tuple[inspect.Type, ...] = (_shape(kind),)
-    for step in _STEP.findall(path):
-        if step.startswith("["):
-            inner = [each.item_type for each in kinds if isinstance(each, inspect.ListType)]
-        else:
-            structs = [each for each in kinds if isinstance(each, inspect.StructType)]
-            inner = [field.type for each in structs for field in each.fields if field.encode_name == step]
-        kinds = tuple(one for each in inner for one in _kinds(each))
-    choices = [value for each in kinds if isinstance(each, inspect.LiteralType) for value in each.values]
-    if not choices or not message.startswith("Invalid enum value"):
+    choices = choices_at(_shape(kind), path) if message.startswith(REFUSED) else ()
+    if not choices:
         return message
     problem, at, place = message.rpartition(" - at ")
     return f"{problem}, expected {' or '.join(map(repr, choices))}{at}{place}"
@@ -85,7 +76,7 @@ def _relaxed(value: Any, wanted: inspect.Type) -> Any:
 
     What cannot be meant for the type stays as it is, to be refused with its place.
     """
-    kinds = _kinds(wanted)
+    kinds = kinds_of(wanted)
     for kind in kinds:
         if isinstance(value, dict) and isinstance(kind, inspect.StructType):
             return _relaxed_fields(value, kind)
@@ -108,12 +99,8 @@ def _relaxed_fields(fields: dict[str, Any], wanted: inspect.StructType) -> dict[
     }
 
 
-def _kinds(wanted: inspect.Type) -> tuple[inspect.Type, ...]:
-    return wanted.types if isinstance(wanted, inspect.UnionType) else (wanted,)
-
-
 def _takes_null(wanted: inspect.Type) -> bool:
-    return any(isinstance(kind, inspect.AnyType | inspect.NoneType) for kind in _kinds(wanted))
+    return any(isinstance(kind, inspect.AnyType | inspect.NoneType) for kind in kinds_of(wanted))
 
 
 def _counts(kind: inspect.Type) -> bool:
